@@ -1,0 +1,214 @@
+"""SegViT with constant token counts: the form that is exported.
+
+Every stage's shape is known when the recipe is read: S shared windows, k pruned tokens after a block. A stage with
+count 0, and its auxiliary head, do not exist in this form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgeexport.freeze.alignment import aligned_num_shared
+from edgeexport.models.heads import AtmHead, PruneHead
+from edgeexport.models.preprocess import normalised_image
+from edgeexport.models.segvit import SegVit
+from edgeexport.models.vit import patches_from_image
+from edgeexport.ops.token_unmerge import token_unmerge
+from edgeexport.ops.upsample_argmax import upsample_argmax, upsample_argmax_plain
+from edgeexport.recipe.schema import Recipe
+from edgeexport.reduction.cts import SharingLayout, layout_fixed, share_patches, share_positions, window_scores
+from edgeexport.reduction.dtop import confidence_and_label, inverse_permutation, prune_fixed
+
+__all__ = ["FixedSegVit", "SegVitTrace"]
+
+
+@dataclass
+class SegVitTrace:
+    """What a forward pass decided, beside its prediction; token indices count tokens of the first block.
+
+    Attributes:
+        prediction: class map int32 (B, H, W) or scores float32 (B, K, H, W).
+        token_scores: float32 (B, K, n0), scores of the first block's tokens (PruneHead models only).
+        policy_logits: float32 (B, 2, H/32, W/32), with CTS.
+        shared_windows: int32 (B, S), with CTS.
+        pruned_tokens: block -> int32 (B, k), ascending.
+        smallest_pruned_confidence: block -> float32 (B,).
+        protected_pruned: block -> int32 (B,), how many protected tokens had to leave because k asked for more.
+        stage_confidence, stage_label, stage_tokens: block -> (B, n) of the tokens that entered that stage.
+        uncertified_pixels: int32 (B,), with the fast class-map tail.
+    """
+
+    prediction: Tensor | None = None
+    token_scores: Tensor | None = None
+    policy_logits: Tensor | None = None
+    shared_windows: Tensor | None = None
+    pruned_tokens: dict[int, Tensor] = field(default_factory=dict)
+    smallest_pruned_confidence: dict[int, Tensor] = field(default_factory=dict)
+    protected_pruned: dict[int, Tensor] = field(default_factory=dict)
+    stage_confidence: dict[int, Tensor] = field(default_factory=dict)
+    stage_label: dict[int, Tensor] = field(default_factory=dict)
+    stage_tokens: dict[int, Tensor] = field(default_factory=dict)
+    uncertified_pixels: Tensor | None = None
+
+
+class FixedSegVit(nn.Module):
+    """Runs a `SegVit` as a recipe fixes it. `trace` returns everything; `forward` what the graph outputs."""
+
+    def __init__(self, model: SegVit, recipe: Recipe) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = recipe
+        patch = model.spec.backbone.patch_size
+        self.patch_size = patch
+        self.grid = (recipe.input.height // patch, recipe.input.width // patch)
+        self.size = (recipe.input.height, recipe.input.width)
+        self.num_patches = self.grid[0] * self.grid[1]
+        cts, dtop = recipe.reduction.cts, recipe.reduction.dtop
+        self.num_shared = 0
+        if cts is not None:
+            self.num_shared = aligned_num_shared(
+                self.num_patches, self.num_patches // 4, cts.num_shared, cts.align_tokens
+            )
+        self.prune = {block: k for block, k in dtop.prune if k} if dtop is not None else {}
+        self.protect_per_class = dtop.protect_per_class if dtop is not None else 0
+        with torch.no_grad():
+            position = model.backbone.position_grid(*self.grid).clone()
+        self.register_buffer("position", position, persistent=False)
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of all graph outputs, the prediction first, in the order that `forward` returns them."""
+        names = [self.recipe.output]
+        if self.num_shared:
+            names.append("shared_windows")
+        for block in self.prune:
+            names += [f"pruned_tokens_{block}", f"smallest_pruned_confidence_{block}", f"protected_pruned_{block}"]
+        if self.has_fast_tail:
+            names.append("uncertified_pixels")
+        return names
+
+    @property
+    def has_fast_tail(self) -> bool:
+        """Whether the class map comes from UpsampleArgmax with candidates (PruneHead models only)."""
+        return (
+            self.recipe.output == "class_map"
+            and self.recipe.tail.form == "fast"
+            and isinstance(self.model.decode_head, PruneHead)
+        )
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Image in the recipe's input form -> tensors in the order of `output_names`."""
+        trace = self.trace(image)
+        found: list[Tensor | None] = [trace.prediction]
+        if self.num_shared:
+            found.append(trace.shared_windows)
+        for block in self.prune:
+            found += [
+                trace.pruned_tokens[block],
+                trace.smallest_pruned_confidence[block],
+                trace.protected_pruned[block],
+            ]
+        if self.has_fast_tail:
+            found.append(trace.uncertified_pixels)
+        return tuple(tensor for tensor in found if tensor is not None)
+
+    def trace(self, image: Tensor) -> SegVitTrace:
+        """One pass with every decision kept; batched, with constant shapes."""
+        trace = SegVitTrace()
+        pixels = normalised_image(image, self.recipe.input)
+        x, layout = self._embed(pixels, trace)
+        if isinstance(self.model.decode_head, AtmHead):
+            return self._finish_atm(x, layout, trace)
+        return self._finish_prune(x, layout, trace)
+
+    def _embed(self, pixels: Tensor, trace: SegVitTrace) -> tuple[Tensor, SharingLayout | None]:
+        backbone = self.model.backbone
+        if not self.num_shared:
+            return backbone.embed(patches_from_image(pixels, self.patch_size), self.position), None
+        assert self.model.policy_net is not None
+        trace.policy_logits = self.model.policy_net(pixels)
+        layout = layout_fixed(window_scores(trace.policy_logits), self.num_shared, self.grid[1] // 2)
+        trace.shared_windows = layout.shared_windows
+        patches = share_patches(pixels, layout, self.patch_size)
+        return backbone.embed(patches, share_positions(self.position, layout, self.grid)), layout
+
+    def _finish_atm(self, x: Tensor, layout: SharingLayout | None, trace: SegVitTrace) -> SegVitTrace:
+        backbone, head = self.model.backbone, self.model.decode_head
+        stages: dict[int, Tensor] = {}
+        for number, block in enumerate(backbone.layers, start=1):
+            x = block(x)
+            if number in head.spec.stages:
+                stages[number] = backbone.patch_tokens(x, number)
+        class_logits, mask_logits = head([stages[number] for number in head.spec.stages])
+        if layout is not None:
+            mask_logits = token_unmerge(mask_logits.transpose(1, 2), layout.source).transpose(1, 2)
+        scores = AtmHead.image_scores(class_logits, mask_logits, self.grid, self.size)
+        trace.prediction = scores.argmax(dim=1).to(torch.int32) if self.recipe.output == "class_map" else scores
+        return trace
+
+    def _finish_prune(self, x: Tensor, layout: SharingLayout | None, trace: SegVitTrace) -> SegVitTrace:
+        backbone, head = self.model.backbone, self.model.decode_head
+        batch = x.shape[0]
+        masks: list[Tensor] = []  # mask logits (B, K, n) of the tokens that left, stage by stage
+        left: list[Tensor] = []  # their indices among the first block's tokens, int32 (B, k)
+        alive: Tensor | None = None  # indices of the tokens still present; None while all are
+        for number, block in enumerate(backbone.layers, start=1):
+            x = block(x)
+            k = self.prune.get(number, 0)
+            if k:
+                if alive is None:
+                    alive = torch.arange(x.shape[1], dtype=torch.int32)[None].expand(batch, -1)
+                kept, pruned, mask = self._prune_stage(number, k, x, alive, trace)
+                masks.append(token_unmerge(mask.transpose(1, 2), pruned))
+                left.append(trace.pruned_tokens[number])
+                alive = token_unmerge(alive[:, :, None], kept)[:, :, 0]
+                x = token_unmerge(x, kept)
+            if number == head.spec.stages[0]:
+                break
+        class_logits, mask_logits = head(backbone.patch_tokens(x, head.spec.stages[0]))
+        rows = mask_logits.transpose(1, 2)
+        source = layout.source if layout is not None else None
+        if alive is not None:
+            canvas = inverse_permutation(torch.cat([*left, alive], dim=1))
+            rows = torch.cat([*masks, rows], dim=1)
+            trace.token_scores = PruneHead.token_scores(class_logits, token_unmerge(rows, canvas).transpose(1, 2))
+            source = canvas if source is None else token_unmerge(canvas[:, :, None], source)[:, :, 0]
+        else:
+            trace.token_scores = PruneHead.token_scores(class_logits, mask_logits)
+        if source is not None:
+            rows = token_unmerge(rows, source)
+        scores = PruneHead.token_scores(class_logits, rows.transpose(1, 2)).unflatten(2, self.grid)
+        self._predict(scores, trace)
+        return trace
+
+    def _prune_stage(
+        self, number: int, k: int, x: Tensor, alive: Tensor, trace: SegVitTrace
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        head = self.model.auxiliary_head_after(number)
+        class_logits, mask_logits = head(x)
+        confidence, label = confidence_and_label(PruneHead.token_scores(class_logits, mask_logits))
+        kept, pruned, protected = prune_fixed(
+            confidence, label, k, self.model.decode_head.spec.num_classes, self.protect_per_class
+        )
+        trace.stage_confidence[number], trace.stage_label[number] = confidence, label
+        trace.stage_tokens[number] = alive
+        trace.pruned_tokens[number] = token_unmerge(alive[:, :, None], pruned)[:, :, 0]
+        pruned_confidence = token_unmerge(confidence[:, :, None], pruned)[:, :, 0]
+        trace.smallest_pruned_confidence[number] = pruned_confidence.amin(dim=1)
+        pruned_protected = token_unmerge(protected[:, :, None].to(torch.float32), pruned)[:, :, 0]
+        trace.protected_pruned[number] = pruned_protected.sum(dim=1).to(torch.int32)
+        return kept, pruned, mask_logits
+
+    def _predict(self, scores: Tensor, trace: SegVitTrace) -> None:
+        if self.recipe.output == "scores":
+            trace.prediction = F.interpolate(scores, size=self.size, mode="bilinear", align_corners=False)
+        elif self.has_fast_tail:
+            trace.prediction, trace.uncertified_pixels = upsample_argmax(
+                scores, *self.size, self.recipe.tail.candidates
+            )
+        else:
+            trace.prediction = upsample_argmax_plain(scores, *self.size)

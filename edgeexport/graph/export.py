@@ -1,0 +1,127 @@
+"""ONNX graph of a fixed-form model, through torch's exporter, with custom ops as opaque nodes that get their bodies here.
+
+The exported module is never changed. Workarounds stand here, each with its reason:
+
+- stack traces and other metadata are reduced to ``file:line`` relative to the package, so that two machines export the
+  same bytes;
+- ``reduction='none'`` on ScatterElements is dropped: TensorRT 8.x ignores the attribute, and readers need not wonder.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from edgeexport.ops import DOMAIN, DOMAIN_VERSION, OPSET
+
+__all__ = ["SOURCE_KEY", "exported_model", "with_functions", "with_outputs"]
+
+SOURCE_KEY = "edgeexport.source"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
+
+
+def exported_model(
+    module: nn.Module, example: Tensor, input_name: str, output_names: Sequence[str], metadata: dict[str, str]
+) -> onnx.ModelProto:
+    """Exports ``module`` at the fixed shape of ``example``; custom ops stay bare nodes of the domain ``edgeexport``.
+
+    Args:
+        module: In eval mode; returns a tuple in the order of ``output_names``.
+        example: Input of the final shape and dtype; its values do not matter.
+        metadata: Goes into the model's metadata properties.
+    """
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[input_name],
+            output_names=list(output_names),
+            optimize=True,
+            verbose=False,
+            custom_translation_table=None,
+        )
+    assert program is not None
+    model = program.model_proto
+    _clean_metadata(model)
+    _drop_scatter_none(model)
+    _set_opsets(model)
+    model.producer_name, model.producer_version = "edgeexport", ""
+    del model.metadata_props[:]
+    for key, value in sorted(metadata.items()):
+        model.metadata_props.add(key=key, value=value)
+    return model
+
+
+def with_functions(model: onnx.ModelProto, functions: Sequence[onnx.FunctionProto]) -> onnx.ModelProto:
+    """The model with bodies for the custom ops it uses; weights are shared by copy of the proto, input unchanged."""
+    used = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    result.functions.extend(function for function in functions if function.name in used)
+    return result
+
+
+def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """Keeps only the named graph outputs, in this order; nodes stay."""
+    outputs = {value.name: value for value in model.graph.output}
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    del result.graph.output[:]
+    result.graph.output.extend(outputs[name] for name in names)
+    return result
+
+
+def _clean_metadata(model: onnx.ModelProto) -> None:
+    """Replaces the exporter's metadata on nodes and values by one relative ``file:line (function)``."""
+    for node in model.graph.node:
+        trace = next((item.value for item in node.metadata_props if "stack_trace" in item.key), "")
+        source = _source_line(trace)
+        del node.metadata_props[:]
+        node.doc_string = ""
+        if source:
+            node.metadata_props.add(key=SOURCE_KEY, value=source)
+    for group in (model.graph.value_info, model.graph.input, model.graph.output, model.graph.initializer):
+        for item in group:
+            item.doc_string = ""
+            if hasattr(item, "metadata_props"):
+                del item.metadata_props[:]
+    del model.graph.metadata_props[:]
+    model.doc_string = model.graph.doc_string = ""
+
+
+def _source_line(trace: str) -> str:
+    """The innermost frame that lies in this package, else the innermost frame's file name."""
+    frames = _FRAME.findall(trace)
+    for path, line, function in reversed(frames):
+        resolved = Path(path)
+        if resolved.is_relative_to(_PACKAGE):
+            return f"edgeexport/{resolved.relative_to(_PACKAGE).as_posix()}:{line} ({function})"
+    if frames:
+        path, line, function = frames[-1]
+        return f"{Path(path).name}:{line} ({function})"
+    return ""
+
+
+def _drop_scatter_none(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        if node.op_type in ("ScatterElements", "ScatterND"):
+            kept = [item for item in node.attribute if not (item.name == "reduction" and item.s == b"none")]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+
+
+def _set_opsets(model: onnx.ModelProto) -> None:
+    domains = {node.domain for node in model.graph.node} | {""}
+    del model.opset_import[:]
+    for domain in sorted(domains):
+        model.opset_import.add(domain=domain, version=OPSET if domain == "" else DOMAIN_VERSION)

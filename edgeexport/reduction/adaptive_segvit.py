@@ -1,0 +1,138 @@
+"""SegViT with DToP and CTS as published: counts depend on the image, images run one by one. The reference.
+
+It shares weights and layers with `edgeexport.freeze.fixed_segvit`, and nothing of the token flow: selection by threshold
+with index sets, sharing by sorted lists, a canvas written by indexing, the plain class-map tail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgeexport.models.heads import AtmHead, PruneHead
+from edgeexport.models.preprocess import normalised_image
+from edgeexport.models.segvit import SegVit
+from edgeexport.models.vit import patches_from_image
+from edgeexport.recipe.schema import InputSpec
+from edgeexport.reduction.cts import SharingLayout, layout_reference, share_patches, share_positions, window_scores
+from edgeexport.reduction.dtop import confidence_and_label, prune_adaptive
+
+__all__ = ["AdaptiveImage", "AdaptiveSegVit"]
+
+
+@dataclass(frozen=True)
+class AdaptiveImage:
+    """Result for one image; token indices count tokens of the first block.
+
+    Attributes:
+        scores: float32 (K, H, W), class scores at image size.
+        token_scores: float32 (K, n0) of the first block's tokens; None for ATMHead.
+        shared_windows: int32 (S,), ascending; None without CTS.
+        pruned_tokens: block -> int64 vector, ascending.
+    """
+
+    scores: Tensor
+    token_scores: Tensor | None
+    shared_windows: Tensor | None
+    pruned_tokens: dict[int, Tensor]
+
+    @property
+    def class_map(self) -> Tensor:
+        """int32 (H, W); equal scores: lowest class."""
+        return self.scores.argmax(dim=0).to(torch.int32)
+
+
+class AdaptiveSegVit:
+    """Runs a `SegVit` with thresholds.
+
+    Args:
+        model: Weights.
+        spec: The recipe's input form.
+        num_shared: Windows to share (already aligned); 0 for none.
+        protect_per_class: DToP's context tokens per class.
+    """
+
+    def __init__(self, model: SegVit, spec: InputSpec, *, num_shared: int, protect_per_class: int) -> None:
+        self.model, self.spec = model, spec
+        self.num_shared, self.protect_per_class = num_shared, protect_per_class
+        patch = model.spec.backbone.patch_size
+        self.patch_size = patch
+        self.grid = (spec.height // patch, spec.width // patch)
+
+    def published_thresholds(self) -> dict[int, float]:
+        """Threshold of every auxiliary head as its config states it (block -> theta); 1 where it states none."""
+        heads = self.model.spec.auxiliary_heads
+        return {head.stages[0]: 1.0 if head.threshold is None else head.threshold for head in heads}
+
+    @torch.no_grad()
+    def run(self, image: Tensor, thresholds: Sequence[Mapping[int, float]]) -> list[AdaptiveImage]:
+        """Runs every image with its own thresholds.
+
+        Args:
+            image: In the recipe's input form, batch first.
+            thresholds: Per image, block -> theta. A block that is not named is not a pruning stage.
+        """
+        pixels = normalised_image(image, self.spec)
+        return [self._one(pixels[i : i + 1], limit) for i, limit in enumerate(thresholds)]
+
+    def _one(self, pixels: Tensor, thresholds: Mapping[int, float]) -> AdaptiveImage:
+        backbone = self.model.backbone
+        position = backbone.position_grid(*self.grid)
+        layout: SharingLayout | None = None
+        if self.num_shared:
+            assert self.model.policy_net is not None
+            scores = window_scores(self.model.policy_net(pixels))
+            layout = layout_reference(scores, self.num_shared, self.grid[1] // 2)
+            x = backbone.embed(
+                share_patches(pixels, layout, self.patch_size), share_positions(position, layout, self.grid)
+            )
+        else:
+            x = backbone.embed(patches_from_image(pixels, self.patch_size), position)
+        if isinstance(self.model.decode_head, AtmHead):
+            return self._finish_atm(x, layout)
+        return self._finish_prune(x, layout, thresholds)
+
+    def _finish_atm(self, x: Tensor, layout: SharingLayout | None) -> AdaptiveImage:
+        backbone, head = self.model.backbone, self.model.decode_head
+        outputs = {}
+        for number, block in enumerate(backbone.layers, start=1):
+            x = block(x)
+            outputs[number] = backbone.patch_tokens(x, number)
+        class_logits, masks = head([outputs[number] for number in head.spec.stages])
+        if layout is not None:
+            masks = masks[:, :, layout.source[0].long()]
+        size = (self.spec.height, self.spec.width)
+        scores = AtmHead.image_scores(class_logits, masks, self.grid, size)[0]
+        return AdaptiveImage(scores, None, None if layout is None else layout.shared_windows[0], {})
+
+    def _finish_prune(self, x: Tensor, layout: SharingLayout | None, thresholds: Mapping[int, float]) -> AdaptiveImage:
+        backbone, head = self.model.backbone, self.model.decode_head
+        classes = head.spec.num_classes
+        alive = torch.arange(x.shape[1])
+        canvas = x.new_zeros(classes, x.shape[1])
+        pruned_tokens: dict[int, Tensor] = {}
+        for number, block in enumerate(backbone.layers, start=1):
+            x = block(x)
+            if number in thresholds:
+                class_logits, masks = self.model.auxiliary_head_after(number)(x)
+                canvas[:, alive] = masks[0]
+                confidence, label = confidence_and_label(PruneHead.token_scores(class_logits, masks))
+                kept, pruned = prune_adaptive(
+                    confidence[0], label[0], thresholds[number], classes, self.protect_per_class
+                )
+                pruned_tokens[number] = alive[pruned]
+                alive, x = alive[kept], x[:, kept]
+            if number == head.spec.stages[0]:
+                break
+        class_logits, masks = head(backbone.patch_tokens(x, head.spec.stages[0]))
+        canvas[:, alive] = masks[0]
+        token_scores = PruneHead.token_scores(class_logits, canvas[None])
+        image_tokens = token_scores if layout is None else token_scores[:, :, layout.source[0].long()]
+        size = (self.spec.height, self.spec.width)
+        scores = F.interpolate(image_tokens.unflatten(2, self.grid), size=size, mode="bilinear", align_corners=False)
+        shared = None if layout is None else layout.shared_windows[0]
+        return AdaptiveImage(scores[0], token_scores[0], shared, pruned_tokens)
