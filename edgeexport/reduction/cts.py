@@ -53,18 +53,16 @@ def layout_fixed(scores: Tensor, num_shared: int, window_columns: int) -> Sharin
 
     Args:
         scores: float32 (B, W), from `window_scores`.
-        num_shared: S, 0 < S < = W.
+        num_shared: S, 0 < S <= W.
         window_columns: Windows per row of the window grid.
     """
     batch, windows = scores.shape
     patches = 4 * windows
-    unshared_windows, shared_windows = token_partition(scores, num_shared)
-    unshared = _patches_of_windows(unshared_windows, window_columns).flatten(1)
-    shared = _patches_of_windows(shared_windows, window_columns)
-    if num_shared < windows:
-        # Unique integer keys: all of them are taken, and TokenPartition hands them back ascending.
-        mask = torch.zeros(batch, patches).scatter(1, shared.flatten(1).long(), 1.0)
-        unshared, _ = token_partition(mask, 4 * num_shared)
+    _, shared_windows = token_partition(scores, num_shared)
+    shared = _patches_of_windows(shared_windows, window_columns, windows)
+    # Exactly the shared patches score 1, so this partition has no ties at its cut and keeps the others in order.
+    is_shared = torch.zeros(batch, patches).scatter(1, shared.flatten(1).long(), 1.0)
+    unshared, _ = token_partition(is_shared, 4 * num_shared)
     count = unshared.shape[1]
     shared_token = (count + torch.arange(num_shared, dtype=torch.int32))[None, :, None].expand(batch, -1, 4)
     own_token = torch.arange(count, dtype=torch.int32)[None].expand(batch, -1)
@@ -119,8 +117,10 @@ def share_positions(position: Tensor, layout: SharingLayout, grid: tuple[int, in
     return token_unmerge(rows.expand(layout.source.shape[0], -1, -1), layout.token_source)
 
 
-def _patches_of_windows(window: Tensor, window_columns: int) -> Tensor:
-    """int32 (B, m) window indices -> int32 (B, m, 4) patch indices, row-major inside the window."""
+def _patches_of_windows(window: Tensor, window_columns: int, window_count: int) -> Tensor:
+    """int32 (B, m) window indices -> int32 (B, m, 4) patch indices, row-major inside the window, by a constant table."""
     columns = 2 * window_columns
-    corner = (window // window_columns) * (2 * columns) + (window % window_columns) * 2
-    return corner[:, :, None] + torch.tensor([0, 1, columns, columns + 1], dtype=torch.int32)
+    every = torch.arange(window_count, dtype=torch.int32)
+    corner = (every // window_columns) * (2 * columns) + (every % window_columns) * 2
+    table = corner[:, None] + torch.tensor([0, 1, columns, columns + 1], dtype=torch.int32)
+    return table[window.long()]

@@ -1,0 +1,115 @@
+"""Weights drawn from a seed, for recipes without a checkpoint.
+
+They stand in for trained weights in demos and benchmarks, so they are drawn to keep two properties of trained ones that
+the speed of a bundle depends on (and nothing else: predictions mean nothing, and every output says so):
+
+- class scores are peaked. About a dozen classes are present in an image and the others score near 0 (with scores all
+  alike, every class would be a candidate at every pixel). Class queries carry one marked direction, + for the
+  first `PRESENT_CLASSES` classes (ADE20K orders its classes by frequency) and - for the others, and the class layer reads
+  it; the decoder's residual branches are damped by `RESIDUAL_GAIN`, so that queries keep their identity;
+- masks are decided: mask logits spread several units around a negative mean, `MASK_SPREAD` and `MASK_OFFSET`, so that a
+  token belongs to few classes; and they are smooth in space, because the position embedding is a mixture of low spatial
+  frequencies.
+
+Every tensor has a generator of its own, seeded by (seed, key): the same key gets the same weights in every recipe, so
+that dense and reduced models compare like with like.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import torch
+from torch import Tensor, nn
+
+from edgeexport.models.attention import CrossAttention
+from edgeexport.models.heads import AtmHead, DecoderLayer, PruneHead
+from edgeexport.models.segvit import SegVit
+
+__all__ = ["MASK_OFFSET", "MASK_SPREAD", "PRESENT_CLASSES", "seed_weights"]
+
+PRESENT_CLASSES = 12
+CLASS_LOGIT = 8.0
+RESIDUAL_GAIN = 0.3
+MASK_SPREAD = 4.0
+MASK_OFFSET = -2.0
+
+
+def seed_weights(model: SegVit, seed: int) -> None:
+    """Overwrites every weight of ``model`` with values that depend on ``seed`` and the weight's key alone."""
+    with torch.no_grad():
+        for key, value in model.state_dict().items():
+            if not value.is_floating_point():
+                continue
+            value.copy_(_drawn(key, value, seed, model))
+        for head in [model.decode_head, *getattr(model, "auxiliary_head", [])]:
+            _make_peaked(head)
+
+
+def _drawn(key: str, value: Tensor, seed: int, model: SegVit) -> Tensor:
+    digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    module_name, _, leaf = key.rpartition(".")
+    module = model.get_submodule(module_name)
+    if isinstance(module, (nn.LayerNorm, nn.BatchNorm2d)):
+        return torch.zeros_like(value) if leaf in ("bias", "running_mean") else torch.ones_like(value)
+    if key == "backbone.pos_embed":
+        return _smooth_positions(value, model.backbone.trained_grid, generator)
+    if leaf.endswith("bias"):
+        return torch.zeros_like(value)
+    if isinstance(module, nn.Embedding) or value.ndim < 2 or leaf == "cls_token":
+        return torch.randn(value.shape, generator=generator)
+    fan_in = value[0].numel()
+    # Convolutions of the policy network are followed by ReLU6, which halves the second moment.
+    gain = 2.0 if key.startswith("policy_net.backbone") else 1.0
+    return torch.randn(value.shape, generator=generator) * math.sqrt(gain / fan_in)
+
+
+def _smooth_positions(value: Tensor, grid: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Unit-variance mixture of six plane waves of at most two periods per image, for every channel."""
+    channels = value.shape[2]
+    rows = torch.linspace(0, 2 * math.pi, grid[0])[:, None, None, None]
+    columns = torch.linspace(0, 2 * math.pi, grid[1])[None, :, None, None]
+    waves = 6
+    frequency = torch.rand(2, waves, channels, generator=generator) * 4 - 2
+    phase = torch.rand(waves, channels, generator=generator) * 2 * math.pi
+    amplitude = torch.randn(waves, channels, generator=generator) * math.sqrt(2 / waves)
+    field = (amplitude * torch.sin(rows * frequency[0] + columns * frequency[1] + phase)).sum(dim=2)
+    result = torch.zeros_like(value)
+    result[0, 1:] = field.flatten(0, 1)
+    return result
+
+
+def _make_peaked(head: PruneHead | AtmHead) -> None:
+    width, classes = head.spec.width, head.spec.num_classes
+    marked = torch.zeros(width)
+    marked[::2], marked[1::2] = 1.0, -1.0  # zero mean, so that LayerNorm leaves it alone
+    strength = 0.5  # share of a query's norm that lies along the marked direction
+    sign = torch.where(torch.arange(classes) < PRESENT_CLASSES, 1.0, -1.0)
+    head.q.weight.add_(strength * sign[:, None] * marked)
+    reader = marked * (CLASS_LOGIT / (strength * width))
+    head.class_embed.weight.mul_(0.1)
+    if isinstance(head, PruneHead):
+        head.class_embed.weight[0].add_(reader)
+    else:
+        # ATMHead's query c votes for class c; its last output is "no object".
+        head.class_embed.weight[-1].sub_(reader)
+        head.class_embed.weight[:-1].add_(head.q.weight * (2 * CLASS_LOGIT / width))
+    for name, module in head.named_modules():
+        if isinstance(module, DecoderLayer):
+            for branch in (module.self_attn.out_proj, module.multihead_attn.proj, module.linear2):
+                branch.weight.mul_(RESIDUAL_GAIN)
+            if name.endswith(f".{head.spec.num_layers - 1}"):
+                _spread_masks(module.multihead_attn)
+
+
+def _spread_masks(attention: CrossAttention) -> None:
+    """Gives q.k / sqrt(d), averaged over heads, about `MASK_SPREAD` standard deviation and `MASK_OFFSET` mean."""
+    spread = math.sqrt(MASK_SPREAD * math.sqrt(attention.num_heads))
+    attention.q.weight.mul_(spread)
+    attention.k.weight.mul_(spread)
+    per_head = attention.q.out_features // attention.num_heads
+    constant = math.sqrt(-MASK_OFFSET / math.sqrt(per_head))
+    attention.q.bias.fill_(constant)
+    attention.k.bias.fill_(-constant)
