@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgeexport.freeze.alignment import aligned_num_shared
+from edgeexport.freeze.schedule import token_schedule
 from edgeexport.models.heads import AtmHead, PruneHead
 from edgeexport.models.preprocess import normalised_image
 from edgeexport.models.segvit import SegVit
 from edgeexport.models.vit import patches_from_image
 from edgeexport.ops.token_unmerge import token_unmerge
-from edgeexport.ops.upsample_argmax import upsample_argmax, upsample_argmax_plain
+from edgeexport.ops.upsample_argmax import upsample_argmax
 from edgeexport.recipe.schema import Recipe
 from edgeexport.reduction.cts import SharingLayout, layout_fixed, share_patches, share_positions, window_scores
-from edgeexport.reduction.dtop import confidence_and_label, inverse_permutation, prune_fixed
+from edgeexport.reduction.dtop import confidence_and_label, inverse_permutation, priority, prune_fixed
 
 __all__ = ["FixedSegVit", "SegVitTrace"]
 
@@ -32,17 +32,21 @@ class SegVitTrace:
 
     Attributes:
         prediction: class map int32 (B, H, W) or scores float32 (B, K, H, W).
+        class_scores: float32, what a class map is the argmax of: (B, K, h, w) before upsampling (PruneHead) or
+            (B, K, H, W) (ATMHead).
         token_scores: float32 (B, K, n0), scores of the first block's tokens (PruneHead models only).
         policy_logits: float32 (B, 2, H/32, W/32), with CTS.
         shared_windows: int32 (B, S), with CTS.
         pruned_tokens: block -> int32 (B, k), ascending.
         smallest_pruned_confidence: block -> float32 (B,).
         protected_pruned: block -> int32 (B,), how many protected tokens had to leave because k asked for more.
-        stage_confidence, stage_label, stage_tokens: block -> (B, n) of the tokens that entered that stage.
+        stage_confidence, stage_label, stage_priority, stage_tokens: block -> (B, n), for the tokens that entered that
+            stage: confidence, predicted class, pruning key, and index among the first block's tokens.
         uncertified_pixels: int32 (B,), with the fast class-map tail.
     """
 
     prediction: Tensor | None = None
+    class_scores: Tensor | None = None
     token_scores: Tensor | None = None
     policy_logits: Tensor | None = None
     shared_windows: Tensor | None = None
@@ -51,6 +55,7 @@ class SegVitTrace:
     protected_pruned: dict[int, Tensor] = field(default_factory=dict)
     stage_confidence: dict[int, Tensor] = field(default_factory=dict)
     stage_label: dict[int, Tensor] = field(default_factory=dict)
+    stage_priority: dict[int, Tensor] = field(default_factory=dict)
     stage_tokens: dict[int, Tensor] = field(default_factory=dict)
     uncertified_pixels: Tensor | None = None
 
@@ -67,13 +72,10 @@ class FixedSegVit(nn.Module):
         self.grid = (recipe.input.height // patch, recipe.input.width // patch)
         self.size = (recipe.input.height, recipe.input.width)
         self.num_patches = self.grid[0] * self.grid[1]
-        cts, dtop = recipe.reduction.cts, recipe.reduction.dtop
-        self.num_shared = 0
-        if cts is not None:
-            self.num_shared = aligned_num_shared(
-                self.num_patches, self.num_patches // 4, cts.num_shared, cts.align_tokens
-            )
-        self.prune = {block: k for block, k in dtop.prune if k} if dtop is not None else {}
+        schedule = token_schedule(recipe)
+        self.num_shared = schedule.num_shared
+        self.prune = {head.blocks[0]: head.pruned for head in schedule.heads if head.pruned}
+        dtop = recipe.reduction.dtop
         self.protect_per_class = dtop.protect_per_class if dtop is not None else 0
         with torch.no_grad():
             position = model.backbone.position_grid(*self.grid).clone()
@@ -82,14 +84,7 @@ class FixedSegVit(nn.Module):
     @property
     def output_names(self) -> list[str]:
         """Names of all graph outputs, the prediction first, in the order that `forward` returns them."""
-        names = [self.recipe.output]
-        if self.num_shared:
-            names.append("shared_windows")
-        for block in self.prune:
-            names += [f"pruned_tokens_{block}", f"smallest_pruned_confidence_{block}", f"protected_pruned_{block}"]
-        if self.has_fast_tail:
-            names.append("uncertified_pixels")
-        return names
+        return [name for name, _ in self._named_outputs(None)]
 
     @property
     def has_fast_tail(self) -> bool:
@@ -102,19 +97,26 @@ class FixedSegVit(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Image in the recipe's input form -> tensors in the order of `output_names`."""
-        trace = self.trace(image)
-        found: list[Tensor | None] = [trace.prediction]
+        return tuple(tensor for _, tensor in self._named_outputs(self.trace(image)) if tensor is not None)
+
+    def outputs_of(self, trace: SegVitTrace) -> dict[str, Tensor]:
+        """A trace as name -> tensor, for every name in `output_names`."""
+        return {name: tensor for name, tensor in self._named_outputs(trace) if tensor is not None}
+
+    def _named_outputs(self, trace: SegVitTrace | None) -> list[tuple[str, Tensor | None]]:
+        found = trace or SegVitTrace()
+        pairs: list[tuple[str, Tensor | None]] = [(self.recipe.output, found.prediction)]
+        if self.recipe.output == "class_map":
+            pairs.append(("class_scores", found.class_scores))
         if self.num_shared:
-            found.append(trace.shared_windows)
+            pairs.append(("shared_windows", found.shared_windows))
         for block in self.prune:
-            found += [
-                trace.pruned_tokens[block],
-                trace.smallest_pruned_confidence[block],
-                trace.protected_pruned[block],
-            ]
+            pairs.append((f"pruned_tokens_{block}", found.pruned_tokens.get(block)))
+            pairs.append((f"smallest_pruned_confidence_{block}", found.smallest_pruned_confidence.get(block)))
+            pairs.append((f"protected_pruned_{block}", found.protected_pruned.get(block)))
         if self.has_fast_tail:
-            found.append(trace.uncertified_pixels)
-        return tuple(tensor for tensor in found if tensor is not None)
+            pairs.append(("uncertified_pixels", found.uncertified_pixels))
+        return pairs
 
     def trace(self, image: Tensor) -> SegVitTrace:
         """One pass with every decision kept; batched, with constant shapes."""
@@ -147,6 +149,7 @@ class FixedSegVit(nn.Module):
         if layout is not None:
             mask_logits = token_unmerge(mask_logits.transpose(1, 2), layout.source).transpose(1, 2)
         scores = AtmHead.image_scores(class_logits, mask_logits, self.grid, self.size)
+        trace.class_scores = scores
         trace.prediction = scores.argmax(dim=1).to(torch.int32) if self.recipe.output == "class_map" else scores
         return trace
 
@@ -195,7 +198,7 @@ class FixedSegVit(nn.Module):
             confidence, label, k, self.model.decode_head.spec.num_classes, self.protect_per_class
         )
         trace.stage_confidence[number], trace.stage_label[number] = confidence, label
-        trace.stage_tokens[number] = alive
+        trace.stage_priority[number], trace.stage_tokens[number] = priority(confidence, protected), alive
         trace.pruned_tokens[number] = token_unmerge(alive[:, :, None], pruned)[:, :, 0]
         pruned_confidence = token_unmerge(confidence[:, :, None], pruned)[:, :, 0]
         trace.smallest_pruned_confidence[number] = pruned_confidence.amin(dim=1)
@@ -204,11 +207,10 @@ class FixedSegVit(nn.Module):
         return kept, pruned, mask_logits
 
     def _predict(self, scores: Tensor, trace: SegVitTrace) -> None:
+        trace.class_scores = scores
         if self.recipe.output == "scores":
             trace.prediction = F.interpolate(scores, size=self.size, mode="bilinear", align_corners=False)
-        elif self.has_fast_tail:
-            trace.prediction, trace.uncertified_pixels = upsample_argmax(
-                scores, *self.size, self.recipe.tail.candidates
-            )
         else:
-            trace.prediction = upsample_argmax_plain(scores, *self.size)
+            classes = scores.shape[1]
+            candidates = self.recipe.tail.candidates if self.has_fast_tail else classes
+            trace.prediction, trace.uncertified_pixels = upsample_argmax(scores, *self.size, candidates)

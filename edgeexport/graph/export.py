@@ -2,13 +2,14 @@
 
 The exported module is never changed. Workarounds stand here, each with its reason:
 
-- stack traces and other metadata are reduced to ``file:line`` relative to the package, so that two machines export the
-  same bytes;
+- stack traces and other metadata are reduced to ``file:line`` relative to the package and a module path, so that two
+  machines export the same bytes;
 - ``reduction='none'`` on ScatterElements is dropped: TensorRT 8.x ignores the attribute, and readers need not wonder.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Sequence
@@ -18,13 +19,17 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from edgeexport.ops import DOMAIN, DOMAIN_VERSION, OPSET
+from edgeexport.graph.source import SOURCE_KEY
+from edgeexport.ops import DOMAIN_VERSION, OPSET
 
-__all__ = ["SOURCE_KEY", "exported_model", "with_functions", "with_outputs"]
+__all__ = ["SCOPE_KEY", "exported_model"]
 
-SOURCE_KEY = "edgeexport.source"
+SCOPE_KEY = "edgeexport.scope"
+"""Node metadata: the module that a node comes from, such as ``model.backbone.layers.5.attn``."""
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
+_SCOPE = re.compile(r"'([^']*)'")
 
 
 def exported_model(
@@ -37,6 +42,9 @@ def exported_model(
         example: Input of the final shape and dtype; its values do not matter.
         metadata: Goes into the model's metadata properties.
     """
+    # torch's exporter and onnxscript's optimizer report every fold they skip; none of it is for our users.
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -48,7 +56,6 @@ def exported_model(
             output_names=list(output_names),
             optimize=True,
             verbose=False,
-            custom_translation_table=None,
         )
     assert program is not None
     model = program.model_proto
@@ -62,34 +69,18 @@ def exported_model(
     return model
 
 
-def with_functions(model: onnx.ModelProto, functions: Sequence[onnx.FunctionProto]) -> onnx.ModelProto:
-    """The model with bodies for the custom ops it uses; weights are shared by copy of the proto, input unchanged."""
-    used = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    result.functions.extend(function for function in functions if function.name in used)
-    return result
-
-
-def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """Keeps only the named graph outputs, in this order; nodes stay."""
-    outputs = {value.name: value for value in model.graph.output}
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    del result.graph.output[:]
-    result.graph.output.extend(outputs[name] for name in names)
-    return result
-
-
 def _clean_metadata(model: onnx.ModelProto) -> None:
     """Replaces the exporter's metadata on nodes and values by one relative ``file:line (function)``."""
     for node in model.graph.node:
-        trace = next((item.value for item in node.metadata_props if "stack_trace" in item.key), "")
-        source = _source_line(trace)
+        found = {item.key: item.value for item in node.metadata_props}
+        source = _source_line(found.get("pkg.torch.onnx.stack_trace", ""))
+        scopes = _SCOPE.findall(found.get("pkg.torch.onnx.name_scopes", ""))
+        scope = next((name for name in reversed(scopes[:-1]) if name), "")
         del node.metadata_props[:]
         node.doc_string = ""
-        if source:
-            node.metadata_props.add(key=SOURCE_KEY, value=source)
+        for key, value in ((SOURCE_KEY, source), (SCOPE_KEY, scope)):
+            if value:
+                node.metadata_props.add(key=key, value=value)
     for group in (model.graph.value_info, model.graph.input, model.graph.output, model.graph.initializer):
         for item in group:
             item.doc_string = ""

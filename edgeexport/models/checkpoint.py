@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from edgeexport.errors import CheckpointError
 
-__all__ = ["file_sha256", "load_policy_weights", "load_weights", "state_dict_from_file"]
+__all__ = ["load_policy_weights", "load_weights", "state_dict_from_file"]
 
 # Keys that training leaves behind and inference does not use.
 _UNUSED_PARTS = ("loss_decode.", "num_batches_tracked")
@@ -103,15 +102,6 @@ def load_policy_weights(policy: nn.Module, path: Path) -> None:
     """Loads a policy network from its own file (published keys, with or without a ``policy_net.`` prefix)."""
     state = state_dict_from_file(path)
     load_weights(policy, {key.removeprefix("policy_net."): value for key, value in state.items()}, str(path))
-
-
-def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _is_unused(key: str) -> bool:

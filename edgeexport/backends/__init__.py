@@ -1,0 +1,1 @@
+"""Runtimes that build and run a bundle's graphs. Nothing here imports torch."""

@@ -1,0 +1,204 @@
+"""TensorRT-RTX as a check without a GPU: does a real TensorRT parser and builder take the graph?
+
+The wheels tensorrt-rtx-cu13-bindings and -libs parse and build on a machine without any NVIDIA driver. The engine is
+thrown away: deserialising needs a GPU, and SM86 is only the nearest to Orin (SM87) that the library offers. It can
+abort the process, so that it always runs in a child: ``python -m edgeexport.backends.tensorrt_rtx MODEL`` prints the
+verdict as the last line of its standard output, one JSON object, and TensorRT's log on standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeexport.errors import UsageError
+
+__all__ = ["COMPUTE_CAPABILITY", "RtxCheck", "check_tensorrt_rtx"]
+
+COMPUTE_CAPABILITY = "SM86"
+
+_MODULE = "tensorrt_rtx_bindings"
+_REASON_CHARACTERS = 800
+_LOG_LINES = 8
+
+
+@dataclass(frozen=True)
+class RtxCheck:
+    """Verdict on one graph.
+
+    ``status`` is 'passed' (an engine was serialised), 'failed' (refused, crashed, or out of time) or 'not-run' (the
+    library is not there or does not start). ``reason`` is empty when passed. Durations are in seconds, sizes in bytes;
+    ``peak_rss_bytes`` is the child's highest resident memory. What was not reached is None.
+    """
+
+    status: str
+    version: str | None = None
+    reason: str = ""
+    parse_s: float | None = None
+    build_s: float | None = None
+    engine_bytes: int | None = None
+    peak_rss_bytes: int | None = None
+    compute_capability: str = COMPUTE_CAPABILITY
+
+
+def check_tensorrt_rtx(model_path: Path, *, timeout_s: float = 600) -> RtxCheck:
+    """Parses and builds an ONNX file for SM86 in a child process. Takes no GPU.
+
+    Args:
+        model_path: Plugin-free graph with fixed shapes; external data is read from beside it.
+        timeout_s: After this many seconds the child is ended, and the verdict is 'failed'.
+
+    Raises:
+        UsageError: There is no such file.
+    """
+    if not model_path.is_file():
+        raise UsageError(str(model_path), "no such file, expected an ONNX model", "check the path")
+    package_root = str(Path(__file__).resolve().parents[2])
+    search_path = os.pathsep.join(part for part in (os.environ.get("PYTHONPATH", ""), package_root) if part)
+    try:
+        child = subprocess.run(
+            [sys.executable, "-m", "edgeexport.backends.tensorrt_rtx", str(model_path)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            env={**os.environ, "PYTHONPATH": search_path},
+            check=False,
+        )
+    except subprocess.TimeoutExpired as expired:
+        log = expired.stderr.decode(errors="replace") if isinstance(expired.stderr, bytes) else expired.stderr or ""
+        return RtxCheck("failed", reason=_with_log(f"no verdict after {timeout_s:g} s", log))
+    verdict = _verdict_from_output(child.stdout) if child.returncode == 0 else None
+    if verdict is None:
+        return RtxCheck("failed", reason=_with_log(f"the TensorRT-RTX process {_ending(child.returncode)}", child.stderr))
+    return verdict
+
+
+def _verdict_from_output(output: str) -> RtxCheck | None:
+    """The last line, if it is a verdict; TensorRT itself prints to standard output now and then."""
+    lines = output.strip().splitlines()
+    try:
+        return RtxCheck(**json.loads(lines[-1]))
+    except (IndexError, TypeError, ValueError):
+        return None
+
+
+def _ending(return_code: int) -> str:
+    if return_code == 0:
+        return "ended without a verdict"
+    if return_code > 0:
+        return f"ended with exit code {return_code}"
+    try:
+        name = signal.Signals(-return_code).name
+    except ValueError:
+        name = f"signal {-return_code}"
+    return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+
+
+def _with_log(reason: str, log: str) -> str:
+    """The reason and the end of the log, in one line."""
+    lines = [" ".join(line.split()) for line in log.splitlines() if line.strip()][-_LOG_LINES:]
+    return f"{reason}; last log: {' / '.join(lines)}"[:_REASON_CHARACTERS] if lines else reason
+
+
+# -- the child process ------------------------------------------------------------------------------------------------
+
+
+def _check_in_this_process(model_path: str) -> RtxCheck:
+    try:
+        import tensorrt_rtx_bindings as trt  # loads its libraries from the wheel tensorrt-rtx-cu13-libs
+    except (ImportError, OSError) as error:
+        absent = isinstance(error, ModuleNotFoundError) and error.name == _MODULE
+        found = f"the module {_MODULE} is not installed" if absent else f"{_MODULE} cannot be loaded: {error}"
+        return RtxCheck("not-run", reason=f"{found}; edgeexport[export] brings it on x86-64 Linux")
+    version = str(trt.__version__)
+    errors: list[str] = []
+    try:
+        logger = _logger(trt, errors)
+        builder = trt.Builder(logger)
+        capability = getattr(trt.ComputeCapability, COMPUTE_CAPABILITY)
+    except Exception as error:  # the bindings raise TypeError, RuntimeError or AttributeError
+        return RtxCheck("not-run", version, f"TensorRT-RTX does not start: {' '.join([str(error), *errors])}")
+    network = builder.create_network(_network_flags(trt))
+    parser = trt.OnnxParser(network, logger)
+    started = time.perf_counter()
+    parsed = parser.parse_from_file(model_path)
+    parse_s = time.perf_counter() - started
+    if not parsed:
+        reason = "parser: " + "; ".join(_parser_errors(parser) or errors)
+        return _failed(version, reason, parse_s)
+    config = builder.create_builder_config()
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(capability, 0)
+    started = time.perf_counter()
+    engine = builder.build_serialized_network(network, config)
+    build_s = time.perf_counter() - started
+    if engine is None or engine.nbytes == 0:
+        return _failed(version, "builder: " + ("; ".join(errors) or "gave no engine and no error"), parse_s)
+    return RtxCheck("passed", version, "", parse_s, build_s, int(engine.nbytes), _peak_rss_bytes())
+
+
+def _failed(version: str, reason: str, parse_s: float) -> RtxCheck:
+    return RtxCheck(
+        "failed", version, " ".join(reason.split())[:_REASON_CHARACTERS], parse_s, peak_rss_bytes=_peak_rss_bytes()
+    )
+
+
+def _network_flags(trt: Any) -> int:
+    """Strongly typed by name: its bit differs between TensorRT versions, and a version may drop it."""
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _parser_errors(parser: Any) -> list[str]:
+    found = []
+    for index in range(parser.num_errors):
+        error = parser.get_error(index)
+        node = f"node '{error.node_name()}' ({error.node_operator()}): " if error.node_operator() else ""
+        found.append(f"{node}{error.desc()}")
+    return found
+
+
+def _logger(trt: Any, errors: list[str]) -> Any:
+    """A TensorRT logger that writes to standard error and collects errors."""
+
+    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.Severity.ERROR:
+                errors.append(message)
+            if severity <= trt.ILogger.Severity.INFO:
+                print(f"{severity.name}: {message}", file=sys.stderr, flush=True)
+
+    return Logger()
+
+
+def _peak_rss_bytes() -> int | None:
+    """Of this program alone: getrusage's figure also covers the parent it was forked from."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(found[0]) * 1024 if found else None
+
+
+def main(arguments: list[str]) -> int:
+    """Entry point of the child process: prints the verdict on the model named by the only argument."""
+    verdict = _check_in_this_process(arguments[0])
+    sys.stderr.flush()
+    print("\n" + json.dumps(asdict(verdict)), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

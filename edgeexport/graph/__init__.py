@@ -1,0 +1,1 @@
+"""ONNX graphs: export, one pass per file, static lint, cost."""

@@ -1,0 +1,104 @@
+"""The graphs of a bundle, derived from one export: with function bodies, for plugins, and in standard operators only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+import torch
+
+from edgeexport.backends.graph_outputs import TensorInfo
+from edgeexport.errors import BuildError
+from edgeexport.freeze.fixed_segvit import FixedSegVit
+from edgeexport.graph.export import exported_model
+from edgeexport.graph.inline import inlined_model
+from edgeexport.graph.outputs import select_outputs
+from edgeexport.graph.plugin_graph import plugin_model
+from edgeexport.models.heads import AtmHead
+from edgeexport.ops import DOMAIN, token_partition, token_protect, token_unmerge, upsample_argmax
+
+__all__ = ["INPUT_NAME", "BundleGraphs", "example_input", "graphs_from_fixed"]
+
+INPUT_NAME = "image"
+_DTYPES = {
+    onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.INT32: "int32",
+    onnx.TensorProto.UINT8: "uint8",
+    onnx.TensorProto.INT64: "int64",
+    onnx.TensorProto.BOOL: "bool",
+}
+
+
+@dataclass(frozen=True)
+class BundleGraphs:
+    """One model in three forms.
+
+    Attributes:
+        with_functions: `model.onnx`: custom ops with bodies, runs in ONNX Runtime.
+        for_plugins: `model.trt.onnx`: bare nodes where a TensorRT plugin executes the op.
+        plain: standard operators only, with every shape inferred.
+        input: The graph's only input.
+        outputs: Graph outputs, the prediction first.
+        inner: Inner values that a runner may ask for: decisions and the scores behind a class map.
+    """
+
+    with_functions: onnx.ModelProto
+    for_plugins: onnx.ModelProto
+    plain: onnx.ModelProto
+    input: TensorInfo
+    outputs: tuple[TensorInfo, ...]
+    inner: tuple[TensorInfo, ...]
+
+
+def example_input(fixed: FixedSegVit) -> torch.Tensor:
+    """Zeros in the recipe's input form and shape."""
+    spec = fixed.recipe.input
+    if spec.preprocess is None:
+        return torch.zeros(spec.batch, 3, spec.height, spec.width)
+    return torch.zeros(spec.batch, spec.height, spec.width, 3, dtype=torch.uint8)
+
+
+def graphs_from_fixed(fixed: FixedSegVit, metadata: dict[str, str]) -> BundleGraphs:
+    """Exports a fixed model once and derives every graph of the bundle.
+
+    Raises:
+        BuildError: The exporter's graph lacks something that a bundle needs.
+    """
+    model = exported_model(fixed, example_input(fixed), INPUT_NAME, fixed.output_names, metadata)
+    available = {value.name: _tensor_info(value) for value in model.graph.output}
+    wanted = [fixed.recipe.output, *fixed.recipe.extra_outputs]
+    missing = [name for name in wanted if name not in available]
+    if missing:
+        raise BuildError("graph", f"has no output {', '.join(missing)}", f"available: {', '.join(available)}")
+    select_outputs(model, wanted)
+    model.functions.extend(_functions(fixed, model))
+    alive = {name for node in model.graph.node for name in node.output}
+    decisions = ["class_scores", "shared_windows", *(f"pruned_tokens_{block}" for block in fixed.prune)]
+    inner = [available[name] for name in decisions if name in available and name in alive and name not in wanted]
+    return BundleGraphs(
+        with_functions=model,
+        for_plugins=plugin_model(model),
+        plain=inlined_model(model),
+        input=_tensor_info(model.graph.input[0]),
+        outputs=tuple(available[name] for name in wanted),
+        inner=tuple(inner),
+    )
+
+
+def _functions(fixed: FixedSegVit, model: onnx.ModelProto) -> list[onnx.FunctionProto]:
+    """Bodies of the custom ops that the graph uses."""
+    used = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
+    bodies = [op.onnx_function() for op in (token_partition, token_protect, token_unmerge)]
+    if not isinstance(fixed.model.decode_head, AtmHead):
+        classes = fixed.model.decode_head.spec.num_classes
+        shape = (classes, *fixed.grid, *fixed.size)
+        if fixed.has_fast_tail and fixed.recipe.tail.candidates < classes:
+            bodies.append(upsample_argmax.onnx_function(*shape, fixed.recipe.tail.candidates))
+        else:
+            bodies.append(upsample_argmax.onnx_function_plain(*shape))
+    return [body for body in bodies if body.name in used]
+
+
+def _tensor_info(value: onnx.ValueInfoProto) -> TensorInfo:
+    tensor = value.type.tensor_type
+    return TensorInfo(value.name, _DTYPES[tensor.elem_type], tuple(dim.dim_value for dim in tensor.shape.dim))

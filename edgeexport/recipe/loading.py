@@ -1,0 +1,32 @@
+"""Loading a recipe: find, read, merge, set options, validate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeexport.recipe.inheritance import recipe_file
+from edgeexport.recipe.lookup import docstring_line, recipe_path
+from edgeexport.recipe.options import config_with_options
+from edgeexport.recipe.reading import config_from_file
+from edgeexport.recipe.schema import Recipe
+from edgeexport.recipe.validation import recipe_from_config
+
+__all__ = ["load_recipe"]
+
+
+def load_recipe(name_or_path: str | Path, cfg_options: Sequence[str] = (), checkpoint: Path | None = None) -> Recipe:
+    """Loads and validates a recipe, an mmengine Python config.
+
+    Args:
+        name_or_path: A path, or the name of a shipped recipe; with or without ``.py``.
+        cfg_options: ``key=value`` strings, applied in order after ``_base_`` is merged; see `config_with_options`.
+        checkpoint: Overrides the recipe's ``checkpoint``; relative to the current folder.
+
+    Raises:
+        RecipeError: It cannot be found or read, or asks for something unknown or impossible.
+        CheckpointError: A file that it names is missing.
+    """
+    file = recipe_file(recipe_path(name_or_path))
+    config = config_with_options(config_from_file(file), cfg_options)
+    return recipe_from_config(config, file.path, docstring_line(file.tree), checkpoint)

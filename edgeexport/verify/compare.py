@@ -1,0 +1,209 @@
+"""Comparison of two executions: numbers, class maps and token decisions. Framework-neutral: numpy arrays in, facts out.
+
+Tolerances are fixed here, so that a build, `edgeexport verify` and a check on the device judge alike:
+
+- floating outputs: |a - b| <= ATOL + RTOL |b| everywhere;
+- class maps: may differ only at pixels whose two best reference scores lie within NEAR_TIE;
+- decisions (sets of token indices): equal, or differing only in tokens whose reference score lies within NEAR_TIE of the
+  cut. In that case the two executions legitimately went on with different tokens, and their outputs are not comparable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "ATOL",
+    "NEAR_TIE",
+    "RTOL",
+    "Comparison",
+    "DecisionDifference",
+    "OutputDifference",
+    "class_map_difference",
+    "decision_difference",
+    "float_difference",
+    "judged",
+]
+
+ATOL = 1e-4
+RTOL = 1e-3
+NEAR_TIE = 1e-5
+
+
+@dataclass(frozen=True)
+class OutputDifference:
+    """One output of two executions.
+
+    ``max_abs`` and ``max_rel`` are the largest absolute and relative error (relative to |reference|, where that exceeds
+    ATOL), ``cosine`` the cosine of the flattened arrays. For class maps ``agreement`` is the share of equal pixels,
+    ``differing`` their number and ``unexplained`` how many of those are no near tie.
+    """
+
+    name: str
+    passed: bool
+    max_abs: float | None = None
+    max_rel: float | None = None
+    cosine: float | None = None
+    agreement: float | None = None
+    differing: int | None = None
+    unexplained: int | None = None
+
+
+@dataclass(frozen=True)
+class DecisionDifference:
+    """One stage's token selection in two executions.
+
+    ``jaccard`` is the smallest over the batch. ``margin`` is the reference's score distance of the cut (k-th to k+1-th),
+    and ``farthest`` the largest distance from the cut among tokens that only one execution chose; both None if unknown.
+    """
+
+    stage: str
+    equal: bool
+    jaccard: float
+    tokens: int
+    differing: int
+    margin: float | None
+    farthest: float | None
+
+    @property
+    def near_tie(self) -> bool:
+        """Whether the difference consists of near ties only."""
+        return not self.equal and self.farthest is not None and self.farthest <= NEAR_TIE
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A pair of runners on one batch of images: what parity.json lists.
+
+    ``status`` is 'passed', 'failed', 'not-applicable' (with the reason) or 'not-run' (with the reason).
+    """
+
+    check: str
+    reference: str
+    candidate: str
+    images: tuple[str, ...]
+    status: str
+    reason: str = ""
+    outputs: tuple[OutputDifference, ...] = ()
+    decisions: tuple[DecisionDifference, ...] = ()
+    first_difference: str = ""
+    facts: dict[str, object] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-ready form; floats keep nine significant digits."""
+        return _rounded(asdict(self))
+
+
+def float_difference(name: str, candidate: NDArray, reference: NDArray) -> OutputDifference:
+    """Compares floating outputs of equal shape."""
+    if candidate.shape != reference.shape:
+        return OutputDifference(name, False)
+    a, b = candidate.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
+    error = np.abs(a - b)
+    finite = bool(np.isfinite(a).all() and np.isfinite(b).all())
+    sizable = np.abs(b) > ATOL
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return OutputDifference(
+        name=name,
+        passed=finite and bool((error <= ATOL + RTOL * np.abs(b)).all()),
+        max_abs=float(error.max(initial=0.0)),
+        max_rel=float((error[sizable] / np.abs(b[sizable])).max(initial=0.0)),
+        cosine=float(a @ b / norm) if norm else float(np.array_equal(a, b)),
+    )
+
+
+def class_map_difference(
+    name: str, candidate: NDArray, reference: NDArray, near_tie: NDArray[np.bool_]
+) -> OutputDifference:
+    """Compares class maps (B, H, W); ``near_tie`` marks pixels whose two best reference scores are within NEAR_TIE."""
+    if candidate.shape != reference.shape:
+        return OutputDifference(name, False)
+    differs = candidate != reference
+    unexplained = int((differs & ~near_tie).sum())
+    return OutputDifference(
+        name=name,
+        passed=unexplained == 0,
+        agreement=float(1.0 - differs.mean()),
+        differing=int(differs.sum()),
+        unexplained=unexplained,
+    )
+
+
+def decision_difference(
+    stage: str, candidate: NDArray, reference: NDArray, score: NDArray | None = None
+) -> DecisionDifference:
+    """Compares two selections of token indices, as sets, per image.
+
+    Args:
+        stage: Name for reports, such as ``shared_windows`` or ``pruned_tokens_6``.
+        candidate: int (B, k).
+        reference: int (B, k).
+        score: float (B, N), the reference's score by token index (the selection takes the largest; NaN where a token was
+            not eligible), to judge how far from the cut a difference lies.
+    """
+    jaccard, differing, tokens = 1.0, 0, 0
+    margin: float | None = None
+    farthest: float | None = None
+    for image in range(reference.shape[0]):
+        a, b = set(candidate[image].tolist()), set(reference[image].tolist())
+        jaccard = min(jaccard, len(a & b) / max(len(a | b), 1))
+        differing += len(a ^ b)
+        tokens += len(b)
+        if score is None:
+            continue
+        row = score[image]
+        chosen = np.isin(np.arange(row.size), list(b))
+        eligible = ~np.isnan(row)
+        if not (chosen & eligible).any() or not (eligible & ~chosen).any():
+            continue
+        low, high = float(row[chosen & eligible].min()), float(row[eligible & ~chosen].max())
+        margin = low - high if margin is None else min(margin, low - high)
+        if a != b:
+            off = [max(abs(row[i] - low), abs(row[i] - high)) if eligible[i] else np.inf for i in a ^ b]
+            farthest = max(off) if farthest is None else max(farthest, *off)
+    return DecisionDifference(stage, differing == 0, jaccard, tokens, differing, margin, _float(farthest))
+
+
+def judged(
+    check: str,
+    reference: str,
+    candidate: str,
+    images: tuple[str, ...],
+    outputs: list[OutputDifference],
+    decisions: list[DecisionDifference],
+    facts: dict[str, object] | None = None,
+) -> Comparison:
+    """Draws the conclusion: passed, failed, or not applicable because a near tie sent the executions different ways."""
+    first = next((item for item in decisions if not item.equal), None)
+    described = ""
+    if first is not None:
+        margin = "unknown" if first.margin is None else f"{first.margin:.3g}"
+        described = f"{first.stage}: {first.differing} tokens differ, score margin at the cut {margin}"
+    if first is None:
+        wrong = [item.name for item in outputs if not item.passed]
+        status, reason = ("failed", f"outputs differ: {', '.join(wrong)}") if wrong else ("passed", "")
+    elif first.near_tie:
+        status = "not-applicable"
+        reason = f"a near tie was decided differently, so the outputs are not comparable ({described})"
+    else:
+        status, reason = "failed", f"decisions differ first at {described}"
+    return Comparison(
+        check, reference, candidate, images, status, reason, tuple(outputs), tuple(decisions), described, facts or {}
+    )
+
+
+def _float(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _rounded(value: object) -> object:  # type: ignore[misc]
+    if isinstance(value, float):
+        return float(f"{value:.9g}")
+    if isinstance(value, dict):
+        return {str(key): _rounded(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(item) for item in value]
+    return value
