@@ -77,7 +77,9 @@ def check_tensorrt_rtx(model_path: Path, *, timeout_s: float = 600) -> RtxCheck:
         return RtxCheck("failed", reason=_with_log(f"no verdict after {timeout_s:g} s", log))
     verdict = _verdict_from_output(child.stdout) if child.returncode == 0 else None
     if verdict is None:
-        return RtxCheck("failed", reason=_with_log(f"the TensorRT-RTX process {_ending(child.returncode)}", child.stderr))
+        return RtxCheck(
+            "failed", reason=_with_log(f"the TensorRT-RTX process {_ending(child.returncode)}", child.stderr)
+        )
     return verdict
 
 
@@ -85,9 +87,10 @@ def _verdict_from_output(output: str) -> RtxCheck | None:
     """The last line, if it is a verdict; TensorRT itself prints to standard output now and then."""
     lines = output.strip().splitlines()
     try:
-        return RtxCheck(**json.loads(lines[-1]))
+        verdict = RtxCheck(**json.loads(lines[-1]))
     except (IndexError, TypeError, ValueError):
         return None
+    return None if verdict.status == "passed" and not verdict.engine_bytes else verdict
 
 
 def _ending(return_code: int) -> str:
@@ -169,7 +172,7 @@ def _parser_errors(parser: Any) -> list[str]:
 def _logger(trt: Any, errors: list[str]) -> Any:
     """A TensorRT logger that writes to standard error and collects errors."""
 
-    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+    class Logger(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 

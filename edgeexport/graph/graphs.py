@@ -92,11 +92,26 @@ def _functions(fixed: FixedSegVit, model: onnx.ModelProto) -> list[onnx.Function
     if not isinstance(fixed.model.decode_head, AtmHead):
         classes = fixed.model.decode_head.spec.num_classes
         shape = (classes, *fixed.grid, *fixed.size)
+        counted = _drop_unread_count(model)
         if fixed.has_fast_tail and fixed.recipe.tail.candidates < classes:
-            bodies.append(upsample_argmax.onnx_function(*shape, fixed.recipe.tail.candidates))
+            body = upsample_argmax.onnx_function(*shape, fixed.recipe.tail.candidates, counted=counted)
         else:
-            bodies.append(upsample_argmax.onnx_function_plain(*shape))
+            body = upsample_argmax.onnx_function_plain(*shape, counted=counted)
+        bodies.append(body)
     return [body for body in bodies if body.name in used]
+
+
+def _drop_unread_count(model: onnx.ModelProto) -> bool:
+    """Drops UpsampleArgmax's second output where nothing reads it; tells whether it stays.
+
+    ONNX Runtime 1.31 computes it otherwise, for it prunes no nodes inside inlined functions.
+    """
+    wanted = {value.name for value in model.graph.output}
+    for node in model.graph.node:
+        if node.domain == DOMAIN and node.op_type == upsample_argmax.NAME and node.output[1] not in wanted:
+            del node.output[1:]
+            return False
+    return True
 
 
 def _tensor_info(value: onnx.ValueInfoProto) -> TensorInfo:

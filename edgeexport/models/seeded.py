@@ -30,10 +30,10 @@ from edgeexport.models.segvit import SegVit
 __all__ = ["MASK_OFFSET", "MASK_SPREAD", "PRESENT_CLASSES", "seed_weights"]
 
 PRESENT_CLASSES = 12
-CLASS_LOGIT = 8.0
+CLASS_LOGIT = 12.0
 RESIDUAL_GAIN = 0.3
 MASK_SPREAD = 4.0
-MASK_OFFSET = -2.0
+MASK_OFFSET = -1.0
 
 
 def seed_weights(model: SegVit, seed: int) -> None:

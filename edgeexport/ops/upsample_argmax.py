@@ -120,39 +120,42 @@ def candidates_needed(scores: Tensor, height: int, width: int) -> int:
     Raises:
         BuildError: The sizes are not the same whole multiple.
     """
-    _, classes, h, w = scores.shape
-    factor = _checked_factor(classes, h, w, height, width, 1)
-    if factor == 1:
-        return 1
-    corners = _cell_corners(scores)
-    inside = _cells_from_pixels(torch.ones(1, height, width, dtype=torch.bool, device=scores.device), factor)
-    needed = 1
-    for row in range(h + 1):  # one row of cells at a time: all classes of all pixels would be the upsampled scores
-        best = _blended(corners[:, row], factor).amax(dim=3)
-        weakest = best.masked_fill(~inside[:, row], torch.inf).amin(dim=2, keepdim=True)
-        rivals = (corners[:, row].amax(dim=2) >= weakest).sum(dim=2)
-        needed = max(needed, int(rivals.max()))
-    # A blend of equal corners may exceed them by a rounding error; the count above is then one too low.
-    while needed < classes and int(upsample_argmax_reference(scores, height, width, needed)[1].max()) > 0:
-        needed += 1
-    return needed
+    classes = scores.shape[1]
+
+    def certifies(candidates: int) -> bool:
+        return not upsample_argmax_reference(scores, height, width, candidates)[1].any()
+
+    # More candidates never certify less: the best score cannot fall, nor the largest corner left out rise.
+    too_few, enough = 0, 1
+    while enough < classes and not certifies(enough):
+        too_few, enough = enough, 2 * enough
+    enough = min(enough, classes)
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        too_few, enough = (too_few, middle) if certifies(middle) else (middle, enough)
+    return enough
 
 
-def onnx_function(k: int, h: int, w: int, height: int, width: int, candidates: int) -> onnx.FunctionProto:
+def onnx_function(
+    k: int, h: int, w: int, height: int, width: int, candidates: int, counted: bool = True
+) -> onnx.FunctionProto:
     """The op in standard operators, for scores of shape (B, ``k``, ``h``, ``w``); B comes from the input.
 
     The numbers are constants of the body, since a model has one such node; the attributes are declared for the plugin.
     Classes stay last in memory throughout, so that TopK, the blend (a product with a constant (P * P, 4) matrix) and
     ArgMax all read neighbours. With ``candidates >= k``, or at P = 1, this is `onnx_function_plain`.
 
+    ``counted=False`` gives a body with the output ``class_map`` alone, for a node with one output. It exists because
+    ONNX Runtime (1.31) keeps and runs nodes of a body whose results nobody reads, so an unread count costs its time.
+
     Raises:
         BuildError: The sizes are not the same whole multiple, or ``candidates`` is out of range.
     """
     factor = _checked_factor(k, h, w, height, width, candidates)
     if _is_plain(k, factor, candidates):
-        return onnx_function_plain(k, h, w, height, width)
+        return onnx_function_plain(k, h, w, height, width, counted)
     crop = factor - factor // 2
-    function = _parsed(f"""
+    body = f"""
         score_last = Transpose <perm = [0, 2, 3, 1]> (scores)
         pads = Constant <value_ints = [0, 1, 1, 0, 0, 1, 1, 0]> ()
         padded = Pad <mode = "edge"> (score_last, pads)
@@ -202,7 +205,8 @@ def onnx_function(k: int, h: int, w: int, height: int, width: int, candidates: i
         class_rows = Transpose <perm = [0, 1, 3, 2, 4]> (class_split)
         class_wide = Reshape (class_rows, joined)
         class_map = Slice (class_wide, first_pixel, end_pixel, plane)
-
+        """
+    count_body = """
         blend_last = Constant <value_ints = [4]> ()
         best = ReduceMax <keepdims = 0> (blend, blend_last)
         left_out = Slice (largest, count, count_and_next, last)
@@ -214,14 +218,15 @@ def onnx_function(k: int, h: int, w: int, height: int, width: int, candidates: i
         doubtful_map = Slice (doubtful_wide, first_pixel, end_pixel, plane)
         doubtful_int = Cast <to = 6> (doubtful_map)
         uncertified = ReduceSum <keepdims = 0> (doubtful_int, plane)
-        """)
+        """
+    function = _function(body, count_body if counted else None)
     weights = numpy_helper.from_array(_corner_weights(factor).numpy())
     function.node.insert(0, helper.make_node("Constant", [], ["weights"], value=weights))
     return function
 
 
-def onnx_function_plain(k: int, h: int, w: int, height: int, width: int) -> onnx.FunctionProto:
-    """The op's plain form: every class resized, then ArgMax; ``uncertified`` is zero.
+def onnx_function_plain(k: int, h: int, w: int, height: int, width: int, counted: bool = True) -> onnx.FunctionProto:
+    """The op's plain form: every class resized, then ArgMax; ``uncertified`` is zero, or absent if not ``counted``.
 
     Classes are moved to the last axis first. The result is that of Resize + ArgMax on (B, K, h, w), but both operators
     then read neighbours, and ArgMax over a distant axis is what costs most there (`benchmarks/tail.py` shows both).
@@ -230,26 +235,29 @@ def onnx_function_plain(k: int, h: int, w: int, height: int, width: int) -> onnx
         BuildError: The sizes are not the same whole multiple.
     """
     factor = _checked_factor(k, h, w, height, width, 1)
-    return _parsed(f"""
+    body = f"""
         score_last = Transpose <perm = [0, 2, 3, 1]> (scores)
         scales = Constant <value_floats = [1.0, {factor}.0, {factor}.0, 1.0]> ()
         upsampled = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (score_last, "", scales)
         winner = ArgMax <axis = 3, keepdims = 0> (upsampled)
         class_map = Cast <to = 6> (winner)
-
+        """
+    count_body = """
         plane = Constant <value_ints = [1, 2]> ()
         first_pixel = Constant <value_ints = [0, 0]> ()
         end_pixel = Constant <value_ints = [1, 1]> ()
         corner = Slice (class_map, first_pixel, end_pixel, plane)
         per_image = Squeeze (corner, plane)
         uncertified = Sub (per_image, per_image)
-        """)
+        """
+    return _function(body, count_body if counted else None)
 
 
-def _parsed(body: str) -> onnx.FunctionProto:
+def _function(body: str, count_body: str | None) -> onnx.FunctionProto:
+    outputs = "class_map" if count_body is None else "class_map, uncertified"
     return parser.parse_function(f"""
         <domain: "{DOMAIN}", opset_import: ["": {OPSET}]>
-        {NAME} <{", ".join(ATTRIBUTES)}> (scores) => (class_map, uncertified) {{ {body} }}""")
+        {NAME} <{", ".join(ATTRIBUTES)}> (scores) => ({outputs}) {{ {body} {count_body or ""} }}""")
 
 
 def _checked_factor(k: int, h: int, w: int, height: int, width: int, candidates: int) -> int:
@@ -307,12 +315,3 @@ def _pixels_from_cells(cells: Tensor, factor: int) -> Tensor:
     wide = wide.reshape(batch, rows * factor, columns * factor)
     crop = factor - factor // 2
     return wide[:, crop : crop + (rows - 1) * factor, crop : crop + (columns - 1) * factor]
-
-
-def _cells_from_pixels(pixels: Tensor, factor: int) -> Tensor:
-    """(B, P * h, P * w) -> (B, h + 1, w + 1, P * P), zero (False) beyond the image."""
-    batch, height, width = pixels.shape
-    before, after = factor - factor // 2, factor // 2
-    wide = F.pad(pixels, (before, after, before, after))
-    wide = wide.reshape(batch, height // factor + 1, factor, width // factor + 1, factor)
-    return wide.transpose(2, 3).reshape(batch, height // factor + 1, width // factor + 1, factor * factor)

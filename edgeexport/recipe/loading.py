@@ -10,7 +10,7 @@ from edgeexport.recipe.lookup import docstring_line, recipe_path
 from edgeexport.recipe.options import config_with_options
 from edgeexport.recipe.reading import config_from_file
 from edgeexport.recipe.schema import Recipe
-from edgeexport.recipe.validation import recipe_from_config
+from edgeexport.recipe.validation import RECIPE_KEYS, recipe_from_config
 
 __all__ = ["load_recipe"]
 
@@ -28,5 +28,5 @@ def load_recipe(name_or_path: str | Path, cfg_options: Sequence[str] = (), check
         CheckpointError: A file that it names is missing.
     """
     file = recipe_file(recipe_path(name_or_path))
-    config = config_with_options(config_from_file(file), cfg_options)
+    config = config_with_options(config_from_file(file, RECIPE_KEYS), cfg_options)
     return recipe_from_config(config, file.path, docstring_line(file.tree), checkpoint)

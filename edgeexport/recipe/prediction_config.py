@@ -13,11 +13,17 @@ OUTPUTS = ("class_map", "scores")
 _DEFAULT_CANDIDATES = 16
 
 
-def input_from_config(value: object, place: Place, patch_size: int) -> InputSpec:
+def input_from_config(value: object, place: Place, multiple: int, rule: str) -> InputSpec:
     """Validates ``input=dict(shape=(B, 3, H, W), preprocess=dict(mean, std, bgr_to_rgb) | None)``.
 
+    Args:
+        value: The unvalidated input.
+        place: Where it stands.
+        multiple: Both sides must be multiples of it, in pixels.
+        rule: What ``multiple`` is, for the message.
+
     Raises:
-        RecipeError: A wrong shape, or a side that the patch size does not divide.
+        RecipeError: A wrong shape, or a side that ``multiple`` does not divide.
     """
     config = mapping(value, place, ("preprocess", "shape"))
     if "shape" not in config:
@@ -28,12 +34,10 @@ def input_from_config(value: object, place: Place, patch_size: int) -> InputSpec
     if channels != 3:
         raise at.error(config["shape"], f"expected (B, 3, H, W), found {channels} channels", "images have 3 channels")
     for name, side in (("height", height), ("width", width)):
-        if side % patch_size:
-            below = side - side % patch_size
-            nearest = f"{below} or {below + patch_size}" if below else str(patch_size)
-            raise at.error(
-                config["shape"], f"the {name} {side} is not divisible by the patch size {patch_size}", f"use {nearest}"
-            )
+        if side % multiple:
+            below = side - side % multiple
+            nearest = f"{below} or {below + multiple}" if below else str(multiple)
+            raise at.error(config["shape"], f"the {name} {side} is not divisible by {rule}", f"use {nearest}")
     preprocess = config.get("preprocess")
     return InputSpec(
         batch=batch,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import traceback
+from collections.abc import Collection
 
 from edgeexport.errors import RecipeError
 from edgeexport.recipe.inheritance import RecipeFile, prune_keys_in_force
@@ -14,12 +15,16 @@ __all__ = ["INSTALL", "config_from_file", "strip_delete_marks"]
 INSTALL = "pip install 'edgeexport[export]'"
 
 
-def config_from_file(file: RecipeFile) -> dict[str, object]:
+def config_from_file(file: RecipeFile, keys: Collection[str]) -> dict[str, object]:
     """Executes a recipe and its bases, and returns the merged configuration as plain dicts, lists, tuples and values.
 
     Dicts merge as in mmengine (``_delete_=True`` replaces instead), except ``reduction.dtop.prune``, where a child's
     replaces its parent's: its keys name blocks, and a stage that the child does not ask for must not survive in it.
     Names that start with an underscore, and imported or defined ones, are the recipe's own and left out.
+
+    Args:
+        file: The recipe with its bases.
+        keys: Names that are part of the recipe even where it imports them.
 
     Raises:
         RecipeError: The recipe raised an exception, or its dicts cannot be merged; or mmengine is not installed.
@@ -36,7 +41,7 @@ def config_from_file(file: RecipeFile) -> dict[str, object]:
         ).to_dict()
     except (Exception, SystemExit) as error:  # any statement of the recipe may have raised it
         raise _execution_error(file, error) from None
-    own = _names_of_code(file)
+    own = _names_of_code(file).difference(keys)
     config = {key: strip_delete_marks(value) for key, value in merged.items() if key[0] != "_" and key not in own}
     _keep_own_prune(config, file)
     return config

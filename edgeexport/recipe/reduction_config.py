@@ -13,9 +13,20 @@ from edgeexport.recipe.place import Place
 from edgeexport.recipe.schema import CtsSpec, DtopSpec, InputSpec, ReductionSpec, SegVitSpec
 from edgeexport.recipe.values import integer, mapping
 
-__all__ = ["POLICY_STRIDE", "reduction_from_config"]
+__all__ = ["POLICY_STRIDE", "reduction_from_config", "side_multiple"]
 
 POLICY_STRIDE = 32  # pixels; the policy network scores one 32x32 window per output, that is 2x2 patches of 16
+
+
+def side_multiple(value: object, patch: int) -> tuple[int, str]:
+    """What both sides of the input must be multiples of under this ``reduction`` (not validated yet), and why.
+
+    Returns:
+        Pixels, and what they are.
+    """
+    if isinstance(value, dict) and value.get("cts") is not None and 2 * patch == POLICY_STRIDE:
+        return POLICY_STRIDE, f"{POLICY_STRIDE}, the stride of CTS's policy network and two patches of {patch}"
+    return patch, f"the patch size {patch}"
 
 
 def reduction_from_config(
@@ -27,11 +38,11 @@ def reduction_from_config(
         value: ``dict(cts=dict(num_shared, align_tokens, policy_checkpoint), dtop=dict(prune, protect_per_class))``.
         place: Where it stands.
         model: The validated model.
-        size: The validated input, whose sides the patch size divides.
+        size: The validated input, whose sides fit `side_multiple`.
         folder: ``policy_checkpoint`` is relative to it.
 
     Raises:
-        RecipeError: A key is unknown or a value has the wrong type; the image size, a count or a block does not fit.
+        RecipeError: A key is unknown or a value has the wrong type; the patch size, a count or a block does not fit.
         CheckpointError: ``policy_checkpoint`` is missing.
     """
     config = mapping({} if value is None else value, place, ("cts", "dtop"))
@@ -51,7 +62,13 @@ def _cts_from_config(value: object, place: Place, patch: int, size: InputSpec, f
     if "num_shared" not in config:
         raise place.missing("num_shared", "num_shared=103 (2x2 windows that share one token each)")
     at = place.at("num_shared")
-    _check_windows(at, config["num_shared"], patch, size)
+    if 2 * patch != POLICY_STRIDE:
+        raise place.error(
+            value,
+            f"CTS needs patches of {POLICY_STRIDE // 2} pixels, found patch_size = {patch}: the policy network scores "
+            f"windows of {POLICY_STRIDE}x{POLICY_STRIDE} pixels, which must be 2x2 patches",
+            "leave cts out",
+        )
     num_patches = (size.height // patch) * (size.width // patch)
     num_windows = num_patches // 4
     num_shared = integer(config["num_shared"], at, minimum=0)
@@ -66,31 +83,10 @@ def _cts_from_config(value: object, place: Place, patch: int, size: InputSpec, f
         aligned_num_shared(num_patches, num_windows, num_shared, align_tokens)
     except ValueError as error:
         counts = aligned_window_counts(num_patches, num_windows, align_tokens)
-        fitting = f"use num_shared <= {counts[-1]}, or " if counts else ""
-        raise at.error(num_shared, str(error), f"{fitting}align_tokens=1") from None
+        fitting = f"num_shared <= {counts[-1]}, or " if counts else ""
+        raise at.error(num_shared, str(error), f"use {fitting}align_tokens=1") from None
     checkpoint = file_from_config(config.get("policy_checkpoint"), place.at("policy_checkpoint"), folder)
     return CtsSpec(num_shared=num_shared, align_tokens=align_tokens, policy_checkpoint=checkpoint)
-
-
-def _check_windows(place: Place, num_shared: object, patch: int, size: InputSpec) -> None:
-    """One output of the policy network must cover one window of 2x2 patches, and the windows the image."""
-    if 2 * patch != POLICY_STRIDE:
-        raise place.error(
-            num_shared,
-            f"CTS needs patches of {POLICY_STRIDE // 2} pixels, found patch_size = {patch}: the policy network scores "
-            f"windows of {POLICY_STRIDE}x{POLICY_STRIDE} pixels, which must be 2x2 patches",
-            "leave cts out",
-        )
-    for name, side in (("height", size.height), ("width", size.width)):
-        if side % POLICY_STRIDE:
-            below = side - side % POLICY_STRIDE
-            nearest = f"{below} or {below + POLICY_STRIDE}" if below else str(POLICY_STRIDE)
-            raise place.error(
-                num_shared,
-                f"CTS needs an image {name} divisible by {POLICY_STRIDE} (the policy network's stride, two patches of "
-                f"{patch}), found {side} in input.shape",
-                f"use a {name} of {nearest}",
-            )
 
 
 def _dtop_from_config(value: object, place: Place, model: SegVitSpec, tokens: int) -> DtopSpec | None:

@@ -105,8 +105,9 @@ class CtsSpec:
     """Content-aware token sharing: ``num_shared`` 2x2 windows share one token each.
 
     ``num_shared`` is what the recipe asked for; the smallest S >= num_shared whose token count is a multiple of
-    ``align_tokens`` is used (see `edgeexport.freeze.alignment`). ``policy_checkpoint`` is absolute, or None when the
-    policy network's weights are in the model's checkpoint under ``policy_net.``.
+    ``align_tokens`` is used (see `edgeexport.freeze.alignment`); 0 shares nothing and emits no nodes.
+    ``policy_checkpoint`` is absolute, or None when the policy network's weights are in the model's checkpoint under
+    ``policy_net.``.
     """
 
     num_shared: int

@@ -20,7 +20,7 @@ from edgeexport.recipe.prediction_config import (
     input_from_config,
     tail_from_config,
 )
-from edgeexport.recipe.reduction_config import reduction_from_config
+from edgeexport.recipe.reduction_config import reduction_from_config, side_multiple
 from edgeexport.recipe.schema import Recipe
 from edgeexport.recipe.values import choice, integer
 
@@ -67,7 +67,8 @@ def recipe_from_config(
             raise place.missing(key, example)
 
     model = segvit_from_config(config["model"], place.at("model"))
-    size = input_from_config(config["input"], place.at("input"), model.backbone.patch_size)
+    multiple, rule = side_multiple(config.get("reduction"), model.backbone.patch_size)
+    size = input_from_config(config["input"], place.at("input"), multiple, rule)
     reduction = reduction_from_config(config.get("reduction"), place.at("reduction"), model, size, path.parent)
     output = choice(config.get("output", "class_map"), place.at("output"), OUTPUTS)
     tail = tail_from_config(config.get("tail"), place.at("tail"), model)

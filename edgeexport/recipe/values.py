@@ -137,4 +137,7 @@ def _bounds(minimum: int | None, maximum: int | None) -> str:
 
 
 def _kind(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__name__}" if value != "" else "an empty string"
+    if value is None or value == "":
+        return "None" if value is None else "an empty string"
+    name = type(value).__name__
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"

@@ -1,13 +1,11 @@
 """Proof that a fixed model equals its original: adaptive against fixed, fixed against an exported graph, batch against single.
 
-Where a comparison means nothing for an image (no threshold separates the k-th from the next token; a near tie was
-decided differently), it is recorded as not applicable, and another image is drawn. A check passes on `IMAGES_NEEDED`
-different images or not at all.
+Each function compares on one batch of images; `edgeexport.verify.suite` decides on how many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +19,7 @@ from edgeexport.freeze.fixed_segvit import FixedSegVit, SegVitTrace
 from edgeexport.reduction.adaptive_segvit import AdaptiveImage, AdaptiveSegVit
 from edgeexport.reduction.cts import window_scores
 from edgeexport.reduction.dtop import threshold_for_count
+from edgeexport.verify.batches import ImageBatch
 from edgeexport.verify.compare import (
     NEAR_TIE,
     Comparison,
@@ -33,22 +32,18 @@ from edgeexport.verify.compare import (
 __all__ = [
     "ADAPTIVE_CHECK",
     "BATCH_CHECK",
-    "IMAGES_NEEDED",
     "RUNTIME_CHECK",
-    "ImageBatch",
     "Reference",
     "Runner",
     "adaptive_comparison",
     "batch_comparison",
     "reference_of",
-    "run_check",
     "runtime_comparison",
 ]
 
 ADAPTIVE_CHECK = "adaptive against fixed"
 RUNTIME_CHECK = "fixed torch against exported graph"
 BATCH_CHECK = "batch against images one by one"
-IMAGES_NEEDED = 2
 
 
 class Runner(Protocol):
@@ -59,14 +54,6 @@ class Runner(Protocol):
 
     def run(self, image: NDArray) -> dict[str, NDArray]:
         """Runs one batch in the recipe's input form; returns outputs by name."""
-
-
-@dataclass(frozen=True)
-class ImageBatch:
-    """A batch of different images in the recipe's input form, with their names."""
-
-    names: tuple[str, ...]
-    pixels: NDArray
 
 
 @dataclass(frozen=True)
@@ -194,18 +181,6 @@ def compare_outputs(
     if prediction not in found:
         raise KeyError(prediction)
     return judged(check, reference_name, candidate_name, reference.batch.names, outputs, decisions)
-
-
-def run_check(
-    compare: Callable[[Reference], Comparison], references: Sequence[Reference] | Iterator[Reference]
-) -> list[Comparison]:
-    """Compares on batch after batch until `IMAGES_NEEDED` passed, one failed, or the images are used up."""
-    done: list[Comparison] = []
-    for reference in references:
-        done.append(compare(reference))
-        if done[-1].status == "failed" or sum(item.status == "passed" for item in done) >= IMAGES_NEEDED:
-            break
-    return done
 
 
 def _judge_adaptive(

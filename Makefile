@@ -1,0 +1,39 @@
+# Everything runs in .venv, created on first use. PYTHON must be 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_ARGS ?=
+
+.PHONY: demo test test-all check bench install clean
+
+demo: install
+	$(BIN)/edgeexport build recipes/segvit_cts_dtop.py --target orin
+	$(BIN)/edgeexport run work_dirs/segvit_cts_dtop-orin-fp32 edgeexport/assets/coffee.jpg --out-dir work_dirs/demo
+	@echo "open work_dirs/demo/coffee_overlay.png and work_dirs/segvit_cts_dtop-orin-fp32/report.html"
+
+test: install
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-all: install
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "edgeexport needs Python 3.11 or newer; set PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[export,dev]'
+	@touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) work_dirs build dist

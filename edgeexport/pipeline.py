@@ -1,0 +1,333 @@
+"""The stages of a build, in order; the only file that sees them all."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import resource
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edgeexport import __version__
+from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
+from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
+from edgeexport.bundle import SCHEMA, Bundle, check_replaceable, hashes_of, json_bytes, open_bundle, staged_bundle
+from edgeexport.device.targets import Target, target_named
+from edgeexport.errors import BuildError, ParityError, UsageError
+from edgeexport.freeze.accounting import tokens_json
+from edgeexport.freeze.fixed_segvit import FixedSegVit
+from edgeexport.graph.cost import graph_macs
+from edgeexport.graph.graphs import BundleGraphs, graphs_from_fixed
+from edgeexport.graph.lint import lint_model
+from edgeexport.graph.lint_report import LintReport
+from edgeexport.images import shipped_photos
+from edgeexport.models.weights import WeightsOrigin, model_from_recipe
+from edgeexport.ops.upsample_argmax import candidates_needed
+from edgeexport.predict import predict_images
+from edgeexport.recipe import load_recipe
+from edgeexport.recipe.schema import Recipe
+from edgeexport.report.html import write_report
+from edgeexport.verify.batches import image_batches
+from edgeexport.verify.compare import Comparison
+from edgeexport.verify.golden import golden_arrays
+from edgeexport.verify.parity import Reference, reference_of
+from edgeexport.verify.suite import parity_status, run_parity
+
+__all__ = ["BuildLog", "BuildResult", "build", "default_work_dir", "exported_graphs", "request_from_arguments"]
+
+_VERSIONED = ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "onedl-mmengine", "onedl-mmsegmentation", "numpy")
+
+
+@dataclass
+class BuildLog:
+    """Stage durations and peak memory; what build.log holds. ``on_stage`` hears the name of every stage that starts."""
+
+    on_stage: Callable[[str], None] = lambda name: None
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Times a stage."""
+        self.on_stage(name)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.perf_counter() - start
+
+    @property
+    def peak_bytes(self) -> int:
+        """Peak resident memory of this process, in bytes."""
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    def text(self) -> str:
+        """The log as lines."""
+        total = sum(self.seconds.values())
+        lines = [f"{name:<40s} {seconds:9.2f} s {seconds / total:6.1%}" for name, seconds in self.seconds.items()]
+        lines += [f"{'total':<40s} {total:9.2f} s", f"{'peak memory':<40s} {self.peak_bytes / 1e9:9.2f} GB"]
+        return "\n".join([*lines, *self.notes]) + "\n"
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """A finished build: the bundle, every comparison, warnings for people, stage durations."""
+
+    bundle: Bundle
+    comparisons: tuple[Comparison, ...]
+    warnings: tuple[str, ...]
+    seconds: dict[str, float]
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class _Request:
+    recipe: Recipe
+    target: Target
+    precision: str
+    plugins: bool
+
+
+def request_from_arguments(
+    recipe: str | Path,
+    target: str,
+    precision: str = "fp32",
+    cfg_options: Sequence[str] = (),
+    checkpoint: Path | None = None,
+    plugins: bool = True,
+) -> _Request:
+    """Checks the arguments of a build before anything is computed.
+
+    Raises:
+        UsageError, RecipeError, CheckpointError: Exit code 2.
+    """
+    chosen = target_named(target)
+    if precision != "fp32":
+        if precision == "fp16":
+            raise UsageError("--precision fp16", "is not in this version", "use --precision fp32")
+        raise UsageError(f"--precision {precision}", "unknown precision, expected fp32", "use --precision fp32")
+    return _Request(load_recipe(recipe, cfg_options, checkpoint), chosen, precision, plugins)
+
+
+def default_work_dir(recipe: Recipe, target: str, precision: str) -> Path:
+    """Where a build goes without --work-dir."""
+    return Path("work_dirs") / f"{recipe.name}-{target}-{precision}"
+
+
+def build(
+    recipe: str | Path,
+    target: str,
+    *,
+    precision: str = "fp32",
+    cfg_options: Sequence[str] = (),
+    checkpoint: Path | None = None,
+    work_dir: Path | None = None,
+    plugins: bool = True,
+    on_stage: Callable[[str], None] = lambda name: None,
+) -> BuildResult:
+    """Builds a bundle: what `edgeexport build` does.
+
+    Args:
+        recipe: Path or name of a shipped recipe.
+        target: Name of a deployment target (`edgeexport.device.targets.TARGETS`).
+        precision: 'fp32'.
+        cfg_options: ``key=value`` replacements in the recipe.
+        checkpoint: Instead of the recipe's.
+        work_dir: The bundle folder; `default_work_dir` if None.
+        plugins: False puts the plugin-free graph into model.trt.onnx.
+        on_stage: Called with each stage's name as it starts.
+
+    Raises:
+        EdgeExportError: With the exit code that its class carries.
+    """
+    log = BuildLog(on_stage)
+    with log.stage("read recipe"):
+        request = request_from_arguments(recipe, target, precision, cfg_options, checkpoint, plugins)
+    folder = work_dir if work_dir is not None else default_work_dir(request.recipe, target, precision)
+    check_replaceable(folder)
+    with log.stage("load weights"):
+        model, origin = model_from_recipe(request.recipe)
+        fixed = FixedSegVit(model, request.recipe).eval()
+    with log.stage("export graph (torch's exporter, passes)"):
+        graphs = exported_graphs(fixed, origin)
+    with log.stage("lint"):
+        report = lint_model(graphs.plain, target=target)
+        report.raise_for_findings()
+    with staged_bundle(folder) as staging:
+        comparisons, warnings = _fill(staging, request, fixed, origin, graphs, report, log)
+    bundle = open_bundle(folder, check_hashes=False)
+    return BuildResult(bundle, tuple(comparisons), tuple(warnings), log.seconds, log.peak_bytes)
+
+
+def exported_graphs(fixed: FixedSegVit, origin: WeightsOrigin) -> BundleGraphs:
+    """Exports with the bundle's metadata."""
+    recipe = fixed.recipe
+    metadata = {"edgeexport.recipe": recipe.name, "edgeexport.weights": origin.statement}
+    return graphs_from_fixed(fixed, metadata)
+
+
+def _fill(
+    staging: Path,
+    request: _Request,
+    fixed: FixedSegVit,
+    origin: WeightsOrigin,
+    graphs: BundleGraphs,
+    report: LintReport,
+    log: BuildLog,
+) -> tuple[list[Comparison], list[str]]:
+    """Writes every file of the bundle into ``staging``."""
+    recipe = request.recipe
+    with log.stage("write graphs"):
+        _write_model(staging / "model.onnx", graphs.with_functions)
+        _write_model(staging / "model.trt.onnx", graphs.for_plugins if request.plugins else graphs.plain)
+        tokens = {**tokens_json(recipe), "graph": _graph_macs(graphs.plain)}
+        (staging / "tokens.json").write_bytes(json_bytes(tokens))
+    with log.stage("verify"):
+        runner = OnnxRuntimeRunner(staging / "model.onnx", extra_outputs=graphs.inner)
+        references: list[Reference] = []
+        batches = image_batches(recipe.input, shipped_photos())
+        comparisons = run_parity(fixed, runner, _kept(fixed, batches, references))
+        del runner
+        (staging / "parity.json").write_bytes(
+            json_bytes({"schema": "edgeexport.parity/1", "comparisons": [item.as_dict() for item in comparisons]})
+        )
+        np.savez_compressed(staging / "golden.npz", **golden_arrays(references))
+    failed = [item for item in comparisons if item.status == "failed"]
+    tail, warnings = _tail_check(fixed, references)
+    if failed:
+        raise ParityError(
+            f"{failed[0].check} on {', '.join(failed[0].images)}",
+            failed[0].reason,
+            "; ".join(["see parity.json", *warnings]),
+        )
+    if request.target.kind == "tensorrt":
+        with log.stage("TensorRT-RTX parses and builds (SM86)"):
+            rtx = _check_rtx(staging, request.plugins, graphs.plain)
+        log.notes.append(f"TensorRT-RTX {rtx.version}: {rtx.status} {rtx.reason} parse {rtx.parse_s} s, build {rtx.build_s} s")
+    else:
+        rtx = RtxCheck("not-run", None, f"target {request.target.name} does not use TensorRT", None, None, None, None)
+    if rtx.status == "failed":
+        raise BuildError("TensorRT-RTX", f"refuses the plugin-free graph: {rtx.reason}", "see `edgeexport lint`")
+    if rtx.status == "not-run" and request.target.kind == "tensorrt":
+        warnings.append(f"TensorRT-RTX check not run: {rtx.reason}")
+    checks = {
+        "lint": {"status": "passed", "nodes": report.node_count},
+        "parity": {"status": parity_status(comparisons), "comparisons": len(comparisons)},
+        "tensorrt_rtx": {"status": rtx.status, "version": rtx.version, "reason": rtx.reason},
+        "tail": tail,
+    }
+    with log.stage("report"):
+        manifest = _manifest(request, fixed, origin, graphs, checks)
+        manifest["files"] = hashes_of(staging, ["model.onnx", "model.trt.onnx", "tokens.json", "golden.npz"])
+        (staging / "manifest.json").write_bytes(json_bytes(manifest))
+        (picture,) = predict_images(staging, [shipped_photos()[0]], staging)
+        picture.labels_path.unlink()
+        picture.overlay_path.rename(staging / "overlay.png")
+        write_report(staging)
+    (staging / "build.log").write_text(log.text(), encoding="utf-8")
+    return comparisons, warnings
+
+
+def _kept(fixed: FixedSegVit, batches: Iterator[Any], references: list[Reference]) -> Iterator[Reference]:
+    """References of batches as they are asked for, remembered in ``references``."""
+    for batch in batches:
+        references.append(reference_of(fixed, batch))
+        yield references[-1]
+
+
+def _tail_check(fixed: FixedSegVit, references: Sequence[Reference]) -> tuple[dict[str, object], list[str]]:
+    """What the manifest says about the class-map tail, and warnings where pixels are uncertified."""
+    recipe = fixed.recipe
+    if not fixed.has_fast_tail:
+        return {"form": "plain" if recipe.output == "class_map" else "none"}, []
+    uncertified = sum(int(reference.outputs["uncertified_pixels"].sum()) for reference in references)
+    needed = 0
+    for reference in references:
+        assert reference.trace.class_scores is not None
+        needed = max(needed, candidates_needed(reference.trace.class_scores, *fixed.size))
+    tail = {
+        "form": "fast",
+        "candidates": recipe.tail.candidates,
+        "uncertified_pixels": uncertified,
+        "candidates_needed": needed,
+        "images": sum(len(reference.batch.names) for reference in references),
+    }
+    if not uncertified:
+        return tail, []
+    return tail, [
+        f"tail.candidates = {recipe.tail.candidates} leaves {uncertified} pixels of the test images uncertified; "
+        f"tail.candidates={needed} certifies all, tail.form='plain' needs no certificate"
+    ]
+
+
+def _check_rtx(staging: Path, plugins: bool, plain: onnx.ModelProto) -> RtxCheck:
+    if not plugins:
+        return check_tensorrt_rtx(staging / "model.trt.onnx")
+    path = staging / "plain.onnx"
+    _write_model(path, plain)
+    try:
+        return check_tensorrt_rtx(path)
+    finally:
+        path.unlink()
+
+
+def _graph_macs(plain: onnx.ModelProto) -> dict[str, object]:
+    cost = graph_macs(plain)
+    return {
+        "provenance": "counted in the exported graph, constants folded",
+        "product_macs": cost.of_category("product"),
+        "norm_macs": cost.of_category("norm"),
+        "resize_macs": cost.of_category("resize"),
+    }
+
+
+def _manifest(
+    request: _Request, fixed: FixedSegVit, origin: WeightsOrigin, graphs: BundleGraphs, checks: dict[str, object]
+) -> dict[str, Any]:
+    recipe = request.recipe
+    rule = recipe.input.preprocess
+    return {
+        "schema": SCHEMA,
+        "name": recipe.name,
+        "description": recipe.description,
+        "edgeexport": __version__,
+        "recipe": recipe.text,
+        "weights": origin.as_dict(),
+        "target": request.target.name,
+        "precision": request.precision,
+        "plugins": request.plugins,
+        "input": {
+            **_info(graphs.input),
+            "channels": "RGB" if rule is None or not rule.bgr_to_rgb else "BGR",
+            "preprocess": None
+            if rule is None
+            else {"mean": list(rule.mean), "std": list(rule.std), "bgr_to_rgb": rule.bgr_to_rgb},
+        },
+        "outputs": [_info(item) for item in graphs.outputs],
+        "inner_outputs": [_info(item) for item in graphs.inner],
+        "grid": {"rows": fixed.grid[0], "columns": fixed.grid[1], "patch_size": fixed.patch_size},
+        "num_shared": fixed.num_shared,
+        "prune": [{"block": block, "k": k} for block, k in fixed.prune.items()],
+        "classes": list(recipe.classes),
+        "palette": [list(colour) for colour in recipe.palette],
+        "checks": checks,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _VERSIONED},
+        },
+    }
+
+
+def _info(item: Any) -> dict[str, object]:
+    return {"name": item.name, "dtype": item.dtype, "shape": list(item.shape)}
+
+
+def _write_model(path: Path, model: onnx.ModelProto) -> None:
+    path.write_bytes(model.SerializeToString(deterministic=True))

@@ -1,0 +1,39 @@
+"""golden.npz: inputs, and what the reference computed for them, so that a device can check itself without torch.
+
+Keys are ``<case>/<name>``: ``case0/image`` (input form), ``case0/<output>`` for every graph output and inner output,
+``case0/score/<decision>`` the reference's scores behind a decision, ``case0/near_tie`` pixels whose class is a toss-up,
+``case0/names``. Full-resolution scores behind an ATMHead's class map are left out for their size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from edgeexport.verify.parity import Reference
+
+__all__ = ["GOLDEN_CASES", "golden_arrays"]
+
+GOLDEN_CASES = 2
+_LARGEST_INNER = 1 << 23
+
+
+def golden_arrays(references: Sequence[Reference]) -> dict[str, NDArray]:
+    """Arrays of the first `GOLDEN_CASES` references."""
+    arrays: dict[str, NDArray] = {}
+    for number, reference in enumerate(references[:GOLDEN_CASES]):
+        case = f"case{number}"
+        arrays[f"{case}/names"] = np.array(reference.batch.names)
+        arrays[f"{case}/image"] = reference.batch.pixels
+        for name, value in reference.outputs.items():
+            if name != "class_scores" or value.size <= _LARGEST_INNER:
+                arrays[f"{case}/{name}"] = value
+        for name, value in reference.decision_scores.items():
+            arrays[f"{case}/score/{name}"] = value
+        if reference.near_tie is not None:
+            arrays[f"{case}/near_tie"] = np.packbits(reference.near_tie)
+    return arrays

@@ -1,0 +1,88 @@
+"""Which comparisons a build or `edgeexport verify` runs, on how many images, and what they prove together.
+
+Where a comparison means nothing for an image (no threshold separates the k-th from the next token; a near tie was
+decided differently), it is recorded as not applicable, and another image is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from edgeexport.freeze.fixed_segvit import FixedSegVit
+from edgeexport.verify.compare import Comparison
+from edgeexport.verify.parity import (
+    ADAPTIVE_CHECK,
+    BATCH_CHECK,
+    RUNTIME_CHECK,
+    Reference,
+    Runner,
+    adaptive_comparison,
+    batch_comparison,
+    runtime_comparison,
+)
+
+__all__ = ["IMAGES_NEEDED", "parity_status", "run_parity"]
+
+IMAGES_NEEDED = 2
+"""Different batches of images on which a check has to pass."""
+
+
+def run_parity(
+    fixed: FixedSegVit, runner: Runner, references: Iterable[Reference], *, every: bool = False
+) -> list[Comparison]:
+    """Runs all checks of a fixed model against its original and against an exported graph.
+
+    Args:
+        fixed: The model.
+        runner: Executes the exported graph.
+        references: What fixed torch computed, batch by batch; drawn only as far as needed.
+        every: Compare on every reference instead of stopping after `IMAGES_NEEDED` passes.
+    """
+    drawn = _Replayed(references)
+    checks: list[Callable[[Reference], Comparison]] = [
+        lambda reference: runtime_comparison(fixed, reference, runner),
+        lambda reference: adaptive_comparison(fixed, reference),
+    ]
+    if fixed.recipe.input.batch > 1:
+        checks.append(lambda reference: batch_comparison(fixed, reference, runner))
+    return [comparison for check in checks for comparison in _run_check(check, drawn, every)]
+
+
+def parity_status(comparisons: Sequence[Comparison]) -> str:
+    """'passed', 'failed', or 'incomplete' where a check passed on fewer than `IMAGES_NEEDED` batches of images."""
+    if any(item.status == "failed" for item in comparisons):
+        return "failed"
+    names = {ADAPTIVE_CHECK, RUNTIME_CHECK} | {item.check for item in comparisons if item.check == BATCH_CHECK}
+    passed = {name: sum(item.check == name and item.status == "passed" for item in comparisons) for name in names}
+    return "passed" if min(passed.values()) >= IMAGES_NEEDED else "incomplete"
+
+
+def _run_check(
+    compare: Callable[[Reference], Comparison], references: Iterable[Reference], every: bool
+) -> list[Comparison]:
+    done: list[Comparison] = []
+    for reference in references:
+        done.append(compare(reference))
+        enough = sum(item.status == "passed" for item in done) >= IMAGES_NEEDED
+        if not every and (done[-1].status == "failed" or enough):
+            break
+    return done
+
+
+class _Replayed:
+    """An iterable that can be walked several times and draws from its source only what is new."""
+
+    def __init__(self, source: Iterable[Reference]) -> None:
+        self._source = iter(source)
+        self._seen: list[Reference] = []
+
+    def __iter__(self) -> Iterator[Reference]:
+        position = 0
+        while True:
+            if position == len(self._seen):
+                try:
+                    self._seen.append(next(self._source))
+                except StopIteration:
+                    return
+            yield self._seen[position]
+            position += 1

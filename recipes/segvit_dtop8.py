@@ -1,0 +1,8 @@
+"""SegViT with ViT-B/16, DToP after block 8 alone (1024, 560 tokens).
+
+DToP with one auxiliary head: that of block 6 emits no nodes.
+"""
+
+_base_ = "segvit.py"
+
+reduction = dict(dtop=dict(prune={8: 464}))

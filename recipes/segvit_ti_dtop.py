@@ -1,0 +1,8 @@
+"""SegViT with ViT-Ti/16, DToP after blocks 6 and 8 (1024, 560, 320 tokens).
+
+DToP alone, with both auxiliary heads.
+"""
+
+_base_ = "segvit_ti.py"
+
+reduction = dict(dtop=dict(prune={6: 456, 8: 96}))

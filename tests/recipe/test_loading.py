@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from recipe_cases import TINY, message_of
+
+from edgeexport.errors import CheckpointError, RecipeError
+from edgeexport.recipe import load_recipe, shipped_recipes, shipped_recipes_folder
+from edgeexport.recipe.schema import CtsSpec, DtopSpec
+
+TINY_TEXT = '"""A small recipe."""\n' + "\n".join(f"{key} = {value!r}" for key, value in TINY.items())
+
+
+@pytest.fixture
+def tiny(write) -> Path:
+    return write("tiny.py", TINY_TEXT + "\nreduction = dict(dtop=dict(prune={2: 10, 3: 4}))\n")
+
+
+def refusal(*arguments: object, kind: type = RecipeError, **named: object) -> str:
+    with pytest.raises(kind) as caught:
+        load_recipe(*arguments, **named)
+    return message_of(caught.value)
+
+
+def test_a_file_becomes_a_recipe(tiny):
+    recipe = load_recipe(tiny)
+    assert (recipe.name, recipe.path, recipe.description) == ("tiny", tiny, "A small recipe.")
+    assert recipe.reduction.dtop == DtopSpec(((2, 10), (3, 4)), 5)
+    assert load_recipe(str(tiny.with_suffix(""))) == recipe
+
+
+def test_a_childs_prune_replaces_its_parents(tiny, write):
+    child = write("child.py", "_base_ = 'tiny.py'\nreduction = dict(dtop=dict(prune={3: 8}))")
+    assert load_recipe(child).reduction.dtop == DtopSpec(((3, 8),), 5)
+
+
+@pytest.mark.parametrize(
+    ("option", "prune"),
+    [("reduction.dtop.prune={3: 8}", ((3, 8),)), ("reduction.dtop.prune.3=8", ((2, 10), (3, 8)))],
+)
+def test_an_options_prune_replaces_the_recipes(option, prune, tiny):
+    assert load_recipe(tiny, [option]).reduction.dtop == DtopSpec(prune, 5)
+
+
+def test_options_are_validated_like_the_recipe(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert refusal(tiny, ["reduction.dtop.prune.3=54"]) == (
+        "tiny.py: reduction.dtop.prune[3] = 54 | leaves none of the 54 tokens entering block 3 | use a value below 54"
+    )
+    assert refusal(tiny, ["reduction.dtop.protect_per_clas=3"]) == (
+        "tiny.py: reduction.dtop.protect_per_clas = 3 | unknown key 'protect_per_clas' | "
+        "did you mean 'protect_per_class'?"
+    )
+    assert "unknown key 'inputs'" in refusal(tiny, ["inputs.shape=3"])
+
+
+def test_files_are_relative_to_the_recipe_that_is_loaded(tiny, write):
+    weights = write("deeper/w.pth", "")
+    write("with_weights.py", "_base_ = 'tiny.py'\ncheckpoint = 'w.pth'")
+    child = write("deeper/child.py", "_base_ = '../with_weights.py'")
+    assert load_recipe(child).checkpoint == weights
+    assert "no such file" in refusal(tiny.parent / "with_weights.py", kind=CheckpointError)
+
+
+def test_a_file_named_by_the_command_line_overrides(tiny, write, tmp_path, monkeypatch):
+    weights = write("elsewhere/w.pth", "")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load_recipe(tiny, checkpoint=Path("w.pth")).checkpoint == weights
+
+
+def test_a_user_recipe_derives_from_a_shipped_one_by_path(write):
+    base = shipped_recipes_folder() / "segvit_ti_cts_dtop.py"
+    recipe = load_recipe(write("mine.py", f"_base_ = '{base}'\nreduction = dict(dtop=dict(prune={{8: 160}}))"))
+    assert recipe.reduction.cts == CtsSpec(103, 8, None)
+    assert recipe.reduction.dtop == DtopSpec(((8, 160),), 5)
+
+
+def test_errors_of_reading_reach_the_caller(write):
+    assert "syntax error" in refusal(write("x.py", "model = ("))
+    assert "no such recipe" in refusal("segvit_nothing.py")
+
+
+def test_importing_recipes_imports_neither_torch_nor_mmengine():
+    code = "import sys, edgeexport.recipe; print({'torch', 'mmengine', 'mmseg'} & set(sys.modules))"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", [name for name, _ in shipped_recipes()])
+def test_every_shipped_recipe_loads(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(name)
+    assert (recipe.input.batch, recipe.input.height, recipe.input.width) == (1, 512, 512)
+    assert recipe.model.decode_head.num_classes == len(recipe.classes) == len(recipe.palette) == 150
+    assert recipe.output == "class_map"
+    assert recipe.checkpoint is None
+    assert recipe.description
+
+
+def test_the_recipes_of_a_family_differ_in_reduction_alone():
+    reductions = ("_cts", "_dtop", "_dtop8", "_cts_dtop", "_cts_dtop8")
+    for stem, width in (("segvit", 384), ("segvit_ti", 192)):
+        dense = load_recipe(stem)
+        assert dense.model.decode_head.width == width
+        assert dense.reduction.cts is dense.reduction.dtop is None
+        for suffix in reductions:
+            reduced = load_recipe(stem + suffix)
+            assert reduced.reduction != dense.reduction
+            same = {key: value for key, value in reduced.text.items() if key != "reduction"}
+            assert same == {key: value for key, value in dense.text.items() if key != "reduction"}
+
+
+def test_the_recipes_that_the_issue_names_are_shipped():
+    variants = ("", "_cts", "_dtop", "_dtop8", "_cts_dtop", "_cts_dtop8", "_atm")
+    assert {name for name, _ in shipped_recipes()} == {f"{s}{v}.py" for s in ("segvit", "segvit_ti") for v in variants}
+
+
+def test_shipped_descriptions_are_one_line_each_and_distinct():
+    lines = [line for _, line in shipped_recipes()]
+    assert all(lines)
+    assert len(set(lines)) == len(lines)

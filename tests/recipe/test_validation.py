@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from recipe_cases import ABSENT, TINY, TINY_ATM
+
+from edgeexport.errors import CheckpointError
+from edgeexport.recipe.validation import recipe_from_config
+
+
+def test_a_recipe_has_its_name_path_and_description(validated, tmp_path):
+    recipe = validated(description="A line.")
+    assert (recipe.name, recipe.path, recipe.description) == ("x", tmp_path / "x.py", "A line.")
+    assert (recipe.seed, recipe.checkpoint) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({("chekpoint",): "a.pth"}, "x.py: chekpoint = 'a.pth' | unknown key 'chekpoint' | did you mean 'checkpoint'?"),
+        ({("default_scope",): "mmseg"}, "unknown key 'default_scope'"),
+        ({("norm_cfg",): {}}, "start a helper variable's name with an underscore"),
+        ({("model",): ABSENT}, "x.py | required key 'model' is missing"),
+        ({("input",): ABSENT}, "x.py | required key 'input' is missing"),
+        ({("seed",): -1}, "x.py: seed = -1 | out of range: expected an integer from 0 to 4294967295"),
+        ({("seed",): "1"}, "x.py: seed = '1' | expected an integer from 0 to 4294967295, found a str"),
+        (
+            {("model", "train_cfg"): {"a": {1}}},
+            "x.py: model.train_cfg.a = {1} | a recipe holds plain values, found a set",
+        ),
+        ({("model", "train_cfg"): {"a": float("nan")}}, "a recipe holds plain values, found a float"),
+        ({("model", "train_cfg"): {(1, 2): 3}}, "a key is a string or an integer, found (1, 2)"),
+    ],
+)
+def test_what_no_recipe_has_is_refused(changes, message, refused):
+    assert message in refused(changes)
+
+
+def test_the_checkpoint_is_relative_to_the_recipe(validated, refused, write):
+    weights = write("w.pth", "")
+    assert validated({("checkpoint",): "w.pth"}).checkpoint == weights
+    assert "x.py: checkpoint = 'v.pth' | no such file" in refused({("checkpoint",): "v.pth"}, kind=CheckpointError)
+    assert "expected a string" in refused({("checkpoint",): 3})
+
+
+def test_the_command_lines_checkpoint_overrides(validated, refused, write, tmp_path, monkeypatch):
+    weights = write("here/w.pth", "")
+    monkeypatch.chdir(tmp_path / "here")
+    recipe = validated({("checkpoint",): "missing.pth"}, checkpoint=Path("w.pth"))
+    assert recipe.checkpoint == weights
+    assert recipe.text["checkpoint"] == "w.pth"
+    assert "--checkpoint v.pth | no such file" in refused({}, kind=CheckpointError, checkpoint=Path("v.pth"))
+
+
+REDUCED = {
+    ("reduction",): {"cts": {"num_shared": 5}, "dtop": {"prune": {3: 4, 2: 10}}},
+    ("extra_outputs",): ("shared_windows",),
+    ("input", "preprocess"): {"mean": (1, 2, 3), "std": (1, 1, 1)},
+    ("classes",): ("a", "b", "c", "d", "e"),
+    ("model", "backbone", "drop_path_rate"): 0.1,
+}
+
+
+@pytest.mark.parametrize(("base", "changes"), [(TINY, {}), (TINY, REDUCED), (TINY_ATM, {})])
+def test_the_resolved_text_is_complete_and_means_the_same(base, changes, validated, tmp_path):
+    recipe = validated(changes, base)
+    again = recipe_from_config(recipe.text, tmp_path / "x.py")
+    assert again == recipe
+    assert list(again.text) == list(recipe.text)
+    assert json.dumps(again.text) == json.dumps(recipe.text)
+
+
+def test_the_resolved_text_is_plain_and_keeps_what_was_asked(validated, write, tmp_path):
+    write("w.pth", "")
+    text = validated({**REDUCED, ("checkpoint",): "w.pth"}).text
+    assert text["reduction"] == {
+        "cts": {"num_shared": 5, "align_tokens": 8, "policy_checkpoint": None},
+        "dtop": {"prune": {2: 10, 3: 4}, "protect_per_class": 5},
+    }
+    assert list(text["reduction"]["dtop"]["prune"]) == [2, 3]
+    assert text["model"]["backbone"]["drop_path_rate"] == 0.1
+    assert text["model"]["backbone"]["patch_bias"] is True
+    assert text["checkpoint"] == "w.pth"
+    assert str(tmp_path) not in json.dumps(text)
+    assert text["input"]["shape"] == [1, 3, 128, 128]
+
+
+def test_the_order_of_keys_does_not_change_the_text(validated):
+    reversed_base = dict(reversed(TINY.items()))
+    assert list(validated({}, reversed_base).text) == list(validated().text)

@@ -1,0 +1,119 @@
+"""The published references, through every form of the model: adaptive, fixed, and the exported graph in ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import GoldenCase, golden_case
+
+from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
+from edgeexport.freeze.fixed_segvit import FixedSegVit
+from edgeexport.graph.graphs import graphs_from_fixed
+from edgeexport.graph.lint import lint_model
+from edgeexport.models.weights import model_from_recipe
+from edgeexport.recipe.schema import Recipe
+from edgeexport.recipe.validation import recipe_from_config
+from edgeexport.reduction.adaptive_segvit import AdaptiveSegVit
+
+ATOL, RTOL = 1e-4, 1e-3
+DTOP = ["dtop_nothing_pruned", "dtop_one_head", "dtop_two_heads", "dtop_two_heads_batch2"]
+SEGVIT = ["segvit_three_stages", "segvit_batch2"]
+
+
+def recipe_of(case: GoldenCase, *, batch: int = 1, reduction: dict | None = None, output: str = "scores") -> Recipe:
+    image = case.arrays["image"]
+    config = {
+        "model": case.model,
+        "checkpoint": str(case.checkpoint),
+        "input": {"shape": (batch, 3, *image.shape[2:]), "preprocess": None},
+        "output": output,
+        "reduction": reduction or {},
+    }
+    return recipe_from_config(config, case.folder.absolute() / "config.json")
+
+
+def fixed_model(recipe: Recipe) -> FixedSegVit:
+    model, origin = model_from_recipe(recipe)
+    assert origin.origin == "checkpoint"
+    return FixedSegVit(model, recipe).eval()
+
+
+def exported_outputs(fixed: FixedSegVit, image: np.ndarray, tmp_path: Path) -> dict[str, np.ndarray]:
+    graphs = graphs_from_fixed(fixed, {})
+    lint_model(graphs.with_functions).raise_for_findings()
+    path = tmp_path / "model.onnx"
+    path.write_bytes(graphs.with_functions.SerializeToString())
+    return OnnxRuntimeRunner(path, extra_outputs=graphs.inner).run(image)
+
+
+def head_blocks(case: GoldenCase) -> list[int]:
+    out_indices = case.model["backbone"]["out_indices"]
+    return [out_indices[head["in_index"]] + 1 for head in case.model["auxiliary_head"]]
+
+
+@pytest.mark.parametrize("name", DTOP)
+def test_dtop_adaptive_form_is_the_reference(name: str) -> None:
+    case = golden_case(name)
+    batch = case.arrays["image"].shape[0]
+    blocks = head_blocks(case)
+    recipe = recipe_of(case, batch=batch, reduction={"dtop": {"prune": dict.fromkeys(blocks, 1)}})
+    model, _ = model_from_recipe(recipe)
+    adaptive = AdaptiveSegVit(model, recipe.input, num_shared=0, protect_per_class=5)
+    found = adaptive.run(torch.from_numpy(case.arrays["image"]), [adaptive.published_thresholds()] * batch)
+    for i, image in enumerate(found):
+        np.testing.assert_allclose(image.scores, case.arrays["prediction"][i], atol=ATOL, rtol=RTOL)
+        np.testing.assert_allclose(image.token_scores, case.arrays["token_prediction"][i], atol=ATOL, rtol=RTOL)
+        left = np.zeros(case.arrays["pruned_mask_per_stage"].shape[2], dtype=bool)
+        for stage, block in enumerate(blocks):
+            assert image.pruned_tokens[block].numel() == case.arrays["pruned_per_stage"][stage, i]
+            left[image.pruned_tokens[block].numpy()] = True
+            np.testing.assert_array_equal(left, case.arrays["pruned_mask_per_stage"][stage, i])
+
+
+@pytest.mark.parametrize(("name", "image"), [(name, 0) for name in DTOP] + [("dtop_two_heads_batch2", 1)])
+def test_dtop_exported_graph_is_the_reference(name: str, image: int, tmp_path: Path) -> None:
+    """The counts differ between the images of a batch, so each gets a graph with its own k."""
+    case = golden_case(name)
+    blocks = head_blocks(case)
+    counts = {block: int(k) for block, k in zip(blocks, case.arrays["pruned_per_stage"][:, image], strict=True)}
+    fixed = fixed_model(recipe_of(case, reduction={"dtop": {"prune": counts}}))
+    found = exported_outputs(fixed, case.arrays["image"][image : image + 1], tmp_path)
+    np.testing.assert_allclose(found["scores"][0], case.arrays["prediction"][image], atol=ATOL, rtol=RTOL)
+    left = np.zeros(case.arrays["pruned_mask_per_stage"].shape[2], dtype=bool)
+    for stage, block in enumerate(blocks):
+        if counts[block]:
+            left[found[f"pruned_tokens_{block}"][0]] = True
+        np.testing.assert_array_equal(left, case.arrays["pruned_mask_per_stage"][stage, image])
+
+
+@pytest.mark.parametrize("name", SEGVIT)
+def test_segvit_exported_graph_is_the_reference(name: str, tmp_path: Path) -> None:
+    case = golden_case(name)
+    fixed = fixed_model(recipe_of(case, batch=case.arrays["image"].shape[0]))
+    found = exported_outputs(fixed, case.arrays["image"], tmp_path)
+    np.testing.assert_allclose(found["scores"], case.arrays["prediction"], atol=ATOL, rtol=RTOL)
+
+
+@pytest.mark.parametrize("output", ["scores", "class_map"])
+def test_hybrid_exported_graph_is_the_reference(output: str, tmp_path: Path) -> None:
+    case = golden_case("hybrid")
+    prune = {int(block): k for block, k in case.config["prune"].items()}
+    reduction = {"cts": {"num_shared": case.config["num_shared"], "align_tokens": 1}, "dtop": {"prune": prune}}
+    fixed = fixed_model(recipe_of(case, reduction=reduction, output=output))
+    with torch.no_grad():
+        trace = fixed.trace(torch.from_numpy(case.arrays["image"]))
+    # The policy network's 49 convolutions accumulate rounding: 1.05e-4 where its logits reach several units.
+    np.testing.assert_allclose(trace.policy_logits, case.arrays["policy_logits"], atol=ATOL, rtol=RTOL)
+    np.testing.assert_allclose(trace.token_scores, case.arrays["token_prediction"], atol=ATOL, rtol=RTOL)
+    found = exported_outputs(fixed, case.arrays["image"], tmp_path)
+    if output == "scores":
+        np.testing.assert_allclose(found["scores"], case.arrays["prediction"], atol=ATOL, rtol=RTOL)
+    else:
+        best = np.sort(case.arrays["prediction"], axis=1)
+        clear = best[:, -1] - best[:, -2] > 1e-5
+        expected = case.arrays["prediction"].argmax(axis=1)
+        np.testing.assert_array_equal(found["class_map"][clear], expected[clear])
+        assert clear.mean() > 0.99
