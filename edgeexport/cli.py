@@ -163,7 +163,7 @@ def verify(
 def run(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
     images: Annotated[list[Path], typer.Argument(help="Photographs of any size.")],
-    out_dir: Annotated[Path | None, typer.Option(help="Where pictures go; the current folder by default.")] = None,
+    out_dir: Annotated[Path | None, typer.Option(help="Where pictures go; predictions/<bundle> by default.")] = None,
     json_output: JsonFlag = False,
 ) -> None:
     """Predict photographs with ONNX Runtime; writes a label map and an overlay for each."""
@@ -171,8 +171,12 @@ def run(
     from edgeexport.terminal import print_predictions
 
     with _progress(json_output) as on_stage:
-        found = predict_images(bundle, images, out_dir, on_stage=on_stage)
-    _emit(json_output, {"images": [item.as_dict() for item in found]}, lambda: print_predictions(found))
+        found = predict_images(
+            bundle, images, out_dir, progress=lambda done, count, path: on_stage(f"{done} of {count}: {path}")
+        )
+    _emit(json_output, found.as_dict(), lambda: print_predictions(found))
+    if found.error is not None:
+        raise found.error
 
 
 def main() -> NoReturn:

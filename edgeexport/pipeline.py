@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import resource
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -227,10 +228,7 @@ def _fill(
         manifest = _manifest(request, fixed, origin, graphs, checks)
         manifest["files"] = hashes_of(staging, ["model.onnx", "model.trt.onnx", "tokens.json", "golden.npz"])
         (staging / "manifest.json").write_bytes(json_bytes(manifest))
-        (picture,) = predict_images(staging, [shipped_photos()[0]], staging)
-        picture.labels_path.unlink()
-        picture.overlay_path.rename(staging / "overlay.png")
-        write_report(staging)
+        write_report(staging, overlay=_overlay(staging))
     (staging / "build.log").write_text(log.text(), encoding="utf-8")
     return comparisons, warnings
 
@@ -265,6 +263,13 @@ def _tail_check(fixed: FixedSegVit, references: Sequence[Reference]) -> tuple[di
         f"tail.candidates = {recipe.tail.candidates} leaves {uncertified} pixels of the test images uncertified; "
         f"tail.candidates={needed} certifies all, tail.form='plain' needs no certificate"
     ]
+
+
+def _overlay(staging: Path) -> bytes:
+    """An overlay on the first shipped photograph, as a PNG."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = predict_images(staging, shipped_photos()[:1], Path(folder))
+        return found.images[0].overlay.read_bytes()
 
 
 def _check_rtx(staging: Path, plugins: bool, plain: onnx.ModelProto) -> RtxCheck:

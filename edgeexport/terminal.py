@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgeexport.device.doctor import Doctor
     from edgeexport.graph.lint_report import LintReport
     from edgeexport.pipeline import BuildResult
-    from edgeexport.predict import PredictedImage
+    from edgeexport.predict import Predictions
     from edgeexport.verification import VerifyResult
     from edgeexport.verify.compare import Comparison
 
@@ -138,10 +138,14 @@ def print_verify(result: VerifyResult) -> None:
     _out.print(_status(result.status))
 
 
-def print_predictions(found: Sequence[PredictedImage]) -> None:
-    """Where the pictures are."""
-    for item in found:
-        _out.print(f"{item.image_path} -> {item.overlay_path}, {item.labels_path}", highlight=False, soft_wrap=True)
+def print_predictions(found: Predictions) -> None:
+    """Where the pictures are, and the largest classes."""
+    for item in found.images:
+        _out.print(f"{item.image}: {item.overlay}, {item.labels}", highlight=False, soft_wrap=True, markup=False)
+        shares = ", ".join(f"{entry.name} {entry.share:.0%}" for entry in item.classes[:6])
+        _out.print(f"    {shares}", style="dim", highlight=False, soft_wrap=True, markup=False)
+    if found.notice:
+        _out.print(found.notice, style="yellow", soft_wrap=True, markup=False)
 
 
 def print_doctor(found: Doctor) -> None:

@@ -61,7 +61,7 @@ input = dict(shape=(1, 3, 128, 128), preprocess=dict(mean=[123.675, 116.28, 103.
                                                      bgr_to_rgb=True))
 output = "class_map"
 reduction = dict(dtop=dict(prune={2: 16, 3: 8}))
-tail = dict(candidates=5)
+
 '''
 
 

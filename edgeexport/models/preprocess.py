@@ -18,10 +18,10 @@ def normalised_image(image: Tensor, spec: InputSpec) -> Tensor:
     rule = spec.preprocess
     if rule is None:
         return image
-    planes = image.permute(0, 3, 1, 2)
+    # The cast comes first: TensorRT takes uint8 as the input of a Cast and of nothing else.
+    planes = image.to(torch.float32).permute(0, 3, 1, 2)
     if rule.bgr_to_rgb:
         planes = planes.index_select(1, torch.tensor([2, 1, 0]))
-    planes = planes.to(torch.float32)
     mean = torch.tensor(rule.mean, dtype=torch.float32)[:, None, None]
     scale = torch.tensor([1.0 / value for value in rule.std], dtype=torch.float32)[:, None, None]
     return (planes - mean) * scale

@@ -67,9 +67,9 @@ def _three_numbers(value: object, place: Place) -> tuple[float, float, float]:
 def tail_from_config(value: object, place: Place, model: SegVitSpec) -> TailSpec:
     """Validates ``tail``: how a class map is made from token scores. Scores as output do not use it.
 
-    The fast form blends, in each low-resolution cell, the ``candidates`` classes with the largest corner, so at least
-    one class must be left over. It needs scores per token, which `ATMHead` does not have: its tail is its own, 'plain'.
-    By default: 'fast' with 16 candidates, or as many as the classes allow.
+    The fast form blends, in each low-resolution cell, the ``candidates`` classes with the largest corner; with all
+    classes as candidates it is the plain one. It needs scores per token, which `ATMHead` does not have: its tail is its
+    own, 'plain'. By default: 'fast' with 16 candidates, or with all classes where there are fewer.
 
     Raises:
         RecipeError: An unknown form, a count out of range, or the fast form where there is none.
@@ -81,9 +81,8 @@ def tail_from_config(value: object, place: Place, model: SegVitSpec) -> TailSpec
     if form == "fast" and not possible:
         reason = f"{head} resizes masks, not scores" if head != "PruneHead" else "there is only one class"
         raise place.at("form").error(form, f"unsupported: {reason}", "use form='plain', or leave it out")
-    largest = max(classes - 1, 1)
-    default = min(_DEFAULT_CANDIDATES, largest)
-    candidates = integer(config.get("candidates", default), place.at("candidates"), minimum=1, maximum=largest)
+    default = min(_DEFAULT_CANDIDATES, classes)
+    candidates = integer(config.get("candidates", default), place.at("candidates"), minimum=1, maximum=classes)
     return TailSpec(form=form, candidates=candidates)
 
 

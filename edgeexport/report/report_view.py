@@ -146,15 +146,17 @@ def _facts(manifest: Json) -> tuple[tuple[str, str], ...]:
 
 def _checks(checks: Json) -> list[CheckRow]:
     rows = []
+    titles = {"lint": "Static graph", "parity": "Parity", "tensorrt_rtx": "TensorRT-RTX parses and builds it"}
     for name, found in checks.items():
+        if not found:
+            continue
         if name == "tail":
             rows.append(_tail_check(found))
             continue
         details = [f"version {found['version']}"] if found.get("version") else []
         details += [f"{found[key]} {key}" for key in ("nodes", "comparisons") if key in found]
         details += [str(found["reason"])] if found.get("reason") else []
-        title = {"lint": "Static graph", "parity": "Parity", "tensorrt_rtx": "TensorRT-RTX parses and builds it"}
-        rows.append(CheckRow(title.get(name, name), str(found.get("status", "not-run")), "; ".join(details)))
+        rows.append(CheckRow(titles.get(name, name), str(found.get("status", "not-run")), "; ".join(details)))
     return rows
 
 
@@ -191,7 +193,7 @@ def _token_view(tokens: Json) -> TokenView:
         for block in blocks
     ]
     rows += [_mac_row(_head_label(head), head, tokens=head["tokens"]) for head in tokens["heads"]]
-    rows += [_mac_row("final norm", tokens["final_norm"]), _mac_row("tail, plain form", tokens["tail"])]
+    rows += [_mac_row("final norm", tokens["final_norm"]), _mac_row("tail, as published", tokens["tail"])]
     rows = [row for row in rows if row.total != "0" or row.dense != "0"]
     policy = tokens["policy_network"]
     without = {"macs": totals["macs_without_policy"], "dense_macs": totals["dense_macs"]}
@@ -207,7 +209,7 @@ def _token_view(tokens: Json) -> TokenView:
     return TokenView(
         bars=tuple(bars),
         rows=tuple(rows),
-        headline=f"{_giga(totals['macs'])} of {_giga(totals['dense_macs'])} GMAC",
+        headline=f"{totals['macs'] / 1e9:,.1f} of {totals['dense_macs'] / 1e9:,.1f} GMAC",
         ratio=ratio,
         convention=str(tokens["convention"]),
         provenance=str(tokens["provenance"]),

@@ -52,7 +52,7 @@ def test_outputs(validated, refused):
 
 
 def test_tails_resolve(validated):
-    assert validated().tail == TailSpec("fast", 4)  # five classes leave one over
+    assert validated().tail == TailSpec("fast", 5)  # five classes leave one over
     assert validated({("tail",): {"form": "plain"}}).tail.form == "plain"
     assert validated({("tail",): {"candidates": 2}}).tail == TailSpec("fast", 2)
     assert validated({}, TINY_ATM).tail.form == "plain"
@@ -71,8 +71,8 @@ def test_one_class_needs_no_fast_tail(validated, refused):
     ("value", "message"),
     [
         ({"form": "quick"}, "tail.form = 'quick' | expected one of 'fast', 'plain'"),
-        ({"candidates": 0}, "tail.candidates = 0 | out of range: expected an integer from 1 to 4"),
-        ({"candidates": 5}, "tail.candidates = 5 | out of range: expected an integer from 1 to 4"),
+        ({"candidates": 0}, "tail.candidates = 0 | out of range: expected an integer from 1 to 5"),
+        ({"candidates": 6}, "tail.candidates = 6 | out of range: expected an integer from 1 to 5"),
         ({"candidate": 3}, "tail.candidate = 3 | unknown key 'candidate' | did you mean 'candidates'?"),
         ("fast", "tail = 'fast' | expected a dict"),
     ],

@@ -1,0 +1,199 @@
+"""What this machine can do for each target, what is missing, and how to get it.
+
+'ready' is said only where everything that the step needs was found; it is no promise that a particular model passes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from edgeexport.device.machine import Machine, Probe, examine_machine, version_tuple
+from edgeexport.device.targets import TARGETS, Target, target_named
+
+__all__ = ["EXPORT_REQUIREMENTS", "Capability", "Doctor", "TargetReport", "examine"]
+
+READY = "ready"
+MISSING = "missing"
+UNAVAILABLE = "unavailable"
+NOT_NEEDED = "not-needed"
+LATER = "not-in-this-version"
+
+EXPORT_PYTHON = (3, 11)
+# (package, smallest version) of the extra [export]; a test holds this to pyproject.toml.
+EXPORT_REQUIREMENTS: tuple[tuple[str, str], ...] = (
+    ("torch", "2.13"),
+    ("torchvision", "0"),
+    ("timm", "1.0.12"),
+    ("safetensors", "0.4"),
+    ("onedl-mmengine", "0.10.9"),
+    ("onedl-mmcv", "2.3"),
+    ("onedl-mmsegmentation", "1.4"),
+    ("onnx", "1.18"),
+    ("onnxscript", "0.5"),
+    ("onnx-graphsurgeon", "0.5.8"),
+    ("onnxruntime", "1.20"),
+)
+_RTX_PACKAGES = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs")
+
+
+@dataclass(frozen=True)
+class Capability:
+    """One step on the way to a deployed bundle.
+
+    ``status`` is 'ready', 'missing' (``remedy`` says how to get it), 'unavailable' (cannot be had on this machine;
+    ``remedy`` says where), 'not-needed' (for this target) or 'not-in-this-version'.
+    """
+
+    name: str
+    status: str
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class TargetReport:
+    """What works here for one target. ``is_this_machine``: the target's hardware was found here."""
+
+    target: str
+    title: str
+    is_this_machine: bool
+    capabilities: tuple[Capability, ...]
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """The machine, and its use for each target asked for."""
+
+    machine: Machine
+    targets: tuple[TargetReport, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-ready form."""
+        return asdict(self)
+
+
+def examine(target: str | None = None, probe: Probe | None = None) -> Doctor:
+    """Examines this machine.
+
+    Args:
+        target: One target's name; None reports on all.
+        probe: How to look; None looks at the real machine, which takes a second or two.
+
+    Raises:
+        UsageError: There is no such target.
+    """
+    asked = tuple(TARGETS.values()) if target is None else (target_named(target),)
+    machine = examine_machine(probe or Probe())
+    return Doctor(machine, tuple(_report(machine, item) for item in asked))
+
+
+def _report(machine: Machine, target: Target) -> TargetReport:
+    here = _is_target(machine, target)
+    capabilities = (
+        _export(machine),
+        _onnxruntime(machine),
+        _rtx_check(machine, target),
+        _engine_build(target),
+        _device_run(machine, target, here),
+    )
+    return TargetReport(target.name, target.title, here, capabilities)
+
+
+def _is_target(machine: Machine, target: Target) -> bool:
+    if target.jetson_models:
+        model = machine.jetson.model.lower() if machine.jetson else ""
+        return any(part in model for part in target.jetson_models)
+    if target.needs_tensorrt:
+        return bool(machine.gpus) and machine.jetson is None
+    return True
+
+
+def _export(machine: Machine) -> Capability:
+    name = "export (edgeexport build)"
+    missing = []
+    for package, smallest in EXPORT_REQUIREMENTS:
+        version = _onnxruntime_version(machine) if package == "onnxruntime" else machine.package_version(package)
+        if version is None:
+            missing.append(f"{package} is not installed")
+        elif version_tuple(version) < version_tuple(smallest):
+            missing.append(f"{package} {version} is older than {smallest}")
+    needed = ".".join(str(part) for part in EXPORT_PYTHON)
+    if version_tuple(machine.python) < EXPORT_PYTHON:
+        remedy = f"make an environment with Python {needed} or newer, then pip install 'edgeexport[export]' there"
+        return Capability(name, MISSING, "; ".join([f"Python {machine.python} is older than {needed}", *missing]), remedy)
+    if missing:
+        return Capability(name, MISSING, "; ".join(missing), "pip install 'edgeexport[export]'")
+    torch = machine.package_version("torch")
+    return Capability(name, READY, f"Python {machine.python}, torch {torch} and everything else that it needs are installed")
+
+
+def _onnxruntime(machine: Machine) -> Capability:
+    name = "execution in ONNX Runtime (edgeexport run, verify)"
+    version = _onnxruntime_version(machine)
+    if version is None:
+        return Capability(name, MISSING, "onnxruntime is not installed", "pip install 'edgeexport[cpu]'")
+    if machine.onnxruntime_providers is None:
+        remedy = "python -c 'import onnxruntime' shows why; then pip install --force-reinstall onnxruntime"
+        return Capability(name, MISSING, f"onnxruntime {version} is installed but does not load", remedy)
+    if "CPUExecutionProvider" not in machine.onnxruntime_providers:
+        offered = ", ".join(machine.onnxruntime_providers)
+        remedy = "pip install 'edgeexport[cpu]'"
+        return Capability(name, MISSING, f"onnxruntime {version} has no CPUExecutionProvider (it has {offered})", remedy)
+    return Capability(name, READY, f"onnxruntime {version} loads; this version of edgeexport uses it on the CPU")
+
+
+def _rtx_check(machine: Machine, target: Target) -> Capability:
+    name = "TensorRT-RTX check of the graph (no GPU needed)"
+    if not target.needs_tensorrt:
+        return Capability(name, NOT_NEEDED, "this target does not use TensorRT")
+    if machine.tensorrt_rtx_version:
+        return Capability(name, READY, f"TensorRT-RTX {machine.tensorrt_rtx_version} loads")
+    if (machine.system, machine.architecture) not in (("Linux", "x86_64"), ("Linux", "AMD64")):
+        return Capability(
+            name,
+            UNAVAILABLE,
+            f"its packages exist for x86-64 Linux, this is {machine.system} on {machine.architecture}",
+            "build on x86-64 Linux; elsewhere the manifest says 'not-run'",
+        )
+    absent = [package for package in _RTX_PACKAGES if machine.package_version(package) is None]
+    if absent:
+        return Capability(name, MISSING, f"not installed: {', '.join(absent)}", f"pip install {' '.join(_RTX_PACKAGES)}")
+    remedy = f"pip install --force-reinstall {' '.join(_RTX_PACKAGES)}"
+    return Capability(name, MISSING, "the packages are installed but do not load", remedy)
+
+
+def _engine_build(target: Target) -> Capability:
+    name = "engine build"
+    if not target.needs_tensorrt:
+        return Capability(name, NOT_NEEDED, "ONNX Runtime executes the graph itself")
+    return Capability(name, LATER, "this version of edgeexport builds no engines", "use model.trt.onnx with trtexec")
+
+
+def _device_run(machine: Machine, target: Target, here: bool) -> Capability:
+    name = "run on the device"
+    if not target.needs_tensorrt:
+        runtime = _onnxruntime(machine)
+        return Capability(name, runtime.status, runtime.detail, runtime.remedy)
+    found = f"this machine is one ({_device_text(machine)})" if here else f"this machine is none ({_device_text(machine)})"
+    tensorrt = machine.package_version("tensorrt")
+    if here:
+        found += f"; tensorrt {tensorrt} is installed" if tensorrt else "; no tensorrt for Python was found"
+    remedy = ""
+    if here and not tensorrt and machine.jetson is not None:
+        remedy = "use the tensorrt of JetPack (python3 -m venv --system-site-packages), not one from pip"
+    elif here and not tensorrt:
+        remedy = "pip install 'edgeexport[gpu]'"
+    return Capability(name, LATER, f"this version of edgeexport runs no engines; {found}", remedy)
+
+
+def _device_text(machine: Machine) -> str:
+    if machine.jetson is not None:
+        release = f", L4T {machine.jetson.l4t}" if machine.jetson.l4t else ""
+        return f"{machine.jetson.model}{release}"
+    if machine.gpus:
+        return ", ".join(gpu.name for gpu in machine.gpus)
+    return machine.gpu_note or "no NVIDIA GPU found"
+
+
+def _onnxruntime_version(machine: Machine) -> str | None:
+    return machine.package_version("onnxruntime") or machine.package_version("onnxruntime-gpu")

@@ -1,0 +1,269 @@
+"""What this machine has: Python packages, compilers, GPU, Jetson release. Looks, and starts short child processes;
+imports none of the packages itself, so that it works beside a broken one.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["PACKAGES", "Gpu", "Jetson", "Machine", "Package", "Probe", "Tool", "examine_machine", "version_tuple"]
+
+# Names as the package index knows them.
+PACKAGES = (
+    "numpy",
+    "pillow",
+    "jinja2",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnx",
+    "onnxscript",
+    "onnx-graphsurgeon",
+    "polygraphy",
+    "torch",
+    "torchvision",
+    "timm",
+    "safetensors",
+    "onedl-mmengine",
+    "onedl-mmcv",
+    "onedl-mmsegmentation",
+    "tensorrt",
+    "tensorrt-rtx-cu13-bindings",
+    "tensorrt-rtx-cu13-libs",
+)
+
+_TOOL_TIMEOUT_S = 20.0
+_IMPORT_TIMEOUT_S = 60.0
+_PROVIDERS_CODE = "import json, onnxruntime; print(json.dumps(onnxruntime.get_available_providers()))"
+_RTX_CODE = "import tensorrt_rtx_bindings; print(tensorrt_rtx_bindings.__version__)"
+_GPU_FIELDS = "name,driver_version,memory.total,compute_cap"
+# (first L4T release, JetPack), descending; NVIDIA's release notes.
+_JETPACKS = (((39, 2), "7.2"), ((36, 4), "6.1 - 6.2"), ((36, 3), "6.0"), ((35, 0), "5.x"))
+
+
+@dataclass(frozen=True)
+class Package:
+    """A Python package: ``version`` from its metadata, None if it is not installed."""
+
+    name: str
+    version: str | None
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program: None where it was not found, or did not tell its version."""
+
+    name: str
+    path: str | None
+    version: str | None
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """An NVIDIA GPU as the driver reports it; ``memory_mib`` in 2**20 bytes; None where it does not tell."""
+
+    name: str
+    driver: str | None
+    memory_mib: int | None
+    compute_capability: str | None
+
+
+@dataclass(frozen=True)
+class Jetson:
+    """A Jetson module: the device tree's model, Linux for Tegra release such as '36.4.3', JetPack it belongs to."""
+
+    model: str
+    l4t: str | None
+    jetpack: str | None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Everything found.
+
+    ``onnxruntime_providers`` are those that ONNX Runtime was built with, None if it does not load;
+    ``tensorrt_rtx_version`` is what the loaded library says, None if it does not load. ``gpu_note`` tells why there is
+    no GPU where something hints at one.
+    """
+
+    python: str
+    platform: str
+    system: str
+    architecture: str
+    packages: tuple[Package, ...]
+    tools: tuple[Tool, ...]
+    gpus: tuple[Gpu, ...]
+    gpu_note: str
+    jetson: Jetson | None
+    onnxruntime_providers: tuple[str, ...] | None
+    tensorrt_rtx_version: str | None
+
+    def package_version(self, name: str) -> str | None:
+        """Version of an installed package of `PACKAGES`."""
+        return next(package.version for package in self.packages if package.name == name)
+
+
+def _installed_version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _output_of(command: Sequence[str], timeout_s: float) -> str | None:
+    """Standard output of a command that ended well in time, else None."""
+    try:
+        done = subprocess.run(
+            list(command), capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How to look at a machine; tests put fakes here.
+
+    ``run(command, timeout_s)`` gives a command's standard output, or None if it failed. ``root`` is where /proc and
+    /etc are.
+    """
+
+    which: Callable[[str], str | None] = shutil.which
+    run: Callable[[Sequence[str], float], str | None] = _output_of
+    version_of: Callable[[str], str | None] = _installed_version
+    root: Path = Path("/")
+    python: str = field(default_factory=platform.python_version)
+    system: str = field(default_factory=platform.system)
+    architecture: str = field(default_factory=platform.machine)
+    platform: str = field(default_factory=platform.platform)
+
+
+def examine_machine(probe: Probe) -> Machine:
+    """Looks at packages, tools, GPU and Jetson release."""
+    packages = tuple(Package(name, probe.version_of(name)) for name in PACKAGES)
+    versions = {package.name: package.version for package in packages}
+    jetson = _jetson(probe)
+    gpus, note = _gpus(probe)
+    return Machine(
+        python=probe.python,
+        platform=probe.platform,
+        system=probe.system,
+        architecture=probe.architecture,
+        packages=packages,
+        tools=_tools(probe),
+        gpus=gpus,
+        gpu_note=note,
+        jetson=jetson,
+        onnxruntime_providers=_providers(probe) if versions["onnxruntime"] or versions["onnxruntime-gpu"] else None,
+        tensorrt_rtx_version=_rtx_version(probe) if versions["tensorrt-rtx-cu13-bindings"] else None,
+    )
+
+
+def version_tuple(version: str) -> tuple[int, ...]:
+    """Leading numbers of a version: '2.15.0+cpu' -> (2, 15, 0)."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in found.group().split(".")) if found else ()
+
+
+def _providers(probe: Probe) -> tuple[str, ...] | None:
+    printed = probe.run([sys.executable, "-c", _PROVIDERS_CODE], _IMPORT_TIMEOUT_S)
+    try:
+        return tuple(str(name) for name in json.loads(_last_line(printed)))
+    except (TypeError, ValueError):
+        return None
+
+
+def _rtx_version(probe: Probe) -> str | None:
+    # The metadata alone would not tell that the libraries of the second wheel are missing.
+    return _last_line(probe.run([sys.executable, "-c", _RTX_CODE], _IMPORT_TIMEOUT_S)) or None
+
+
+def _last_line(printed: str | None) -> str:
+    lines = (printed or "").strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def _tools(probe: Probe) -> tuple[Tool, ...]:
+    compiler = next((name for name in ("g++", "c++", "clang++") if probe.which(name)), "g++")
+    # JetPack installs nvcc without putting it on the search path.
+    nvcc = probe.which("nvcc") or _existing(probe.root / "usr/local/cuda/bin/nvcc")
+    return (
+        _tool(probe, "C++ compiler", probe.which(compiler), r"(\d+\.\d+(?:\.\d+)?)\s*$|version (\d+\.\d+(?:\.\d+)?)"),
+        _tool(probe, "make", probe.which("make"), r"(\d+\.\d+(?:\.\d+)?)"),
+        _tool(probe, "cmake", probe.which("cmake"), r"version (\d+\.\d+(?:\.\d+)?)"),
+        _tool(probe, "nvcc", nvcc, r"release (\d+\.\d+)"),
+    )
+
+
+def _tool(probe: Probe, name: str, path: str | None, pattern: str) -> Tool:
+    printed = probe.run([path, "--version"], _TOOL_TIMEOUT_S) if path else None
+    for line in (printed or "").splitlines():
+        found = re.search(pattern, line)
+        if found:
+            return Tool(name, path, next(group for group in found.groups() if group))
+    return Tool(name, path, None)
+
+
+def _existing(path: Path) -> str | None:
+    return str(path) if path.is_file() else None
+
+
+def _gpus(probe: Probe) -> tuple[tuple[Gpu, ...], str]:
+    """GPUs, and why there are none where something hints at one."""
+    program = probe.which("nvidia-smi")
+    if program:
+        for fields in (_GPU_FIELDS, _GPU_FIELDS.removesuffix(",compute_cap")):  # older drivers do not know the last
+            printed = probe.run([program, f"--query-gpu={fields}", "--format=csv,noheader,nounits"], _TOOL_TIMEOUT_S)
+            gpus = tuple(gpu for line in (printed or "").splitlines() if (gpu := _gpu_from_line(line)))
+            if gpus:
+                return gpus, ""
+    models = sorted(_gpu_models(probe.root / "proc/driver/nvidia/gpus"))
+    if models:
+        version = _text(probe.root / "proc/driver/nvidia/version")
+        driver = re.search(r"Module\s+(?:for\s+\S+\s+)?(\d+(?:\.\d+)+)", version)
+        return tuple(Gpu(model, driver.group(1) if driver else None, None, None) for model in models), ""
+    return (), f"{program} is there but reports no GPU" if program else ""
+
+
+def _gpu_from_line(line: str) -> Gpu | None:
+    parts = [part.strip() for part in line.split(",")]
+    if len(parts) < 3 or not parts[0]:
+        return None
+    memory = int(parts[2]) if parts[2].isdecimal() else None  # '[N/A]' where the memory is the system's
+    capability = parts[3] if len(parts) > 3 and re.fullmatch(r"\d+\.\d+", parts[3]) else None
+    driver = parts[1] if version_tuple(parts[1]) else None
+    return Gpu(parts[0], driver, memory, capability)
+
+
+def _gpu_models(folder: Path) -> list[str]:
+    found = [re.search(r"^Model:\s*(.+)$", _text(file), re.MULTILINE) for file in folder.glob("*/information")]
+    return [match.group(1).strip() for match in found if match]
+
+
+def _jetson(probe: Probe) -> Jetson | None:
+    model = _text(probe.root / "proc/device-tree/model").strip("\0 \n")
+    release = re.search(r"# R(\d+).*?REVISION: (\d+(?:\.\d+)*)", _text(probe.root / "etc/nv_tegra_release"))
+    if "jetson" not in model.lower() and not release:
+        return None
+    if release is None:
+        return Jetson(model, None, None)
+    l4t = f"{release.group(1)}.{release.group(2)}"
+    # Of the same major release only: of an unknown one nothing is claimed.
+    same = [name for first, name in _JETPACKS if version_tuple(l4t) >= first and version_tuple(l4t)[0] == first[0]]
+    return Jetson(model or "Jetson", l4t, same[0] if same else None)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
