@@ -25,7 +25,7 @@ from edgeexport.errors import BuildError, ParityError, UsageError
 from edgeexport.freeze.accounting import tokens_json
 from edgeexport.freeze.fixed_segvit import FixedSegVit
 from edgeexport.graph.cost import graph_macs
-from edgeexport.graph.graphs import BundleGraphs, graphs_from_fixed
+from edgeexport.graph.graphs import BundleGraphs, export_of_fixed, graphs_from_export
 from edgeexport.graph.lint import lint_model
 from edgeexport.graph.lint_report import LintReport
 from edgeexport.images import shipped_photos
@@ -156,10 +156,12 @@ def build(
     with log.stage("load weights"):
         model, origin = model_from_recipe(request.recipe)
         fixed = FixedSegVit(model, request.recipe).eval()
-    with log.stage("export graph (torch's exporter, passes)"):
-        graphs = exported_graphs(fixed, origin)
+    with log.stage("torch's exporter"):
+        exported = export_of_fixed(fixed, _metadata(fixed.recipe, origin))
+    with log.stage("graph passes"):
+        graphs = graphs_from_export(fixed, exported)
     with log.stage("lint"):
-        report = lint_model(graphs.plain, target=target)
+        report = lint_model(graphs.with_functions, target=target)
         report.raise_for_findings()
     with staged_bundle(folder) as staging:
         comparisons, warnings = _fill(staging, request, fixed, origin, graphs, report, log)
@@ -168,10 +170,12 @@ def build(
 
 
 def exported_graphs(fixed: FixedSegVit, origin: WeightsOrigin) -> BundleGraphs:
-    """Exports with the bundle's metadata."""
-    recipe = fixed.recipe
-    metadata = {"edgeexport.recipe": recipe.name, "edgeexport.weights": origin.statement}
-    return graphs_from_fixed(fixed, metadata)
+    """The graphs that a build would write."""
+    return graphs_from_export(fixed, export_of_fixed(fixed, _metadata(fixed.recipe, origin)))
+
+
+def _metadata(recipe: Recipe, origin: WeightsOrigin) -> dict[str, str]:
+    return {"edgeexport.recipe": recipe.name, "edgeexport.weights": origin.statement}
 
 
 def _fill(

@@ -241,9 +241,7 @@ def _written(
         notice=predictor.notice,
     )
     _write_png(drawn, overlay)
-    return PredictedImage(
-        path, photo.width, photo.height, labels, overlay, class_shares(class_map, predictor.classes)
-    )
+    return PredictedImage(path, photo.width, photo.height, labels, overlay, class_shares(class_map, predictor.classes))
 
 
 def _write_png(image: Image.Image, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,8 @@ __all__ = [
     "print_verify",
 ]
 
-_out = Console()
+# Rich assumes 80 columns where there is no terminal, which breaks words in logs.
+_out = Console() if sys.stdout.isatty() else Console(width=140)
 _STYLE = {"passed": "green", "failed": "bold red", "not-applicable": "yellow", "not-run": "yellow", "incomplete": "yellow"}
 
 

@@ -1,4 +1,4 @@
-"""SegViT with ViT-B/16, CTS, then DToP after block 8 alone (712, 552 tokens).
+"""SegViT with ViT-B/16, CTS, then DToP after block 8 alone (712, 536 tokens).
 
 Both methods with one auxiliary head: that of block 6 emits no nodes.
 """

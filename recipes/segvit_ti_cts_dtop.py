@@ -1,4 +1,4 @@
-"""SegViT with ViT-Ti/16, CTS, then DToP after blocks 6 and 8 (712, 464, 320 tokens).
+"""SegViT with ViT-Ti/16, CTS, then DToP after blocks 6 and 8 (712, 464, 256 tokens).
 
 Both methods: what CTS leaves enters block 1, and DToP prunes from that.
 """

@@ -1,4 +1,4 @@
-"""SegViT with ViT-Ti/16, DToP after blocks 6 and 8 (1024, 560, 320 tokens).
+"""SegViT with ViT-Ti/16, DToP after blocks 6 and 8 (1024, 568, 472 tokens).
 
 DToP alone, with both auxiliary heads.
 """

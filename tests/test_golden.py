@@ -11,7 +11,7 @@ from conftest import GoldenCase, golden_case
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.freeze.fixed_segvit import FixedSegVit
-from edgeexport.graph.graphs import graphs_from_fixed
+from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.graph.lint import lint_model
 from edgeexport.models.weights import model_from_recipe
 from edgeexport.recipe.schema import Recipe
@@ -42,7 +42,7 @@ def fixed_model(recipe: Recipe) -> FixedSegVit:
 
 
 def exported_outputs(fixed: FixedSegVit, image: np.ndarray, tmp_path: Path) -> dict[str, np.ndarray]:
-    graphs = graphs_from_fixed(fixed, {})
+    graphs = graphs_from_export(fixed, export_of_fixed(fixed, {}))
     lint_model(graphs.with_functions).raise_for_findings()
     path = tmp_path / "model.onnx"
     path.write_bytes(graphs.with_functions.SerializeToString())

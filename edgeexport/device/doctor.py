@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from edgeexport.device.machine import Machine, Probe, examine_machine, version_tuple
+from edgeexport.device.machine import Gpu, Machine, Probe, examine_machine, version_tuple
 from edgeexport.device.targets import TARGETS, Target, target_named
 
-__all__ = ["EXPORT_REQUIREMENTS", "Capability", "Doctor", "TargetReport", "examine"]
+__all__ = ["EXPORT_REQUIREMENTS", "Capability", "Doctor", "TargetReport", "examine", "rows_from_doctor"]
 
 READY = "ready"
 MISSING = "missing"
@@ -87,6 +87,32 @@ def examine(target: str | None = None, probe: Probe | None = None) -> Doctor:
     return Doctor(machine, tuple(_report(machine, item) for item in asked))
 
 
+def rows_from_doctor(doctor: Doctor) -> list[tuple[str, list[tuple[str, str]]]]:
+    """For a terminal: titled groups of (name, text), plain text without markup."""
+    machine = doctor.machine
+    here = [("Python", machine.python), ("platform", machine.platform)]
+    if machine.jetson is not None:
+        jetpack = f", JetPack {machine.jetson.jetpack}" if machine.jetson.jetpack else ""
+        here.append(("Jetson", f"{_device_text(machine)}{jetpack}"))
+    here += [("GPU", _gpu_text(gpu)) for gpu in machine.gpus]
+    if not machine.gpus:
+        here.append(("GPU", machine.gpu_note or "no NVIDIA GPU found"))
+    here += [
+        (tool.name, f"{tool.version or 'version unknown'} ({tool.path})" if tool.path else "not found")
+        for tool in machine.tools
+    ]
+    if machine.onnxruntime_providers is not None:
+        here.append(("ONNX Runtime", f"built with {', '.join(machine.onnxruntime_providers)}"))
+    groups = [
+        ("This machine", here),
+        ("Python packages", [(item.name, item.version or "not installed") for item in machine.packages]),
+    ]
+    for report in doctor.targets:
+        title = f"Target {report.target}: {report.title}"
+        groups.append((title, [(item.name, _capability_text(item)) for item in report.capabilities]))
+    return groups
+
+
 def _report(machine: Machine, target: Target) -> TargetReport:
     here = _is_target(machine, target)
     capabilities = (
@@ -109,7 +135,7 @@ def _is_target(machine: Machine, target: Target) -> bool:
 
 
 def _export(machine: Machine) -> Capability:
-    name = "export (edgeexport build)"
+    name = "build and export"
     missing = []
     for package, smallest in EXPORT_REQUIREMENTS:
         version = _onnxruntime_version(machine) if package == "onnxruntime" else machine.package_version(package)
@@ -120,15 +146,19 @@ def _export(machine: Machine) -> Capability:
     needed = ".".join(str(part) for part in EXPORT_PYTHON)
     if version_tuple(machine.python) < EXPORT_PYTHON:
         remedy = f"make an environment with Python {needed} or newer, then pip install 'edgeexport[export]' there"
-        return Capability(name, MISSING, "; ".join([f"Python {machine.python} is older than {needed}", *missing]), remedy)
+        return Capability(
+            name, MISSING, "; ".join([f"Python {machine.python} is older than {needed}", *missing]), remedy
+        )
     if missing:
         return Capability(name, MISSING, "; ".join(missing), "pip install 'edgeexport[export]'")
     torch = machine.package_version("torch")
-    return Capability(name, READY, f"Python {machine.python}, torch {torch} and everything else that it needs are installed")
+    return Capability(
+        name, READY, f"Python {machine.python}, torch {torch} and everything else that it needs are installed"
+    )
 
 
 def _onnxruntime(machine: Machine) -> Capability:
-    name = "execution in ONNX Runtime (edgeexport run, verify)"
+    name = "ONNX Runtime"
     version = _onnxruntime_version(machine)
     if version is None:
         return Capability(name, MISSING, "onnxruntime is not installed", "pip install 'edgeexport[cpu]'")
@@ -138,16 +168,18 @@ def _onnxruntime(machine: Machine) -> Capability:
     if "CPUExecutionProvider" not in machine.onnxruntime_providers:
         offered = ", ".join(machine.onnxruntime_providers)
         remedy = "pip install 'edgeexport[cpu]'"
-        return Capability(name, MISSING, f"onnxruntime {version} has no CPUExecutionProvider (it has {offered})", remedy)
+        return Capability(
+            name, MISSING, f"onnxruntime {version} has no CPUExecutionProvider (it has {offered})", remedy
+        )
     return Capability(name, READY, f"onnxruntime {version} loads; this version of edgeexport uses it on the CPU")
 
 
 def _rtx_check(machine: Machine, target: Target) -> Capability:
-    name = "TensorRT-RTX check of the graph (no GPU needed)"
+    name = "TensorRT-RTX check"
     if not target.needs_tensorrt:
         return Capability(name, NOT_NEEDED, "this target does not use TensorRT")
     if machine.tensorrt_rtx_version:
-        return Capability(name, READY, f"TensorRT-RTX {machine.tensorrt_rtx_version} loads")
+        return Capability(name, READY, f"TensorRT-RTX {machine.tensorrt_rtx_version} loads; the check needs no GPU")
     if (machine.system, machine.architecture) not in (("Linux", "x86_64"), ("Linux", "AMD64")):
         return Capability(
             name,
@@ -157,7 +189,9 @@ def _rtx_check(machine: Machine, target: Target) -> Capability:
         )
     absent = [package for package in _RTX_PACKAGES if machine.package_version(package) is None]
     if absent:
-        return Capability(name, MISSING, f"not installed: {', '.join(absent)}", f"pip install {' '.join(_RTX_PACKAGES)}")
+        return Capability(
+            name, MISSING, f"not installed: {', '.join(absent)}", f"pip install {' '.join(_RTX_PACKAGES)}"
+        )
     remedy = f"pip install --force-reinstall {' '.join(_RTX_PACKAGES)}"
     return Capability(name, MISSING, "the packages are installed but do not load", remedy)
 
@@ -166,7 +200,8 @@ def _engine_build(target: Target) -> Capability:
     name = "engine build"
     if not target.needs_tensorrt:
         return Capability(name, NOT_NEEDED, "ONNX Runtime executes the graph itself")
-    return Capability(name, LATER, "this version of edgeexport builds no engines", "use model.trt.onnx with trtexec")
+    remedy = "build --no-plugins writes model.trt.onnx in standard operators, for trtexec on the device"
+    return Capability(name, LATER, "this version of edgeexport builds no engines", remedy)
 
 
 def _device_run(machine: Machine, target: Target, here: bool) -> Capability:
@@ -174,7 +209,7 @@ def _device_run(machine: Machine, target: Target, here: bool) -> Capability:
     if not target.needs_tensorrt:
         runtime = _onnxruntime(machine)
         return Capability(name, runtime.status, runtime.detail, runtime.remedy)
-    found = f"this machine is one ({_device_text(machine)})" if here else f"this machine is none ({_device_text(machine)})"
+    found = f"this machine is {'one' if here else 'none'} ({_device_text(machine)})"
     tensorrt = machine.package_version("tensorrt")
     if here:
         found += f"; tensorrt {tensorrt} is installed" if tensorrt else "; no tensorrt for Python was found"
@@ -193,6 +228,22 @@ def _device_text(machine: Machine) -> str:
     if machine.gpus:
         return ", ".join(gpu.name for gpu in machine.gpus)
     return machine.gpu_note or "no NVIDIA GPU found"
+
+
+def _gpu_text(gpu: Gpu) -> str:
+    parts = [gpu.name]
+    if gpu.compute_capability:
+        parts.append(f"compute capability {gpu.compute_capability}")
+    if gpu.memory_mib:
+        parts.append(f"{gpu.memory_mib} MiB")
+    if gpu.driver:
+        parts.append(f"driver {gpu.driver}")
+    return ", ".join(parts)
+
+
+def _capability_text(item: Capability) -> str:
+    remedy = f" | {item.remedy}" if item.remedy else ""
+    return f"{item.status.replace('-', ' ')}: {item.detail}{remedy}"
 
 
 def _onnxruntime_version(machine: Machine) -> str | None:

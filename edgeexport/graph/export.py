@@ -9,9 +9,7 @@ The exported module is never changed. Workarounds stand here, each with its reas
 
 from __future__ import annotations
 
-import logging
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from edgeexport.graph.quiet import quiet_libraries
 from edgeexport.graph.source import SOURCE_KEY
 from edgeexport.ops import DOMAIN_VERSION, OPSET
 
@@ -42,11 +41,7 @@ def exported_model(
         example: Input of the final shape and dtype; its values do not matter.
         metadata: Goes into the model's metadata properties.
     """
-    # torch's exporter and onnxscript's optimizer report every fold they skip; none of it is for our users.
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
+    with quiet_libraries(), torch.no_grad():
         program = torch.onnx.export(
             module,
             (example,),

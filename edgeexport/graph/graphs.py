@@ -17,7 +17,7 @@ from edgeexport.graph.plugin_graph import plugin_model
 from edgeexport.models.heads import AtmHead
 from edgeexport.ops import DOMAIN, token_partition, token_protect, token_unmerge, upsample_argmax
 
-__all__ = ["INPUT_NAME", "BundleGraphs", "example_input", "graphs_from_fixed"]
+__all__ = ["INPUT_NAME", "BundleGraphs", "example_input", "export_of_fixed", "graphs_from_export"]
 
 INPUT_NAME = "image"
 _DTYPES = {
@@ -58,13 +58,17 @@ def example_input(fixed: FixedSegVit) -> torch.Tensor:
     return torch.zeros(spec.batch, spec.height, spec.width, 3, dtype=torch.uint8)
 
 
-def graphs_from_fixed(fixed: FixedSegVit, metadata: dict[str, str]) -> BundleGraphs:
-    """Exports a fixed model once and derives every graph of the bundle.
+def export_of_fixed(fixed: FixedSegVit, metadata: dict[str, str]) -> onnx.ModelProto:
+    """Torch's export of a fixed model: every output that it can give, custom ops as bare nodes."""
+    return exported_model(fixed, example_input(fixed), INPUT_NAME, fixed.output_names, metadata)
+
+
+def graphs_from_export(fixed: FixedSegVit, model: onnx.ModelProto) -> BundleGraphs:
+    """Derives every graph of the bundle from `export_of_fixed`, which it takes over and changes.
 
     Raises:
         BuildError: The exporter's graph lacks something that a bundle needs.
     """
-    model = exported_model(fixed, example_input(fixed), INPUT_NAME, fixed.output_names, metadata)
     available = {value.name: _tensor_info(value) for value in model.graph.output}
     wanted = [fixed.recipe.output, *fixed.recipe.extra_outputs]
     missing = [name for name in wanted if name not in available]

@@ -16,6 +16,7 @@ from onnx_ir.passes import common as passes
 from onnxscript.optimizer import fold_constants_ir
 
 from edgeexport.errors import BuildError
+from edgeexport.graph.quiet import quiet_libraries
 from edgeexport.graph.skeleton import SMALL_TENSOR_ELEMENTS, model_from_skeleton, skeleton_from_model
 
 __all__ = ["FOLDED_ELEMENTS", "folded_skeleton", "inlined_model"]
@@ -85,13 +86,14 @@ def folded_skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
         for node in function:
             node.name = f"{function.name}/{node.outputs[0].name}"
     passes.InlinePass()(program)
-    fold_constants_ir(
-        program,
-        onnx_shape_inference=True,
-        input_size_limit=SMALL_TENSOR_ELEMENTS,
-        output_size_limit=FOLDED_ELEMENTS,
-        should_fold=_should_fold,
-    )
+    with quiet_libraries():
+        fold_constants_ir(
+            program,
+            onnx_shape_inference=True,
+            input_size_limit=SMALL_TENSOR_ELEMENTS,
+            output_size_limit=FOLDED_ELEMENTS,
+            should_fold=_should_fold,
+        )
     Sequential(
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         passes.RemoveUnusedNodesPass(),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,12 +18,41 @@ __all__ = ["load_policy_weights", "load_weights", "state_dict_from_file"]
 # Keys that training leaves behind and inference does not use.
 _UNUSED_PARTS = ("loss_decode.", "num_batches_tracked")
 _SHOWN = 4
+_SAVE_TENSORS = "keep only the tensors: torch.save({'state_dict': model.state_dict()}, path), or use .safetensors"
+# In messages of torch's unpickler that meets anything but tensors and plain containers.
+_REFUSALS = ("nsupported global", "nsupported GLOBAL", "reduce for unrecognized", "Can only create", "Can only build")
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # how the files of torch.save begin, since 1.6 and before
+
+
+class _TrainingState:
+    """Takes the place of what training leaves beside the weights: made of nothing, keeps nothing, runs nothing."""
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+# mmengine's checkpoints hold its message hub (histories of the losses, as numpy arrays), older ones numpy scalars.
+_TRAINING_STATE = [
+    (_TrainingState, f"{module}.{name}")
+    for module, names in {
+        "mmengine.logging.history_buffer": ("HistoryBuffer",),
+        "builtins": ("getattr",),  # the histories refer to their class's methods by it
+        "numpy": ("dtype", "ndarray"),
+        "numpy.core.multiarray": ("_reconstruct", "scalar"),
+        "numpy._core.multiarray": ("_reconstruct", "scalar"),
+    }.items()
+    for name in names
+]
 
 
 def state_dict_from_file(path: Path) -> dict[str, Tensor]:
     """Reads `.safetensors`, or `.pth` in mmengine's layout (``state_dict`` inside) or bare.
 
-    Pickles are read with ``weights_only=True``: tensors and plain containers, never code.
+    Pickles are read with ``weights_only=True``: tensors and plain containers, never code. What mmengine saves of the
+    training beside the weights is skipped.
 
     Raises:
         CheckpointError: Missing, truncated, not a checkpoint, or a pickle that would execute code.
@@ -36,30 +64,18 @@ def state_dict_from_file(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
             raise CheckpointError(str(path), f"damaged safetensors file ({error})", "copy or export it again") from None
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        detail = str(error)
-        if "Unsupported" in detail or "WeightsUnpickler" in detail or "weights_only" in detail.lower():
-            raise CheckpointError(
-                str(path),
-                f"its pickle would execute code, which edgeexport never allows ({_first_reason(detail)})",
-                "keep only the tensors: torch.save({'state_dict': model.state_dict()}, path), or use .safetensors",
-            ) from None
-        raise CheckpointError(str(path), f"damaged pickle ({_first_reason(detail)})", "copy it again") from None
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError, IndexError) as error:
-        raise CheckpointError(
-            str(path), f"damaged or not a torch checkpoint ({_first_reason(str(error))})", "copy it again"
-        ) from None
+    content = _unpickled(path)
     for wrapper in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
             break
     if not isinstance(content, Mapping) or not content:
-        raise CheckpointError(str(path), f"holds {type(content).__name__}, expected a state dict", "")
+        found = f"holds {'an empty' if isinstance(content, Mapping) else 'a'} {type(content).__name__}"
+        raise CheckpointError(str(path), f"{found}, expected a state dict", _SAVE_TENSORS)
     tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise CheckpointError(str(path), f"holds no tensors (keys: {', '.join(map(str, list(content)[:_SHOWN]))})", "")
+        keys = ", ".join(map(str, list(content)[:_SHOWN]))
+        raise CheckpointError(str(path), f"holds no tensors (keys: {keys}), expected a state dict", _SAVE_TENSORS)
     return tensors
 
 
@@ -94,7 +110,12 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, *, 
     usable = {key: given[key].to(torch.float32) for key in wanted if key in given and not _is_unused(key)}
     not_finite = [key for key, value in usable.items() if not torch.isfinite(value).all()]
     if not_finite:
-        raise CheckpointError(source, f"NaN or infinite values in {', '.join(not_finite[:_SHOWN])}", "")
+        more = ", ..." if len(not_finite) > _SHOWN else ""
+        raise CheckpointError(
+            source,
+            f"NaN or infinite values in {len(not_finite)} weights: {', '.join(not_finite[:_SHOWN])}{more}",
+            "likely cause: a diverged training, or a float16 overflow; use an earlier checkpoint",
+        )
     model.load_state_dict(usable, strict=False)
 
 
@@ -108,12 +129,31 @@ def _is_unused(key: str) -> bool:
     return any(part in key for part in _UNUSED_PARTS)
 
 
-def _first_reason(text: str) -> str:
-    """The part of torch's long messages that says what is wrong."""
-    for line in text.splitlines():
-        if "Unsupported" in line or "GLOBAL" in line:
-            return line.strip().split(" was not an allowed global")[0][:160]
-    return (text.strip().splitlines() or ["no detail"])[0][:160]
+def _unpickled(path: Path) -> object:
+    """What torch.save wrote, without executing code."""
+    with path.open("rb") as stream:
+        start = stream.read(8)
+    if not start.startswith((_ZIP, _PICKLE)):
+        found = f"begins with {start!r}" if start else "is empty"
+        raise CheckpointError(
+            str(path), f"{found}, which is no checkpoint of torch.save", "give a .pth or .safetensors file"
+        )
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(list(_TRAINING_STATE)):
+            warnings.simplefilter("ignore")  # about pickle protocols, before the error that says it better
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged pickles raise whatever the misread instruction happens to raise
+        text = str(error)
+        refused = next((line for line in text.splitlines() if any(sign in line for sign in _REFUSALS)), None)
+        if refused is not None:
+            reason = refused.strip().split(" was not an allowed global")[0][:160]
+            problem = f"its pickle would execute code, which edgeexport never allows ({reason})"
+            raise CheckpointError(str(path), problem, _SAVE_TENSORS) from None
+        first = (text.rpartition("WeightsUnpickler error:")[2].strip().splitlines() or ["no detail"])[0]
+        detail = f"{type(error).__name__}: {first}"[:160]
+        raise CheckpointError(
+            str(path), f"damaged, or not a checkpoint of torch.save ({detail})", "copy or save it again"
+        ) from None
 
 
 def _likely_cause(missing: list[str], wrong: list[str], given: Mapping[str, Tensor]) -> str:

@@ -24,7 +24,7 @@ def token_partition(score: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
     Args:
         score: float32 (B, N).
-        k: How many tokens to take, 0 < k < N or k == N.
+        k: How many tokens to take, 0 < k <= N; with k = N, ``kept`` is empty (B, 0).
 
     Returns:
         ``kept`` int32 (B, N - k) and ``taken`` int32 (B, k), token indices, each ascending.

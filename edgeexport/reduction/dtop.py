@@ -88,12 +88,13 @@ def threshold_for_count(
 ) -> float | None:
     """A threshold at which the adaptive form prunes exactly ``k`` tokens of ONE image, or None where none exists.
 
-    It lies between the k-th and (k + 1)-th confidence of the unprotected tokens. None when fewer than k tokens are
-    unprotected, or when those two confidences are equal or adjacent floats.
+    It lies between the k-th and (k + 1)-th confidence of the unprotected tokens, halfway where a float32 lies there, else
+    on the lower one. None when fewer than k tokens are unprotected, or when those two confidences are equal.
 
     Args:
         confidence: float32 (n,).
         label: int32 (n,).
+        k: At least 1.
     """
     if protect_per_class:
         per_class = min(protect_per_class, confidence.shape[0])
@@ -106,8 +107,11 @@ def threshold_for_count(
     upper = ranked[k - 1]
     # With exactly k unprotected tokens every threshold below the k-th serves: protected tokens never leave.
     lower = ranked[k] if len(ranked) > k else upper - 1.0
+    if lower >= upper:
+        return None
     middle = float(torch.tensor((upper + lower) / 2, dtype=confidence.dtype))
-    return middle if lower <= middle < upper else None
+    # Between adjacent floats the middle may round up to the k-th, which then would stay: tokens leave strictly above.
+    return middle if middle < upper else lower
 
 
 def inverse_permutation(order: Tensor) -> Tensor:

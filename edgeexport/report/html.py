@@ -53,7 +53,9 @@ def html_from_bundle(bundle: Bundle, overlay: bytes | None = None) -> str:
     if overlay is None and (bundle.path / OVERLAY_FILE).is_file():
         overlay = (bundle.path / OVERLAY_FILE).read_bytes()
     try:
-        view = report_view(bundle.manifest, _json_if_there(bundle, "tokens.json"), _json_if_there(bundle, "parity.json"))
+        view = report_view(
+            bundle.manifest, _json_if_there(bundle, "tokens.json"), _json_if_there(bundle, "parity.json")
+        )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise BundleError(
             str(bundle.path),

@@ -25,7 +25,7 @@ class ClassShare:
 
 
 def resized_class_map(class_map: NDArray, height: int, width: int) -> NDArray:
-    """Nearest-neighbour resize, int (H, W) -> (height, width): pixel centres, so that a whole factor replicates evenly."""
+    """Nearest-neighbour resize, int (H, W) -> (height, width), by pixel centres: a whole factor replicates evenly."""
     rows = (2 * np.arange(height) + 1) * class_map.shape[0] // (2 * height)
     columns = (2 * np.arange(width) + 1) * class_map.shape[1] // (2 * width)
     return class_map[rows[:, None], columns]
@@ -49,7 +49,9 @@ def class_shares(class_map: NDArray, classes: tuple[str, ...]) -> tuple[ClassSha
     counts = np.bincount(class_map.ravel())
     order = sorted(np.flatnonzero(counts).tolist(), key=lambda index: (-int(counts[index]), index))
     return tuple(
-        ClassShare(index, classes[index] if index < len(classes) else f"class {index}", float(counts[index] / class_map.size))
+        ClassShare(
+            index, classes[index] if index < len(classes) else f"class {index}", float(counts[index] / class_map.size)
+        )
         for index in order
     )
 

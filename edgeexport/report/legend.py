@@ -22,7 +22,7 @@ _NEUTRAL: Colour = (196, 202, 209)  # what a brightness is shown on
 
 @dataclass(frozen=True)
 class LegendEntry:
-    """A line: a swatch (filled, outlined, or a brightness 0..1 of a neutral grey; none of them: no swatch), text, value."""
+    """A line: swatch, text, value. The swatch is filled, outlined, a brightness 0..1 of a neutral grey, or absent."""
 
     text: str
     value: str = ""
@@ -51,7 +51,7 @@ class Legend:
 
 
 class _Pen:
-    """Measures and draws text of one legend; sizes follow the canvas width, so that a scaled-down overlay stays legible."""
+    """Measures and draws a legend's text. Its size follows the canvas, so that a scaled-down overlay stays legible."""
 
     def __init__(self, draw: ImageDraw.ImageDraw, width: int) -> None:
         self.draw = draw

@@ -152,12 +152,16 @@ def _token_entries(tokens: TokenMap) -> list[LegendEntry]:
         entries.append(LegendEntry(f"{tokens.num_shared} windows of 2x2 patches shared", outline=SHARED_BLUE))
         entries.append(LegendEntry(f"{tokens.num_unshared} patches not shared", outline=UNSHARED_RED))
     for stage, brightness in zip(tokens.stages, stage_brightness(len(tokens.stages)), strict=True):
-        entries.append(LegendEntry(f"left after block {stage.block}: {stage.pruned} tokens", shade=brightness))
+        entries.append(LegendEntry(f"left after block {stage.block}: {_tokens(stage.pruned)}", shade=brightness))
     if tokens.stages:
-        entries.append(LegendEntry(f"stayed to the end: {tokens.stages[-1].left} tokens", shade=1.0))
+        entries.append(LegendEntry(f"stayed to the end: {_tokens(tokens.stages[-1].left)}", shade=1.0))
     if tokens.num_shared:
-        entries.append(LegendEntry(f"{patches} patches: {tokens.tokens_in} tokens"))
+        entries.append(LegendEntry(f"{patches} patches: {_tokens(tokens.tokens_in)}"))
     return entries
+
+
+def _tokens(count: int) -> str:
+    return f"{count} token" if count == 1 else f"{count} tokens"
 
 
 def _percent(share: float) -> str:

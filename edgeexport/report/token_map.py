@@ -75,7 +75,7 @@ def token_map_from_decisions(
     windows = np.zeros(0, dtype=np.int64) if shared_windows is None else np.sort(np.asarray(shared_windows, np.int64))
     if windows.size:
         if rows % 2 or columns % 2:
-            raise _disagreement("shared_windows", f"{windows.size} windows on an odd grid of {rows} x {columns} patches")
+            raise _disagreement("shared_windows", f"holds windows, but the grid of {rows} x {columns} patches is odd")
         _check_indices("shared_windows", windows, (rows // 2) * (columns // 2))
     window_rows, window_columns = np.divmod(windows, max(columns // 2, 1))
     for down in (0, 1):
