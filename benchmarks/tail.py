@@ -2,24 +2,23 @@
 
 Scores are float32 (1, 150, 32, 32), the map is 512 x 512 pixels, two threads in one pool shared by all sessions (two
 spinning pools on two cores would slow each other down). Every round runs every form once, in rotated order; a speed-up
-is the median over rounds of the ratio within a round. Run with ``python benchmarks/tail.py``; prints one JSON object.
+is the median over rounds of the ratio within a round. Run with ``python -m benchmarks tail``.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import statistics
-import time
 from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper, parser
 
+from benchmarks.pairing import THREADS, latencies_ms, session_options
 from edgeexport.ops import DOMAIN, DOMAIN_VERSION, OPSET
 from edgeexport.ops.upsample_argmax import ATTRIBUTES, NAME, candidates_needed, onnx_function
 
@@ -27,7 +26,6 @@ __all__ = ["measure", "smooth_scores"]
 
 CLASSES, GRID, PIXELS = 150, 32, 512
 CANDIDATES = (8, 16, 32)
-THREADS = 2
 _IR_VERSION = 10
 
 
@@ -63,12 +61,11 @@ def measure(rounds: int = 25, warmup: int = 3) -> dict[str, object]:
         candidates that certify every pixel, and per form the pixels that differ from Resize + ArgMax and, where the
         form counts them, the uncertified ones.
     """
-    with contextlib.suppress(Exception):  # another benchmark in this process has already made the shared pool
-        ort.set_global_thread_pool_sizes(THREADS, 1)
     tails = _tails()
     sessions = {tail.name: _session(tail.model) for tail in tails}
     sets = {f"{present} classes present": smooth_scores(seed, present) for seed, present in ((0, 8), (1, 16), (2, 30))}
-    latency_ms = _latency_ms(sessions, next(iter(sets.values())).numpy(), rounds, warmup)
+    feed = {"scores": next(iter(sets.values())).numpy()}
+    latency_ms = latencies_ms({name: partial(item.run, None, feed) for name, item in sessions.items()}, rounds, warmup)
     base = latency_ms[tails[0].name]
     return {
         "protocol": f"measured: ONNX Runtime {ort.__version__}, CPU, {THREADS} threads, one pool, {rounds} rounds",
@@ -119,24 +116,7 @@ def _op(candidates: int, counted: bool) -> onnx.ModelProto:
 
 
 def _session(model: onnx.ModelProto) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.use_per_session_threads = False
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-def _latency_ms(
-    sessions: dict[str, ort.InferenceSession], scores: np.ndarray, rounds: int, warmup: int
-) -> dict[str, list[float]]:
-    names = list(sessions)
-    latency_ms: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(warmup + rounds):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            start = time.perf_counter()
-            sessions[name].run(None, {"scores": scores})
-            if number >= warmup:
-                latency_ms[name].append((time.perf_counter() - start) * 1e3)
-    return latency_ms
+    return ort.InferenceSession(model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"])
 
 
 def _agreement(tails: list[Tail], sessions: dict[str, ort.InferenceSession], scores: torch.Tensor) -> dict[str, object]:
@@ -148,6 +128,3 @@ def _agreement(tails: list[Tail], sessions: dict[str, ort.InferenceSession], sco
         "uncertified_pixels": {tail.name: int(outputs[tail.name][1].sum()) for tail in tails if tail.counted},
     }
 
-
-if __name__ == "__main__":
-    print(json.dumps(measure(), indent=2))

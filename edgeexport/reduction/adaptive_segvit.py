@@ -29,7 +29,7 @@ class AdaptiveImage:
     """Result for one image; token indices count tokens of the first block.
 
     Attributes:
-        scores: float32 (K, H, W), class scores at image size.
+        scores: float32 (K, H, W), class scores at image size (at patch resolution where not upsampled).
         token_scores: float32 (K, n0) of the first block's tokens; None for ATMHead.
         shared_windows: int32 (S,), ascending; None without CTS.
         pruned_tokens: block -> int64 vector, ascending.
@@ -69,17 +69,20 @@ class AdaptiveSegVit:
         return {head.stages[0]: 1.0 if head.threshold is None else head.threshold for head in heads}
 
     @torch.no_grad()
-    def run(self, image: Tensor, thresholds: Sequence[Mapping[int, float]]) -> list[AdaptiveImage]:
+    def run(
+        self, image: Tensor, thresholds: Sequence[Mapping[int, float]], *, upsample: bool = True
+    ) -> list[AdaptiveImage]:
         """Runs every image with its own thresholds.
 
         Args:
             image: In the recipe's input form, batch first.
             thresholds: Per image, block -> theta. A block that is not named is not a pruning stage.
+            upsample: False leaves PruneHead scores at the resolution of the patches.
         """
         pixels = normalised_image(image, self.spec)
-        return [self._one(pixels[i : i + 1], limit) for i, limit in enumerate(thresholds)]
+        return [self._one(pixels[i : i + 1], limit, upsample) for i, limit in enumerate(thresholds)]
 
-    def _one(self, pixels: Tensor, thresholds: Mapping[int, float]) -> AdaptiveImage:
+    def _one(self, pixels: Tensor, thresholds: Mapping[int, float], upsample: bool) -> AdaptiveImage:
         backbone = self.model.backbone
         position = backbone.position_grid(*self.grid)
         layout: SharingLayout | None = None
@@ -94,7 +97,7 @@ class AdaptiveSegVit:
             x = backbone.embed(patches_from_image(pixels, self.patch_size), position)
         if isinstance(self.model.decode_head, AtmHead):
             return self._finish_atm(x, layout)
-        return self._finish_prune(x, layout, thresholds)
+        return self._finish_prune(x, layout, thresholds, upsample)
 
     def _finish_atm(self, x: Tensor, layout: SharingLayout | None) -> AdaptiveImage:
         backbone, head = self.model.backbone, self.model.decode_head
@@ -109,7 +112,9 @@ class AdaptiveSegVit:
         scores = AtmHead.image_scores(class_logits, masks, self.grid, size)[0]
         return AdaptiveImage(scores, None, None if layout is None else layout.shared_windows[0], {})
 
-    def _finish_prune(self, x: Tensor, layout: SharingLayout | None, thresholds: Mapping[int, float]) -> AdaptiveImage:
+    def _finish_prune(
+        self, x: Tensor, layout: SharingLayout | None, thresholds: Mapping[int, float], upsample: bool
+    ) -> AdaptiveImage:
         backbone, head = self.model.backbone, self.model.decode_head
         classes = head.spec.num_classes
         alive = torch.arange(x.shape[1])
@@ -132,7 +137,9 @@ class AdaptiveSegVit:
         canvas[:, alive] = masks[0]
         token_scores = PruneHead.token_scores(class_logits, canvas[None])
         image_tokens = token_scores if layout is None else token_scores[:, :, layout.source[0].long()]
-        size = (self.spec.height, self.spec.width)
-        scores = F.interpolate(image_tokens.unflatten(2, self.grid), size=size, mode="bilinear", align_corners=False)
+        scores = image_tokens.unflatten(2, self.grid)
+        if upsample:
+            size = (self.spec.height, self.spec.width)
+            scores = F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
         shared = None if layout is None else layout.shared_windows[0]
         return AdaptiveImage(scores[0], token_scores[0], shared, pruned_tokens)

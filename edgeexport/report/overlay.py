@@ -94,7 +94,7 @@ def _brightness(tokens: TokenMap, height: int, width: int) -> NDArray[np.float32
 def _outlined(picture: Image.Image, tokens: TokenMap) -> Image.Image:
     """Red around every unshared patch, thin and translucent, then blue around every shared window."""
     rows, columns = _edges(picture.height, tokens.grid[0]), _edges(picture.width, tokens.grid[1])
-    thickness = max(1, min(picture.size) // 480)
+    thickness = max(1, min(picture.size) // 700)
     unshared = Image.new("L", picture.size, 0)
     shared = Image.new("L", picture.size, 0)
     red, blue = ImageDraw.Draw(unshared), ImageDraw.Draw(shared)

@@ -131,7 +131,12 @@ def test_writing_twice_gives_the_same_page(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "b", tokens=tokens(), parity=parity())
     first = write_report(bundle, overlay=_png()).read_bytes()
     assert write_report(bundle, overlay=_png()).read_bytes() == first
-    assert sorted(file.name for file in bundle.iterdir()) == ["manifest.json", "parity.json", "report.html", "tokens.json"]
+    assert sorted(file.name for file in bundle.iterdir()) == [
+        "manifest.json",
+        "parity.json",
+        "report.html",
+        "tokens.json",
+    ]
 
 
 def test_damaged_files_are_bundle_errors(tmp_path: Path) -> None:

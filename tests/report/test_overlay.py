@@ -61,7 +61,7 @@ def test_earlier_stages_are_darker() -> None:
 @pytest.mark.parametrize("stages", [1, 2, 3, 7])
 def test_stage_brightness_rises_and_stays_below_one(stages: int) -> None:
     levels = stage_brightness(stages)
-    assert len(levels) == stages and list(levels) == sorted(set(levels)) and 0 < levels[0] and levels[-1] < 1
+    assert len(levels) == stages and list(levels) == sorted(set(levels)) and levels[0] > 0 and levels[-1] < 1
 
 
 def test_outlines_surround_shared_windows_and_unshared_patches() -> None:

@@ -18,7 +18,13 @@ def test_facts_and_weights() -> None:
 
 
 def test_checkpoint_is_named_and_dense_is_said() -> None:
-    weights = {"origin": "checkpoint", "seed": None, "file": "x.pth", "sha256": "cd" * 32, "statement": "weights of x.pth"}
+    weights = {
+        "origin": "checkpoint",
+        "seed": None,
+        "file": "x.pth",
+        "sha256": "cd" * 32,
+        "statement": "weights of x.pth",
+    }
     view = report_view(manifest(weights=weights, num_shared=0, prune=[]), None, None)
     assert not view.random_weights
     assert view.checkpoint == (("file", "x.pth"), ("sha256", "cd" * 32))

@@ -1,0 +1,86 @@
+"""Runs the benchmarks: one JSON object on standard output, tables and progress on standard error.
+
+``python -m benchmarks [tail] [ti] [b] [adaptive] [build]`` runs a selection; all without arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from typing import Annotated, Any
+
+import onnxruntime
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import builds, models, tail
+from benchmarks.pairing import THREADS, share_one_pool
+
+_PARTS = ("tail", "ti", "b", "adaptive", "build")
+_FAMILIES = {"ti": "segvit_ti", "b": "segvit"}
+_err = Console(stderr=True, width=None if sys.stderr.isatty() else 140)
+
+
+def main(
+    parts: Annotated[list[str] | None, typer.Argument(help=f"Some of: {', '.join(_PARTS)}.")] = None,
+    rounds: Annotated[int, typer.Option(help="Counted rounds of the ViT-Ti comparisons; ViT-B takes half.")] = 20,
+) -> None:
+    """Runs the chosen parts."""
+    chosen = parts or list(_PARTS)
+    unknown = sorted(set(chosen) - set(_PARTS))
+    if unknown:
+        raise typer.BadParameter(f"unknown part {unknown[0]}; known: {', '.join(_PARTS)}")
+    share_one_pool()
+    torch.set_num_threads(THREADS)
+    result: dict[str, Any] = {
+        "provenance": "measured",
+        "machine": f"{platform.machine()}, {THREADS} threads, ONNX Runtime {onnxruntime.__version__}, torch {torch.__version__}",
+    }
+    if "build" in chosen:
+        _err.print("... build of the ViT-B hybrid")
+        result["build"] = builds.measure_build()
+    if "tail" in chosen:
+        _err.print("... class-map tail")
+        result["tail"] = tail.measure()
+    for part, family in _FAMILIES.items():
+        count = rounds if part == "ti" else max(rounds // 2, 4)
+        if part in chosen:
+            result[family] = models.measure_family(family, count, _say)
+            _show_family(family, result[family])
+        if "adaptive" in chosen:
+            found = models.measure_adaptive(family, max(count // 2, 4), _say)
+            result[f"{family}_adaptive"] = found
+            _err.print(f"{family}: torch adaptive / bundle {found['adaptive_over_bundle']}", highlight=False)
+    for name in ("build", "tail"):
+        if name in result:
+            _err.print_json(json.dumps({name: result[name]}))
+    print(json.dumps(result, indent=1))
+
+
+def _say(stage: str) -> None:
+    _err.print(f"... {stage}", highlight=False)
+
+
+def _show_family(family: str, found: dict[str, Any]) -> None:
+    table = Table(title=f"{family}: measured, {found['rounds']} paired rounds", title_justify="left")
+    for column in ("form", "ms", "speed-up (q1..q3)", "GMAC", "MAC ratio", "executed MAC ratio", "realised share"):
+        table.add_column(column, justify="left" if column == "form" else "right")
+    for name, row in found["forms"].items():
+        speedup = row["speedup"]
+        table.add_row(
+            name,
+            f"{row['latency_ms']:.1f}",
+            f"{speedup['median']:.2f} ({speedup['q1']:.2f}..{speedup['q3']:.2f})",
+            f"{row['gmac_convention']:.2f}",
+            f"{row['mac_ratio_convention']:.2f}",
+            f"{row['mac_ratio_executed']:.2f}",
+            f"{row['realised_share']:.2f}",
+        )
+    _err.print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)

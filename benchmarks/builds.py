@@ -1,0 +1,30 @@
+"""Time and memory of `edgeexport build`, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+__all__ = ["measure_build"]
+
+
+def measure_build(recipe: str = "segvit_cts_dtop.py") -> dict[str, object]:
+    """Builds a recipe for orin; returns seconds per stage, the share of torch's exporter, and peak memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "edgeexport.cli", "build", recipe, "--target", "orin", "--json"]
+        done = subprocess.run(
+            [*command, "--work-dir", str(Path(folder) / "bundle")], capture_output=True, text=True, check=True
+        )
+    result = json.loads(done.stdout)
+    seconds = result["seconds"]
+    total = sum(seconds.values())
+    return {
+        "recipe": recipe,
+        "seconds": round(total, 1),
+        "torch_exporter_share": round(seconds["torch's exporter"] / total, 3),
+        "stages": {name: round(value, 2) for name, value in seconds.items()},
+        "peak_gb": round(result["peak_bytes"] / 1e9, 2),
+    }
