@@ -37,7 +37,8 @@ def main(
     torch.set_num_threads(THREADS)
     result: dict[str, Any] = {
         "provenance": "measured",
-        "machine": f"{platform.machine()}, {THREADS} threads, ONNX Runtime {onnxruntime.__version__}, torch {torch.__version__}",
+        "machine": f"{platform.machine()}, {THREADS} threads",
+        "versions": {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__},
     }
     if "build" in chosen:
         _err.print("... build of the ViT-B hybrid")

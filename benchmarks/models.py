@@ -52,9 +52,7 @@ class _Loaded:
     executed_macs: int
 
 
-def measure_family(
-    family: str, rounds: int, on_stage: Callable[[str], None] = lambda name: None
-) -> dict[str, object]:
+def measure_family(family: str, rounds: int, on_stage: Callable[[str], None] = lambda name: None) -> dict[str, object]:
     """Latency of dense and reduced recipes of ``segvit`` or ``segvit_ti``, as ratios to dense beside the MAC ratio.
 
     ``realised_share`` is latency ratio / MAC ratio, with MACs as the exported graph executes them (constants folded).

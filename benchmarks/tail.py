@@ -7,7 +7,6 @@ is the median over rounds of the ratio within a round. Run with ``python -m benc
 
 from __future__ import annotations
 
-import json
 import statistics
 from dataclasses import dataclass
 from functools import partial
@@ -127,4 +126,3 @@ def _agreement(tails: list[Tail], sessions: dict[str, ort.InferenceSession], sco
         "differing_pixels": {name: int((found[0] != expected).sum()) for name, found in outputs.items()},
         "uncertified_pixels": {tail.name: int(outputs[tail.name][1].sum()) for tail in tails if tail.counted},
     }
-

@@ -71,12 +71,17 @@ def build(
     checkpoint: Annotated[Path | None, typer.Option(help="Weights, instead of the recipe's.")] = None,
     precision: Annotated[str, typer.Option(help="fp32 (fp16 is not in this version).")] = "fp32",
     cfg_options: Annotated[
-        list[str] | None, typer.Option("--cfg-options", help="key=value, replaces what stands in the recipe; repeatable.")
+        list[str] | None,
+        typer.Option("--cfg-options", help="key=value, replaces what stands in the recipe; repeatable."),
     ] = None,
     work_dir: Annotated[Path | None, typer.Option(help="The bundle folder itself.")] = None,
     host: Annotated[str | None, typer.Option(help="ssh://user@device (not in this version).")] = None,
-    no_plugins: Annotated[bool, typer.Option("--no-plugins", help="Only standard operators in model.trt.onnx.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe and show its tokens; build nothing.")] = False,
+    no_plugins: Annotated[
+        bool, typer.Option("--no-plugins", help="Only standard operators in model.trt.onnx.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the recipe and show its tokens; build nothing.")
+    ] = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Build a verified static-shape bundle from a recipe."""
@@ -89,7 +94,7 @@ def build(
     from edgeexport.pipeline import build as build_bundle
     from edgeexport.terminal import print_build
 
-    with _progress(json_output) as on_stage:
+    with _progress() as on_stage:
         result = build_bundle(
             recipe,
             target,
@@ -136,7 +141,7 @@ def lint(
     from edgeexport.inspection import lint_subject
     from edgeexport.terminal import print_lint
 
-    with _progress(json_output) as on_stage:
+    with _progress() as on_stage:
         report = lint_subject(subject, target, cfg_options or [], on_stage)
     _emit(json_output, report.as_dict(), lambda: print_lint(report))
     if not report.ok:
@@ -154,7 +159,7 @@ def verify(
     from edgeexport.terminal import print_verify
     from edgeexport.verification import verify_bundle
 
-    with _progress(json_output) as on_stage:
+    with _progress() as on_stage:
         result = verify_bundle(bundle, data=data, checkpoint=checkpoint, on_stage=on_stage)
     _emit(json_output, result.as_dict(), lambda: print_verify(result))
 
@@ -170,7 +175,7 @@ def run(
     from edgeexport.predict import predict_images
     from edgeexport.terminal import print_predictions
 
-    with _progress(json_output) as on_stage:
+    with _progress() as on_stage:
         found = predict_images(
             bundle, images, out_dir, progress=lambda done, count, path: on_stage(f"{done} of {count}: {path}")
         )
@@ -186,9 +191,6 @@ def main() -> NoReturn:
     except EdgeExportError as error:
         _err.print(f"error: {error}", style="bold red", highlight=False, soft_wrap=True, markup=False)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _err.print("interrupted; nothing was changed", style="bold red")
-        sys.exit(130)
     sys.exit(0)
 
 
@@ -214,8 +216,18 @@ def _emit(json_output: bool, document: Any, show: Callable[[], None]) -> None:
 
 
 @contextmanager
-def _progress(json_output: bool) -> Iterator[Callable[[str], None]]:
+def _progress() -> Iterator[Callable[[str], None]]:
     """Stages as they start, on standard error: a spinner on a terminal, plain lines elsewhere."""
+    try:
+        with _stages() as on_stage:
+            yield on_stage
+    except KeyboardInterrupt:  # typer turns it into exit code 130, without a word
+        _err.print("interrupted; nothing was changed", style="bold red")
+        raise
+
+
+@contextmanager
+def _stages() -> Iterator[Callable[[str], None]]:
     if not _err.is_terminal:
         yield lambda name: print(f"... {name}", file=sys.stderr, flush=True)
         return

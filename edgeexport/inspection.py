@@ -23,7 +23,18 @@ def inspect_bundle(path: Path) -> dict[str, Any]:
     """
     bundle = open_bundle(path)
     manifest = bundle.manifest
-    shown = ("name", "description", "weights", "target", "precision", "input", "outputs", "checks", "versions", "edgeexport")
+    shown = (
+        "name",
+        "description",
+        "weights",
+        "target",
+        "precision",
+        "input",
+        "outputs",
+        "checks",
+        "versions",
+        "edgeexport",
+    )
     facts: dict[str, Any] = {"bundle": str(path), **{key: manifest[key] for key in shown}}
     facts["tokens"] = bundle.json("tokens.json")
     try:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from edgeexport import __version__
@@ -37,7 +36,7 @@ from edgeexport.recipe.schema import Recipe
 from edgeexport.report.html import write_report
 from edgeexport.verify.batches import image_batches
 from edgeexport.verify.compare import Comparison
-from edgeexport.verify.golden import golden_arrays
+from edgeexport.verify.golden import write_golden
 from edgeexport.verify.parity import Reference, reference_of
 from edgeexport.verify.suite import parity_status, run_parity
 
@@ -203,7 +202,7 @@ def _fill(
         (staging / "parity.json").write_bytes(
             json_bytes({"schema": "edgeexport.parity/1", "comparisons": [item.as_dict() for item in comparisons]})
         )
-        np.savez_compressed(staging / "golden.npz", **golden_arrays(references))
+        write_golden(staging / "golden.npz", references)
     failed = [item for item in comparisons if item.status == "failed"]
     tail, warnings = _tail_check(fixed, references)
     if failed:
@@ -215,7 +214,9 @@ def _fill(
     if request.target.kind == "tensorrt":
         with log.stage("TensorRT-RTX parses and builds (SM86)"):
             rtx = _check_rtx(staging, request.plugins, graphs.plain)
-        log.notes.append(f"TensorRT-RTX {rtx.version}: {rtx.status} {rtx.reason} parse {rtx.parse_s} s, build {rtx.build_s} s")
+        log.notes.append(
+            f"TensorRT-RTX {rtx.version}: {rtx.status} {rtx.reason} parse {rtx.parse_s} s, build {rtx.build_s} s"
+        )
     else:
         rtx = RtxCheck("not-run", None, f"target {request.target.name} does not use TensorRT", None, None, None, None)
     if rtx.status == "failed":

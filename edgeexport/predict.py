@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.bundle import Bundle, open_bundle
@@ -125,7 +124,7 @@ def predict_images(
         opened: list[tuple[int, Image.Image]] = []
         for index, path in enumerate(images[start : start + predictor.batch], start):
             try:
-                opened.append((index, _upright(open_photo(path))))
+                opened.append((index, open_photo(path)))
             except ImageError as error:
                 failures.append(error)
                 if progress is not None:
@@ -187,14 +186,6 @@ class _Predictor:
             return None
         pruned = {int(name[len(_PRUNED) :]): value for name, value in decisions.items() if name.startswith(_PRUNED)}
         return token_map_from_decisions(self.grid, decisions.get(_SHARED), pruned)
-
-
-def _upright(photo: Image.Image) -> Image.Image:
-    """Turned as its orientation tag says; cameras write the sensor's rows and say which way is up."""
-    try:
-        return ImageOps.exif_transpose(photo)
-    except (OSError, ValueError, SyntaxError, struct.error):  # a damaged tag costs the orientation, not the image
-        return photo
 
 
 def _is_decision(name: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from edgeexport.device.doctor import Doctor
@@ -32,7 +33,13 @@ __all__ = [
 
 # Rich assumes 80 columns where there is no terminal, which breaks words in logs.
 _out = Console() if sys.stdout.isatty() else Console(width=140)
-_STYLE = {"passed": "green", "failed": "bold red", "not-applicable": "yellow", "not-run": "yellow", "incomplete": "yellow"}
+_STYLE = {
+    "passed": "green",
+    "failed": "bold red",
+    "not-applicable": "yellow",
+    "not-run": "yellow",
+    "incomplete": "yellow",
+}
 
 
 def print_recipes(recipes: Sequence[tuple[str, str]], folder: Path) -> None:
@@ -87,12 +94,12 @@ def print_build(result: BuildResult) -> None:
     totals = result.bundle.json("tokens.json")["totals"]
     _print_comparisons(result.comparisons)
     tail, rtx = checks["tail"], checks["tensorrt_rtx"]
-    lines = [
+    lines: list[tuple[str, str | Text]] = [
         ("bundle", str(result.bundle.path)),
         ("weights", manifest["weights"]["statement"]),
         ("compute", f"{_giga(totals['macs'])} GMAC, dense {_giga(totals['dense_macs'])} (computed)"),
         ("parity", _status(checks["parity"]["status"])),
-        ("TensorRT-RTX", f"{_status(rtx['status'])} {escape(rtx['reason'] or '')} {rtx['version'] or ''}"),
+        ("TensorRT-RTX", _status(rtx["status"], f"{rtx['reason'] or ''} {rtx['version'] or ''}".strip())),
         ("engine", "not built: building on the target is not in this version"),
         ("report", str(result.bundle.path / "report.html")),
         ("took", f"{sum(result.seconds.values()):.1f} s, {result.peak_bytes / 1e9:.1f} GB at most"),
@@ -106,16 +113,18 @@ def print_build(result: BuildResult) -> None:
 def print_inspection(found: dict[str, Any]) -> None:
     """Facts of a bundle or an ONNX file."""
     if "tokens" in found:
-        pairs = [(key, found[key]) for key in ("name", "description", "target", "precision", "edgeexport")]
+        shown = ("name", "description", "target", "precision", "edgeexport")
+        pairs: list[tuple[str, str | Text]] = [(key, str(found[key])) for key in shown]
         pairs.append(("weights", found["weights"]["statement"]))
-        pairs += [(f"check {name}", _status(check.get("status", check.get("form", "")))) for name, check in found["checks"].items()]
-        _print_pairs([(key, str(value)) for key, value in pairs])
+        for name, check in found["checks"].items():
+            pairs.append((f"check {name}", _status(check.get("status", check.get("form", "")))))
+        _print_pairs(pairs)
         print_tokens(found["name"], found["tokens"])
     else:
-        pairs = [(key, str(found[key])) for key in ("model", "nodes", "static", "custom_ops")]
+        facts = [(key, str(found[key])) for key in ("model", "nodes", "static", "custom_ops")]
         macs = found["macs"]
         text = f"{_giga(macs['product'])} GMAC in products" if macs else f"unknown: {found['macs_unknown']}"
-        _print_pairs([*pairs, ("compute", escape(text))])
+        _print_pairs([*facts, ("compute", text)])
     if found["operators"]:
         counts = sorted(found["operators"].items(), key=lambda item: (-item[1], item[0]))
         _out.print("operators: " + ", ".join(f"{name} {count}" for name, count in counts), highlight=False)
@@ -129,7 +138,9 @@ def print_lint(report: LintReport) -> None:
         if finding.remedy:
             _out.print(f"      {finding.remedy}", style="dim", highlight=False, soft_wrap=True, markup=False)
     verdict = "[green]static[/]" if report.ok else f"[bold red]{len(report.errors)} errors[/]"
-    _out.print(f"{verdict}: {report.node_count} nodes, {report.value_count} values, opset {report.opset}", highlight=False)
+    _out.print(
+        f"{verdict}: {report.node_count} nodes, {report.value_count} values, opset {report.opset}", highlight=False
+    )
 
 
 def print_verify(result: VerifyResult) -> None:
@@ -155,7 +166,7 @@ def print_doctor(found: Doctor) -> None:
     from edgeexport.device.doctor import rows_from_doctor
 
     for title, rows in rows_from_doctor(found):
-        _out.print(f"[bold]{title}[/]")
+        _out.print(title, style="bold", markup=False)
         _print_pairs(rows)
 
 
@@ -170,7 +181,7 @@ def _print_comparisons(comparisons: Sequence[Comparison]) -> None:
         table.add_row(
             f"{item.check}",
             ", ".join(item.images),
-            f"{_status(item.status)} {escape(item.reason)}",
+            _status(item.status, item.reason),
             f"{max(errors):.1e}" if errors else "",
             f"{min(maps):.4%}" if maps else "",
             f"{equal} of {len(item.decisions)} equal" if item.decisions else "",
@@ -178,17 +189,18 @@ def _print_comparisons(comparisons: Sequence[Comparison]) -> None:
     _out.print(table)
 
 
-def _print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+def _print_pairs(pairs: Sequence[tuple[str, str | Text]]) -> None:
+    """Two columns; plain strings are shown as they are, brackets included."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in pairs:
-        table.add_row(name, value)
+        table.add_row(escape(name), value if isinstance(value, Text) else escape(value))
     _out.print(table)
 
 
-def _status(status: str) -> str:
-    return f"[{_STYLE.get(status, 'default')}]{status}[/]"
+def _status(status: str, more: str = "") -> Text:
+    return Text.assemble((status, _STYLE.get(status, "")), f" {more}" if more else "")
 
 
 def _giga(macs: int) -> str:

@@ -94,12 +94,14 @@ def photos_in_folder(folder: Path) -> list[Path]:
         raise ImageError(str(folder), "no such folder", "give a folder of images")
     photos = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES)
     if not photos:
-        raise ImageError(str(folder), "holds no image", f"expected files ending in {', '.join(sorted(_IMAGE_SUFFIXES))}")
+        raise ImageError(
+            str(folder), "holds no image", f"expected files ending in {', '.join(sorted(_IMAGE_SUFFIXES))}"
+        )
     return photos
 
 
 def _why_no_original(bundle: Bundle, checkpoint: Path | None) -> str:
-    missing = [name for name in ("torch", "timm", "mmengine") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("torch", "timm", "mmengine") if not _installed(name)]
     if missing:
         return f"{', '.join(missing)} not installed (pip install 'edgeexport[export]')"
     weights = bundle.manifest["weights"]
@@ -108,6 +110,13 @@ def _why_no_original(bundle: Bundle, checkpoint: Path | None) -> str:
     if weights["origin"] == "checkpoint" and checkpoint is None:
         return f"the weights {weights['file']} are not in the bundle; give them with --checkpoint"
     return ""
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:  # an import hook may refuse it
+        return False
 
 
 def _original_comparisons(

@@ -1,9 +1,10 @@
-"""Shared fixtures: the golden reference data, and a tiny recipe that builds in seconds."""
+"""Shared fixtures: the golden reference data, a tiny recipe that builds in seconds, its bundle, and the command line."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,9 +66,46 @@ reduction = dict(dtop=dict(prune={2: 16, 3: 8}))
 '''
 
 
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the tiny recipe for orin, built once; tests that change it work on a copy."""
+    from edgeexport.pipeline import build
+
+    folder = tmp_path_factory.mktemp("tiny")
+    recipe = folder / "tiny.py"
+    recipe.write_text(TINY_RECIPE)
+    return build(recipe, "orin", work_dir=folder / "bundle").bundle.path
+
+
 @pytest.fixture
 def tiny_recipe(tmp_path: Path) -> Path:
     """Path of a recipe with DToP (no policy network) that builds in seconds; loads from any folder."""
     path = tmp_path / "tiny.py"
     path.write_text(TINY_RECIPE)
     return path
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command line call gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def edgeexport(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., CommandResult]:
+    """Calls the command line in this process: ``edgeexport("build", recipe, ...)``."""
+    from edgeexport.cli import main
+
+    def call(*arguments: object) -> CommandResult:
+        monkeypatch.setattr("sys.argv", ["edgeexport", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        code = stopped.value.code
+        return CommandResult(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return call

@@ -79,6 +79,7 @@ class FixedSegVit(nn.Module):
         self.protect_per_class = dtop.protect_per_class if dtop is not None else 0
         with torch.no_grad():
             position = model.backbone.position_grid(*self.grid).clone()
+        self.position: Tensor
         self.register_buffer("position", position, persistent=False)
 
     @property

@@ -20,13 +20,6 @@ from edgeexport.ops import DOMAIN, token_partition, token_protect, token_unmerge
 __all__ = ["INPUT_NAME", "BundleGraphs", "example_input", "export_of_fixed", "graphs_from_export"]
 
 INPUT_NAME = "image"
-_DTYPES = {
-    onnx.TensorProto.FLOAT: "float32",
-    onnx.TensorProto.INT32: "int32",
-    onnx.TensorProto.UINT8: "uint8",
-    onnx.TensorProto.INT64: "int64",
-    onnx.TensorProto.BOOL: "bool",
-}
 
 
 @dataclass(frozen=True)
@@ -120,4 +113,5 @@ def _drop_unread_count(model: onnx.ModelProto) -> bool:
 
 def _tensor_info(value: onnx.ValueInfoProto) -> TensorInfo:
     tensor = value.type.tensor_type
-    return TensorInfo(value.name, _DTYPES[tensor.elem_type], tuple(dim.dim_value for dim in tensor.shape.dim))
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    return TensorInfo(value.name, dtype, tuple(dim.dim_value for dim in tensor.shape.dim))

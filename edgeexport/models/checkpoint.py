@@ -106,7 +106,9 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, *, 
             for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong))
             if keys
         ]
-        raise CheckpointError(source, "keys do not fit the model; " + "; ".join(parts), _likely_cause(missing, wrong, given))
+        raise CheckpointError(
+            source, "keys do not fit the model; " + "; ".join(parts), _likely_cause(missing, wrong, given)
+        )
     usable = {key: given[key].to(torch.float32) for key in wanted if key in given and not _is_unused(key)}
     not_finite = [key for key, value in usable.items() if not torch.isfinite(value).all()]
     if not_finite:

@@ -109,4 +109,4 @@ class AtmHead(nn.Module):
 
 def head_from_spec(spec: HeadSpec) -> PruneHead | AtmHead:
     """The head module of a `HeadSpec`."""
-    return {"PruneHead": PruneHead, "ATMHead": AtmHead}[spec.type](spec)
+    return PruneHead(spec) if spec.type == "PruneHead" else AtmHead(spec)

@@ -6,7 +6,8 @@ the speed of a bundle depends on (and nothing else: predictions mean nothing, an
 - class scores are peaked. About a dozen classes are present in an image and the others score near 0 (with scores all
   alike, every class would be a candidate at every pixel). Class queries carry one marked direction, + for the
   first `PRESENT_CLASSES` classes (ADE20K orders its classes by frequency) and - for the others, and the class layer reads
-  it; the decoder's residual branches are damped by `RESIDUAL_GAIN`, so that queries keep their identity;
+  it; the decoder's residual branches are damped by `RESIDUAL_GAIN`, so that queries keep their identity. This holds for
+  PruneHead; with ATMHead, whose tail costs the same whatever the scores, every query is sure of its own class;
 - masks are decided: mask logits spread several units around a negative mean, `MASK_SPREAD` and `MASK_OFFSET`, so that a
   token belongs to few classes; and they are smooth in space, because the position embedding is a mixture of low spatial
   frequencies.

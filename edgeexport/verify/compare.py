@@ -10,6 +10,7 @@ Tolerances are fixed here, so that a build, `edgeexport verify` and a check on t
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -38,8 +39,9 @@ class OutputDifference:
     """One output of two executions.
 
     ``max_abs`` and ``max_rel`` are the largest absolute and relative error (relative to |reference|, where that exceeds
-    ATOL), ``cosine`` the cosine of the flattened arrays. For class maps ``agreement`` is the share of equal pixels,
-    ``differing`` their number and ``unexplained`` how many of those are no near tie.
+    ATOL), ``cosine`` the cosine of the flattened arrays; all three over the elements that are finite in both, and
+    ``not_finite`` counts the others, any of which fails the output. For class maps ``agreement`` is the share of equal
+    pixels, ``differing`` their number and ``unexplained`` how many of those are no near tie.
     """
 
     name: str
@@ -50,6 +52,7 @@ class OutputDifference:
     agreement: float | None = None
     differing: int | None = None
     unexplained: int | None = None
+    not_finite: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class DecisionDifference:
     """One stage's token selection in two executions.
 
     ``jaccard`` is the smallest over the batch. ``margin`` is the reference's score distance of the cut (k-th to k+1-th),
-    and ``farthest`` the largest distance from the cut among tokens that only one execution chose; both None if unknown.
+    and ``farthest`` the largest distance from the cut among tokens that only one execution chose: infinite where such a
+    token has no place in the reference's order. Both None if unknown.
     """
 
     stage: str
@@ -93,8 +97,8 @@ class Comparison:
     facts: dict[str, object] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
-        """JSON-ready form; floats keep nine significant digits."""
-        return _rounded(asdict(self))
+        """JSON-ready form; floats keep nine significant digits, and null stands for those that JSON cannot hold."""
+        return {name: _rounded(value) for name, value in asdict(self).items()}
 
 
 def float_difference(name: str, candidate: NDArray, reference: NDArray) -> OutputDifference:
@@ -102,16 +106,19 @@ def float_difference(name: str, candidate: NDArray, reference: NDArray) -> Outpu
     if candidate.shape != reference.shape:
         return OutputDifference(name, False)
     a, b = candidate.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
+    finite = np.isfinite(a) & np.isfinite(b)
+    a, b = a[finite], b[finite]
     error = np.abs(a - b)
-    finite = bool(np.isfinite(a).all() and np.isfinite(b).all())
     sizable = np.abs(b) > ATOL
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    not_finite = int((~finite).sum())
     return OutputDifference(
         name=name,
-        passed=finite and bool((error <= ATOL + RTOL * np.abs(b)).all()),
+        passed=not not_finite and bool((error <= ATOL + RTOL * np.abs(b)).all()),
         max_abs=float(error.max(initial=0.0)),
         max_rel=float((error[sizable] / np.abs(b[sizable])).max(initial=0.0)),
         cosine=float(a @ b / norm) if norm else float(np.array_equal(a, b)),
+        not_finite=not_finite,
     )
 
 
@@ -149,7 +156,7 @@ def decision_difference(
     farthest: float | None = None
     for image in range(reference.shape[0]):
         a, b = set(candidate[image].tolist()), set(reference[image].tolist())
-        jaccard = min(jaccard, len(a & b) / max(len(a | b), 1))
+        jaccard = min(jaccard, len(a & b) / len(a | b) if a | b else 1.0)
         differing += len(a ^ b)
         tokens += len(b)
         if score is None:
@@ -158,12 +165,15 @@ def decision_difference(
         chosen = np.isin(np.arange(row.size), list(b))
         eligible = ~np.isnan(row)
         if not (chosen & eligible).any() or not (eligible & ~chosen).any():
+            if a != b:  # no cut, so nothing lies near it
+                farthest = np.inf
             continue
         low, high = float(row[chosen & eligible].min()), float(row[eligible & ~chosen].max())
         margin = low - high if margin is None else min(margin, low - high)
-        if a != b:
-            off = [max(abs(row[i] - low), abs(row[i] - high)) if eligible[i] else np.inf for i in a ^ b]
-            farthest = max(off) if farthest is None else max(farthest, *off)
+        for token in a ^ b:
+            known = 0 <= token < row.size and eligible[token]
+            off = max(abs(row[token] - low), abs(row[token] - high)) if known else np.inf
+            farthest = off if farthest is None else max(farthest, off)
     return DecisionDifference(stage, differing == 0, jaccard, tokens, differing, margin, _float(farthest))
 
 
@@ -176,8 +186,15 @@ def judged(
     decisions: list[DecisionDifference],
     facts: dict[str, object] | None = None,
 ) -> Comparison:
-    """Draws the conclusion: passed, failed, or not applicable because a near tie sent the executions different ways."""
-    first = next((item for item in decisions if not item.equal), None)
+    """Draws the conclusion: passed, failed, or not applicable because a near tie sent the executions different ways.
+
+    ``decisions`` stand in order of depth; a stage may have several, one per image. What differs in later stages follows
+    from the first stage that differs, so that one is judged alone.
+    """
+    different = [item for item in decisions if not item.equal]
+    different = [item for item in different if item.stage == different[0].stage]
+    # Images of one stage decide for themselves: a near tie in one excuses no other.
+    first = next((item for item in different if not item.near_tie), different[0] if different else None)
     described = ""
     if first is not None:
         margin = "unknown" if first.margin is None else f"{first.margin:.3g}"
@@ -199,9 +216,9 @@ def _float(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _rounded(value: object) -> object:  # type: ignore[misc]
+def _rounded(value: object) -> object:
     if isinstance(value, float):
-        return float(f"{value:.9g}")
+        return float(f"{value:.9g}") if math.isfinite(value) else None
     if isinstance(value, dict):
         return {str(key): _rounded(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -8,7 +8,8 @@ Keys are ``<case>/<name>``: ``case0/image`` (input form), ``case0/<output>`` for
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +17,19 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from edgeexport.verify.parity import Reference
 
-__all__ = ["GOLDEN_CASES", "golden_arrays"]
+__all__ = ["GOLDEN_CASES", "write_golden"]
 
 GOLDEN_CASES = 2
 _LARGEST_INNER = 1 << 23
 
 
-def golden_arrays(references: Sequence[Reference]) -> dict[str, NDArray]:
-    """Arrays of the first `GOLDEN_CASES` references."""
+def write_golden(path: Path, references: Sequence[Reference]) -> None:
+    """Writes the first `GOLDEN_CASES` references; the same arrays give the same bytes."""
+    arrays: dict[str, Any] = dict(_golden_arrays(references))
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def _golden_arrays(references: Sequence[Reference]) -> dict[str, NDArray]:
     arrays: dict[str, NDArray] = {}
     for number, reference in enumerate(references[:GOLDEN_CASES]):
         case = f"case{number}"

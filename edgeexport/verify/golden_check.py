@@ -62,4 +62,6 @@ def _one_case(case: str, arrays: Mapping[str, NDArray], runner: _Runner) -> Comp
             decisions.append(decision_difference(name, value, expected, arrays.get(f"{case}/score/{name}")))
         elif value.dtype.kind == "f":
             outputs.append(float_difference(name, value, expected))
-    return judged(GOLDEN_CHECK, "torch fixed, at build time", f"{runner.name} {runner.version}", names, outputs, decisions)
+    return judged(
+        GOLDEN_CHECK, "torch fixed, at build time", f"{runner.name} {runner.version}", names, outputs, decisions
+    )

@@ -191,7 +191,9 @@ def _judge_adaptive(
     if fixed.num_shared:
         shared = np.stack([_present(image.shared_windows).numpy() for image in found])
         expected = reference.outputs["shared_windows"]
-        decisions.append(decision_difference("shared_windows", expected, shared, reference.decision_scores["shared_windows"]))
+        decisions.append(
+            decision_difference("shared_windows", expected, shared, reference.decision_scores["shared_windows"])
+        )
     for block in fixed.prune:
         name = f"pruned_tokens_{block}"
         expected = reference.outputs[name]
@@ -209,9 +211,7 @@ def _judge_adaptive(
     else:
         scores = np.stack([image.scores.numpy() for image in found])
         outputs.append(float_difference("scores", reference.outputs["scores"], scores))
-    return judged(
-        ADAPTIVE_CHECK, "torch adaptive", "torch fixed", reference.batch.names, outputs, decisions, facts
-    )
+    return judged(ADAPTIVE_CHECK, "torch adaptive", "torch fixed", reference.batch.names, outputs, decisions, facts)
 
 
 def _own_counts(fixed: FixedSegVit, adaptive: AdaptiveSegVit, reference: Reference) -> list[dict[int, int]]:

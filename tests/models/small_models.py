@@ -76,7 +76,7 @@ def small_recipe(
     seed: int = 0,
     spec: SegVitSpec | None = None,
 ) -> Recipe:
-    cts = CtsSpec(num_shared, 1, policy_checkpoint) if num_shared else None
+    cts = CtsSpec(num_shared, 1, policy_checkpoint) if num_shared or policy_checkpoint else None
     return Recipe(
         name="small",
         path=Path("small.py"),

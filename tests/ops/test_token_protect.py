@@ -57,7 +57,7 @@ def cases(draw: st.DrawFn) -> tuple[Tensor, Tensor, int, int]:
 @settings(deadline=None, max_examples=100)
 @given(cases())
 def test_reference_equals_brute_force_equals_body(case: tuple[Tensor, Tensor, int, int]) -> None:
-    confidence, label, classes, per_class = case
+    confidence, label, _, per_class = case
     expected = brute_force(confidence, label, per_class)
     for found in (token_protect(*case), run_body(*case)):
         assert found.dtype == torch.bool

@@ -21,7 +21,9 @@ class CtsGraph(torch.nn.Module):
     The exporter of edgeexport takes one input, so logits, pixels and token values travel in one vector per image.
     """
 
-    def __init__(self, logits: tuple[int, ...], image: tuple[int, ...], values: tuple[int, ...], num_shared: int) -> None:
+    def __init__(
+        self, logits: tuple[int, ...], image: tuple[int, ...], values: tuple[int, ...], num_shared: int
+    ) -> None:
         super().__init__()
         self.shapes = (logits, image, values)
         self.num_shared = num_shared

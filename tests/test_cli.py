@@ -1,0 +1,209 @@
+"""The command line: exit codes, messages, and --json that prints JSON and nothing else."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from conftest import CommandResult
+from onnx import parser
+
+Command = Callable[..., CommandResult]
+
+
+def test_recipes_lists_every_shipped_recipe(edgeexport: Command) -> None:
+    result = edgeexport("recipes", "--json")
+    listed = {item["name"]: item["description"] for item in json.loads(result.out)["recipes"]}
+    assert result.code == 0
+    assert len(listed) >= 14
+    assert all(listed.values())
+    assert "segvit_cts_dtop.py" in edgeexport("recipes").out
+
+
+def test_doctor_in_json(edgeexport: Command) -> None:
+    result = edgeexport("doctor", "--target", "orin", "--json")
+    assert result.code == 0
+    assert json.loads(result.out)
+
+
+def test_dry_run_from_any_folder(edgeexport: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = edgeexport("build", "segvit_cts_dtop.py", "--target", "orin", "--dry-run", "--json")
+    assert result.code == 0
+    document = json.loads(result.out)
+    assert document["would_write"] == "work_dirs/segvit_cts_dtop-orin-fp32"
+    assert document["tokens"]["blocks"][0]["tokens_in"] == 712
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--target", "orion"), "did you mean 'orin'?"),
+        (("--target", "orin", "--precision", "fp16"), "--precision fp16 | is not in this version"),
+        (("--target", "orin", "--precision", "int8"), "unknown precision"),
+        (("--target", "orin", "--host", "ssh://orin"), "building on a device is not in this version"),
+        (("--target", "orin", "--cfg-options", "reduction.dtop.prune={2: 64}"), "reduction.dtop.prune[2] = 64"),
+        (("--target", "orin", "--cfg-options", "reduction.dtop.prune={2: -1}"), "reduction.dtop.prune[2] = -1"),
+        (("--target", "orin", "--cfg-options", "reduction.dtop.prun={2: 1}"), "did you mean 'prune'?"),
+        (("--target", "orin", "--cfg-options", "reduction.cts.num_shared=17"), "num_shared"),
+        (("--target", "orin", "--cfg-options", "reduction.cts.num_shared=-1"), "num_shared"),
+        (("--target", "orin", "--cfg-options", "model.backbone.with_cls_token=True"), "class token"),
+        (("--target", "orin", "--cfg-options", "input.shape=(1, 3, 100, 128)"), "16"),
+        (("--target", "orin", "--checkpoint", "nowhere.pth"), "nowhere.pth"),
+    ],
+)
+def test_bad_requests_are_refused_before_anything_is_built(
+    edgeexport: Command, tiny_recipe: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    result = edgeexport("build", tiny_recipe, "--work-dir", tmp_path / "b", *arguments)
+    assert result.code == 2
+    assert result.out == ""
+    assert message in result.err
+    assert "Traceback" not in result.err
+    assert not (tmp_path / "b").exists()
+
+
+def test_unknown_recipe_names_the_nearest(edgeexport: Command) -> None:
+    result = edgeexport("build", "segvit_cts_dtpo.py", "--target", "orin")
+    assert result.code == 2
+    assert "segvit_cts_dtop.py" in result.err
+
+
+class Malicious:
+    """Touches a file when unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return (Path.touch, (self.marker,))
+
+
+def test_pickle_that_would_execute_code(edgeexport: Command, tiny_recipe: Path, tmp_path: Path) -> None:
+    marker, checkpoint = tmp_path / "executed", tmp_path / "bad.pth"
+    torch.save({"state_dict": Malicious(marker)}, checkpoint)
+    result = edgeexport("build", tiny_recipe, "--target", "cpu", "--checkpoint", checkpoint)
+    assert result.code == 2
+    assert "would execute code" in result.err
+    assert not marker.exists()
+    with checkpoint.open("wb") as stream:
+        pickle.dump(Malicious(marker), stream)
+    result = edgeexport("build", tiny_recipe, "--target", "cpu", "--checkpoint", checkpoint)
+    assert result.code == 2
+    assert not marker.exists()
+
+
+def test_checkpoint_of_another_model(edgeexport: Command, tiny_recipe: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "other.pth"
+    torch.save({"blocks.0.attn.qkv.weight": torch.zeros(3)}, checkpoint)
+    result = edgeexport("build", tiny_recipe, "--target", "cpu", "--checkpoint", checkpoint)
+    assert result.code == 2
+    assert "missing: backbone.cls_token" in result.err
+    assert "1 unexpected: blocks.0.attn.qkv.weight" in result.err
+    assert "likely cause: a timm checkpoint" in result.err
+
+
+def test_run_writes_pictures_and_names_what_it_could_not_read(
+    edgeexport: Command, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    from edgeexport.images import shipped_photos
+
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("no image")
+    result = edgeexport("run", tiny_bundle, shipped_photos()[2], broken, "--out-dir", tmp_path / "out")
+    assert result.code == 2
+    assert "broken.jpg" in result.err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"coffee_labels.png", "coffee_overlay.png"}
+    result = edgeexport("run", tiny_bundle, shipped_photos()[2], "--out-dir", tmp_path / "out", "--json")
+    assert result.code == 0
+    assert json.loads(result.out)["notice"] == "random weights, seed 0: predictions mean nothing"
+
+
+def test_inspect_a_bundle_and_a_model(edgeexport: Command, tiny_bundle: Path) -> None:
+    result = edgeexport("inspect", tiny_bundle, "--json")
+    assert result.code == 0
+    assert json.loads(result.out)["tokens"]["blocks"][2]["tokens_in"] == 48
+    shown = edgeexport("inspect", tiny_bundle).out
+    assert "pruned 16" in shown
+    assert "random weights, seed 0" in shown
+    model = json.loads(edgeexport("inspect", tiny_bundle / "model.onnx", "--json").out)
+    assert model["static"] is True
+    assert model["macs"]["product"] > 0
+
+
+def test_damaged_bundle_is_refused(edgeexport: Command, tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "b"
+    shutil.copytree(tiny_bundle, bundle)
+    with (bundle / "model.onnx").open("ab") as stream:
+        stream.write(b"\0")
+    for command in (("verify", bundle), ("inspect", bundle), ("run", bundle, "x.jpg")):
+        result = edgeexport(*command)
+        assert result.code == 9
+        assert "was changed after the build" in result.err
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps({**manifest, "schema": "edgeexport.bundle/2"}))
+    result = edgeexport("verify", bundle)
+    assert result.code == 9
+    assert "edgeexport.bundle/2" in result.err
+    assert edgeexport("verify", tmp_path / "nothing").code == 9
+
+
+def test_lint_of_a_users_model(edgeexport: Command, tmp_path: Path) -> None:
+    path = tmp_path / "user.onnx"
+    model = parser.parse_model("""
+        <ir_version: 10, opset_import: ["": 20]>
+        g (float[8] x) => (int64[1, n] y) { y = NonZero (x) }""")
+    onnx.save(model, path)
+    result = edgeexport("lint", path)
+    assert result.code == 3
+    assert "NonZero" in result.out
+    path.write_bytes(b"not a model")
+    assert edgeexport("lint", path).code == 2
+
+
+def test_lint_of_a_recipe(edgeexport: Command, tiny_recipe: Path) -> None:
+    result = edgeexport("lint", tiny_recipe, "--json")
+    assert result.code == 0
+    assert json.loads(result.out)["ok"] is True
+
+
+def test_verify_through_the_command_line(edgeexport: Command, tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "b"
+    shutil.copytree(tiny_bundle, bundle)
+    result = edgeexport("verify", bundle, "--json")
+    assert result.code == 0
+    document = json.loads(result.out)
+    assert document["status"] == "passed"
+    assert {item["check"] for item in document["comparisons"]} == {
+        "golden outputs against this machine",
+        "fixed torch against exported graph",
+        "adaptive against fixed",
+    }
+
+
+def test_bundle_of_a_checkpoint_is_verified_with_it(edgeexport: Command, tiny_recipe: Path, tmp_path: Path) -> None:
+    from edgeexport.models.weights import model_from_recipe
+    from edgeexport.recipe import load_recipe
+
+    model, _ = model_from_recipe(load_recipe(tiny_recipe))
+    checkpoint = tmp_path / "weights.pth"
+    torch.save({"state_dict": model.state_dict()}, checkpoint)
+    bundle = tmp_path / "b"
+    built = edgeexport("build", tiny_recipe, "--target", "cpu", "--checkpoint", checkpoint, "--work-dir", bundle)
+    assert built.code == 0, built.err
+    assert "weights from weights.pth" in built.out
+    without = json.loads(edgeexport("verify", bundle, "--json").out)
+    assert "--checkpoint" in without["original_not_run"]
+    with_it = json.loads(edgeexport("verify", bundle, "--checkpoint", checkpoint, "--json").out)
+    assert with_it["original_not_run"] == ""
+    torch.save({"state_dict": {}, "x": torch.zeros(1)}, checkpoint)
+    result = edgeexport("verify", bundle, "--checkpoint", checkpoint)
+    assert result.code == 2
+    assert "the bundle was built from" in result.err

@@ -1,0 +1,99 @@
+"""What must work without torch works without torch, and nothing imports upwards."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "edgeexport"
+BLOCKED = ("torch", "torchvision", "timm", "mmengine", "mmseg", "mmcv", "onnx", "onnxscript", "onnx_ir", "safetensors")
+DEVICE_MODULES = [
+    "edgeexport",
+    "edgeexport.bundle",
+    "edgeexport.cli",
+    "edgeexport.images",
+    "edgeexport.inspection",
+    "edgeexport.predict",
+    "edgeexport.terminal",
+    "edgeexport.verification",
+    "edgeexport.recipe.schema",
+    "edgeexport.verify.batches",
+    "edgeexport.verify.compare",
+    "edgeexport.verify.golden_check",
+    *(f"edgeexport.backends.{path.stem}" for path in (PACKAGE / "backends").glob("*.py") if path.stem != "__init__"),
+    *(f"edgeexport.device.{path.stem}" for path in (PACKAGE / "device").glob("*.py") if path.stem != "__init__"),
+    *(f"edgeexport.report.{path.stem}" for path in (PACKAGE / "report").glob("*.py") if path.stem != "__init__"),
+]
+BLOCKER = f"""
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {BLOCKED!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}} (blocked)", name=name)
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def run_without_torch(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKER + code, *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_device_modules_import_without_torch() -> None:
+    done = run_without_torch(f"import importlib\nfor name in {DEVICE_MODULES!r}: importlib.import_module(name)")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect", "run"])
+def test_commands_on_a_bundle_work_without_torch(command: str, tiny_bundle: Path, tmp_path: Path) -> None:
+    import shutil
+
+    bundle = tmp_path / "b"
+    shutil.copytree(tiny_bundle, bundle)
+    arguments = [command, str(bundle)]
+    if command == "run":
+        arguments += [str(PACKAGE / "assets" / "coffee.jpg"), "--out-dir", str(tmp_path / "out")]
+    done = run_without_torch("from edgeexport.cli import main\nmain()", *arguments)
+    assert done.returncode == 0, done.stderr
+    if command == "verify":
+        assert "original not run: torch" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("package", "never"),
+    [
+        ("ops", ("models", "reduction", "freeze", "graph", "verify", "backends", "report", "device")),
+        ("models", ("reduction", "graph", "verify", "backends", "report", "device")),
+        ("reduction", ("freeze", "graph", "verify", "backends", "report", "device")),
+        ("freeze", ("graph", "verify", "backends", "report", "device")),
+        ("graph", ("verify", "report", "device")),
+        ("backends", ("models", "reduction", "freeze", "graph", "verify", "report")),
+        ("report", ("models", "reduction", "freeze", "graph")),
+        ("device", ("models", "reduction", "freeze", "graph", "verify", "report")),
+    ],
+)
+def test_imports_go_one_way(package: str, never: tuple[str, ...]) -> None:
+    for path in (PACKAGE / package).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for module in modules:
+                part = module.split(".")[1] if module.startswith("edgeexport.") else ""
+                assert part not in never, f"{path.name} imports {module}"
+
+
+def test_only_the_pipeline_sees_every_stage() -> None:
+    stages = {"recipe", "models", "freeze", "graph", "verify", "backends", "report", "device"}
+    for path in PACKAGE.rglob("*.py"):
+        parts = {
+            node.module.split(".")[1]
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("edgeexport.")
+        }
+        if stages <= parts:
+            assert path.name == "pipeline.py"

@@ -1,0 +1,81 @@
+"""Batches to check a model on: every image of a batch differs, and so do the batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeexport.errors import ImageError
+from edgeexport.images import input_from_photo, open_photo
+from edgeexport.recipe.schema import InputSpec, Preprocess
+from edgeexport.verify.batches import image_batches
+
+RULE = Preprocess((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), bgr_to_rgb=True)
+
+
+def spec(batch: int, *, normalised: bool) -> InputSpec:
+    return InputSpec(batch, 16, 32, None if normalised else RULE)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(path)
+    return paths
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 8, 14])
+def test_all_images_of_a_batch_differ_also_beyond_the_photographs(
+    photos: list[Path], batch: int, normalised: bool
+) -> None:
+    rule = spec(batch, normalised=normalised)
+    batches = list(image_batches(rule, photos))
+    assert len(batches) == len(photos)
+    for item in batches:
+        assert item.pixels.shape == ((batch, 3, 16, 32) if normalised else (batch, 16, 32, 3))
+        assert item.pixels.dtype == (np.float32 if normalised else np.uint8)
+        assert len(set(item.names)) == len(item.names) == batch
+        assert len({image.tobytes() for image in item.pixels}) == batch
+    for position in range(batch):  # no two batches with the same image in the same place
+        assert len({item.pixels[position].tobytes() for item in batches}) == len(batches)
+        assert len({item.names[position] for item in batches}) == len(batches)
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_first_round_is_the_photographs_in_turn(photos: list[Path], normalised: bool) -> None:
+    rule = spec(2, normalised=normalised)
+    batches = list(image_batches(rule, photos))
+    assert [item.names for item in batches] == [("a.png", "b.png"), ("b.png", "c.png"), ("c.png", "a.png")]
+    for number, path in enumerate(photos):
+        expected = input_from_photo(open_photo(path), rule)
+        assert np.array_equal(batches[number].pixels[0], expected)
+        assert np.array_equal(batches[number - 1].pixels[1], expected)
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_second_round_is_mirrored_left_to_right(photos: list[Path], normalised: bool) -> None:
+    (item,) = image_batches(spec(2, normalised=normalised), photos[:1])
+    assert item.names == ("a.png", "a.png+1")
+    columns = 2 if normalised else 1
+    assert np.array_equal(item.pixels[1], np.flip(item.pixels[0], axis=columns))
+
+
+def test_batches_are_made_as_they_are_asked_for(photos: list[Path]) -> None:
+    photos[1].unlink()
+    batches = image_batches(spec(1, normalised=True), photos)
+    assert next(batches).names == ("a.png",)
+    with pytest.raises(ImageError, match="no such image file"):
+        next(batches)
+
+
+def test_unreadable_image(photos: list[Path]) -> None:
+    photos[0].write_text("no image")
+    with pytest.raises(ImageError, match="cannot be read as an image") as caught:
+        next(image_batches(spec(1, normalised=True), photos))
+    assert caught.value.where == str(photos[0])
