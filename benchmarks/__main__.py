@@ -1,6 +1,6 @@
 """Runs the benchmarks: one JSON object on standard output, tables and progress on standard error.
 
-``python -m benchmarks [tail] [ti] [b] [adaptive] [build]`` runs a selection; all without arguments.
+``python -m benchmarks [macs] [tail] [ti] [b] [adaptive] [build]`` runs a selection; all without arguments.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import builds, models, tail
+from benchmarks import builds, models, published, tail
 from benchmarks.pairing import THREADS, share_one_pool
 
-_PARTS = ("tail", "ti", "b", "adaptive", "build")
+_PARTS = ("macs", "tail", "ti", "b", "adaptive", "build")
 _FAMILIES = {"ti": "segvit_ti", "b": "segvit"}
 _err = Console(stderr=True, width=None if sys.stderr.isatty() else 140)
 
@@ -40,6 +40,9 @@ def main(
         "machine": f"{platform.machine()}, {THREADS} threads",
         "versions": {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__},
     }
+    if "macs" in chosen:
+        result["macs"] = {"provenance": "computed; published: the hybrid paper", "rows": published.compare_published()}
+        _show_macs(result["macs"]["rows"])
     if "build" in chosen:
         _err.print("... build of the ViT-B hybrid")
         result["build"] = builds.measure_build()
@@ -63,6 +66,17 @@ def main(
 
 def _say(stage: str) -> None:
     _err.print(f"... {stage}", highlight=False)
+
+
+def _show_macs(rows: list[dict[str, Any]]) -> None:
+    table = Table(title="GMAC per image (computed), policy network apart; published: the hybrid paper", title_justify="left")
+    for column in ("recipe", "tokens", "GMAC", "with policy", "published", "of dense", "published of dense"):
+        table.add_column(column, justify="left" if column in ("recipe", "tokens") else "right")
+    for row in rows:
+        tokens = " > ".join(map(str, row["tokens"]))
+        figures = [row[key] for key in ("gmac", "gmac_with_policy", "published_gmac", "of_dense", "published_of_dense")]
+        table.add_row(row["recipe"], tokens, *map(str, figures))
+    _err.print(table)
 
 
 def _show_family(family: str, found: dict[str, Any]) -> None:

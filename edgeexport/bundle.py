@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.backends.graph_outputs import TensorInfo
-from edgeexport.errors import BuildError, BundleError, EdgeExportError, ParityError, UsageError
+from edgeexport.errors import BuildError, BundleError, ParityError, UsageError
 from edgeexport.recipe.schema import InputSpec, Preprocess
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
 
 SCHEMA = "edgeexport.bundle/1"
 _FAMILY = SCHEMA.split("/")[0]
+_REQUIRED = ("name", "input", "inner_outputs", "files")
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,23 @@ def open_bundle(path: Path, *, check_hashes: bool = True) -> Bundle:
             f"schema {schema!r}, this edgeexport reads {SCHEMA!r}",
             "build the bundle again with this version, or use the version that wrote it",
         )
+    missing = [key for key in _REQUIRED if key not in manifest]
+    if missing or not isinstance(manifest["files"], dict):
+        problem = f"lacks {', '.join(missing)}" if missing else "'files' is no list of files with their sha256"
+        raise BundleError(str(path / "manifest.json"), problem, "copy or build the bundle again")
     if check_hashes:
         for name, expected in manifest["files"].items():
             file = path / name
             if not file.is_file():
                 raise BundleError(str(file), "is missing from the bundle", "copy or build the bundle again")
-            found = sha256_of(file)
+            try:
+                found = sha256_of(file)
+            except OSError as error:
+                raise BundleError(str(file), f"cannot be read ({error})", "copy or build the bundle again") from None
             if found != expected:
                 raise BundleError(
                     str(file),
-                    f"was changed after the build: sha256 {found[:12]}..., the manifest says {expected[:12]}...",
+                    f"was changed after the build: sha256 {found[:12]}..., the manifest says {str(expected)[:12]}...",
                     "copy or build the bundle again",
                 )
     return Bundle(path, manifest)
@@ -120,12 +128,15 @@ def staged_bundle(path: Path) -> Iterator[Path]:
     """A temporary sibling of ``path`` to write into; takes its place when the block ends well.
 
     An error or Ctrl-C removes it and leaves an existing bundle as it was. A `ParityError` keeps it as
-    ``<path>.failed``, the evidence.
+    ``<path>.failed``, the evidence (with a number, where that name holds something else).
 
     Raises:
+        UsageError: See `check_replaceable`.
         BuildError: The disk is full or not writable.
     """
     check_replaceable(path)
+    if path.name in ("", ".."):  # the current folder or one above, which have no name to put a sibling beside
+        path = path.resolve()
     staging = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,15 +146,13 @@ def staged_bundle(path: Path) -> Iterator[Path]:
         check_replaceable(path)
         _replace_folder(staging, path)
     except ParityError as error:
-        evidence = path.with_name(f"{path.name}.failed")
+        evidence = _evidence_folder(path)
         _replace_folder(staging, evidence)
         raise ParityError(error.where, error.problem, f"{error.remedy}; evidence is in {evidence}") from None
     except OSError as error:
-        if isinstance(error, EdgeExportError):
-            raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise BuildError(
-            str(path.parent),
+            str(error.filename or path.parent),
             "the disk is full" if full else f"cannot be written: {error.strerror or error}",
             "free some space and build again; nothing was changed" if full else "choose another --work-dir",
         ) from error
@@ -178,19 +187,31 @@ def _is_bundle(path: Path) -> bool:
     return isinstance(manifest, dict) and str(manifest.get("schema", "")).startswith(_FAMILY)
 
 
+def _evidence_folder(path: Path) -> Path:
+    """Where a failed build of ``path`` goes: nothing, or the evidence of an earlier one, stands there."""
+    number = 1
+    while True:
+        folder = path.with_name(f"{path.name}.failed{'' if number == 1 else f'-{number}'}")
+        if (folder / "parity.json").is_file() or not os.path.lexists(folder):
+            return folder
+        number += 1
+
+
 def _replace_folder(source: Path, target: Path) -> None:
     """Renames ``source`` to ``target``; what stood there is removed only after the rename."""
     retired = target.with_name(f".{target.name}.old-{os.getpid()}")
     shutil.rmtree(retired, ignore_errors=True)
-    if target.exists():
-        target.rename(retired)
     try:
+        if target.exists():
+            target.rename(retired)
         source.rename(target)
-    except OSError:
-        if retired.exists():
+    except BaseException:  # Ctrl-C between the two renames as well
+        if retired.exists() and not target.exists():
             retired.rename(target)
         raise
-    shutil.rmtree(retired, ignore_errors=True)
+    finally:
+        if target.exists():
+            shutil.rmtree(retired, ignore_errors=True)
 
 
 def _read_json(path: Path) -> Any:

@@ -67,7 +67,9 @@ def test_other_colour_modes_open_as_rgb(tmp_path: Path, mode: str, name: str) ->
     assert_close(centres(photo), COLOURS, 12)
 
 
-@pytest.mark.parametrize(("mode", "levels"), [("L", (0, 90, 200, 255)), ("1", (0, 255, 255, 0)), ("LA", (0, 90, 9, 255))])
+@pytest.mark.parametrize(
+    ("mode", "levels"), [("L", (0, 90, 200, 255)), ("1", (0, 255, 255, 0)), ("LA", (0, 90, 9, 255))]
+)
 def test_grey_opens_with_three_equal_channels(tmp_path: Path, mode: str, levels: tuple[int, ...]) -> None:
     grey = Image.fromarray(np.array(levels, dtype=np.uint8).reshape(2, 2))
     grey.convert(mode).save(tmp_path / "x.png")

@@ -48,10 +48,10 @@ class OnnxRuntimeRunner:
         options.intra_op_num_threads = threads
         options.use_per_session_threads = not shared_pool
         source: bytes | str = model if isinstance(model, bytes) else str(model)
-        if extra_outputs:
-            content = model if isinstance(model, bytes) else model.read_bytes()
-            source = content + appended_outputs(extra_outputs)
         try:
+            if extra_outputs:
+                content = model if isinstance(model, bytes) else model.read_bytes()
+                source = content + appended_outputs(extra_outputs)
             self.session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
             where = "model" if isinstance(model, bytes) else str(model)

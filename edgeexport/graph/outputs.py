@@ -14,6 +14,10 @@ __all__ = ["select_outputs"]
 def select_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
     """Keeps the named graph outputs in this order, and only nodes, weights and shapes that they need; in place.
 
+    Args:
+        model: Without nested graphs, as every graph that passes the lint.
+        names: Outputs of the graph, each once.
+
     Raises:
         KeyError: ``names`` has one that is no output.
     """
@@ -27,7 +31,7 @@ def select_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             nodes.append(node)
-            needed.update(node.input)
+            needed.update(name for name in node.input if name)  # "" stands for an input or output left out
     kept = list(reversed(nodes))
     if len(kept) < len(graph.node):
         del graph.node[:]
