@@ -141,7 +141,7 @@ def test_files_made_after_the_build_may_change(tmp_path: Path) -> None:
 
 def test_json_of_a_missing_or_damaged_file(tmp_path: Path) -> None:
     opened = open_bundle(write_bundle(tmp_path / "b"))
-    with pytest.raises(BundleError, match="parity.json | is missing from the bundle"):
+    with pytest.raises(BundleError, match=r"parity\.json \| is missing from the bundle"):
         opened.json("parity.json")
     (tmp_path / "b" / "parity.json").write_text("{")
     with pytest.raises(BundleError, match="cannot be read"):
@@ -224,9 +224,9 @@ def test_full_disk_message(tmp_path: Path) -> None:
 
 
 def test_other_write_error_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="/somewhere/x . cannot be written: Permission denied"):
-        with staged_bundle(tmp_path / "b"):
-            raise PermissionError(errno.EACCES, "Permission denied", "/somewhere/x")
+    with pytest.raises(BuildError) as caught, staged_bundle(tmp_path / "b"):
+        raise PermissionError(errno.EACCES, "Permission denied", "/somewhere/x")
+    assert str(caught.value).startswith("/somewhere/x | cannot be written: Permission denied")
 
 
 def test_parent_that_is_a_file(tmp_path: Path) -> None:

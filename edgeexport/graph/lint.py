@@ -18,7 +18,7 @@ from edgeexport.graph.lint_report import LintFinding, LintReport
 from edgeexport.graph.operator_rules import FORBIDDEN, STANDARD_DOMAINS, constant_rules, operator_rules
 from edgeexport.graph.read import model_from_file
 from edgeexport.graph.skeleton import Skeleton, skeleton_from_model
-from edgeexport.graph.static_shapes import boundary_findings, float64_findings, shape_findings
+from edgeexport.graph.static_shapes import boundary_findings, float64_findings, shape_findings, uint8_findings
 
 __all__ = ["MAX_OPSET", "LintFinding", "LintReport", "lint_model"]
 
@@ -33,6 +33,7 @@ _TENSORRT_RULES = frozenset(
         "opset",
         "scatter-reduction",
         "topk-limit",
+        "uint8-operator",
         "unsupported-operator",
     }
 )
@@ -157,6 +158,7 @@ def _runtime_rules(
             explained.update(node.output)
     findings += shape_findings(graph, inputs, frozenset(explained), path)
     findings += float64_findings(graph)
+    findings += uint8_findings(graph)
     return findings
 
 

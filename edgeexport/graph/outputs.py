@@ -26,6 +26,9 @@ def select_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
     chosen = [outputs[name] for name in names]
     del graph.output[:]
     graph.output.extend(chosen)
+    # An output that is none any more may still be read, and then its shape is known from nowhere else.
+    described = {value.name for value in graph.value_info}
+    graph.value_info.extend(value for name, value in outputs.items() if name not in {*names, *described})
     needed = set(names)
     nodes = []
     for node in reversed(graph.node):

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import onnx
-from onnx import helper, inliner
+from onnx import helper
 
 from edgeexport.errors import BuildError
+from edgeexport.graph.inline import folded_skeleton
 from edgeexport.graph.skeleton import model_from_skeleton, skeleton_from_model
 from edgeexport.ops import DOMAIN, DOMAIN_VERSION
 
@@ -23,18 +24,25 @@ def plugin_model(model: onnx.ModelProto) -> onnx.ModelProto:
     """`model.trt.onnx` from a model with function bodies; the input is unchanged, weights are copied once.
 
     Ops of `PLUGIN_OPS` stay as nodes with the attributes by which TensorRT's parser finds a plugin
-    (``plugin_version``, ``plugin_namespace``); the bodies of all other custom ops are inlined.
+    (``plugin_version``, ``plugin_namespace``); the bodies of all other custom ops are inlined and their shape
+    computations folded, as in the plugin-free graph.
 
     Raises:
-        BuildError: A custom op has neither a plugin nor a body.
+        BuildError: A custom op has neither a plugin nor a body, or the functions do not fit the model.
     """
     skeleton = skeleton_from_model(model)
     small = skeleton.model
-    inlined = [(function.domain, function.name) for function in small.functions if function.name not in PLUGIN_OPS]
-    if inlined:
-        small = inliner.inline_selected_functions(small, inlined)
+    bodies = [function for function in small.functions if function.name not in PLUGIN_OPS]
     del small.functions[:]
-    for node in small.graph.node:
+    small.functions.extend(bodies)
+    try:
+        folded = folded_skeleton(small)
+    except Exception as error:  # the passes raise ValueError, RuntimeError, PreconditionError, PassError...
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise BuildError(
+            "plugin graph", f"cannot be derived: {reason}", "check the ONNX bodies of the custom ops"
+        ) from error
+    for node in folded.graph.node:
         if node.domain == DOMAIN:
             if node.op_type not in PLUGIN_OPS:
                 raise BuildError(
@@ -44,4 +52,6 @@ def plugin_model(model: onnx.ModelProto) -> onnx.ModelProto:
                 )
             node.attribute.append(helper.make_attribute("plugin_version", str(DOMAIN_VERSION)))
             node.attribute.append(helper.make_attribute("plugin_namespace", DOMAIN))
-    return model_from_skeleton(replace(skeleton, model=small))
+    # Not strict: what a bare node returns is known from the exporter alone.
+    inferred = onnx.shape_inference.infer_shapes(folded, data_prop=True)
+    return model_from_skeleton(replace(skeleton, model=inferred))

@@ -15,9 +15,10 @@ from edgeexport.graph.lint_report import LintFinding
 from edgeexport.graph.operator_rules import node_label
 from edgeexport.graph.source import source_of_node
 
-__all__ = ["boundary_findings", "float64_findings", "shape_findings", "value_types"]
+__all__ = ["boundary_findings", "float64_findings", "shape_findings", "uint8_findings", "value_types"]
 
 _TYPES = onnx.TensorProto
+_UINT8_READERS = frozenset({"Cast", "DequantizeLinear", "Shape"})
 _BOUNDARY_TYPES = frozenset(
     {
         _TYPES.FLOAT,
@@ -109,6 +110,23 @@ def boundary_findings(
                 found, remedy = "TensorRT has no such type", "float32 or int32"
             yield LintFinding(
                 "boundary-dtype", "error", value.name, kind, "", f"is {name}: {found}", f"cast to {remedy} in the model"
+            )
+
+
+def uint8_findings(graph: onnx.GraphProto) -> Iterator[LintFinding]:
+    """Nodes other than Cast that read uint8, such as a Transpose of the input image: TensorRT refuses them."""
+    types = value_types(graph)
+    for node in graph.node:
+        reads = [name for name in node.input if name in types and types[name].tensor_type.elem_type == _TYPES.UINT8]
+        if reads and node.op_type not in _UINT8_READERS:
+            yield LintFinding(
+                "uint8-operator",
+                "error",
+                node_label(node),
+                node.op_type,
+                source_of_node(node),
+                f"reads '{reads[0]}' as uint8, which TensorRT takes as the input of a Cast and of nothing else",
+                "cast the image to float32 first, then move or index it",
             )
 
 

@@ -106,9 +106,8 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, *, 
             for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong))
             if keys
         ]
-        raise CheckpointError(
-            source, "keys do not fit the model; " + "; ".join(parts), _likely_cause(missing, wrong, given)
-        )
+        cause = _likely_cause(missing, unexpected, wrong, given)
+        raise CheckpointError(source, "keys do not fit the model; " + "; ".join(parts), cause)
     usable = {key: given[key].to(torch.float32) for key in wanted if key in given and not _is_unused(key)}
     not_finite = [key for key, value in usable.items() if not torch.isfinite(value).all()]
     if not_finite:
@@ -158,7 +157,11 @@ def _unpickled(path: Path) -> object:
         ) from None
 
 
-def _likely_cause(missing: list[str], wrong: list[str], given: Mapping[str, Tensor]) -> str:
+def _likely_cause(missing: list[str], unexpected: list[str], wrong: list[str], given: Mapping[str, Tensor]) -> str:
+    bias = "backbone.patch_embed.projection.bias"
+    if [bias] in (missing, unexpected) and not wrong:
+        value = bias in unexpected
+        return f"likely cause: mmseg versions differ in the patch embedding's bias; set model.backbone.patch_bias={value}"
     if missing and all(key.startswith("policy_net.") for key in missing):
         return "likely cause: no policy network in this checkpoint; set reduction.cts.policy_checkpoint"
     if any(key.startswith("blocks.") for key in given):

@@ -7,10 +7,10 @@ from dataclasses import replace
 from edgeexport.recipe.backbone_config import backbone_from_config
 from edgeexport.recipe.head_config import head_from_config
 from edgeexport.recipe.place import Place
-from edgeexport.recipe.schema import BackboneSpec, HeadSpec, SegVitSpec
-from edgeexport.recipe.values import choice, integer, mapping, reject_unless, sequence
+from edgeexport.recipe.schema import BackboneSpec, HeadSpec, InputSpec, SegVitSpec
+from edgeexport.recipe.values import choice, integer, mapping, pair, reject_unless, sequence
 
-__all__ = ["resolved_model", "segvit_from_config"]
+__all__ = ["check_test_mode", "resolved_model", "segvit_from_config"]
 
 _IGNORED = ("data_preprocessor", "init_cfg", "pretrained", "train_cfg")
 _READ = ("auxiliary_head", "backbone", "decode_head", "neck", "test_cfg", "type")
@@ -34,7 +34,6 @@ def segvit_from_config(value: object, place: Place) -> SegVitSpec:
         if key not in config:
             raise place.missing(key, f"{key}=dict(type='{_PARTS[kind][key == 'decode_head']}', ...)")
     reject_unless(config.get("neck"), place.at("neck"), (None,), "the heads read the backbone directly")
-    _check_test_mode(config.get("test_cfg"), place.at("test_cfg"))
 
     backbone = backbone_from_config(config["backbone"], place.at("backbone"))
     decode_head = head_from_config(config["decode_head"], place.at("decode_head"), backbone)
@@ -106,16 +105,26 @@ def _dict(value: object) -> dict[str, object]:
     return value
 
 
-def _check_test_mode(value: object, place: Place) -> None:
+def check_test_mode(model: object, place: Place, size: InputSpec) -> None:
+    """Checks ``model.test_cfg``: a bundle predicts one image of the input's shape, so a window must be that image.
+
+    The published configs slide a window of the training size; over an input of that size it has one position.
+
+    Raises:
+        RecipeError: A window of another size, or an unknown mode.
+    """
+    value = _dict(model).get("test_cfg")
     if value is None:
         return
     config = mapping(value, place, ("crop_size", "mode", "stride"))
-    reject_unless(
-        config.get("mode", "whole"),
-        place.at("mode"),
-        ("whole",),
-        "a bundle predicts one image of the input's shape; it slides no window over a larger one",
-    )
+    mode = choice(config.get("mode", "whole"), place.at("mode"), ("whole", "slide"))
+    window = config.get("crop_size", (size.height, size.width))
+    if mode == "slide" and pair(window, place.at("crop_size")) != (size.height, size.width):
+        raise place.at("crop_size").error(
+            window,
+            f"slides over the input of {size.height} x {size.width}: a bundle predicts one image of the input's shape",
+            "give input.shape the window's size, or set test_cfg=dict(mode='whole')",
+        )
 
 
 def _check_class_counts(backbone: object, place: Place, decode_head: HeadSpec) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgeexport.errors import RecipeError, nearest_hint
 from edgeexport.recipe.files import file_from_config, file_from_option
 from edgeexport.recipe.labels import classes_from_config, palette_from_config
-from edgeexport.recipe.model_config import resolved_model, segvit_from_config
+from edgeexport.recipe.model_config import check_test_mode, resolved_model, segvit_from_config
 from edgeexport.recipe.paths import shown_path
 from edgeexport.recipe.place import Place
 from edgeexport.recipe.prediction_config import (
@@ -69,6 +69,7 @@ def recipe_from_config(
     model = segvit_from_config(config["model"], place.at("model"))
     multiple, rule = side_multiple(config.get("reduction"), model.backbone.patch_size)
     size = input_from_config(config["input"], place.at("input"), multiple, rule)
+    check_test_mode(config["model"], place.at("model").at("test_cfg"), size)
     reduction = reduction_from_config(config.get("reduction"), place.at("reduction"), model, size, path.parent)
     output = choice(config.get("output", "class_map"), place.at("output"), OUTPUTS)
     tail = tail_from_config(config.get("tail"), place.at("tail"), model)

@@ -87,6 +87,10 @@ _RULES = {
         _model("(float[4,8] x) => (int64[4,1] y)", "y = ArgMax<axis = 1>(x)"),
         _model("(float[4,8] x) => (int32[4,1] y)", "i = ArgMax<axis = 1>(x) y = Cast<to = 6>(i)"),
     ),
+    "uint8-operator": (
+        _model("(uint8[4,8] x) => (float[8,4] y)", "t = Transpose(x) y = Cast<to = 1>(t)"),
+        _model("(uint8[4,8] x) => (float[8,4] y)", "c = Cast<to = 1>(x) y = Transpose(c)"),
+    ),
     "opset": (
         _model(_X, "y = Relu(x)", header='<ir_version: 10, opset_import: ["": 21]>'),
         _model(_X, "y = Relu(x)", header='<ir_version: 10, opset_import: ["": 20]>'),

@@ -22,8 +22,9 @@ g (float[2,12] confidence) => (int32[2,7] kept, float[2,7,8] rows) <float[1,12,8
     lowered = Add (float_protected, float_protected)
     key = Sub (confidence, lowered)
     kept, taken = edgeexport.TokenPartition <k = 5> (key)
-    batch = Constant <value_ints = [2, 12, 8]> ()
-    features = Expand (tokens, batch)
+    last = Constant <value_ints = [2]> ()
+    column = Unsqueeze (confidence, last)
+    features = Add (tokens, column)
     rows = edgeexport.TokenUnmerge (features, kept)
 }"""
 
@@ -56,6 +57,35 @@ def test_plugin_ops_stay_as_nodes_with_what_tensorrt_looks_for(model: onnx.Model
         assert attributes == ({"k": 5} if node.op_type == "TokenPartition" else {})
     assert all(node.domain in ("", DOMAIN) for node in found.graph.node)
     assert {item.domain: item.version for item in found.opset_import} == {"": 20, DOMAIN: DOMAIN_VERSION}
+
+
+def test_shapes_are_constants_not_computed(model: onnx.ModelProto) -> None:
+    """TokenProtect's body asks for shapes; in a graph of fixed shapes they are folded, plugins in between or not."""
+    described = {"kept": (6, [2, 7]), "taken": (6, [2, 5]), "protected": (9, [2, 12])}
+    for name, (kind, shape) in described.items():  # as the exporter does
+        if name not in {value.name for value in model.graph.output}:
+            model.graph.value_info.append(helper.make_tensor_value_info(name, kind, shape))
+    found = plugin_model(model)
+    assert not {"Shape", "Range", "ConstantOfShape", "Constant"} & {node.op_type for node in found.graph.node}
+    shapes = {
+        value.name: value.type.tensor_type.shape
+        for group in (found.graph.value_info, found.graph.output)
+        for value in group
+    }
+    constants = {tensor.name for tensor in found.graph.initializer}
+    for node in found.graph.node:
+        for name in node.output:
+            assert all(dim.HasField("dim_value") for dim in shapes[name].dim), name
+        if node.op_type == "TopK":
+            assert node.input[1] in constants
+
+
+def test_body_that_does_not_fit_is_refused(model: onnx.ModelProto) -> None:
+    for function in model.functions:
+        if function.name == "TokenProtect":
+            function.opset_import[0].version = 13
+    with pytest.raises(BuildError, match=r"plugin graph \| cannot be derived"):
+        plugin_model(model)
 
 
 def test_weights_names_and_metadata_stay(model: onnx.ModelProto) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -369,6 +370,15 @@ def test_another_training_size_hints_at_img_size(segvit: SegVit, state: dict[str
 def test_another_class_count_hints_at_it(segvit: SegVit, state: dict[str, Tensor]) -> None:
     state["decode_head.q.weight"] = torch.rand(9, 24)
     assert "another model size or number of classes" in unfit(segvit, state)
+
+
+def test_patch_bias_of_another_mmseg_version_hints_at_it(segvit: SegVit, state: dict[str, Tensor]) -> None:
+    bias = state.pop("backbone.patch_embed.projection.bias")
+    assert "set model.backbone.patch_bias=False" in unfit(segvit, state)
+    without = SegVit(replace(segvit.spec, backbone=replace(segvit.spec.backbone, patch_bias=False)), with_policy=False)
+    wanted = without.state_dict()
+    given = {key: torch.zeros_like(value) for key, value in wanted.items()}
+    assert "set model.backbone.patch_bias=True" in unfit(without, {**given, "backbone.patch_embed.projection.bias": bias})
 
 
 def test_timm_checkpoint_is_named(segvit: SegVit) -> None:

@@ -71,7 +71,8 @@ def test_auxiliary_heads_of_an_encoder_decoder_serve_training_alone(validated):
         (("decode_head",), ABSENT, "model | required key 'decode_head' is missing | add decode_head=dict(type='PruneHead', ...)"),
         (("decode_heads",), {}, "model.decode_heads = {} | unknown key 'decode_heads' | did you mean 'decode_head'?"),
         (("neck",), {"type": "FPN"}, "model.neck = {'type': 'FPN'} | unsupported: the heads read the backbone directly | supported: None"),
-        (("test_cfg",), {"mode": "slide", "crop_size": (64, 64)}, "model.test_cfg.mode = 'slide' | unsupported: a bundle predicts one image of the input's shape; it slides no window over a larger one | supported: 'whole'"),
+        (("test_cfg",), {"mode": "slide", "crop_size": (64, 64)}, "model.test_cfg.crop_size = (64, 64) | slides over the input of 128 x 128: a bundle predicts one image of the input's shape | give input.shape the window's size, or set test_cfg=dict(mode='whole')"),
+        (("test_cfg",), {"mode": "slice"}, "model.test_cfg.mode = 'slice' | expected one of 'whole', 'slide'"),
         (("test_cfg",), {"mod": "whole"}, "model.test_cfg.mod = 'whole' | unknown key 'mod' | did you mean 'mode'?"),
         (("backbone", "type"), "VisionTransformer", "model.backbone.type = 'VisionTransformer' | does not go with EncoderDecoderPrune | write type='ViT_prune'"),
         (("decode_head",), TINY_ATM["model"]["decode_head"], "model.decode_head.type = 'ATMHead' | does not go with EncoderDecoderPrune | write type='PruneHead'"),
@@ -86,6 +87,11 @@ def test_auxiliary_heads_of_an_encoder_decoder_serve_training_alone(validated):
 )  # fmt: skip
 def test_what_does_not_fit_together_is_refused(path, value, message, refused):
     assert f"x.py: {message}" in refused({("model", *path): value})
+
+
+def test_a_window_of_the_inputs_size_has_one_position(validated):
+    slide = {"mode": "slide", "crop_size": (128, 128), "stride": (85, 85)}
+    assert validated({("model", "test_cfg"): slide}).model == validated().model
 
 
 @pytest.mark.parametrize("value", [None, 3, [], "EncoderDecoder"])
