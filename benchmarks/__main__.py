@@ -69,7 +69,9 @@ def _say(stage: str) -> None:
 
 
 def _show_macs(rows: list[dict[str, Any]]) -> None:
-    table = Table(title="GMAC per image (computed), policy network apart; published: the hybrid paper", title_justify="left")
+    table = Table(
+        title="GMAC per image (computed), policy network apart; published: the hybrid paper", title_justify="left"
+    )
     for column in ("recipe", "tokens", "GMAC", "with policy", "published", "of dense", "published of dense"):
         table.add_column(column, justify="left" if column in ("recipe", "tokens") else "right")
     for row in rows:

@@ -161,7 +161,9 @@ def _likely_cause(missing: list[str], unexpected: list[str], wrong: list[str], g
     bias = "backbone.patch_embed.projection.bias"
     if [bias] in (missing, unexpected) and not wrong:
         value = bias in unexpected
-        return f"likely cause: mmseg versions differ in the patch embedding's bias; set model.backbone.patch_bias={value}"
+        return (
+            f"likely cause: mmseg versions differ in the patch embedding's bias; set model.backbone.patch_bias={value}"
+        )
     if missing and all(key.startswith("policy_net.") for key in missing):
         return "likely cause: no policy network in this checkpoint; set reduction.cts.policy_checkpoint"
     if any(key.startswith("blocks.") for key in given):

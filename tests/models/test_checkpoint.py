@@ -32,7 +32,8 @@ def unfit(model: nn.Module, state: dict[str, Tensor], **options: tuple[str, ...]
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(CheckpointError) as caught:
         load_weights(model, state, "w.pth", **options)
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    for key, value in model.state_dict().items():  # a model that nobody drew weights for may hold NaN
+        torch.testing.assert_close(value, before[key], rtol=0, atol=0, equal_nan=True)
     return message_of(caught.value)
 
 
@@ -378,7 +379,9 @@ def test_patch_bias_of_another_mmseg_version_hints_at_it(segvit: SegVit, state: 
     without = SegVit(replace(segvit.spec, backbone=replace(segvit.spec.backbone, patch_bias=False)), with_policy=False)
     wanted = without.state_dict()
     given = {key: torch.zeros_like(value) for key, value in wanted.items()}
-    assert "set model.backbone.patch_bias=True" in unfit(without, {**given, "backbone.patch_embed.projection.bias": bias})
+    assert "set model.backbone.patch_bias=True" in unfit(
+        without, {**given, "backbone.patch_embed.projection.bias": bias}
+    )
 
 
 def test_timm_checkpoint_is_named(segvit: SegVit) -> None:
@@ -389,14 +392,16 @@ def test_timm_checkpoint_is_named(segvit: SegVit) -> None:
 # --- The policy network's own file ---
 
 
-@pytest.mark.parametrize("prefix", ["", "policy_net."])
-def test_policy_checkpoint_with_published_keys(tmp_path: Path, prefix: str) -> None:
-    source, policy = PolicyNetwork(), PolicyNetwork()
-    assert {"backbone.conv_stem.weight", "head.weight", "head.bias"} <= source.state_dict().keys()
-    torch.save({prefix + key: value for key, value in source.state_dict().items()}, tmp_path / "policy.pth")
-    load_policy_weights(policy, tmp_path / "policy.pth")
-    for key, value in source.state_dict().items():
-        assert torch.equal(policy.state_dict()[key], value), key
+def test_policy_checkpoint_with_published_keys(tmp_path: Path) -> None:
+    policy = PolicyNetwork()
+    source = {key: torch.full_like(value, 2) for key, value in policy.state_dict().items()}
+    assert {"backbone.conv_stem.weight", "head.weight", "head.bias"} <= source.keys()
+    for prefix, value in (("", 2.0), ("policy_net.", 3.0)):
+        published = {prefix + key: torch.full_like(tensor, value) for key, tensor in source.items()}
+        torch.save(published, tmp_path / "policy.pth")
+        load_policy_weights(policy, tmp_path / "policy.pth")
+        for key, tensor in policy.state_dict().items():
+            assert key.endswith("num_batches_tracked") or (tensor == value).all(), key
 
 
 def test_policy_checkpoint_of_something_else(tmp_path: Path, weights: dict[str, Tensor]) -> None:
