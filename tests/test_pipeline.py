@@ -275,3 +275,15 @@ def test_hybrid_with_policy_network_on_a_non_square_batch(tmp_path: Path) -> Non
     assert checks["parity"]["status"] == "passed"
     assert result.bundle.manifest["num_shared"] == 8
     assert verify_bundle(result.bundle.path).status == "passed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reduction", ["", "_cts", "_dtop", "_dtop8", "_cts_dtop", "_cts_dtop8", "_atm"])
+def test_every_small_recipe_builds(reduction: str, tmp_path: Path) -> None:
+    """ViT-Ti for orin, with what `edgeexport build` checks; the ViT-B recipes differ in width alone."""
+    result = build(f"segvit_ti{reduction}.py", "orin", work_dir=tmp_path / "b")
+    checks = result.bundle.manifest["checks"]
+    assert checks["parity"]["status"] == "passed"
+    assert checks["tensorrt_rtx"]["status"] in ("passed", "not-run")
+    assert checks["tail"].get("uncertified_pixels", 0) == 0
+    assert result.warnings == () or checks["tensorrt_rtx"]["status"] == "not-run"

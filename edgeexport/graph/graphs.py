@@ -90,11 +90,7 @@ def _functions(fixed: FixedSegVit, model: onnx.ModelProto) -> list[onnx.Function
         classes = fixed.model.decode_head.spec.num_classes
         shape = (classes, *fixed.grid, *fixed.size)
         counted = _drop_unread_count(model)
-        if fixed.has_fast_tail and fixed.recipe.tail.candidates < classes:
-            body = upsample_argmax.onnx_function(*shape, fixed.recipe.tail.candidates, counted=counted)
-        else:
-            body = upsample_argmax.onnx_function_plain(*shape, counted=counted)
-        bodies.append(body)
+        bodies.append(upsample_argmax.onnx_function(*shape, fixed.candidates, counted=counted))
     return [body for body in bodies if body.name in used]
 
 

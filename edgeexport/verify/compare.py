@@ -25,6 +25,7 @@ __all__ = [
     "OutputDifference",
     "class_map_difference",
     "decision_difference",
+    "decision_differences",
     "float_difference",
     "judged",
 ]
@@ -61,7 +62,7 @@ class DecisionDifference:
 
     ``jaccard`` is the smallest over the batch. ``margin`` is the reference's score distance of the cut (k-th to k+1-th),
     and ``farthest`` the largest distance from the cut among tokens that only one execution chose: infinite where such a
-    token has no place in the reference's order. Both None if unknown.
+    token has no place in the reference's order. Both None if unknown. ``image`` counts within the batch.
     """
 
     stage: str
@@ -71,6 +72,7 @@ class DecisionDifference:
     differing: int
     margin: float | None
     farthest: float | None
+    image: int = 0
 
     @property
     def near_tie(self) -> bool:
@@ -140,28 +142,30 @@ def class_map_difference(
 
 
 def decision_difference(
-    stage: str, candidate: NDArray, reference: NDArray, score: NDArray | None = None
+    stage: str, candidate: NDArray, reference: NDArray, score: NDArray | None = None, *, image: int = 0
 ) -> DecisionDifference:
-    """Compares two selections of token indices, as sets, per image.
+    """Compares two selections of token indices, as sets, row by row.
 
     Args:
         stage: Name for reports, such as ``shared_windows`` or ``pruned_tokens_6``.
         candidate: int (B, k).
         reference: int (B, k).
         score: float (B, N), the reference's score by token index (the selection takes the largest; NaN where a token was
-            not eligible), to judge how far from the cut a difference lies.
+            not eligible), to judge how far from the cut a difference lies. Logits have no scale of their own, so the
+            distance is relative to a cut beyond 1.
+        image: Which image of its batch this is about; `judged` follows every image through its stages.
     """
     jaccard, differing, tokens = 1.0, 0, 0
     margin: float | None = None
     farthest: float | None = None
-    for image in range(reference.shape[0]):
-        a, b = set(candidate[image].tolist()), set(reference[image].tolist())
+    for number in range(reference.shape[0]):
+        a, b = set(candidate[number].tolist()), set(reference[number].tolist())
         jaccard = min(jaccard, len(a & b) / len(a | b) if a | b else 1.0)
         differing += len(a ^ b)
         tokens += len(b)
         if score is None:
             continue
-        row = score[image]
+        row = score[number]
         chosen = np.isin(np.arange(row.size), list(b))
         eligible = ~np.isnan(row)
         if not (chosen & eligible).any() or not (eligible & ~chosen).any():
@@ -172,9 +176,25 @@ def decision_difference(
         margin = low - high if margin is None else min(margin, low - high)
         for token in a ^ b:
             known = 0 <= token < row.size and eligible[token]
-            off = max(abs(row[token] - low), abs(row[token] - high)) if known else np.inf
+            off = max(abs(row[token] - low), abs(row[token] - high)) / max(abs(low), 1.0) if known else np.inf
             farthest = off if farthest is None else max(farthest, off)
-    return DecisionDifference(stage, differing == 0, jaccard, tokens, differing, margin, _float(farthest))
+    return DecisionDifference(stage, differing == 0, jaccard, tokens, differing, margin, _float(farthest), image)
+
+
+def decision_differences(
+    stage: str, candidate: NDArray, reference: NDArray, score: NDArray | None
+) -> list[DecisionDifference]:
+    """`decision_difference` for every image of a batch."""
+    return [
+        decision_difference(
+            stage,
+            candidate[image : image + 1],
+            reference[image : image + 1],
+            None if score is None else score[image : image + 1],
+            image=image,
+        )
+        for image in range(reference.shape[0])
+    ]
 
 
 def judged(
@@ -188,12 +208,14 @@ def judged(
 ) -> Comparison:
     """Draws the conclusion: passed, failed, or not applicable because a near tie sent the executions different ways.
 
-    ``decisions`` stand in order of depth; a stage may have several, one per image. What differs in later stages follows
-    from the first stage that differs, so that one is judged alone.
+    ``decisions`` stand in order of depth, one per stage and image. What differs in an image's later stages follows from
+    the first of its stages that differs, so that one is judged alone; a near tie in one image excuses no other.
     """
-    different = [item for item in decisions if not item.equal]
-    different = [item for item in different if item.stage == different[0].stage]
-    # Images of one stage decide for themselves: a near tie in one excuses no other.
+    first_of_image: dict[int, DecisionDifference] = {}
+    for item in decisions:
+        if not item.equal:
+            first_of_image.setdefault(item.image, item)
+    different = list(first_of_image.values())
     first = next((item for item in different if not item.near_tie), different[0] if different else None)
     described = ""
     if first is not None:

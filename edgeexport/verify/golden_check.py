@@ -14,7 +14,7 @@ from edgeexport.errors import BundleError
 from edgeexport.verify.compare import (
     Comparison,
     class_map_difference,
-    decision_difference,
+    decision_differences,
     float_difference,
     judged,
 )
@@ -59,7 +59,7 @@ def _one_case(case: str, arrays: Mapping[str, NDArray], runner: _Runner) -> Comp
             bits = np.unpackbits(arrays[f"{case}/near_tie"], count=expected.size)
             outputs.append(class_map_difference(name, value, expected, bits.reshape(expected.shape).astype(bool)))
         elif name == "shared_windows" or name.startswith("pruned_tokens_"):
-            decisions.append(decision_difference(name, value, expected, arrays.get(f"{case}/score/{name}")))
+            decisions += decision_differences(name, value, expected, arrays.get(f"{case}/score/{name}"))
         elif value.dtype.kind == "f":
             outputs.append(float_difference(name, value, expected))
     return judged(

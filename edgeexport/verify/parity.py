@@ -25,6 +25,7 @@ from edgeexport.verify.compare import (
     Comparison,
     class_map_difference,
     decision_difference,
+    decision_differences,
     float_difference,
     judged,
 )
@@ -172,7 +173,7 @@ def compare_outputs(
     for name, value in found.items():
         expected = reference.outputs[name]
         if name in reference.decision_scores:
-            decisions.append(decision_difference(name, value, expected, reference.decision_scores[name]))
+            decisions += decision_differences(name, value, expected, reference.decision_scores[name])
         elif name == "class_map":
             assert reference.near_tie is not None
             outputs.append(class_map_difference(name, value, expected, reference.near_tie))
@@ -190,17 +191,14 @@ def _judge_adaptive(
     decisions = []
     if fixed.num_shared:
         shared = np.stack([_present(image.shared_windows).numpy() for image in found])
-        expected = reference.outputs["shared_windows"]
-        decisions.append(
-            decision_difference("shared_windows", expected, shared, reference.decision_scores["shared_windows"])
-        )
+        score = reference.decision_scores["shared_windows"]
+        decisions += decision_differences("shared_windows", reference.outputs["shared_windows"], shared, score)
     for block in fixed.prune:
         name = f"pruned_tokens_{block}"
-        expected = reference.outputs[name]
         for i, image in enumerate(found):
             pruned = image.pruned_tokens[block].numpy()[None]
             score = reference.decision_scores[name][i : i + 1]
-            decisions.append(decision_difference(name, expected[i : i + 1], pruned, score))
+            decisions.append(decision_difference(name, reference.outputs[name][i : i + 1], pruned, score, image=i))
     if reference.trace.token_scores is not None:
         tokens = np.stack([_present(image.token_scores).numpy() for image in found])
         outputs.append(float_difference("token_scores", reference.trace.token_scores.numpy(), tokens))

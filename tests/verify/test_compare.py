@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from edgeexport.verify.compare import (
     OutputDifference,
     class_map_difference,
     decision_difference,
+    decision_differences,
     float_difference,
     judged,
 )
@@ -258,7 +260,9 @@ def judge(outputs: list[OutputDifference], decisions: list[DecisionDifference]) 
         ([GOOD], [OTHER], "failed"),
         ([GOOD], [SAME, LATER], "failed"),
         ([GOOD], [OTHER, TIED], "failed"),
-        ([GOOD], [TIED, OTHER], "failed"),  # two images of one stage: a tie in one excuses no other
+        ([GOOD], [TIED, replace(OTHER, image=1)], "failed"),  # a tie in one image excuses no other,
+        ([GOOD], [TIED, replace(LATER, image=1)], "failed"),  # nor another image's later stage
+        ([BAD], [TIED, replace(TIED, image=1), LATER], "not-applicable"),
     ],
 )
 def test_status(outputs: list[OutputDifference], decisions: list[DecisionDifference], status: str) -> None:
@@ -298,3 +302,15 @@ def test_stored_floats_keep_nine_digits() -> None:
     assert found["outputs"][0]["max_abs"] == 0.333333333
     assert found["outputs"][0]["max_rel"] == 3.33333333e-13
     assert found["images"] == ["a.jpg"]
+
+
+def test_distance_from_the_cut_is_relative_where_scores_are_large() -> None:
+    """Policy logits have no scale of their own: rounding of 1e-4 at 50 is a near tie, at 0.5 it is not."""
+    for scale, tie in ((50.0, True), (0.5, False)):
+        score = np.array([[scale, scale - 1e-4, scale - 40.0]])
+        assert decision_difference("shared_windows", np.array([[1]]), np.array([[0]]), score).near_tie is tie
+
+
+def test_differences_of_a_batch_know_their_image() -> None:
+    found = decision_differences("s", np.array([[0], [1]]), np.array([[0], [0]]), np.array([[0.9, 0.1], [0.9, 0.1]]))
+    assert [(item.image, item.equal) for item in found] == [(0, True), (1, False)]
