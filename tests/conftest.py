@@ -1,69 +1,12 @@
-"""Shared fixtures: the golden reference data, a tiny recipe that builds in seconds, its bundle, and the command line."""
+"""Shared fixtures: a tiny recipe that builds in seconds, its bundle, and the command line."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-@dataclass(frozen=True)
-class GoldenCase:
-    """One folder of the golden data."""
-
-    folder: Path
-    config: dict
-    arrays: dict[str, NDArray]
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / "state_dict.safetensors"
-
-    @property
-    def model(self) -> dict:
-        """The mmseg model config."""
-        return self.config.get("model", self.config)
-
-
-def golden_folder() -> Path:
-    return Path(os.environ.get("EDGEEXPORT_GOLDEN", REPOSITORY.parent / "shared" / "golden"))
-
-
-def golden_case(name: str) -> GoldenCase:
-    """Reads a golden case, or skips the test where the data are absent."""
-    folder = golden_folder() / name
-    if not folder.is_dir():
-        pytest.skip(f"golden data not found at {folder}; set EDGEEXPORT_GOLDEN to their folder")
-    with np.load(folder / "io.npz") as stored:
-        arrays = dict(stored)
-    return GoldenCase(folder, json.loads((folder / "config.json").read_text()), arrays)
-
-
-TINY_RECIPE = '''"""A SegViT of a few thousand weights, for tests."""
-
-_head = dict(type="PruneHead", img_size=128, in_channels=32, channels=32, num_heads=2, num_classes=6, layers_per_decoder=2)
-model = dict(
-    type="EncoderDecoderPrune",
-    backbone=dict(type="ViT_prune", img_size=(128, 128), patch_size=16, embed_dims=32, num_layers=4, num_heads=2,
-                  out_indices=(1, 2, 3), norm_cfg=dict(type="LN", eps=1e-6), with_cls_token=False, num_classes=6),
-    decode_head=dict(_head),
-    auxiliary_head=[dict(_head, in_index=0, thresh=0.9), dict(_head, in_index=1, thresh=0.9)],
-)
-checkpoint = None
-input = dict(shape=(1, 3, 128, 128), preprocess=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375],
-                                                     bgr_to_rgb=True))
-output = "class_map"
-reduction = dict(dtop=dict(prune={2: 16, 3: 8}))
-
-'''
+from shared_cases import TINY_RECIPE, CommandResult
 
 
 @pytest.fixture(scope="session")
@@ -83,15 +26,6 @@ def tiny_recipe(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.py"
     path.write_text(TINY_RECIPE)
     return path
-
-
-@dataclass(frozen=True)
-class CommandResult:
-    """What a command line call gave."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from conftest import CommandResult
 from onnx import parser
+from shared_cases import CommandResult
 
 Command = Callable[..., CommandResult]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import GoldenCase, golden_case
+from shared_cases import GoldenCase, golden_case
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.freeze.fixed_segvit import FixedSegVit
