@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 _err = Console(stderr=True)
 
+_EXPORT_PACKAGES = {"mmengine", "mmseg", "onnx", "onnx_ir", "onnxscript", "safetensors", "timm", "torch"}
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
 
 
@@ -89,12 +91,12 @@ def build(
         raise UsageError("--host", "building on a device is not in this version", "build here and copy the bundle")
     options = cfg_options or []
     if dry_run:
-        _dry_run(recipe, target, precision, options, checkpoint, json_output)
+        _dry_run(recipe, target, precision, options, checkpoint, work_dir, json_output)
         return
     from edgeexport.pipeline import build as build_bundle
     from edgeexport.terminal import print_build
 
-    with _progress() as on_stage:
+    with _progress("an existing bundle stays as it was") as on_stage:
         result = build_bundle(
             recipe,
             target,
@@ -153,6 +155,9 @@ def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
     data: Annotated[Path | None, typer.Option(help="Folder of images to compare on.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="The weights that the bundle was built from.")] = None,
+    policy_checkpoint: Annotated[
+        Path | None, typer.Option(help="The policy network's own file, if it had one.")
+    ] = None,
     json_output: JsonFlag = False,
 ) -> None:
     """Compare a bundle's outputs and token decisions with the original. Exit code 4 if they differ."""
@@ -160,7 +165,9 @@ def verify(
     from edgeexport.verification import verify_bundle
 
     with _progress() as on_stage:
-        result = verify_bundle(bundle, data=data, checkpoint=checkpoint, on_stage=on_stage)
+        result = verify_bundle(
+            bundle, data=data, checkpoint=checkpoint, policy_checkpoint=policy_checkpoint, on_stage=on_stage
+        )
     _emit(json_output, result.as_dict(), lambda: print_verify(result))
 
 
@@ -175,7 +182,7 @@ def run(
     from edgeexport.predict import predict_images
     from edgeexport.terminal import print_predictions
 
-    with _progress() as on_stage:
+    with _progress("pictures already written stay") as on_stage:
         found = predict_images(
             bundle, images, out_dir, progress=lambda done, count, path: on_stage(f"{done} of {count}: {path}")
         )
@@ -188,6 +195,12 @@ def main() -> NoReturn:
     """Entry point: runs the command line and exits with the codes of the design (0, 2, 3, 4, 5, 6, 7, 8, 9)."""
     try:
         app(standalone_mode=True)
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.partition(".")[0] not in _EXPORT_PACKAGES:
+            raise
+        text = f"error: this needs {error.name}, which is not installed | pip install 'edgeexport[export]'"
+        _err.print(text, style="bold red", highlight=False, soft_wrap=True, markup=False)
+        sys.exit(UsageError.exit_code)
     except EdgeExportError as error:
         _err.print(f"error: {error}", style="bold red", highlight=False, soft_wrap=True, markup=False)
         sys.exit(error.exit_code)
@@ -195,16 +208,24 @@ def main() -> NoReturn:
 
 
 def _dry_run(
-    recipe: str, target: str, precision: str, options: list[str], checkpoint: Path | None, json_output: bool
+    recipe: str,
+    target: str,
+    precision: str,
+    options: list[str],
+    checkpoint: Path | None,
+    work_dir: Path | None,
+    json_output: bool,
 ) -> None:
+    from edgeexport.bundle import check_replaceable
     from edgeexport.freeze.accounting import tokens_json
     from edgeexport.pipeline import default_work_dir, request_from_arguments
     from edgeexport.terminal import print_tokens
 
     request = request_from_arguments(recipe, target, precision, options, checkpoint)
     tokens = tokens_json(request.recipe)
-    folder = default_work_dir(request.recipe, target, precision)
-    document = {"would_write": str(folder), "tokens": tokens}
+    folder = work_dir if work_dir is not None else default_work_dir(request.recipe, target, precision)
+    check_replaceable(folder)
+    document = {"would_write": str(folder), "weights": "not read", "tokens": tokens}
     _emit(json_output, document, lambda: print_tokens(request.recipe.name, tokens))
 
 
@@ -216,13 +237,13 @@ def _emit(json_output: bool, document: Any, show: Callable[[], None]) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
+def _progress(on_interrupt: str = "nothing was written") -> Iterator[Callable[[str], None]]:
     """Stages as they start, on standard error: a spinner on a terminal, plain lines elsewhere."""
     try:
         with _stages() as on_stage:
             yield on_stage
     except KeyboardInterrupt:  # typer turns it into exit code 130, without a word
-        _err.print("interrupted; nothing was changed", style="bold red")
+        _err.print(f"interrupted; {on_interrupt}", style="bold red", markup=False)
         raise
 
 

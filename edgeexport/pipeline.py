@@ -27,15 +27,17 @@ from edgeexport.graph.cost import graph_macs
 from edgeexport.graph.graphs import BundleGraphs, export_of_fixed, graphs_from_export
 from edgeexport.graph.lint import lint_model
 from edgeexport.graph.lint_report import LintReport
+from edgeexport.graph.plugin_graph import PLUGIN_OPS
 from edgeexport.images import shipped_photos
 from edgeexport.models.weights import WeightsOrigin, model_from_recipe
+from edgeexport.ops import DOMAIN
 from edgeexport.ops.upsample_argmax import candidates_needed
 from edgeexport.predict import predict_images
 from edgeexport.recipe import load_recipe
 from edgeexport.recipe.schema import Recipe
 from edgeexport.report.html import write_report
 from edgeexport.verify.batches import image_batches
-from edgeexport.verify.compare import Comparison
+from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
 from edgeexport.verify.golden import write_golden
 from edgeexport.verify.parity import Reference, reference_of
 from edgeexport.verify.suite import parity_status, run_parity
@@ -51,6 +53,7 @@ class BuildLog:
 
     on_stage: Callable[[str], None] = lambda name: None
     seconds: dict[str, float] = field(default_factory=dict)
+    child_bytes: int = 0
     notes: list[str] = field(default_factory=list)
 
     @contextmanager
@@ -65,8 +68,9 @@ class BuildLog:
 
     @property
     def peak_bytes(self) -> int:
-        """Peak resident memory of this process, in bytes."""
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        """Upper bound of resident memory: the peak of this process and that of the TensorRT-RTX check, added."""
+        unit = 1 if platform.system() == "Darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + self.child_bytes
 
     def text(self) -> str:
         """The log as lines."""
@@ -162,6 +166,8 @@ def build(
     with log.stage("lint"):
         report = lint_model(graphs.with_functions, target=target)
         report.raise_for_findings()
+        bare = frozenset(f"{DOMAIN}::{name}" for name in PLUGIN_OPS)
+        lint_model(graphs.for_plugins, target=target, allowed_ops=bare).raise_for_findings()
     with staged_bundle(folder) as staging:
         comparisons, warnings = _fill(staging, request, fixed, origin, graphs, report, log)
     bundle = open_bundle(folder, check_hashes=False)
@@ -191,7 +197,7 @@ def _fill(
     with log.stage("write graphs"):
         _write_model(staging / "model.onnx", graphs.with_functions)
         _write_model(staging / "model.trt.onnx", graphs.for_plugins if request.plugins else graphs.plain)
-        tokens = {**tokens_json(recipe), "graph": _graph_macs(graphs.plain)}
+        tokens = {**tokens_json(recipe), "graph": _graph_macs(graphs.plain), "weights": origin.statement}
         (staging / "tokens.json").write_bytes(json_bytes(tokens))
     with log.stage("verify"):
         runner = OnnxRuntimeRunner(staging / "model.onnx", extra_outputs=graphs.inner)
@@ -200,9 +206,15 @@ def _fill(
         comparisons = run_parity(fixed, runner, _kept(fixed, batches, references))
         del runner
         (staging / "parity.json").write_bytes(
-            json_bytes({"schema": "edgeexport.parity/1", "comparisons": [item.as_dict() for item in comparisons]})
+            json_bytes(
+                {
+                    "schema": "edgeexport.parity/1",
+                    "weights": origin.statement,
+                    "comparisons": [item.as_dict() for item in comparisons],
+                }
+            )
         )
-        write_golden(staging / "golden.npz", references)
+        write_golden(staging / "golden.npz", references, origin.statement)
     failed = [item for item in comparisons if item.status == "failed"]
     tail, warnings = _tail_check(fixed, references)
     if failed:
@@ -220,13 +232,24 @@ def _fill(
     else:
         rtx = RtxCheck("not-run", None, f"target {request.target.name} does not use TensorRT", None, None, None, None)
     if rtx.status == "failed":
-        raise BuildError("TensorRT-RTX", f"refuses the plugin-free graph: {rtx.reason}", "see `edgeexport lint`")
+        remedy = "the message names the node; a bundle for --target cpu can be built meanwhile"
+        raise BuildError("TensorRT-RTX", f"refuses the plugin-free graph: {rtx.reason}", remedy)
     if rtx.status == "not-run" and request.target.kind == "tensorrt":
         warnings.append(f"TensorRT-RTX check not run: {rtx.reason}")
+    log.child_bytes = rtx.peak_rss_bytes or 0
+    log.notes.append(f"weights: {origin.statement}")
+    if parity_status(comparisons) == "incomplete":
+        warnings.append(_why_incomplete(comparisons))
     checks = {
         "lint": {"status": "passed", "nodes": report.node_count},
         "parity": {"status": parity_status(comparisons), "comparisons": len(comparisons)},
-        "tensorrt_rtx": {"status": rtx.status, "version": rtx.version, "reason": rtx.reason},
+        "tensorrt_rtx": {
+            "status": rtx.status,
+            "version": rtx.version,
+            "reason": rtx.reason,
+            "graph": "model.onnx in standard operators only" if request.plugins else "model.trt.onnx",
+            "compute_capability": rtx.compute_capability,
+        },
         "tail": tail,
     }
     with log.stage("report"):
@@ -236,6 +259,12 @@ def _fill(
         write_report(staging, overlay=_overlay(staging))
     (staging / "build.log").write_text(log.text(), encoding="utf-8")
     return comparisons, warnings
+
+
+def _why_incomplete(comparisons: Sequence[Comparison]) -> str:
+    """One line about the check that could not be made on enough images."""
+    reasons = [f"{item.check} on {', '.join(item.images)}: {item.reason}" for item in comparisons if item.reason]
+    return f"parity incomplete: a check needs {IMAGES_NEEDED} images; {reasons[0] if reasons else 'too few were given'}"
 
 
 def _kept(fixed: FixedSegVit, batches: Iterator[Any], references: list[Reference]) -> Iterator[Reference]:

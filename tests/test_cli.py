@@ -70,6 +70,16 @@ def test_bad_requests_are_refused_before_anything_is_built(
     assert not (tmp_path / "b").exists()
 
 
+def test_dry_run_looks_at_the_work_dir_too(edgeexport: Command, tiny_recipe: Path, tmp_path: Path) -> None:
+    arguments = ("build", tiny_recipe, "--target", "cpu", "--dry-run", "--json", "--work-dir")
+    document = json.loads(edgeexport(*arguments, tmp_path / "b").out)
+    assert document["would_write"] == str(tmp_path / "b")
+    assert document["weights"] == "not read"
+    result = edgeexport(*arguments, tmp_path)  # holds the recipe
+    assert result.code == 2
+    assert "left alone" in result.err
+
+
 def test_unknown_recipe_names_the_nearest(edgeexport: Command) -> None:
     result = edgeexport("build", "segvit_cts_dtpo.py", "--target", "orin")
     assert result.code == 2
@@ -105,7 +115,7 @@ def test_checkpoint_of_another_model(edgeexport: Command, tiny_recipe: Path, tmp
     torch.save({"blocks.0.attn.qkv.weight": torch.zeros(3)}, checkpoint)
     result = edgeexport("build", tiny_recipe, "--target", "cpu", "--checkpoint", checkpoint)
     assert result.code == 2
-    assert "missing: backbone.cls_token" in result.err
+    assert "missing: backbone.pos_embed" in result.err
     assert "1 unexpected: blocks.0.attn.qkv.weight" in result.err
     assert "likely cause: a timm checkpoint" in result.err
 
@@ -177,6 +187,9 @@ def test_lint_of_a_recipe(edgeexport: Command, tiny_recipe: Path) -> None:
 def test_verify_through_the_command_line(edgeexport: Command, tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "b"
     shutil.copytree(tiny_bundle, bundle)
+    seeded = edgeexport("verify", bundle, "--checkpoint", bundle / "model.onnx")
+    assert seeded.code == 2
+    assert "the bundle has random weights, seed 0" in seeded.err
     result = edgeexport("verify", bundle, "--json")
     assert result.code == 0
     document = json.loads(result.out)
@@ -203,6 +216,9 @@ def test_bundle_of_a_checkpoint_is_verified_with_it(edgeexport: Command, tiny_re
     assert "--checkpoint" in without["original_not_run"]
     with_it = json.loads(edgeexport("verify", bundle, "--checkpoint", checkpoint, "--json").out)
     assert with_it["original_not_run"] == ""
+    policy = edgeexport("verify", bundle, "--checkpoint", checkpoint, "--policy-checkpoint", checkpoint)
+    assert policy.code == 2
+    assert "leave --policy-checkpoint out" in policy.err
     torch.save({"state_dict": {}, "x": torch.zeros(1)}, checkpoint)
     result = edgeexport("verify", bundle, "--checkpoint", checkpoint)
     assert result.code == 2

@@ -62,6 +62,14 @@ def test_commands_on_a_bundle_work_without_torch(command: str, tiny_bundle: Path
     assert done.returncode == 0, done.stderr
     if command == "verify":
         assert "original not run: torch" in done.stdout
+        assert "incomplete" in done.stdout
+
+
+def test_commands_that_need_more_say_what(tiny_bundle: Path) -> None:
+    done = run_without_torch("from edgeexport.cli import main\nmain()", "lint", str(tiny_bundle / "model.onnx"))
+    assert done.returncode == 2
+    assert "pip install 'edgeexport[export]'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -21,7 +22,7 @@ from edgeexport.backends.tensorrt_rtx import RtxCheck
 from edgeexport.bundle import open_bundle
 from edgeexport.errors import BuildError, ParityError, RecipeError, UsageError
 from edgeexport.graph.lint import lint_model
-from edgeexport.pipeline import build
+from edgeexport.pipeline import _tail_check, build
 from edgeexport.verification import verify_bundle
 
 WRITTEN_ONCE = ["model.onnx", "model.trt.onnx", "tokens.json", "golden.npz", "manifest.json"]
@@ -36,6 +37,15 @@ def test_bundle_holds_what_the_design_names(tiny_bundle: Path) -> None:
     assert manifest["outputs"] == [{"name": "class_map", "dtype": "int32", "shape": [1, 128, 128]}]
     assert set(manifest["files"]) == set(WRITTEN_ONCE) - {"manifest.json"}
     assert "torch's exporter" in (tiny_bundle / "build.log").read_text()
+
+
+def test_every_file_for_people_or_checks_says_that_weights_are_random(tiny_bundle: Path) -> None:
+    statement = "random weights, seed 0"
+    for name in ("manifest.json", "tokens.json", "parity.json", "build.log", "model.onnx", "model.trt.onnx"):
+        assert statement.encode() in (tiny_bundle / name).read_bytes(), name
+    assert "andom weights, seed 0" in (tiny_bundle / "report.html").read_text()
+    with np.load(tiny_bundle / "golden.npz") as golden:
+        assert statement in str(golden["weights"])
 
 
 def test_tensorrt_rtx_verdict_is_recorded(tiny_bundle: Path) -> None:
@@ -119,24 +129,40 @@ def test_k_above_the_unprotected_tokens_is_built_and_reported(tiny_recipe: Path,
     adaptive = [item for item in result.comparisons if item.check == "adaptive against fixed"]
     assert {item.status for item in adaptive} == {"not-applicable"}
     assert result.bundle.manifest["checks"]["parity"]["status"] == "incomplete"
+    (warning,) = result.warnings
+    assert "parity incomplete" in warning and "no threshold prunes exactly 60 tokens after block 2" in warning
+    assert verify_bundle(result.bundle.path).status == "incomplete"
     with np.load(result.bundle.path / "golden.npz") as golden:
         assert golden["case0/protected_pruned_2"][0] > 0
         assert golden["case0/pruned_tokens_2"].shape == (1, 60)
 
 
 def test_uncertified_pixels_are_reported_with_a_remedy(tiny_recipe: Path, tmp_path: Path) -> None:
-    """One candidate per cell cannot certify borders between classes; the build says so, whether or not maps agree."""
-    try:
-        result = build(tiny_recipe, "cpu", cfg_options=["tail.candidates=1"], work_dir=tmp_path / "b")
-    except ParityError as error:
-        message = str(error)
-    else:
-        tail = result.bundle.manifest["checks"]["tail"]
-        assert tail["uncertified_pixels"] > 0
-        assert tail["candidates_needed"] > 1
-        (message,) = result.warnings
+    """One candidate per cell is wrong at borders between classes: the class map fails, and the message says what helps."""
+    with pytest.raises(ParityError) as caught:
+        build(tiny_recipe, "cpu", cfg_options=["tail.candidates=1"], work_dir=tmp_path / "b")
+    message = str(caught.value)
     assert "tail.candidates = 1 leaves" in message
     assert "tail.form='plain'" in message
+
+
+@pytest.mark.parametrize(("needed", "remedy"), [(40, "tail.candidates=40 certifies all"), (90, "no slower")])
+def test_uncertified_pixels_without_a_wrong_one_are_a_warning(
+    needed: int, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeexport.pipeline.candidates_needed", lambda scores, height, width: needed)
+    head = SimpleNamespace(num_classes=150)
+    recipe = SimpleNamespace(model=SimpleNamespace(decode_head=head))
+    fixed = SimpleNamespace(has_fast_tail=True, recipe=recipe, size=(64, 64), candidates=16)
+    reference = SimpleNamespace(
+        outputs={"uncertified_pixels": np.array([5, 2])},
+        trace=SimpleNamespace(class_scores=object()),
+        batch=SimpleNamespace(names=("a", "b")),
+    )
+    tail, (warning,) = _tail_check(fixed, [reference, reference])
+    assert (tail["uncertified_pixels"], tail["candidates_needed"], tail["images"]) == (14, needed, 4)
+    assert "leaves 14 pixels of the test images uncertified" in warning
+    assert remedy in warning
 
 
 def test_failed_parity_keeps_the_evidence(
@@ -177,7 +203,7 @@ def test_missing_tensorrt_rtx_is_never_called_passed(
     monkeypatch.setattr("edgeexport.pipeline.check_tensorrt_rtx", lambda path: absent)
     result = build(tiny_recipe, "orin", work_dir=tmp_path / "b")
     check = result.bundle.manifest["checks"]["tensorrt_rtx"]
-    assert check == {"status": "not-run", "version": None, "reason": "wheel not installed"}
+    assert (check["status"], check["version"], check["reason"]) == ("not-run", None, "wheel not installed")
     assert result.warnings == ("TensorRT-RTX check not run: wheel not installed",)
 
 
@@ -217,7 +243,7 @@ def test_interrupt_leaves_the_old_bundle_whole(tiny_recipe: Path, tiny_bundle: P
     process.send_signal(signal.SIGINT)
     rest = process.stderr.read()
     assert process.wait(timeout=60) == 130
-    assert "interrupted; nothing was changed" in rest
+    assert "interrupted; an existing bundle stays as it was" in rest
     assert open_bundle(target).manifest["target"] == "orin"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "tiny.py"]
 

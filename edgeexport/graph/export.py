@@ -17,6 +17,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from edgeexport.errors import BuildError
 from edgeexport.graph.quiet import quiet_libraries
 from edgeexport.graph.source import SOURCE_KEY
 from edgeexport.ops import DOMAIN_VERSION, OPSET
@@ -40,7 +41,33 @@ def exported_model(
         module: In eval mode; returns a tuple in the order of ``output_names``.
         example: Input of the final shape and dtype; its values do not matter.
         metadata: Goes into the model's metadata properties.
+
+    Raises:
+        BuildError: Torch's exporter fails.
     """
+    try:
+        program = _program(module, example, input_name, output_names)
+    except Exception as error:  # whatever the exporter meets
+        reason = " ".join(str(error).split())[:300]
+        raise BuildError(
+            "torch's exporter",
+            f"cannot export the model: {type(error).__name__}: {reason}",
+            "report it with the recipe",
+        ) from error
+    model = program.model_proto
+    _clean_metadata(model)
+    _drop_scatter_none(model)
+    _set_opsets(model)
+    model.producer_name, model.producer_version = "edgeexport", ""
+    del model.metadata_props[:]
+    for key, value in sorted(metadata.items()):
+        model.metadata_props.add(key=key, value=value)
+    return model
+
+
+def _program(
+    module: nn.Module, example: Tensor, input_name: str, output_names: Sequence[str]
+) -> torch.onnx.ONNXProgram:
     with quiet_libraries(), torch.no_grad():
         program = torch.onnx.export(
             module,
@@ -53,15 +80,7 @@ def exported_model(
             verbose=False,
         )
     assert program is not None
-    model = program.model_proto
-    _clean_metadata(model)
-    _drop_scatter_none(model)
-    _set_opsets(model)
-    model.producer_name, model.producer_version = "edgeexport", ""
-    del model.metadata_props[:]
-    for key, value in sorted(metadata.items()):
-        model.metadata_props.add(key=key, value=value)
-    return model
+    return program
 
 
 def _clean_metadata(model: onnx.ModelProto) -> None:

@@ -47,6 +47,8 @@ def model_from_recipe(recipe: Recipe) -> tuple[SegVit, WeightsOrigin]:
     else:
         # A checkpoint may lack what this recipe does not run, and may hold it.
         optional = [] if with_policy and policy_path is None else ["policy_net."]
+        if not recipe.model.backbone.with_cls_token:
+            optional.append("backbone.cls_token")
         active = {head.blocks[0] for head in schedule.heads if head.pruned}
         for index, head in enumerate(recipe.model.auxiliary_heads):
             if head.stages[0] not in active:

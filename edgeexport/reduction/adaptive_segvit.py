@@ -1,7 +1,8 @@
 """SegViT with DToP and CTS as published: counts depend on the image, images run one by one. The reference.
 
-It shares weights and layers with `edgeexport.freeze.fixed_segvit`, and nothing of the token flow: selection by threshold
-with index sets, sharing by sorted lists, a canvas written by indexing, the plain class-map tail.
+It shares weights and layers with `edgeexport.freeze.fixed_segvit`, and the pooling of shared patches and positions. What
+decides and moves tokens is its own: selection by threshold with index sets, windows chosen by sorted lists, a canvas
+written by indexing, the plain class-map tail. The golden tests hold both to the published implementations.
 """
 
 from __future__ import annotations

@@ -266,8 +266,12 @@ def _output_figures(item: Json) -> str:
         if item["differing"]:
             parts.append(f"{_count(item['differing'])} differ, {_count(item['unexplained'])} of them no near tie")
     if item["max_abs"] is not None:
-        parts.append(f"max abs {item['max_abs']:.2g}, max rel {item['max_rel']:.2g}, cosine {item['cosine']:.9f}")
-    return "; ".join(parts) or "shapes differ"
+        parts.append(f"max abs {item['max_abs']:.2g}")
+    if item["max_rel"] is not None:
+        parts.append(f"max rel {item['max_rel']:.2g}")
+    if item["cosine"] is not None:
+        parts.append(f"cosine {item['cosine']:.9f}")
+    return ", ".join(parts) or "shapes differ"
 
 
 def _decision_figures(item: Json) -> str:

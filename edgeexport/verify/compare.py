@@ -11,6 +11,7 @@ Tolerances are fixed here, so that a build, `edgeexport verify` and a check on t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -18,21 +19,27 @@ from numpy.typing import NDArray
 
 __all__ = [
     "ATOL",
+    "IMAGES_NEEDED",
     "NEAR_TIE",
     "RTOL",
     "Comparison",
     "DecisionDifference",
     "OutputDifference",
     "class_map_difference",
+    "comparable_images",
     "decision_difference",
     "decision_differences",
     "float_difference",
+    "integer_difference",
     "judged",
+    "output_difference",
 ]
 
 ATOL = 1e-4
 RTOL = 1e-3
 NEAR_TIE = 1e-5
+IMAGES_NEEDED = 2
+"""Different batches of images on which a check has to pass."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +204,39 @@ def decision_differences(
     ]
 
 
+def comparable_images(decisions: Sequence[DecisionDifference], count: int) -> list[int]:
+    """Images of a batch of ``count`` whose outputs can be compared: both executions went on with the same tokens."""
+    apart = {item.image for item in decisions if not item.equal}
+    return [image for image in range(count) if image not in apart]
+
+
+def integer_difference(name: str, candidate: NDArray, reference: NDArray, *, tolerance: int = 0) -> OutputDifference:
+    """Compares counts, which have to be equal within ``tolerance``."""
+    if candidate.shape != reference.shape:
+        return OutputDifference(name, False)
+    off = np.abs(candidate.astype(np.int64) - reference.astype(np.int64))
+    largest = int(off.max(initial=0))
+    return OutputDifference(name, largest <= tolerance, max_abs=float(largest), differing=int((off > 0).sum()))
+
+
+def output_difference(
+    name: str, candidate: NDArray, reference: NDArray, near_tie: NDArray[np.bool_] | None
+) -> OutputDifference:
+    """Compares any output that is no token decision, by what its name and type say it is.
+
+    ``uncertified_pixels`` may differ by one pixel in 10,000: rounding decides whether a score exceeds its bound.
+    """
+    if name == "class_map":
+        ties = np.zeros(reference.shape, dtype=bool) if near_tie is None else near_tie
+        return class_map_difference(name, candidate, reference, ties)
+    if reference.dtype.kind == "f":
+        return float_difference(name, candidate, reference)
+    pixels = 0 if near_tie is None else int(near_tie[:1].size)
+    return integer_difference(
+        name, candidate, reference, tolerance=pixels // 10_000 if name == "uncertified_pixels" else 0
+    )
+
+
 def judged(
     check: str,
     reference: str,
@@ -210,6 +250,7 @@ def judged(
 
     ``decisions`` stand in order of depth, one per stage and image. What differs in an image's later stages follows from
     the first of its stages that differs, so that one is judged alone; a near tie in one image excuses no other.
+    ``outputs`` are those of `comparable_images`, so they count in any case.
     """
     first_of_image: dict[int, DecisionDifference] = {}
     for item in decisions:
@@ -221,14 +262,16 @@ def judged(
     if first is not None:
         margin = "unknown" if first.margin is None else f"{first.margin:.3g}"
         described = f"{first.stage}: {first.differing} tokens differ, score margin at the cut {margin}"
-    if first is None:
-        wrong = [item.name for item in outputs if not item.passed]
-        status, reason = ("failed", f"outputs differ: {', '.join(wrong)}") if wrong else ("passed", "")
-    elif first.near_tie:
+    wrong = [item.name for item in outputs if not item.passed]
+    if first is not None and not first.near_tie:
+        status, reason = "failed", f"decisions differ first at {described}"
+    elif wrong:
+        status, reason = "failed", f"outputs differ: {', '.join(wrong)}"
+    elif first is not None:
         status = "not-applicable"
         reason = f"a near tie was decided differently, so the outputs are not comparable ({described})"
     else:
-        status, reason = "failed", f"decisions differ first at {described}"
+        status, reason = "passed", ""
     return Comparison(
         check, reference, candidate, images, status, reason, tuple(outputs), tuple(decisions), described, facts or {}
     )

@@ -2,7 +2,8 @@
 
 Keys are ``<case>/<name>``: ``case0/image`` (input form), ``case0/<output>`` for every graph output and inner output,
 ``case0/score/<decision>`` the reference's scores behind a decision, ``case0/near_tie`` pixels whose class is a toss-up,
-``case0/names``. Full-resolution scores behind an ATMHead's class map are left out for their size.
+``case0/names``; and ``weights``, a statement of where they come from. Full-resolution scores behind an ATMHead's class map
+are left out for their size.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ GOLDEN_CASES = 2
 _LARGEST_INNER = 1 << 23
 
 
-def write_golden(path: Path, references: Sequence[Reference]) -> None:
+def write_golden(path: Path, references: Sequence[Reference], weights: str) -> None:
     """Writes the first `GOLDEN_CASES` references; the same arrays give the same bytes."""
-    arrays: dict[str, Any] = dict(_golden_arrays(references))
+    arrays: dict[str, Any] = {"weights": np.array(weights), **_golden_arrays(references)}
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Mapping
 from typing import Protocol
@@ -13,10 +14,10 @@ from edgeexport.bundle import Bundle
 from edgeexport.errors import BundleError
 from edgeexport.verify.compare import (
     Comparison,
-    class_map_difference,
+    comparable_images,
     decision_differences,
-    float_difference,
     judged,
+    output_difference,
 )
 
 __all__ = ["GOLDEN_CHECK", "golden_comparisons"]
@@ -43,25 +44,30 @@ def golden_comparisons(bundle: Bundle, runner: _Runner) -> list[Comparison]:
             arrays = dict(stored)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise BundleError(str(path), f"cannot be read ({error})", "copy or build the bundle again") from None
-    cases = sorted({name.split("/")[0] for name in arrays})
+    cases = sorted({name.split("/")[0] for name in arrays if "/" in name})
     return [_one_case(case, arrays, runner) for case in cases]
 
 
 def _one_case(case: str, arrays: Mapping[str, NDArray], runner: _Runner) -> Comparison:
     found = runner.run(arrays[f"{case}/image"])
     names = tuple(str(name) for name in arrays[f"{case}/names"])
-    outputs, decisions = [], []
-    for name, value in found.items():
-        expected = arrays.get(f"{case}/{name}")
-        if expected is None:
-            continue
-        if name == "class_map":
-            bits = np.unpackbits(arrays[f"{case}/near_tie"], count=expected.size)
-            outputs.append(class_map_difference(name, value, expected, bits.reshape(expected.shape).astype(bool)))
-        elif name == "shared_windows" or name.startswith("pruned_tokens_"):
-            decisions += decision_differences(name, value, expected, arrays.get(f"{case}/score/{name}"))
-        elif value.dtype.kind == "f":
-            outputs.append(float_difference(name, value, expected))
+    decisions = [
+        item
+        for name, value in found.items()
+        if f"{case}/score/{name}" in arrays
+        for item in decision_differences(name, value, arrays[f"{case}/{name}"], arrays[f"{case}/score/{name}"])
+    ]
+    rows = comparable_images(decisions, len(names))
+    ties = None
+    if f"{case}/near_tie" in arrays:
+        shape = arrays[f"{case}/class_map"].shape
+        bits = np.unpackbits(arrays[f"{case}/near_tie"], count=math.prod(shape))
+        ties = bits.reshape(shape).astype(bool)[rows]
+    outputs = [
+        output_difference(name, value[rows], arrays[f"{case}/{name}"][rows], ties)
+        for name, value in found.items()
+        if f"{case}/{name}" in arrays and f"{case}/score/{name}" not in arrays and rows
+    ]
     return judged(
         GOLDEN_CHECK, "torch fixed, at build time", f"{runner.name} {runner.version}", names, outputs, decisions
     )

@@ -24,10 +24,12 @@ from edgeexport.verify.compare import (
     NEAR_TIE,
     Comparison,
     class_map_difference,
+    comparable_images,
     decision_difference,
     decision_differences,
     float_difference,
     judged,
+    output_difference,
 )
 
 __all__ = [
@@ -168,19 +170,21 @@ def compare_outputs(
     prediction: str,
 ) -> Comparison:
     """Judges outputs and decisions of an execution by name; values the candidate did not return are not compared."""
-    outputs = []
-    decisions = []
-    for name, value in found.items():
-        expected = reference.outputs[name]
-        if name in reference.decision_scores:
-            decisions += decision_differences(name, value, expected, reference.decision_scores[name])
-        elif name == "class_map":
-            assert reference.near_tie is not None
-            outputs.append(class_map_difference(name, value, expected, reference.near_tie))
-        elif value.dtype.kind == "f":
-            outputs.append(float_difference(name, value, expected))
-    if prediction not in found:
-        raise KeyError(prediction)
+    missing = [name for name in (prediction, *reference.decision_scores) if name not in found]
+    if missing:
+        raise KeyError(f"{candidate_name} returned no {', '.join(missing)}")
+    decisions = [
+        item
+        for name, score in reference.decision_scores.items()
+        for item in decision_differences(name, found[name], reference.outputs[name], score)
+    ]
+    rows = comparable_images(decisions, len(reference.batch.names))
+    ties = None if reference.near_tie is None else reference.near_tie[rows]
+    outputs = [
+        output_difference(name, value[rows], reference.outputs[name][rows], ties)
+        for name, value in found.items()
+        if name not in reference.decision_scores and rows
+    ]
     return judged(check, reference_name, candidate_name, reference.batch.names, outputs, decisions)
 
 
@@ -199,16 +203,17 @@ def _judge_adaptive(
             pruned = image.pruned_tokens[block].numpy()[None]
             score = reference.decision_scores[name][i : i + 1]
             decisions.append(decision_difference(name, reference.outputs[name][i : i + 1], pruned, score, image=i))
-    if reference.trace.token_scores is not None:
-        tokens = np.stack([_present(image.token_scores).numpy() for image in found])
-        outputs.append(float_difference("token_scores", reference.trace.token_scores.numpy(), tokens))
-    if fixed.recipe.output == "class_map":
-        maps = np.stack([image.class_map.numpy() for image in found])
-        ties = np.concatenate([_top_two_within(image.scores[None]).numpy() for image in found])
-        outputs.append(class_map_difference("class_map", reference.outputs["class_map"], maps, ties))
-    else:
-        scores = np.stack([image.scores.numpy() for image in found])
-        outputs.append(float_difference("scores", reference.outputs["scores"], scores))
+    rows = comparable_images(decisions, len(found))
+    if rows and reference.trace.token_scores is not None:
+        tokens = np.stack([_present(found[i].token_scores).numpy() for i in rows])
+        outputs.append(float_difference("token_scores", reference.trace.token_scores.numpy()[rows], tokens))
+    if rows and fixed.recipe.output == "class_map":
+        maps = np.stack([found[i].class_map.numpy() for i in rows])
+        ties = np.concatenate([_top_two_within(found[i].scores[None]).numpy() for i in rows])
+        outputs.append(class_map_difference("class_map", reference.outputs["class_map"][rows], maps, ties))
+    elif rows:
+        scores = np.stack([found[i].scores.numpy() for i in rows])
+        outputs.append(float_difference("scores", reference.outputs["scores"][rows], scores))
     return judged(ADAPTIVE_CHECK, "torch adaptive", "torch fixed", reference.batch.names, outputs, decisions, facts)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from edgeexport.freeze.fixed_segvit import FixedSegVit
-from edgeexport.verify.compare import Comparison
+from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
 from edgeexport.verify.parity import (
     ADAPTIVE_CHECK,
     BATCH_CHECK,
@@ -21,10 +21,7 @@ from edgeexport.verify.parity import (
     runtime_comparison,
 )
 
-__all__ = ["IMAGES_NEEDED", "parity_status", "run_parity"]
-
-IMAGES_NEEDED = 2
-"""Different batches of images on which a check has to pass."""
+__all__ = ["parity_status", "run_parity"]
 
 
 def run_parity(

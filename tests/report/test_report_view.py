@@ -103,7 +103,7 @@ def test_parity_figures() -> None:
     assert passed.facts == (("thresholds", '[{"6": 0.5}]'),)
     assert [(value.status, value.figures) for value in failed.values] == [
         ("failed", "2 of 144 differ, Jaccard 0.9862; score margin at the cut 0.0003"),
-        ("failed", "99.90000 % of pixels equal; 1,262 differ, 7 of them no near tie"),
+        ("failed", "99.90000 % of pixels equal, 1,262 differ, 7 of them no near tie"),
         ("failed", "shapes differ"),
     ]
     assert (skipped.status, skipped.reason, skipped.values) == ("not-applicable", "a near tie", ())

@@ -21,10 +21,13 @@ from edgeexport.verify.compare import (
     DecisionDifference,
     OutputDifference,
     class_map_difference,
+    comparable_images,
     decision_difference,
     decision_differences,
     float_difference,
+    integer_difference,
     judged,
+    output_difference,
 )
 
 
@@ -254,15 +257,16 @@ def judge(outputs: list[OutputDifference], decisions: list[DecisionDifference]) 
         ([GOOD], [], "passed"),
         ([GOOD, BAD], [SAME], "failed"),
         ([BAD], [], "failed"),
-        ([BAD], [TIED], "not-applicable"),  # the outputs of different tokens are not comparable
+        ([], [TIED], "not-applicable"),  # the outputs of different tokens are not comparable
+        ([BAD], [TIED], "failed"),  # what is handed over is comparable: another image's outputs
         ([GOOD], [TIED], "not-applicable"),
-        ([BAD], [TIED, LATER], "not-applicable"),  # the later stage follows from the tie
+        ([GOOD], [TIED, LATER], "not-applicable"),  # the later stage follows from the tie
         ([GOOD], [OTHER], "failed"),
         ([GOOD], [SAME, LATER], "failed"),
         ([GOOD], [OTHER, TIED], "failed"),
         ([GOOD], [TIED, replace(OTHER, image=1)], "failed"),  # a tie in one image excuses no other,
         ([GOOD], [TIED, replace(LATER, image=1)], "failed"),  # nor another image's later stage
-        ([BAD], [TIED, replace(TIED, image=1), LATER], "not-applicable"),
+        ([], [TIED, replace(TIED, image=1), LATER], "not-applicable"),
     ],
 )
 def test_status(outputs: list[OutputDifference], decisions: list[DecisionDifference], status: str) -> None:
@@ -314,3 +318,29 @@ def test_distance_from_the_cut_is_relative_where_scores_are_large() -> None:
 def test_differences_of_a_batch_know_their_image() -> None:
     found = decision_differences("s", np.array([[0], [1]]), np.array([[0], [0]]), np.array([[0.9, 0.1], [0.9, 0.1]]))
     assert [(item.image, item.equal) for item in found] == [(0, True), (1, False)]
+
+
+def test_a_near_tie_in_one_image_hides_no_other_images_outputs() -> None:
+    decisions = decision_differences(
+        "s", np.array([[1], [0]]), np.array([[0], [0]]), np.array([[0.5, 0.5], [0.9, 0.1]])
+    )
+    assert decisions[0].near_tie
+    rows = comparable_images(decisions, 2)
+    assert rows == [1]
+    candidate, reference = np.array([[1.0], [9.0]]), np.array([[5.0], [1.0]])
+    outputs = [output_difference("scores", candidate[rows], reference[rows], None)]
+    assert judge(outputs, decisions).status == "failed"
+    assert (
+        judge([output_difference("scores", reference[rows], reference[rows], None)], decisions).status
+        == "not-applicable"
+    )
+
+
+def test_counts_are_compared_too() -> None:
+    three = np.array([3], dtype=np.int32)
+    assert output_difference("protected_pruned_6", three, three, None).passed
+    assert not output_difference("protected_pruned_6", three + 1, three, None).passed
+    assert not integer_difference("x", np.zeros(2, dtype=np.int32), three).passed
+    ties = np.zeros((1, 200, 200), dtype=bool)
+    assert output_difference("uncertified_pixels", three + 4, three, ties).passed
+    assert not output_difference("uncertified_pixels", three + 5, three, ties).passed
