@@ -39,7 +39,7 @@ from edgeexport.report.html import write_report
 from edgeexport.verify.batches import image_batches
 from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
 from edgeexport.verify.golden import write_golden
-from edgeexport.verify.parity import Reference, reference_of
+from edgeexport.verify.parity import RUNTIME_CHECK, Reference, reference_of
 from edgeexport.verify.suite import parity_status, run_parity
 
 __all__ = ["BuildLog", "BuildResult", "build", "default_work_dir", "exported_graphs", "request_from_arguments"]
@@ -214,7 +214,9 @@ def _fill(
                 }
             )
         )
-        write_golden(staging / "golden.npz", references, origin.statement)
+        comparable = {item.images for item in comparisons if item.check == RUNTIME_CHECK and item.status == "passed"}
+        cases = [reference for reference in references if reference.batch.names in comparable]
+        write_golden(staging / "golden.npz", cases or references, origin.statement)
     failed = [item for item in comparisons if item.status == "failed"]
     tail, warnings = _tail_check(fixed, references)
     if failed:

@@ -40,6 +40,7 @@ class SegVitTrace:
         pruned_tokens: block -> int32 (B, k), ascending.
         smallest_pruned_confidence: block -> float32 (B,).
         protected_pruned: block -> int32 (B,), how many protected tokens had to leave because k asked for more.
+        stage_scores: block -> (B, K, n), class scores of the tokens that entered that stage.
         stage_confidence, stage_label, stage_priority, stage_tokens: block -> (B, n), for the tokens that entered that
             stage: confidence, predicted class, pruning key, and index among the first block's tokens.
         uncertified_pixels: int32 (B,), with the fast class-map tail.
@@ -55,6 +56,7 @@ class SegVitTrace:
     protected_pruned: dict[int, Tensor] = field(default_factory=dict)
     stage_confidence: dict[int, Tensor] = field(default_factory=dict)
     stage_label: dict[int, Tensor] = field(default_factory=dict)
+    stage_scores: dict[int, Tensor] = field(default_factory=dict)
     stage_priority: dict[int, Tensor] = field(default_factory=dict)
     stage_tokens: dict[int, Tensor] = field(default_factory=dict)
     uncertified_pixels: Tensor | None = None
@@ -204,7 +206,8 @@ class FixedSegVit(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         head = self.model.auxiliary_head_after(number)
         class_logits, mask_logits = head(x)
-        confidence, label = confidence_and_label(PruneHead.token_scores(class_logits, mask_logits))
+        trace.stage_scores[number] = PruneHead.token_scores(class_logits, mask_logits)
+        confidence, label = confidence_and_label(trace.stage_scores[number])
         kept, pruned, protected = prune_fixed(
             confidence, label, k, self.model.decode_head.spec.num_classes, self.protect_per_class
         )

@@ -68,8 +68,8 @@ class DecisionDifference:
     """One stage's token selection in two executions.
 
     ``jaccard`` is the smallest over the batch. ``margin`` is the reference's score distance of the cut (k-th to k+1-th),
-    and ``farthest`` the largest distance from the cut among tokens that only one execution chose: infinite where such a
-    token has no place in the reference's order. Both None if unknown. ``image`` counts within the batch.
+    and ``farthest`` by how much the other choice violates the reference's order, tokens of uncertain score aside: infinite
+    where a token has no place in that order. Both None if unknown. ``image`` counts within the batch.
     """
 
     stage: str
@@ -157,9 +157,9 @@ def decision_difference(
         stage: Name for reports, such as ``shared_windows`` or ``pruned_tokens_6``.
         candidate: int (B, k).
         reference: int (B, k).
-        score: float (B, N), the reference's score by token index (the selection takes the largest; NaN where a token was
-            not eligible), to judge how far from the cut a difference lies. Logits have no scale of their own, so the
-            distance is relative to a cut beyond 1.
+        score: float (B, N), the reference's score by token index, of which the selection takes the largest: NaN where a
+            token was not eligible, infinite where rounding decides about it. It tells how far a difference is from a tie.
+            Logits have no scale of their own, so the distance is relative to a cut beyond 1.
         image: Which image of its batch this is about; `judged` follows every image through its stages.
     """
     jaccard, differing, tokens = 1.0, 0, 0
@@ -173,19 +173,28 @@ def decision_difference(
         if score is None:
             continue
         row = score[number]
-        chosen = np.isin(np.arange(row.size), list(b))
-        eligible = ~np.isnan(row)
-        if not (chosen & eligible).any() or not (eligible & ~chosen).any():
-            if a != b:  # no cut, so nothing lies near it
-                farthest = np.inf
+        certain = np.isfinite(row)
+        cut = _order(row, certain, b)
+        if cut is not None:
+            margin = cut[0] - cut[1] if margin is None else min(margin, cut[0] - cut[1])
+        if a == b:
             continue
-        low, high = float(row[chosen & eligible].min()), float(row[eligible & ~chosen].max())
-        margin = low - high if margin is None else min(margin, low - high)
-        for token in a ^ b:
-            known = 0 <= token < row.size and eligible[token]
-            off = max(abs(row[token] - low), abs(row[token] - high)) / max(abs(low), 1.0) if known else np.inf
-            farthest = off if farthest is None else max(farthest, off)
+        unknown = any(not 0 <= token < row.size or np.isnan(row[token]) for token in a ^ b)
+        own = _order(row, certain, a)
+        if unknown or own is None or cut is None:
+            farthest = np.inf  # no place in the reference's order, so nothing lies near its cut
+            continue
+        violation = max(own[1] - own[0], 0.0) / max(abs(cut[0]), 1.0)
+        farthest = violation if farthest is None else max(farthest, violation)
     return DecisionDifference(stage, differing == 0, jaccard, tokens, differing, margin, _float(farthest), image)
+
+
+def _order(row: NDArray, certain: NDArray[np.bool_], chosen: set[int]) -> tuple[float, float] | None:
+    """Lowest score among the chosen tokens and highest among the others, of those whose score is certain."""
+    picked = np.isin(np.arange(row.size), list(chosen))
+    if not (picked & certain).any() or not (certain & ~picked).any():
+        return None
+    return float(row[picked & certain].min()), float(row[certain & ~picked].max())
 
 
 def decision_differences(

@@ -31,6 +31,7 @@ from edgeexport.verify.compare import (
     judged,
     output_difference,
 )
+from edgeexport.verify.protection import uncertain_protection
 
 __all__ = [
     "ADAPTIVE_CHECK",
@@ -64,7 +65,8 @@ class Reference:
     """What fixed torch computed for a batch: outputs by name, scores behind each decision, and near ties of the class map.
 
     ``near_tie`` is bool (B, H, W), True where the two best full-resolution scores are within `NEAR_TIE`; None for scores.
-    ``decision_scores`` maps a decision's name to float (B, N) by token index, NaN where not eligible.
+    ``decision_scores`` maps a decision's name to float (B, N) by token index: NaN where not eligible, infinite where the
+    token's protection is a toss-up.
     """
 
     batch: ImageBatch
@@ -83,10 +85,11 @@ def reference_of(fixed: FixedSegVit, batch: ImageBatch) -> Reference:
         scores["shared_windows"] = window_scores(trace.policy_logits).numpy()
     first_tokens = fixed.num_patches - 3 * fixed.num_shared
     for block in fixed.prune:
+        keys = trace.stage_priority[block].clone()
+        for image, stage_scores in enumerate(trace.stage_scores[block].numpy()):
+            keys[image][torch.from_numpy(uncertain_protection(stage_scores, fixed.protect_per_class))] = float("inf")
         row = torch.full((batch.pixels.shape[0], first_tokens), float("nan"))
-        scores[f"pruned_tokens_{block}"] = row.scatter(
-            1, trace.stage_tokens[block].long(), trace.stage_priority[block]
-        ).numpy()
+        scores[f"pruned_tokens_{block}"] = row.scatter(1, trace.stage_tokens[block].long(), keys).numpy()
     outputs = {name: tensor.numpy() for name, tensor in fixed.outputs_of(trace).items()}
     near_tie = None
     if fixed.recipe.output == "class_map":

@@ -170,8 +170,8 @@ def test_decision_difference_equals_brute_force(case: tuple[NDArray, NDArray, ND
         differing += len(set(a) ^ set(b))
         last_in, first_out = min(row[i] for i in b), max(row[i] for i in range(len(row)) if i not in b)
         margins.append(last_in - first_out)
-        # How far the score of a token would have to move to cross the cut, which lies between the two.
-        distances += [max(abs(row[i] - last_in), abs(row[i] - first_out)) for i in set(a) ^ set(b)]
+        if set(a) != set(b):  # by how much the candidate passed over a better token
+            distances.append(max(max(row[i] for i in range(len(row)) if i not in a) - min(row[i] for i in a), 0.0))
     assert found.equal == (differing == 0)
     assert found.differing == differing
     assert found.tokens == reference.size

@@ -1,0 +1,48 @@
+"""Which tokens' protection in DToP is a toss-up, so that two runtimes may rightly disagree about it.
+
+A token is protected when it is among the most confident ones of its predicted class. Rounding can change its class (its
+two best scores nearly equal) or its place at the edge of the class's protected ones; and a token that changes class moves
+the edge for the others of both classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexport.verify.compare import NEAR_TIE
+
+__all__ = ["uncertain_protection"]
+
+
+def uncertain_protection(scores: NDArray, per_class: int) -> NDArray[np.bool_]:
+    """Tokens of one image whose protection rounding may change.
+
+    Args:
+        scores: float (K, n), class scores of the tokens at a pruning stage.
+        per_class: Tokens protected per predicted class; 0 protects none.
+
+    Returns:
+        bool (n,).
+    """
+    classes, tokens = scores.shape
+    uncertain = np.zeros(tokens, dtype=bool)
+    if per_class == 0:
+        return uncertain
+    confidence = scores.max(axis=0)
+    label = scores.argmax(axis=0)
+    rival = scores >= confidence - NEAR_TIE  # (K, n): classes that a token may be given
+    wavering = rival.sum(axis=0) > 1
+    for klass in range(classes):
+        members = np.flatnonzero((label == klass) | (rival[klass] & wavering))
+        order = members[np.argsort(-confidence[members], kind="stable")]
+        shift = int(wavering[members].sum())
+        if shift:
+            uncertain[order[max(per_class - shift, 0) : per_class + shift]] = True
+            uncertain[members[wavering[members]]] = True
+        if len(order) > per_class:
+            inside, outside = confidence[order[per_class - 1]], confidence[order[per_class]]
+            if inside - outside <= NEAR_TIE:
+                near = (confidence[order] <= inside + NEAR_TIE) & (confidence[order] >= outside - NEAR_TIE)
+                uncertain[order[near]] = True
+    return uncertain
