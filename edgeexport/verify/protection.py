@@ -37,12 +37,13 @@ def uncertain_protection(scores: NDArray, per_class: int) -> NDArray[np.bool_]:
         members = np.flatnonzero((label == klass) | (rival[klass] & wavering))
         order = members[np.argsort(-confidence[members], kind="stable")]
         shift = int(wavering[members].sum())
-        if shift:
-            uncertain[order[max(per_class - shift, 0) : per_class + shift]] = True
-            uncertain[members[wavering[members]]] = True
-        if len(order) > per_class:
-            inside, outside = confidence[order[per_class - 1]], confidence[order[per_class]]
-            if inside - outside <= NEAR_TIE:
-                near = (confidence[order] <= inside + NEAR_TIE) & (confidence[order] >= outside - NEAR_TIE)
-                uncertain[order[near]] = True
+        uncertain[members[wavering[members]]] = True
+        if len(order) <= per_class - shift:
+            continue
+        # The edge lies between these two, wherever the wavering tokens go; equal confidences may change places.
+        first = confidence[order[max(per_class - max(shift, 1), 0)]]
+        last = confidence[order[min(per_class + max(shift, 1), len(order)) - 1]]
+        if shift or (len(order) > per_class and first - last <= NEAR_TIE):
+            near = (confidence[order] <= first + NEAR_TIE) & (confidence[order] >= last - NEAR_TIE)
+            uncertain[order[near]] = True
     return uncertain
