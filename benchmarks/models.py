@@ -22,7 +22,7 @@ from edgeexport.freeze.fixed_segvit import FixedSegVit
 from edgeexport.graph.cost import graph_macs
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.images import shipped_photos
-from edgeexport.models.weights import model_from_recipe
+from edgeexport.models.weights import segvit_from_recipe
 from edgeexport.recipe import load_recipe
 from edgeexport.reduction.adaptive_segvit import AdaptiveSegVit
 from edgeexport.reduction.dtop import threshold_for_count
@@ -125,7 +125,7 @@ def measure_adaptive(
 
 def _loaded(recipe_name: str, options: Sequence[str] = ()) -> _Loaded:
     recipe = load_recipe(recipe_name, options)
-    model, _ = model_from_recipe(recipe)
+    model, _ = segvit_from_recipe(recipe)
     fixed = FixedSegVit(model, recipe).eval()
     graphs = graphs_from_export(fixed, export_of_fixed(fixed, {}))
     with tempfile.TemporaryDirectory() as folder:
@@ -155,7 +155,7 @@ def _thresholds(fixed: FixedSegVit, image: NDArray) -> dict[int, float]:
             trace.stage_confidence[block][0],
             trace.stage_label[block][0],
             k,
-            fixed.recipe.model.decode_head.num_classes,
+            fixed.recipe.segvit.decode_head.num_classes,
             fixed.protect_per_class,
         )
         assert theta is not None, "no threshold gives the recipe's count on this image"

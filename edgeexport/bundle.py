@@ -47,13 +47,30 @@ class Bundle:
 
     @property
     def input(self) -> InputSpec:
-        """The model's input form."""
+        """The model's input form; bundles of the first version know colour images alone, and leave the sizes to the shape."""
         entry = self.manifest["input"]
         shape, rule = entry["shape"], entry["preprocess"]
-        if rule is None:
-            return InputSpec(shape[0], shape[2], shape[3], None)
-        preprocess = Preprocess(tuple(rule["mean"]), tuple(rule["std"]), rule["bgr_to_rgb"])
-        return InputSpec(shape[0], shape[1], shape[2], preprocess)
+        preprocess = None
+        if rule is not None:
+            preprocess = Preprocess(tuple(rule["mean"]), tuple(rule["std"]), rule["bgr_to_rgb"])
+        if "num_channels" not in entry:
+            height, width = shape[2:4] if rule is None else shape[1:3]
+            return InputSpec(shape[0], height, width, preprocess)
+        context = entry["context"]
+        return InputSpec(
+            batch=shape[0],
+            height=entry["height"],
+            width=entry["width"],
+            preprocess=preprocess,
+            channels=entry["num_channels"],
+            frames=entry["frames"],
+            context=None if context is None else (context[0], context[1]),
+        )
+
+    @property
+    def extra_inputs(self) -> list[TensorInfo]:
+        """The graph's inputs after the first: the text of a diffusion block."""
+        return [TensorInfo(i["name"], i["dtype"], tuple(i["shape"])) for i in self.manifest.get("extra_inputs", [])]
 
     @property
     def inner_outputs(self) -> list[TensorInfo]:

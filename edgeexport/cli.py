@@ -178,7 +178,7 @@ def run(
     out_dir: Annotated[Path | None, typer.Option(help="Where pictures go; predictions/<bundle> by default.")] = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Predict photographs with ONNX Runtime; writes a label map and an overlay for each."""
+    """Predict photographs with ONNX Runtime; writes label maps and overlays, or merged regions and the likeliest classes."""
     from edgeexport.predict import predict_images
     from edgeexport.terminal import print_predictions
 
@@ -189,6 +189,34 @@ def run(
     _emit(json_output, found.as_dict(), lambda: print_predictions(found))
     if found.error is not None:
         raise found.error
+
+
+@app.command()
+def calibrate(
+    recipe: Annotated[str, typer.Argument(help="A recipe of a timm host, such as dsm_deit_s.py.")],
+    delay: Annotated[bool, typer.Option("--delay", help="Propose DSM's delay from token similarity.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Folder of images; by default the shipped photographs.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights, instead of the recipe's.")] = None,
+    cfg_options: Annotated[list[str] | None, typer.Option("--cfg-options", help="key=value; repeatable.")] = None,
+    out_dir: Annotated[Path | None, typer.Option(help="Where files go; calibration/<recipe> by default.")] = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Propose a recipe's constants from images: DSM's delay."""
+    if not delay:
+        raise UsageError("calibrate", "found no constant to propose", "give --delay, the only one in this version")
+    from edgeexport.calibration.command import calibrate_delay
+    from edgeexport.terminal import print_delay
+
+    with _progress() as on_stage:
+        found = calibrate_delay(
+            recipe,
+            data=data,
+            checkpoint=checkpoint,
+            cfg_options=cfg_options or [],
+            out_dir=out_dir,
+            on_stage=on_stage,
+        )
+    _emit(json_output, found.as_dict(), lambda: print_delay(found))
 
 
 def main() -> NoReturn:
@@ -217,7 +245,7 @@ def _dry_run(
     json_output: bool,
 ) -> None:
     from edgeexport.bundle import check_replaceable
-    from edgeexport.freeze.accounting import tokens_json
+    from edgeexport.freeze.tokens import tokens_json
     from edgeexport.pipeline import default_work_dir, request_from_arguments
     from edgeexport.terminal import print_tokens
 

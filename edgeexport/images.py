@@ -1,8 +1,14 @@
-"""Photographs in and out of a model's input form. Pillow and numpy alone, so that it runs on the device."""
+"""Photographs in and out of a model's input form. Pillow and numpy alone, so that it runs on the device.
+
+Models that take no photograph are checked on inputs made from one, so that neighbours resemble each other as in real
+data: token merging on noise would prove little. Such inputs are stand-ins; nothing is recognised in them.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +18,22 @@ from PIL import Image, ImageOps
 from edgeexport.errors import ImageError
 from edgeexport.recipe.schema import InputSpec
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "input_from_photo", "open_photo", "shipped_photos"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "context_from_photo",
+    "input_from_photo",
+    "open_photo",
+    "shipped_photos",
+]
 
 # Used for models that take an already normalised image; the values of mmsegmentation's data preprocessor.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+
+_PAN_WINDOW = 7 / 8  # of the photograph's sides; a clip's first frame shows its top left, the last its bottom right
+_FEATURE_PATCH = 8  # pixels of a photograph to a side of one latent position, as in Stable Diffusion's autoencoder
+_FEATURE_SEED = 8191
 
 
 def shipped_photos() -> list[Path]:
@@ -43,16 +60,86 @@ def input_from_photo(photo: Image.Image, spec: InputSpec) -> NDArray:
     """Resizes a photograph to the model's size, without keeping its aspect ratio, and brings it into its input form.
 
     Returns:
-        uint8 (H, W, 3) in the channel order that ``spec.preprocess`` expects, or, where the model takes normalised
-        images, float32 (3, H, W) normalised with ImageNet's mean and standard deviation.
+        One image's share of the graph's first input:
+
+        - with ``spec.preprocess``: uint8 (H, W, 3) in the channel order that it expects;
+        - three channels: float32 (3, H, W) normalised with ImageNet's mean and standard deviation;
+        - ``spec.frames``: float32 (3, T, H, W), a slow pan over the photograph, normalised likewise;
+        - one channel, in a spectrogram's place: float32 (1, H, W), the photograph's luminance with mean 0 and standard
+          deviation 1;
+        - ``spec.context``, in the place of a diffusion model's features: float32 (H W, channels), a fixed linear map of
+          the photograph's 8x8-pixel patches, row by row, each channel with mean 0 and all with variance 1.
+
+    Raises:
+        ImageError: Another number of channels, which a photograph does not give.
     """
+    if spec.context is not None:
+        return _features(photo, spec)
+    if spec.channels == 1 and spec.frames is None and spec.preprocess is None:
+        grey = np.asarray(photo.convert("L").resize((spec.width, spec.height), Image.Resampling.BILINEAR))
+        return _standardised(grey.astype(np.float32))[None]
+    if spec.channels != 3:
+        raise ImageError(
+            f"input of {spec.channels} channels",
+            "cannot be made from a photograph, which gives 3 channels, or 1 as luminance without preprocessing",
+            "use a model with 3 input channels",
+        )
+    if spec.frames is not None:
+        return np.stack([_normalised(frame) for frame in _pan(photo, spec, spec.frames)], axis=1)
     resized = photo.resize((spec.width, spec.height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(resized, dtype=np.uint8)
     if spec.preprocess is not None:
+        pixels = np.asarray(resized, dtype=np.uint8)
         return np.ascontiguousarray(pixels[..., ::-1] if spec.preprocess.bgr_to_rgb else pixels)
+    return _normalised(resized)
+
+
+def context_from_photo(photo: Image.Image, spec: InputSpec) -> NDArray:
+    """A stand-in for the text that belongs to a photograph: noise, the same for the same pixels.
+
+    Returns:
+        float32 (tokens, width) with ``spec.context = (tokens, width)``, normally distributed with variance 1.
+    """
+    assert spec.context is not None
+    digest = hashlib.sha256(repr(photo.size).encode() + photo.tobytes()).digest()
+    return _noise(int.from_bytes(digest[:4], "little"), spec.context)
+
+
+def _normalised(image: Image.Image) -> NDArray:
+    """An RGB image as float32 (3, H, W), normalised with ImageNet's mean and standard deviation."""
+    pixels = np.asarray(image, dtype=np.uint8).astype(np.float32)
     mean = np.array(IMAGENET_MEAN, dtype=np.float32)
     std = np.array(IMAGENET_STD, dtype=np.float32)
-    return np.ascontiguousarray(((pixels.astype(np.float32) - mean) / std).transpose(2, 0, 1))
+    return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1))
+
+
+def _pan(photo: Image.Image, spec: InputSpec, frames: int) -> Iterator[Image.Image]:
+    width, height = photo.size
+    for frame in range(frames):
+        way = (1 - _PAN_WINDOW) * frame / max(frames - 1, 1)
+        box = (width * way, height * way, width * (way + _PAN_WINDOW), height * (way + _PAN_WINDOW))
+        yield photo.resize((spec.width, spec.height), Image.Resampling.BILINEAR, box=box)
+
+
+def _features(photo: Image.Image, spec: InputSpec) -> NDArray:
+    size = (_FEATURE_PATCH * spec.width, _FEATURE_PATCH * spec.height)
+    pixels = _normalised(photo.resize(size, Image.Resampling.BILINEAR))
+    split = pixels.reshape(3, spec.height, _FEATURE_PATCH, spec.width, _FEATURE_PATCH)
+    patches = split.transpose(1, 3, 0, 2, 4).reshape(spec.height * spec.width, -1)
+    features = patches @ _noise(_FEATURE_SEED, (patches.shape[1], spec.channels))
+    return _standardised(features, axis=0)
+
+
+def _noise(seed: int, shape: tuple[int, int]) -> NDArray:
+    """float32, standard normal. NumPy keeps the stream of this generator the same in every version, unlike the newer's."""
+    return np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
+
+
+def _standardised(values: NDArray, axis: int | None = None) -> NDArray:
+    """Mean 0 along ``axis`` (default: of all values), and standard deviation 1 of all values; 0 where all are equal."""
+    centred = values - values.mean(axis=axis, keepdims=True)
+    spread = centred.std()
+    even = spread <= 1e-5 * np.abs(values).max()  # what rounding leaves of a picture of one colour
+    return np.zeros_like(values) if even else centred / spread
 
 
 def _upright(photo: Image.Image) -> Image.Image:

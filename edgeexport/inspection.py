@@ -89,7 +89,7 @@ def lint_subject(
     if subject.endswith(".onnx"):
         on_stage("lint")
         return lint_model(Path(subject), target=target)
-    from edgeexport.freeze.fixed_segvit import FixedSegVit
+    from edgeexport.freeze.fixed import fixed_from_model
     from edgeexport.models.weights import model_from_recipe
     from edgeexport.pipeline import exported_graphs
     from edgeexport.recipe import load_recipe
@@ -97,6 +97,6 @@ def lint_subject(
     on_stage("export")
     recipe = load_recipe(subject, cfg_options)
     model, origin = model_from_recipe(recipe)
-    graphs = exported_graphs(FixedSegVit(model, recipe).eval(), origin)
+    graphs = exported_graphs(fixed_from_model(model, recipe), origin)
     on_stage("lint")
     return lint_model(graphs.with_functions, target=target)

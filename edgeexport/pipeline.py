@@ -21,8 +21,9 @@ from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
 from edgeexport.bundle import SCHEMA, Bundle, check_replaceable, hashes_of, json_bytes, open_bundle, staged_bundle
 from edgeexport.device.targets import Target, target_named
 from edgeexport.errors import BuildError, ParityError, UsageError
-from edgeexport.freeze.accounting import tokens_json
+from edgeexport.freeze.fixed import FixedModel, fixed_from_model
 from edgeexport.freeze.fixed_segvit import FixedSegVit
+from edgeexport.freeze.tokens import tokens_json
 from edgeexport.graph.cost import graph_macs
 from edgeexport.graph.graphs import BundleGraphs, export_of_fixed, graphs_from_export
 from edgeexport.graph.lint import lint_model
@@ -39,7 +40,8 @@ from edgeexport.report.html import write_report
 from edgeexport.verify.batches import image_batches
 from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
 from edgeexport.verify.golden import write_golden
-from edgeexport.verify.parity import RUNTIME_CHECK, Reference, reference_of
+from edgeexport.verify.parity import reference_of
+from edgeexport.verify.reference import RUNTIME_CHECK, Reference
 from edgeexport.verify.suite import parity_status, run_parity
 
 __all__ = ["BuildLog", "BuildResult", "build", "default_work_dir", "exported_graphs", "request_from_arguments"]
@@ -158,7 +160,7 @@ def build(
     check_replaceable(folder)
     with log.stage("load weights"):
         model, origin = model_from_recipe(request.recipe)
-        fixed = FixedSegVit(model, request.recipe).eval()
+        fixed = fixed_from_model(model, request.recipe)
     with log.stage("torch's exporter"):
         exported = export_of_fixed(fixed, _metadata(fixed.recipe, origin))
     with log.stage("graph passes"):
@@ -174,7 +176,7 @@ def build(
     return BuildResult(bundle, tuple(comparisons), tuple(warnings), log.seconds, log.peak_bytes)
 
 
-def exported_graphs(fixed: FixedSegVit, origin: WeightsOrigin) -> BundleGraphs:
+def exported_graphs(fixed: FixedModel, origin: WeightsOrigin) -> BundleGraphs:
     """The graphs that a build would write."""
     return graphs_from_export(fixed, export_of_fixed(fixed, _metadata(fixed.recipe, origin)))
 
@@ -186,7 +188,7 @@ def _metadata(recipe: Recipe, origin: WeightsOrigin) -> dict[str, str]:
 def _fill(
     staging: Path,
     request: _Request,
-    fixed: FixedSegVit,
+    fixed: FixedModel,
     origin: WeightsOrigin,
     graphs: BundleGraphs,
     report: LintReport,
@@ -258,7 +260,7 @@ def _fill(
         manifest = _manifest(request, fixed, origin, graphs, checks)
         manifest["files"] = hashes_of(staging, ["model.onnx", "model.trt.onnx", "tokens.json", "golden.npz"])
         (staging / "manifest.json").write_bytes(json_bytes(manifest))
-        write_report(staging, overlay=_overlay(staging))
+        write_report(staging, overlay=_overlay(staging) if recipe.input.is_photo else None)
     (staging / "build.log").write_text(log.text(), encoding="utf-8")
     return comparisons, warnings
 
@@ -269,17 +271,17 @@ def _why_incomplete(comparisons: Sequence[Comparison]) -> str:
     return f"parity incomplete: a check needs {IMAGES_NEEDED} images; {reasons[0] if reasons else 'too few were given'}"
 
 
-def _kept(fixed: FixedSegVit, batches: Iterator[Any], references: list[Reference]) -> Iterator[Reference]:
+def _kept(fixed: FixedModel, batches: Iterator[Any], references: list[Reference]) -> Iterator[Reference]:
     """References of batches as they are asked for, remembered in ``references``."""
     for batch in batches:
         references.append(reference_of(fixed, batch))
         yield references[-1]
 
 
-def _tail_check(fixed: FixedSegVit, references: Sequence[Reference]) -> tuple[dict[str, object], list[str]]:
+def _tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dict[str, object], list[str]]:
     """What the manifest says about the class-map tail, and warnings where pixels are uncertified."""
     recipe = fixed.recipe
-    if not fixed.has_fast_tail:
+    if not isinstance(fixed, FixedSegVit) or not fixed.has_fast_tail:
         return {"form": "plain" if recipe.output == "class_map" else "none"}, []
     uncertified = sum(int(reference.outputs["uncertified_pixels"].sum()) for reference in references)
     needed = 0
@@ -295,7 +297,7 @@ def _tail_check(fixed: FixedSegVit, references: Sequence[Reference]) -> tuple[di
     }
     if not uncertified:
         return tail, []
-    classes = recipe.model.decode_head.num_classes
+    classes = recipe.segvit.decode_head.num_classes
     remedy = (
         f"tail.candidates={needed} certifies all, tail.form='plain' needs no certificate"
         if 2 * needed <= classes
@@ -306,11 +308,12 @@ def _tail_check(fixed: FixedSegVit, references: Sequence[Reference]) -> tuple[di
     ]
 
 
-def _overlay(staging: Path) -> bytes:
-    """An overlay on the first shipped photograph, as a PNG."""
+def _overlay(staging: Path) -> bytes | None:
+    """What `edgeexport run` draws of the first shipped photograph, as a PNG; None if it draws nothing."""
     with tempfile.TemporaryDirectory() as folder:
         found = predict_images(staging, shipped_photos()[:1], Path(folder))
-        return found.images[0].overlay.read_bytes()
+        pictures = found.images[0].pictures
+        return pictures[0].read_bytes() if pictures else None
 
 
 def _check_rtx(staging: Path, plugins: bool, plain: onnx.ModelProto) -> RtxCheck:
@@ -335,7 +338,7 @@ def _graph_macs(plain: onnx.ModelProto) -> dict[str, object]:
 
 
 def _manifest(
-    request: _Request, fixed: FixedSegVit, origin: WeightsOrigin, graphs: BundleGraphs, checks: dict[str, object]
+    request: _Request, fixed: FixedModel, origin: WeightsOrigin, graphs: BundleGraphs, checks: dict[str, object]
 ) -> dict[str, Any]:
     recipe = request.recipe
     rule = recipe.input.preprocess
@@ -351,16 +354,23 @@ def _manifest(
         "plugins": request.plugins,
         "input": {
             **_info(graphs.input),
+            "height": recipe.input.height,
+            "width": recipe.input.width,
+            "num_channels": recipe.input.channels,
+            "frames": recipe.input.frames,
+            "context": None if recipe.input.context is None else list(recipe.input.context),
             "channels": "RGB" if rule is None or not rule.bgr_to_rgb else "BGR",
             "preprocess": None
             if rule is None
             else {"mean": list(rule.mean), "std": list(rule.std), "bgr_to_rgb": rule.bgr_to_rgb},
         },
+        "extra_inputs": [_info(item) for item in graphs.extra_inputs],
         "outputs": [_info(item) for item in graphs.outputs],
         "inner_outputs": [_info(item) for item in graphs.inner],
         "grid": {"rows": fixed.grid[0], "columns": fixed.grid[1], "patch_size": fixed.patch_size},
         "num_shared": fixed.num_shared,
         "prune": [{"block": block, "k": k} for block, k in fixed.prune.items()],
+        "merges": _merges(fixed),
         "classes": list(recipe.classes),
         "palette": [list(colour) for colour in recipe.palette],
         "checks": checks,
@@ -369,6 +379,17 @@ def _manifest(
             **{name: importlib.metadata.version(name) for name in _VERSIONED},
         },
     }
+
+
+def _merges(fixed: FixedModel) -> list[dict[str, object]]:
+    """What `edgeexport run` needs to follow tokens through the blocks that merge."""
+    merge = fixed.recipe.reduction.merge
+    dense = merge.dense if merge is not None else None
+    return [
+        {"block": step.block, "raster": step.raster, "dense": dense, **step.layout.as_dict()}
+        for step in fixed.steps
+        if step.layout is not None
+    ]
 
 
 def _info(item: Any) -> dict[str, object]:

@@ -8,46 +8,67 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
-from edgeexport.bundle import Bundle, open_bundle
-from edgeexport.errors import BundleError, ImageError, UsageError
-from edgeexport.images import input_from_photo, open_photo
+from edgeexport.bundle import open_bundle
+from edgeexport.errors import ImageError, UsageError
+from edgeexport.images import open_photo
+from edgeexport.predictor import PhotoResult, Predictor
+from edgeexport.report.class_probability import ClassProbability, most_probable
 from edgeexport.report.label_map import ClassShare, class_shares, label_image, resized_class_map
+from edgeexport.report.merged_regions import draw_merged_regions
 from edgeexport.report.overlay import draw_overlay
-from edgeexport.report.token_map import TokenMap, token_map_from_decisions
 
 __all__ = ["PredictedImage", "Predictions", "default_output_folder", "predict_images"]
 
-_PRUNED = "pruned_tokens_"
-_SHARED = "shared_windows"
+_LABELS, _OVERLAY, _REGIONS = "labels", "overlay", "regions"
+_PICTURES = (_OVERLAY, _REGIONS, _LABELS)  # the most telling first
 
 
 @dataclass(frozen=True)
 class PredictedImage:
-    """One photograph's result.
+    """One photograph's result. What does not apply to the bundle is None.
 
     Attributes:
         image: The photograph, as it was given.
         width, height: Its size in pixels, upright.
-        labels: ``<stem>_labels.png``, class numbers at the photograph's size (see `label_image`).
-        overlay: ``<stem>_overlay.png``.
-        classes: Classes present, largest first, by share of the photograph's pixels.
+        classes: Of a segmenter the classes present, largest first, by share of the photograph's pixels; of a
+            classifier the five most probable.
+        labels: ``<stem>_labels.png``, class numbers at the photograph's size (see `label_image`); segmenters.
+        overlay: ``<stem>_overlay.png``; segmenters.
+        regions: ``<stem>_regions.png``; bundles that merge tokens.
+        tokens_in, tokens_out: Tokens before the first and after the last block that merges (of a model whose blocks
+            unmerge again: inside the last), prefix tokens included; bundles that merge tokens.
     """
 
     image: Path
     width: int
     height: int
-    labels: Path
-    overlay: Path
-    classes: tuple[ClassShare, ...]
+    classes: tuple[ClassShare, ...] | tuple[ClassProbability, ...]
+    labels: Path | None = None
+    overlay: Path | None = None
+    regions: Path | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+
+    @property
+    def pictures(self) -> tuple[Path, ...]:
+        """The files written, the one that shows most first; none for a classifier that merges no tokens."""
+        return tuple(path for path in (getattr(self, name) for name in _PICTURES) if path is not None)
+
+    @property
+    def summary(self) -> str:
+        """The result in one line, for a terminal: tokens where they were merged, and the leading classes."""
+        parts = [] if self.tokens_in is None else [f"{self.tokens_in} -> {self.tokens_out} tokens"]
+        for entry in self.classes[:6]:
+            value = f"{entry.share:.0%}" if isinstance(entry, ClassShare) else f"{entry.probability:.1%}"
+            parts.append(f"{entry.name} {value}")
+        return ", ".join(parts)
 
     def as_dict(self) -> dict[str, object]:
-        """JSON-ready form."""
-        return {**asdict(self), **{name: str(getattr(self, name)) for name in ("image", "labels", "overlay")}}
+        """JSON-ready form, without what does not apply."""
+        found = {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}
 
 
 @dataclass(frozen=True)
@@ -91,7 +112,7 @@ def predict_images(
     threads: int = 0,
     progress: Callable[[int, int, Path], None] | None = None,
 ) -> Predictions:
-    """Predicts every image and writes its label map and overlay.
+    """Predicts every image and writes its pictures: label map, overlay, merged regions, as far as the bundle has them.
 
     Images may have any size; orientation tags are respected. An unreadable image is recorded in the result and the
     others go on. Images of the same stem get numbered files (``x_labels.png``, ``x-2_labels.png``), and no output
@@ -105,19 +126,20 @@ def predict_images(
         progress: Called after each image with (images done, images in all, image).
 
     Raises:
-        UsageError: No image given, ONNX Runtime is missing, or ``out_dir`` cannot be written.
+        UsageError: No image given, the bundle's model takes no photographs, ONNX Runtime is missing, or ``out_dir``
+            cannot be written.
         BundleError: No bundle, a damaged one, or one whose graph and manifest disagree.
         BuildError: ONNX Runtime refuses the graph.
     """
     if not images:
         raise UsageError("run", "no image given", "name at least one image file after the bundle")
-    predictor = _Predictor(open_bundle(bundle_dir), threads)
+    predictor = Predictor(open_bundle(bundle_dir), threads)
     folder = out_dir if out_dir is not None else default_output_folder(bundle_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(folder, error) from error
-    targets = list(_output_paths(images, folder))
+    targets = list(_output_paths(images, folder, _kinds(predictor)))
     predicted: list[PredictedImage] = []
     failures: list[ImageError] = []
     for start in range(0, len(images), predictor.batch):
@@ -130,109 +152,72 @@ def predict_images(
                 if progress is not None:
                     progress(len(predicted) + len(failures), len(images), path)
         for (index, photo), result in zip(opened, predictor.results([photo for _, photo in opened]), strict=True):
-            predicted.append(_written(predictor, images[index], photo, result, *targets[index]))
+            predicted.append(_written(predictor, images[index], photo, result, targets[index]))
             if progress is not None:
                 progress(len(predicted) + len(failures), len(images), images[index])
     return Predictions(folder, tuple(predicted), tuple(failures), predictor.notice)
 
 
-@dataclass(frozen=True)
-class _Result:
-    """One image's class map at the model's size, int (H, W), and decisions (None for a dense model)."""
-
-    class_map: NDArray
-    tokens: TokenMap | None
+def _kinds(predictor: Predictor) -> tuple[str, ...]:
+    """Which pictures the bundle has."""
+    segmented = () if predictor.classifies else (_LABELS, _OVERLAY)
+    return (*segmented, _REGIONS) if predictor.merges else segmented
 
 
-class _Predictor:
-    """A bundle's graph with what its manifest says about reading the outputs."""
-
-    def __init__(self, bundle: Bundle, threads: int) -> None:
-        manifest = bundle.manifest
-        try:
-            self.input = bundle.input
-            self.batch = self.input.batch
-            self.prediction = str(manifest["outputs"][0]["name"])
-            self.grid = (int(manifest["grid"]["rows"]), int(manifest["grid"]["columns"]))
-            self.classes = tuple(str(name) for name in manifest["classes"])
-            self.palette = tuple((int(r), int(g), int(b)) for r, g, b in manifest["palette"])
-            self.title = f"{manifest['name']}, {manifest['target']}, {manifest['precision']}"
-            weights = manifest["weights"]
-            self.notice = str(weights["statement"]) if weights["origin"] == "random" else ""
-            outputs = {str(entry["name"]): tuple(entry["shape"]) for entry in manifest["outputs"]}
-            extra = [info for info in bundle.inner_outputs if _is_decision(info.name) and info.name not in outputs]
-            shapes = {**outputs, **{info.name: info.shape for info in bundle.inner_outputs}}
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            where = str(bundle.path / "manifest.json")
-            raise BundleError(where, f"is incomplete ({error!r})", "build the bundle again") from None
-        self.num_classes = _class_count(self.classes, shapes)
-        self.runner = OnnxRuntimeRunner(bundle.path / "model.onnx", extra_outputs=extra, threads=threads)
-
-    def results(self, photos: Sequence[Image.Image]) -> Iterator[_Result]:
-        """Predicts up to ``batch`` photographs; the last one fills the places that stay free."""
-        if not photos:
-            return
-        rows = [input_from_photo(photo, self.input) for photo in photos]
-        rows += [rows[-1]] * (self.batch - len(rows))
-        found = self.runner.run(np.stack(rows))
-        prediction = found[self.prediction]
-        maps = prediction.argmax(axis=1) if prediction.ndim == 4 else prediction
-        for index in range(len(photos)):
-            decisions = {name: value[index] for name, value in found.items() if _is_decision(name)}
-            yield _Result(maps[index], self._token_map(decisions))
-
-    def _token_map(self, decisions: dict[str, NDArray]) -> TokenMap | None:
-        if not decisions:
-            return None
-        pruned = {int(name[len(_PRUNED) :]): value for name, value in decisions.items() if name.startswith(_PRUNED)}
-        return token_map_from_decisions(self.grid, decisions.get(_SHARED), pruned)
-
-
-def _is_decision(name: str) -> bool:
-    return name == _SHARED or (name.startswith(_PRUNED) and name[len(_PRUNED) :].isdecimal())
-
-
-def _class_count(classes: tuple[str, ...], shapes: dict[str, tuple[int, ...]]) -> int | None:
-    """From the names, else from the channels of the scores; None if neither is known."""
-    if classes:
-        return len(classes)
-    scores = shapes.get("scores") or shapes.get("class_scores")
-    return scores[1] if scores else None
-
-
-def _output_paths(images: Sequence[Path], folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Label map and overlay of each image, in order; no two the same, none an image that is still to be read."""
+def _output_paths(images: Sequence[Path], folder: Path, kinds: tuple[str, ...]) -> Iterator[dict[str, Path]]:
+    """Each image's files by kind, in order; no two the same, none an image that is still to be read."""
     given = {path.resolve() for path in images}
     taken: set[str] = set()
     for path in images:
         number = 1
         while True:
             stem = path.stem if number == 1 else f"{path.stem}-{number}"
-            pair = folder / f"{stem}_labels.png", folder / f"{stem}_overlay.png"
+            files = {kind: folder / f"{stem}_{kind}.png" for kind in kinds}
             # Case is folded because some file systems take x.png and X.png for one file.
-            if stem.casefold() not in taken and not any(file.resolve() in given for file in pair):
+            if stem.casefold() not in taken and not any(file.resolve() in given for file in files.values()):
                 break
             number += 1
         taken.add(stem.casefold())
-        yield pair
+        yield files
 
 
 def _written(
-    predictor: _Predictor, path: Path, photo: Image.Image, result: _Result, labels: Path, overlay: Path
+    predictor: Predictor, path: Path, photo: Image.Image, result: PhotoResult, files: dict[str, Path]
 ) -> PredictedImage:
-    class_map = resized_class_map(result.class_map, photo.height, photo.width)
-    _write_png(label_image(class_map, predictor.num_classes, predictor.palette), labels)
-    drawn = draw_overlay(
-        photo,
-        result.class_map,
-        tokens=result.tokens,
-        classes=predictor.classes,
-        palette=predictor.palette,
-        title=f"{path.name} | {predictor.title}",
-        notice=predictor.notice,
+    title = f"{path.name} | {predictor.title}"
+    shares: tuple[ClassShare, ...] = ()
+    probable: tuple[ClassProbability, ...] = ()
+    if result.class_map is not None:
+        class_map = resized_class_map(result.class_map, photo.height, photo.width)
+        shares = class_shares(class_map, predictor.classes)
+        _write_png(label_image(class_map, predictor.num_classes, predictor.palette), files[_LABELS])
+        drawn = draw_overlay(
+            photo,
+            result.class_map,
+            tokens=result.tokens,
+            classes=predictor.classes,
+            palette=predictor.palette,
+            title=title,
+            notice=predictor.notice,
+        )
+        _write_png(drawn, files[_OVERLAY])
+    if result.logits is not None:
+        probable = most_probable(result.logits, predictor.classes)
+    merges = result.merges
+    if merges is not None:
+        drawn = draw_merged_regions(photo, merges, classes=probable, title=title, notice=predictor.notice)
+        _write_png(drawn, files[_REGIONS])
+    return PredictedImage(
+        path,
+        photo.width,
+        photo.height,
+        shares or probable,
+        labels=files.get(_LABELS),
+        overlay=files.get(_OVERLAY),
+        regions=files.get(_REGIONS),
+        tokens_in=merges.tokens_in if merges is not None else None,
+        tokens_out=merges.tokens_out if merges is not None else None,
     )
-    _write_png(drawn, overlay)
-    return PredictedImage(path, photo.width, photo.height, labels, overlay, class_shares(class_map, predictor.classes))
 
 
 def _write_png(image: Image.Image, path: Path) -> None:

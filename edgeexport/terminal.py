@@ -12,7 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from edgeexport.report.merge_text import merge_text
+
 if TYPE_CHECKING:
+    from edgeexport.calibration.command import DelayCalibration
     from edgeexport.device.doctor import Doctor
     from edgeexport.graph.lint_report import LintReport
     from edgeexport.pipeline import BuildResult
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "print_build",
+    "print_delay",
     "print_doctor",
     "print_inspection",
     "print_lint",
@@ -54,37 +58,63 @@ def print_recipes(recipes: Sequence[tuple[str, str]], folder: Path) -> None:
 def print_tokens(name: str, tokens: dict[str, Any]) -> None:
     """Token schedule and multiply-accumulates."""
     table = Table(title=f"{name}: tokens and multiply-accumulates (computed)", title_justify="left")
-    for column in ("step", "tokens in", "tokens out", "GMAC", "dense GMAC", "why"):
+    policy, totals, heads = tokens["policy_network"]["macs"], tokens["totals"], tokens["heads"]
+    matching = any(block["macs"].get("matching") for block in tokens["blocks"])
+    columns = [
+        "step",
+        "tokens in",
+        "tokens out",
+        "GMAC",
+        *(["of it matching"] if matching else []),
+        "dense GMAC",
+        "why",
+    ]
+    for column in columns:
         table.add_column(column, justify="left" if column in ("step", "why") else "right")
-    if tokens["policy_network"]["macs"]:
-        table.add_row("policy network", "", "", _giga(tokens["policy_network"]["macs"]), "0.000", "scores windows")
-    embedding = tokens["embedding"]
-    table.add_row(
-        "patch embedding", "", str(embedding["tokens"]), _giga(embedding["macs"]), _giga(embedding["dense_macs"]), ""
-    )
-    heads = {head["blocks"][0]: head for head in tokens["heads"]}
+
+    def add(step: str, entry: dict[str, Any], entering: object = "", leaving: object = "", why: str = "") -> None:
+        matched = entry.get("matching")
+        share = [("< 0.001" if matched < 500_000 else _giga(matched)) if matched else ""] if matching else []
+        dense = _giga(entry["dense_macs"]) if "dense_macs" in entry else ""
+        table.add_row(step, str(entering), str(leaving), _giga(entry["macs"]), *share, dense, why)
+
+    if policy:
+        add("policy network", {"macs": policy, "dense_macs": 0}, why="scores windows")
+    embedding, prefix = tokens["embedding"], tokens.get("num_prefix", 0)
+    if embedding["macs"]:
+        why = f"and {prefix} prefix token{'s' if prefix > 1 else ''}" if prefix else ""
+        add("patch embedding", embedding, leaving=embedding["tokens"], why=why)
     for block in tokens["blocks"]:
-        number = block["block"]
-        table.add_row(
-            f"block {number}",
-            str(block["tokens_in"]),
-            str(block["tokens_out"]),
-            _giga(block["macs"]["total"]),
-            _giga(block["dense_macs"]),
-            block["reason"],
-        )
-        if number in heads:
-            head = heads[number]
-            table.add_row(
-                f"  {head['name']}", str(head["tokens"]), "", _giga(head["macs"]), _giga(head["dense_macs"]), ""
-            )
-    table.add_row("tail", "", "", _giga(tokens["tail"]["macs"]), _giga(tokens["tail"]["dense_macs"]), "")
-    totals = tokens["totals"]
+        number, macs = block["block"], block["macs"]
+        work = {"macs": macs["total"], "matching": macs.get("matching"), "dense_macs": block["dense_macs"]}
+        add(f"block {number}", work, block["tokens_in"], block["tokens_out"], block["reason"])
+        for head in heads:
+            if head["blocks"][0] == number:
+                add(f"  {head['name']}", head, head["tokens"])
+    for step, key in (("final norm", "final_norm"), ("tail", "tail")):
+        if tokens[key]["macs"]:
+            add(step, tokens[key])
     table.add_section()
-    table.add_row("total", "", "", _giga(totals["macs"]), _giga(totals["dense_macs"]), "with policy network")
-    table.add_row("", "", "", _giga(totals["macs_without_policy"]), "", "without")
+    add("total", totals, why="with policy network" if policy else "")
+    if policy:
+        add("", {"macs": totals["macs_without_policy"]}, why="without")
     _out.print(table)
-    _out.print(f"dense / reduced: {totals['dense_over_reduced']:.3f} with policy network", highlight=False)
+    ratio = f"dense / reduced: {totals['dense_over_reduced']:.3f}"
+    _out.print(ratio + (" with policy network" if policy else ""), highlight=False)
+    if tokens.get("merging"):
+        _print_merging(tokens["merging"])
+
+
+def _print_merging(merging: dict[str, Any]) -> None:
+    """How many tokens merge, and where that is less than the recipe asks for."""
+    requested, realised = merging["requested"], merging["realised"]
+    text = f"{merging['method']}: {sum(realised)} tokens merged"
+    short = [str(block) for block, (a, b) in enumerate(zip(requested, realised, strict=True), start=1) if a != b]
+    if short:
+        text += (
+            f" of {sum(requested)} asked; fewer than asked in block{'s' if len(short) > 1 else ''} {', '.join(short)}"
+        )
+    _out.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def print_build(result: BuildResult) -> None:
@@ -107,6 +137,8 @@ def print_build(result: BuildResult) -> None:
     if tail["form"] == "fast":
         pixels = f"{tail['candidates']} candidates, {tail['uncertified_pixels']} uncertified pixels in {tail['images']} images"
         lines.insert(3, ("class map", pixels))
+    if manifest.get("merges"):
+        lines.insert(3, ("merging", merge_text(manifest["merges"])))
     _print_pairs(lines)
 
 
@@ -117,7 +149,9 @@ def print_inspection(found: dict[str, Any]) -> None:
         pairs: list[tuple[str, str | Text]] = [(key, str(found[key])) for key in shown]
         pairs.append(("weights", found["weights"]["statement"]))
         for name, check in found["checks"].items():
-            pairs.append((f"check {name}", _status(check.get("status", check.get("form", "")))))
+            status = check.get("status", check.get("form", ""))
+            if status != "none":  # no class map, so no tail to check
+                pairs.append((f"check {name}", _status(status)))
         _print_pairs(pairs)
         print_tokens(found["name"], found["tokens"])
     else:
@@ -152,13 +186,39 @@ def print_verify(result: VerifyResult) -> None:
 
 
 def print_predictions(found: Predictions) -> None:
-    """Where the pictures are, and the largest classes."""
+    """Where the pictures are, and the leading classes."""
     for item in found.images:
-        _out.print(f"{item.image}: {item.overlay}, {item.labels}", highlight=False, soft_wrap=True, markup=False)
-        shares = ", ".join(f"{entry.name} {entry.share:.0%}" for entry in item.classes[:6])
-        _out.print(f"    {shares}", style="dim", highlight=False, soft_wrap=True, markup=False)
+        pictures = ", ".join(str(path) for path in item.pictures)
+        line = f"{item.image}: {pictures}" if pictures else str(item.image)
+        _out.print(line, highlight=False, soft_wrap=True, markup=False)
+        _out.print(f"    {item.summary}", style="dim", highlight=False, soft_wrap=True, markup=False)
     if found.notice:
         _out.print(found.notice, style="yellow", soft_wrap=True, markup=False)
+
+
+def print_delay(found: DelayCalibration) -> None:
+    """Token similarity by block, and the delay that it suggests."""
+    evidence = found.evidence
+    table = Table(title=f"{found.recipe}: mean cosine of token pairs (measured)", title_justify="left")
+    for column in ("block", "mean", "std"):
+        table.add_column(column, justify="right")
+    for block, (mean, deviation) in enumerate(zip(evidence.mean, evidence.similarity.std(axis=0), strict=True)):
+        table.add_row(str(block) if block else "embedding", f"{mean:.4f}", f"{deviation:.4f}")
+    _out.print(table)
+    per_image = ", ".join(map(str, evidence.delay_per_image))
+    proposal = str(evidence.delay) if evidence.rises else f"{evidence.delay}: similarity rises in no block"
+    written = [str(path) for path in (found.files.plot, found.files.evidence, found.files.recipe) if path is not None]
+    _print_pairs(
+        [
+            ("delay", proposal),
+            ("per image", per_image),
+            ("images", ", ".join(evidence.images)),
+            ("weights", found.weights),
+            ("written", ", ".join(written)),
+        ]
+    )
+    if found.random_weights:
+        _out.print("random weights: the similarity of a trained model is another", style="yellow", highlight=False)
 
 
 def print_doctor(found: Doctor) -> None:

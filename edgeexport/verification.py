@@ -169,7 +169,7 @@ def _original_comparisons(
     bundle: Bundle, runner: OnnxRuntimeRunner, photos: list[Path], files: _Weights, *, every: bool
 ) -> list[Comparison]:
     # Imported here: everything above also runs on a device, where there is no torch.
-    from edgeexport.freeze.fixed_segvit import FixedSegVit
+    from edgeexport.freeze.fixed import fixed_from_model
     from edgeexport.models.weights import model_from_recipe
     from edgeexport.recipe.validation import recipe_from_config
     from edgeexport.verify.parity import reference_of
@@ -182,7 +182,7 @@ def _original_comparisons(
         config["reduction"] = {**config["reduction"], "cts": cts}
     recipe = recipe_from_config(config, bundle.path.absolute() / "manifest.json", "", files.checkpoint)
     model, _ = model_from_recipe(recipe)
-    fixed = FixedSegVit(model, recipe).eval()
+    fixed = fixed_from_model(model, recipe)
     batches = image_batches(recipe.input, photos)
     return run_parity(fixed, runner, (reference_of(fixed, batch) for batch in batches), every=every)
 

@@ -78,6 +78,40 @@ def test_input_of_normalised_images(tmp_path: Path) -> None:
     assert open_bundle(write_bundle(tmp_path / "b", input=entry)).input == InputSpec(1, 64, 96, None)
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        InputSpec(2, 64, 96, Preprocess((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), True)),
+        InputSpec(1, 64, 96, None),
+        InputSpec(4, 1024, 128, None, channels=1),
+        InputSpec(1, 224, 240, None, frames=16),
+        InputSpec(2, 64, 32, None, channels=320, context=(77, 768)),
+    ],
+)
+def test_input_of_every_form(tmp_path: Path, spec: InputSpec) -> None:
+    entry = {
+        "name": "image",
+        "dtype": "float32",
+        "shape": list(spec.shape),
+        "preprocess": None if spec.preprocess is None else RULE,
+        "height": spec.height,
+        "width": spec.width,
+        "num_channels": spec.channels,
+        "frames": spec.frames,
+        "context": None if spec.context is None else list(spec.context),
+    }
+    found = open_bundle(write_bundle(tmp_path / "b", input=entry)).input
+    assert found == spec and found.shape == spec.shape
+    hash(found)  # JSON's lists are tuples again
+
+
+def test_extra_inputs(tmp_path: Path) -> None:
+    assert open_bundle(write_bundle(tmp_path / "old")).extra_inputs == []
+    entry = [{"name": "context", "dtype": "float32", "shape": [2, 77, 768]}]
+    found = open_bundle(write_bundle(tmp_path / "b", extra_inputs=entry)).extra_inputs
+    assert found == [TensorInfo("context", "float32", (2, 77, 768))]
+
+
 def test_no_folder(tmp_path: Path) -> None:
     assert "is no bundle folder" in damaged(tmp_path / "absent")
     (tmp_path / "file").write_text("x")

@@ -197,7 +197,7 @@ def test_verify_through_the_command_line(edgeexport: Command, tiny_bundle: Path,
     assert {item["check"] for item in document["comparisons"]} == {
         "golden outputs against this machine",
         "fixed torch against exported graph",
-        "adaptive against fixed",
+        "original against fixed",
     }
 
 

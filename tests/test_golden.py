@@ -10,7 +10,7 @@ import torch
 from shared_cases import GoldenCase, golden_case
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
-from edgeexport.freeze.fixed_segvit import FixedSegVit
+from edgeexport.freeze.fixed import FixedModel, fixed_from_model
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.graph.lint import lint_model
 from edgeexport.models.weights import model_from_recipe
@@ -21,6 +21,7 @@ from edgeexport.reduction.adaptive_segvit import AdaptiveSegVit
 ATOL, RTOL = 1e-4, 1e-3
 DTOP = ["dtop_nothing_pruned", "dtop_one_head", "dtop_two_heads", "dtop_two_heads_batch2"]
 SEGVIT = ["segvit_three_stages", "segvit_batch2"]
+TOME = {"tome_vit_tiny_grid": 4, "tome_vit_no_class_token": 2, "tome_vit_batch2_no_prop": 2}  # name -> cases
 
 
 def recipe_of(case: GoldenCase, *, batch: int = 1, reduction: dict | None = None, output: str = "scores") -> Recipe:
@@ -35,13 +36,13 @@ def recipe_of(case: GoldenCase, *, batch: int = 1, reduction: dict | None = None
     return recipe_from_config(config, case.folder.absolute() / "config.json")
 
 
-def fixed_model(recipe: Recipe) -> FixedSegVit:
+def fixed_model(recipe: Recipe) -> FixedModel:
     model, origin = model_from_recipe(recipe)
     assert origin.origin == "checkpoint"
-    return FixedSegVit(model, recipe).eval()
+    return fixed_from_model(model, recipe)
 
 
-def exported_outputs(fixed: FixedSegVit, image: np.ndarray, tmp_path: Path) -> dict[str, np.ndarray]:
+def exported_outputs(fixed: FixedModel, image: np.ndarray, tmp_path: Path) -> dict[str, np.ndarray]:
     graphs = graphs_from_export(fixed, export_of_fixed(fixed, {}))
     lint_model(graphs.with_functions).raise_for_findings()
     path = tmp_path / "model.onnx"
@@ -117,3 +118,45 @@ def test_hybrid_exported_graph_is_the_reference(output: str, tmp_path: Path) -> 
         expected = case.arrays["prediction"].argmax(axis=1)
         np.testing.assert_array_equal(found["class_map"][clear], expected[clear])
         assert clear.mean() > 0.99
+
+
+def tome_recipe(case: GoldenCase, r: object, extra_outputs: tuple[str, ...]) -> Recipe:
+    config = {
+        "model": {"type": "timm", **case.model},
+        "checkpoint": str(case.checkpoint),
+        "input": {"shape": case.arrays["image"].shape, "preprocess": None},
+        "output": "logits",
+        "reduction": {"tome": {"r": r, "proportional_attention": case.config["prop_attn"]}},
+        "extra_outputs": extra_outputs,
+    }
+    return recipe_from_config(config, case.folder.absolute() / "config.json")
+
+
+@pytest.mark.parametrize(("name", "number"), [(name, i) for name, cases in TOME.items() for i in range(cases)])
+def test_tome_exported_graph_is_the_reference(name: str, number: int, tmp_path: Path) -> None:
+    """Logits, final sizes and where every token went, as written in the config: r, (r, inflection) or a list."""
+    case = golden_case(name)
+    given = case.config["cases"][str(number)]
+    recipe = tome_recipe(case, given["r"], ("source", "size"))
+    assert recipe.reduction.merge is not None
+    assert list(recipe.reduction.merge.r) == given["parsed"]
+    fixed = fixed_model(recipe)
+    found = exported_outputs(fixed, case.arrays["image"], tmp_path)
+    with torch.no_grad():
+        torch_found = fixed.outputs_of(fixed.trace(torch.from_numpy(case.arrays["image"])))
+    for outputs in (found, {key: value.numpy() for key, value in torch_found.items()}):
+        np.testing.assert_allclose(outputs["logits"], case.arrays[f"logits_{number}"], atol=ATOL, rtol=RTOL)
+        np.testing.assert_array_equal(outputs["source"], case.arrays[f"source_{number}"])
+        np.testing.assert_array_equal(outputs["size"], case.arrays[f"size_{number}"])
+
+
+@pytest.mark.parametrize("name", list(TOME))
+def test_host_without_merging_is_the_reference(name: str, tmp_path: Path) -> None:
+    case = golden_case(name)
+    fixed = fixed_model(tome_recipe(case, 0, ()))
+    graphs = graphs_from_export(fixed, export_of_fixed(fixed, {}))
+    assert not [node for node in graphs.with_functions.graph.node if node.domain == "edgeexport"], (
+        "r = 0 emits no nodes"
+    )
+    found = exported_outputs(fixed, case.arrays["image"], tmp_path)
+    np.testing.assert_allclose(found["logits"], case.arrays["logits_r0"], atol=ATOL, rtol=RTOL)

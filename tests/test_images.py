@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 
 from edgeexport.errors import ImageError
-from edgeexport.images import IMAGENET_MEAN, IMAGENET_STD, input_from_photo, open_photo, shipped_photos
+from edgeexport.images import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    context_from_photo,
+    input_from_photo,
+    open_photo,
+    shipped_photos,
+)
 from edgeexport.recipe.schema import InputSpec, Preprocess
 
 RGB = Preprocess((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), bgr_to_rgb=False)
@@ -209,6 +216,124 @@ def test_normalised_input() -> None:
     for channel in range(3):
         expected = (COLOURS[2][channel] - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
         assert pixels[channel, 6, 1] == pytest.approx(expected, abs=1e-5)
+
+
+# --- In the place of photographs ---
+
+
+def test_spectrogram_is_the_standardised_luminance() -> None:
+    found = input_from_photo(quarters(8, 16), InputSpec(1, 16, 8, None, channels=1))
+    assert (found.shape, found.dtype) == ((1, 16, 8), np.float32)
+    assert found.mean() == pytest.approx(0.0, abs=1e-6)
+    assert found.std() == pytest.approx(1.0, abs=1e-6)
+    luminance = [0.299 * r + 0.587 * g + 0.114 * b for r, g, b in COLOURS]
+    corners = [found[0, y, x] for y, x in ((0, 0), (0, 7), (15, 0), (15, 7))]
+    expected = (np.array(luminance) - np.mean(luminance)) / np.std(luminance)
+    np.testing.assert_allclose(corners, expected, atol=0.02)  # Pillow rounds luminance to whole levels
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (90, 31, 140)])
+@pytest.mark.parametrize(
+    "spec", [InputSpec(1, 37, 23, None, channels=1), InputSpec(1, 7, 9, None, channels=320, context=(4, 8))]
+)
+def test_a_picture_of_one_colour_gives_zeros(spec: InputSpec, colour: tuple[int, int, int]) -> None:
+    """Not rounding errors blown up to variance 1."""
+    assert not input_from_photo(Image.new("RGB", (50, 40), colour), spec).any()
+
+
+def test_clip_pans_slowly_from_the_top_left_to_the_bottom_right() -> None:
+    ramp = np.zeros((320, 320, 3), dtype=np.uint8)
+    ramp[..., 0] = np.linspace(0, 255, 320)
+    ramp[..., 1] = np.linspace(0, 255, 320)[:, None]
+    found = input_from_photo(Image.fromarray(ramp), InputSpec(1, 56, 112, None, frames=5))
+    assert (found.shape, found.dtype) == ((3, 5, 56, 112), np.float32)
+    assert found.flags.c_contiguous
+    levels = found.transpose(1, 2, 3, 0) * IMAGENET_STD + IMAGENET_MEAN
+    middle = levels[:, 28, 56]
+    steps = np.diff(middle[:, :2], axis=0)
+    np.testing.assert_allclose(steps, 255 / 8 / 4, atol=1.5)  # an eighth of the photograph in four even steps
+    assert levels[0, 0, 0, 0] < 3 and levels[0, 0, 0, 1] < 3
+    assert levels[-1, -1, -1, 0] > 252 and levels[-1, -1, -1, 1] > 252
+
+
+def test_clip_of_one_frame() -> None:
+    assert input_from_photo(quarters(5, 3), InputSpec(1, 16, 16, None, frames=1)).shape == (3, 1, 16, 16)
+
+
+def features(photo: Image.Image, channels: int = 12, size: tuple[int, int] = (6, 9)) -> np.ndarray:
+    return input_from_photo(photo, InputSpec(1, *size, None, channels=channels, context=(4, 8)))
+
+
+def test_features_have_unit_variance_and_are_the_same_every_time() -> None:
+    photo = open_photo(shipped_photos()[0])
+    found = features(photo, 320, (16, 16))
+    assert (found.shape, found.dtype) == ((256, 320), np.float32)
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-5)
+    assert found.std() == pytest.approx(1.0, abs=1e-5)
+    np.testing.assert_array_equal(found, features(photo, 320, (16, 16)))
+
+
+def test_the_map_of_features_never_changes() -> None:
+    """It is the same on every machine and with every version of NumPy, up to the rounding of sums."""
+    expected = [[0.83495, 1.00958, 0.42985], [-0.29412, -1.05306, -2.72528]]
+    np.testing.assert_allclose(features(quarters(18, 12))[[0, 29], :3], expected, atol=1e-4)
+
+
+def test_features_are_a_linear_map_of_patches_row_by_row() -> None:
+    """Patches of equal pixels have equal features, in row-major places; the difference of features is linear in pixels."""
+    pixels = np.zeros((48, 72, 3), dtype=np.uint8)
+    pixels[8:16, 16:24] = 100  # row 1, column 2
+    pixels[40:48, 64:72] = 200  # row 5, column 8
+    found = features(Image.fromarray(pixels))
+    one, two = 1 * 9 + 2, 5 * 9 + 8
+    rest = np.delete(found, [one, two], axis=0)
+    np.testing.assert_allclose(rest, np.broadcast_to(rest[:1], rest.shape), atol=1e-4)
+    np.testing.assert_allclose(found[two] - rest[0], 2 * (found[one] - rest[0]), rtol=1e-4, atol=1e-4)
+    assert np.abs(found[one] - rest[0]).min() > 0
+
+
+def test_features_tell_pixels_of_a_patch_apart() -> None:
+    checked = np.zeros((48, 72, 3), dtype=np.uint8)
+    checked[8:16:2, 16:24] = 200
+    turned = np.zeros_like(checked)
+    turned[8:16, 16:24:2] = 200
+    assert np.abs(features(Image.fromarray(checked)) - features(Image.fromarray(turned))).max() > 0.1
+
+
+def test_neighbours_resemble_each_other_as_in_a_photograph() -> None:
+    for path in shipped_photos():
+        grid = features(open_photo(path), 64, (32, 32)).reshape(32, 32, 64)
+        unit = grid / np.linalg.norm(grid, axis=-1, keepdims=True)
+        beside = (unit[:, 1:] * unit[:, :-1]).sum(-1).mean()
+        apart = (unit[:, 16:] * unit[:, :16]).sum(-1).mean()
+        assert beside > apart + 0.2
+
+
+def test_text_is_the_photographs_own() -> None:
+    spec = InputSpec(1, 4, 4, None, channels=8, context=(77, 96))
+    photo, other = quarters(8, 8), quarters(8, 8)
+    found = context_from_photo(photo, spec)
+    assert (found.shape, found.dtype) == ((77, 96), np.float32)
+    assert found.mean() == pytest.approx(0.0, abs=0.05) and found.std() == pytest.approx(1.0, abs=0.05)
+    np.testing.assert_array_equal(found, context_from_photo(other, spec))
+    other.putpixel((3, 3), (1, 2, 3))
+    assert np.abs(found - context_from_photo(other, spec)).mean() > 0.5
+    flat = Image.new("RGB", (8, 2)), Image.new("RGB", (2, 8))  # the same bytes
+    assert not np.array_equal(context_from_photo(flat[0], spec), context_from_photo(flat[1], spec))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        InputSpec(1, 8, 8, None, channels=4),
+        InputSpec(1, 8, 8, RGB, channels=1),
+        InputSpec(1, 8, 8, None, channels=1, frames=2),
+    ],
+)
+def test_other_channels_cannot_be_made_from_a_photograph(spec: InputSpec) -> None:
+    with pytest.raises(ImageError, match=f"input of {spec.channels} channels") as caught:
+        input_from_photo(quarters(), spec)
+    assert caught.value.remedy
 
 
 def test_shipped_photographs_open_and_differ() -> None:

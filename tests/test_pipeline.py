@@ -126,7 +126,7 @@ def test_k_above_the_unprotected_tokens_is_built_and_reported(tiny_recipe: Path,
     """With 6 classes and 5 context tokens each, at most 30 of 64 tokens are protected: k = 60 must take some."""
     options = ["reduction.dtop.prune={2: 60}", "extra_outputs=['protected_pruned_2']"]
     result = build(tiny_recipe, "cpu", cfg_options=options, work_dir=tmp_path / "b")
-    adaptive = [item for item in result.comparisons if item.check == "adaptive against fixed"]
+    adaptive = [item for item in result.comparisons if item.check == "original against fixed"]
     assert {item.status for item in adaptive} == {"not-applicable"}
     assert result.bundle.manifest["checks"]["parity"]["status"] == "incomplete"
     (warning,) = result.warnings
@@ -281,7 +281,7 @@ def test_verify_again_on_the_users_images(tiny_bundle: Path, tmp_path: Path) -> 
     result = verify_bundle(bundle, data=data)
     assert result.status == "passed"
     assert result.original_not_run == ""
-    compared = [item.images[0] for item in result.comparisons if item.check == "adaptive against fixed"]
+    compared = [item.images[0] for item in result.comparisons if item.check == "original against fixed"]
     assert compared == ["chelsea.jpg", "coffee.jpg", "rocket.jpg"]
     assert json.loads((bundle / "verify.json").read_text())["status"] == "passed"
     assert open_bundle(bundle)

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from edgeexport.bundle import sha256_of
+from edgeexport.bundle import Bundle, sha256_of
 from edgeexport.errors import BundleError, ImageError, UsageError
 from edgeexport.predict import default_output_folder, predict_images
+from edgeexport.recipe.schema import InputSpec
+from edgeexport.report.merge_map import MergeMap
 
 SIDE = 32  # pixels of the model's image; 4 x 4 patches of 8
 PALETTE = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [90, 90, 90]]
@@ -28,8 +30,23 @@ def _constant(name: str, value: NDArray) -> onnx.TensorProto:
     return numpy_helper.from_array(value, name)
 
 
+# 4 x 4 patches and a class token: tokens 2, 4, ... 16 may merge into 1, 3, ... 15. Row v is what happens where the first
+# pixel's blue is v (mod 4).
+SOURCES = np.array([[2, 16], [4, 14], [6, 12], [8, 10]], np.int32)
+TARGETS = np.array([[1, 1], [3, 5], [7, 7], [15, 1]], np.int32)
+KEPT = np.array([sorted({2, 4, 6, 8, 10, 12, 14, 16} - {*row}) for row in SOURCES.tolist()], np.int32)
+LOGITS = np.log(np.array([[6, 1, 1, 1, 0.5, 0.5], [1, 5, 2, 1, 0.5, 0.5], [1, 2, 4, 1, 1, 1], [2, 2, 1, 3, 1, 1]]) / 10)
+MERGES = [
+    {"block": 3, "raster": False, "dense": None, "kind": "alternate", "tokens": 17, "prefix": 1, "r": 2}
+    | {"columns": 0, "window": 0}
+]
+
+
 def _model(batch: int, output: str) -> onnx.ModelProto:
-    """Class of a pixel = red // 64; the first pixel's blue (mod 4) is the shared window, its green the pruned token."""
+    """Class of a pixel = red // 64; the first pixel's blue (mod 4) is the shared window, its green the pruned token.
+
+    Blue also chooses the logits and the merges (see `SOURCES`).
+    """
     nodes = [
         helper.make_node("Cast", ["image"], ["numbers"], to=TensorProto.INT32),
         helper.make_node("Gather", ["numbers", "red"], ["red_plane"], axis=3),
@@ -40,7 +57,14 @@ def _model(batch: int, output: str) -> onnx.ModelProto:
         helper.make_node("Slice", ["numbers", "starts_green", "ends_green", "axes"], ["green"]),
         helper.make_node("Reshape", ["green", "column"], ["pruned_tokens_2"]),
     ]
-    if output == "class_map":
+    tables = {"merge_source_3": SOURCES, "merge_target_3": TARGETS, "merge_kept_3": KEPT}
+    tables["all_logits"] = LOGITS.astype(np.float32)
+    nodes.append(helper.make_node("Reshape", ["shared_windows", "flat"], ["choice"]))
+    nodes += [helper.make_node("Gather", [f"table_{name}", "choice"], [name]) for name in tables]
+    if output == "logits":
+        nodes.append(helper.make_node("Identity", ["all_logits"], ["logits"]))
+        declared = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, 6])
+    elif output == "class_map":
         nodes.append(helper.make_node("Identity", ["classes"], ["class_map"]))
         declared = helper.make_tensor_value_info("class_map", TensorProto.INT32, [batch, SIDE, SIDE])
     else:
@@ -51,6 +75,8 @@ def _model(batch: int, output: str) -> onnx.ModelProto:
         ]
         declared = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [batch, 4, SIDE, SIDE])
     constants = [
+        *(_constant(f"table_{name}", table) for name, table in tables.items()),
+        _constant("flat", np.array([-1], np.int64)),
         _constant("red", np.array(2, np.int64)),  # the graph takes BGR
         _constant("step", np.array(64, np.int32)),
         _constant("four", np.array(4, np.int32)),
@@ -68,11 +94,20 @@ def _model(batch: int, output: str) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
-def _bundle(folder: Path, *, batch: int = 1, output: str = "class_map", dense: bool = False, **changes: Any) -> Path:
+def _bundle(
+    folder: Path,
+    *,
+    batch: int = 1,
+    output: str = "class_map",
+    dense: bool = False,
+    merges: list[dict[str, Any]] | None = None,
+    **changes: Any,
+) -> Path:
     folder.mkdir(parents=True)
     model = folder / "model.onnx"
     onnx.save(_model(batch, output), model)
-    shape = [batch, SIDE, SIDE] if output == "class_map" else [batch, 4, SIDE, SIDE]
+    shapes = {"class_map": [batch, SIDE, SIDE], "scores": [batch, 4, SIDE, SIDE], "logits": [batch, 6]}
+    merged = {"merge_source_3": 2, "merge_target_3": 2, "merge_kept_3": 6} if merges else {}
     decisions = [
         {"name": "shared_windows", "dtype": "int32", "shape": [batch, 1]},
         {"name": "pruned_tokens_2", "dtype": "int32", "shape": [batch, 1]},
@@ -89,8 +124,10 @@ def _bundle(folder: Path, *, batch: int = 1, output: str = "class_map", dense: b
             "shape": [batch, SIDE, SIDE, 3],
             "preprocess": {"mean": [0, 0, 0], "std": [1, 1, 1], "bgr_to_rgb": True},
         },
-        "outputs": [{"name": output, "dtype": "int32", "shape": shape}],
-        "inner_outputs": [] if dense else decisions,
+        "outputs": [{"name": output, "dtype": "int32", "shape": shapes[output]}],
+        "inner_outputs": ([] if dense else decisions)
+        + [{"name": name, "dtype": "int32", "shape": [batch, count]} for name, count in merged.items()],
+        "merges": merges or [],
         "grid": {"rows": 4, "columns": 4, "patch_size": 8},
         "classes": ["red", "green", "blue", "grey"],
         "palette": PALETTE,
@@ -288,6 +325,139 @@ def test_float_input_is_normalised_here(tmp_path: Path) -> None:
     (result,) = predict_images(folder, [tmp_path / "x.png"], tmp_path / "out").images
     assert (_labels(result.labels)[:, :16] == 1).all() and (_labels(result.labels)[:, 16:] == 2).all()
     assert [entry.name for entry in result.classes] == ["class 1", "class 2"]
+
+
+def _drawn_regions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[MergeMap, dict[str, Any]]]:
+    """What would have been drawn, image by image."""
+    drawn: list[tuple[MergeMap, dict[str, Any]]] = []
+
+    def record(photo: Image.Image, merges: MergeMap, **given: Any) -> Image.Image:
+        drawn.append((merges, given))
+        return photo
+
+    monkeypatch.setattr("edgeexport.predict.draw_merged_regions", record)
+    return drawn
+
+
+def _groups(merges: MergeMap) -> set[frozenset[int]]:
+    """Patches (1..16, as tokens behind the class token) that ended together, where more than one."""
+    flat = merges.final_token.ravel()
+    together = {frozenset((np.flatnonzero(flat == token) + 1).tolist()) for token in flat}
+    return {group for group in together if len(group) > 1}
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_classifier_gives_classes_and_regions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    drawn = _drawn_regions(monkeypatch)
+    bundle = _bundle(tmp_path / "b", batch=batch, output="logits", dense=True, merges=MERGES, palette=[])
+    photos = [_photo(tmp_path / f"{i}.png", _pattern(i), window=i) for i in range(4)]
+    found = predict_images(bundle, photos, tmp_path / "out")
+    expected = [[{1, 2, 16}], [{3, 4}, {5, 14}], [{6, 7, 12}], [{8, 15}, {1, 10}]]
+    for index, (result, (merges, given)) in enumerate(zip(found.images, drawn, strict=True)):
+        assert _groups(merges) == {frozenset(group) for group in expected[index]}
+        assert given["title"] == f"{index}.png | tiny, cpu, fp32" and given["classes"] == result.classes
+        assert given["notice"] == "random weights, seed 0: predictions mean nothing"
+        assert result.regions == tmp_path / "out" / f"{index}_regions.png" and result.pictures == (result.regions,)
+        assert (result.labels, result.overlay, result.tokens_in, result.tokens_out) == (None, None, 17, 15)
+        assert len(result.classes) == 5 and result.classes[0].index == index
+        assert result.regions.is_file()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{i}_regions.png" for i in range(4)]
+
+
+def test_classifiers_json_and_summary(tmp_path: Path) -> None:
+    bundle = _bundle(tmp_path / "b", output="logits", dense=True, merges=MERGES)
+    found = predict_images(bundle, [_photo(tmp_path / "x.png", _pattern(0))], tmp_path / "out")
+    (image,) = json.loads(json.dumps(found.as_dict()))["images"]
+    probabilities = [entry.pop("probability") for entry in image["classes"]]
+    assert probabilities == pytest.approx([0.6, 0.1, 0.1, 0.1, 0.05])
+    names = ["red", "green", "blue", "grey", "class 4"]
+    assert image == {
+        "image": str(tmp_path / "x.png"),
+        "width": SIDE,
+        "height": SIDE,
+        "classes": [{"index": index, "name": name} for index, name in enumerate(names)],
+        "regions": str(tmp_path / "out" / "x_regions.png"),
+        "tokens_in": 17,
+        "tokens_out": 15,
+    }
+    assert found.images[0].summary.startswith("17 -> 15 tokens, red 60.0%, green 10.0%")
+    with Image.open(tmp_path / "out" / "x_regions.png") as drawn:
+        assert drawn.width > 2000
+
+
+def test_classifier_without_merges_writes_no_picture(tmp_path: Path) -> None:
+    bundle = _bundle(tmp_path / "b", output="logits", dense=True)
+    (result,) = predict_images(bundle, [_photo(tmp_path / "x.png", _pattern(0), window=2)], tmp_path / "out").images
+    assert result.pictures == () and list((tmp_path / "out").iterdir()) == []
+    assert [entry.index for entry in result.classes] == [2, 1, 0, 3, 4]
+    assert not {"regions", "labels", "overlay", "tokens_in"} & set(result.as_dict())
+    assert result.summary.startswith("blue 40.0%")
+
+
+def test_segmenter_with_merges_gives_all_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = _drawn_regions(monkeypatch)
+    bundle = _bundle(tmp_path / "b", dense=True, merges=[{**MERGES[0], "dense": "tome"}])
+    photo = _photo(tmp_path / "x.png", _pattern(0), window=2)
+    (result,) = predict_images(bundle, [photo], tmp_path / "out").images
+    ((merges, given),) = drawn
+    assert _groups(merges) == {frozenset({6, 7, 12})} and merges.dense and given["classes"] == ()
+    assert [path.name for path in result.pictures] == ["x_overlay.png", "x_regions.png", "x_labels.png"]
+    assert np.array_equal(_labels(tmp_path / "out" / "x_labels.png"), _pattern(0))
+    assert {entry.name for entry in result.classes} == {"red", "green", "blue", "grey"}
+
+
+def test_segmenter_without_merges_says_what_it_always_said(tmp_path: Path) -> None:
+    (result,) = predict_images(
+        _bundle(tmp_path / "b"), [_photo(tmp_path / "x.png", np.full((SIDE, SIDE), 2))], tmp_path / "out"
+    ).images
+    assert set(result.as_dict()) == {"image", "width", "height", "labels", "overlay", "classes"}
+    assert result.summary == "blue 100%"
+
+
+def test_regions_do_not_replace_an_image_given(tmp_path: Path) -> None:
+    first, second = (_photo(tmp_path / name, _pattern(0)) for name in ("x.png", "x_regions.png"))
+    before = second.read_bytes()
+    bundle = _bundle(tmp_path / "b", output="logits", dense=True, merges=MERGES)
+    found = predict_images(bundle, [first, second], tmp_path)
+    assert second.read_bytes() == before
+    assert [path.name for image in found.images for path in image.pictures] == [
+        "x-2_regions.png",
+        "x_regions_regions.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("merges", "message"),
+    [
+        ([{**MERGES[0], "r": 3}], r"merge_source_3 \| holds 2 indices, expected 3"),
+        ([{"block": 3, "raster": False, "dense": None}], "are incomplete"),
+        ([MERGES[0] | {"tokens": 16}], "takes 16 tokens"),
+    ],
+)
+def test_merges_that_do_not_fit_the_graph(tmp_path: Path, merges: list[dict[str, Any]], message: str) -> None:
+    bundle = _bundle(tmp_path / "b", output="logits", dense=True, merges=merges)
+    with pytest.raises(BundleError, match=message) as caught:
+        predict_images(bundle, [_photo(tmp_path / "x.png", _pattern(0))], tmp_path / "out")
+    assert caught.value.exit_code == 9
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (InputSpec(1, 224, 224, None, frames=16), "takes clips of 16 frames"),
+        (InputSpec(1, 128, 1024, None, channels=1), "takes spectrograms"),
+        (InputSpec(1, 64, 64, None, channels=320, context=(77, 768)), "takes features of a diffusion model"),
+        (InputSpec(1, 64, 64, None, channels=4), "takes images of 4 channels"),
+    ],
+)
+def test_models_of_other_things_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: InputSpec, message: str
+) -> None:
+    bundle = _bundle(tmp_path / "b", output="logits", dense=True)
+    monkeypatch.setattr(Bundle, "input", given)
+    with pytest.raises(UsageError, match=message) as caught:
+        predict_images(bundle, [_photo(tmp_path / "x.png", _pattern(0))], tmp_path / "out")
+    assert caught.value.exit_code == 2 and not (tmp_path / "out").exists()
 
 
 def test_default_folder_is_outside_the_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +57,30 @@ class OnnxRuntimeRunner:
             where = "model" if isinstance(model, bytes) else str(model)
             raise BuildError(where, f"ONNX Runtime {onnxruntime.__version__} refuses the graph: {error}") from error
         self.version: str = onnxruntime.__version__
-        self.input_name: str = self.session.get_inputs()[0].name
+        self.input_name, *extra_names = (value.name for value in self.session.get_inputs())
+        self.extra_input_names: tuple[str, ...] = tuple(extra_names)
         self.output_names: list[str] = [output.name for output in self.session.get_outputs()]
 
-    def run(self, image: NDArray) -> dict[str, NDArray]:
-        """Runs one batch; returns every output by name."""
-        values = self.session.run(None, {self.input_name: image})
+    def run(self, image: NDArray, extra: Mapping[str, NDArray] | None = None) -> dict[str, NDArray]:
+        """Runs one batch; returns every output by name.
+
+        Args:
+            image: The graph's first input.
+            extra: Its further inputs by name, where it has any.
+
+        Raises:
+            UsageError: ``extra`` lacks an input of the graph, or names one that it does not have.
+        """
+        further = extra or {}
+        if set(further) != set(self.extra_input_names):
+            raise UsageError(
+                "inputs of the graph",
+                f"given {_listed(further)} beside {self.input_name!r}, expected {_listed(self.extra_input_names)}",
+                "a bundle's manifest lists them under extra_inputs",
+            )
+        values = self.session.run(None, {self.input_name: image, **further})
         return dict(zip(self.output_names, (np.asarray(value) for value in values), strict=True))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in sorted(names)) or "nothing"

@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a recipe's fixed form, block by block, beside those of the same model left dense.
+"""Multiply-accumulates of a SegViT recipe's fixed form, block by block, beside those of the same model left dense.
 
 Computed from the token schedule alone, never measured; the convention is that of `edgeexport.freeze.macs`. Models are
 counted as they are written: what an exporter folds (first decoder layers work on constant queries) is not subtracted,
@@ -20,8 +20,10 @@ from edgeexport.freeze.macs import (
     patch_embedding_macs,
     policy_network_macs,
     prune_head_macs,
-    vit_block_macs,
 )
+from edgeexport.freeze.merge_macs import merge_block_macs
+from edgeexport.freeze.merge_schedule import MergeSchedule, merge_schedule
+from edgeexport.freeze.merging_json import merging_json
 from edgeexport.freeze.schedule import HeadTokens, TokenSchedule, dense_recipe, token_schedule
 from edgeexport.recipe.schema import Recipe
 
@@ -32,8 +34,9 @@ TOKENS_SCHEMA = "edgeexport.tokens/1"
 CONVENTION = (
     "multiply-accumulates per image, fvcore convention: multiply-accumulate 1, LayerNorm 5 per element, "
     "BatchNorm 2 per element, bilinear resize 4 per output element; biases, activations, softmax, additions, pooling, "
-    "selection and gathers 0. The model is counted as written, before an exporter folds constants. The tail is counted "
-    "as the published code runs it, whatever form the bundle's tail takes: two bilinear resizes of the class scores to "
+    "selection, gathers, the mean of merged tokens and unmerging 0. Matching is the similarity of every source with every "
+    "destination, in blocks that merge. The model is counted as written, before an exporter folds constants. The tail is "
+    "counted as the published code runs it, whatever form the bundle's tail takes: two bilinear resizes of the class scores to "
     "the image size (one in the head, one to the label size) and, for ATMHead, the full-resolution product of class "
     "probabilities and masks"
 )
@@ -43,10 +46,12 @@ CONVENTION = (
 class ModelMacs:
     """Multiply-accumulates per image of one model with one token schedule.
 
-    ``blocks`` and ``heads`` run parallel to those of ``schedule``. ``policy`` is 0 where no tokens are shared.
+    ``blocks`` and ``heads`` run parallel to those of ``schedule``, and ``merging`` tells what merges inside the blocks.
+    ``policy`` is 0 where no tokens are shared.
     """
 
     schedule: TokenSchedule
+    merging: MergeSchedule
     embedding: int
     blocks: tuple[BlockMacs, ...]
     final_norm: int
@@ -120,17 +125,26 @@ def tokens_json(recipe: Recipe) -> dict[str, object]:
         }
         if schedule.num_shared
         else None,
+        "merging": merging_json(recipe),
         "embedding": {"tokens": schedule.tokens_in, "macs": reduced.embedding, "dense_macs": dense.embedding},
         "blocks": [
             {
                 "block": tokens.block,
                 "tokens_in": tokens.tokens_in,
                 "tokens_out": tokens.tokens_out,
-                "reason": tokens.reason,
-                "macs": {"attention": macs.attention, "mlp": macs.mlp, "norms": macs.norms, "total": macs.total},
+                "reason": "; ".join(filter(None, (tokens.reason, step.reason))),
+                "macs": {
+                    "attention": macs.attention,
+                    "matching": macs.matching,
+                    "mlp": macs.mlp,
+                    "norms": macs.norms,
+                    "total": macs.total,
+                },
                 "dense_macs": dense_macs.total,
             }
-            for tokens, macs, dense_macs in zip(schedule.blocks, reduced.blocks, dense.blocks, strict=True)
+            for tokens, step, macs, dense_macs in zip(
+                schedule.blocks, reduced.merging.steps, reduced.blocks, dense.blocks, strict=True
+            )
         ],
         "heads": [
             {
@@ -158,18 +172,19 @@ def tokens_json(recipe: Recipe) -> dict[str, object]:
 
 
 def _model_macs(recipe: Recipe) -> ModelMacs:
-    schedule = token_schedule(recipe)
-    backbone = recipe.model.backbone
+    schedule, merging = token_schedule(recipe), merge_schedule(recipe)
+    backbone = recipe.segvit.backbone
     width, height = recipe.input.width, recipe.input.height
-    prefix = schedule.num_prefix
+    hidden = int(backbone.mlp_ratio * backbone.embed_dims)
     return ModelMacs(
         schedule=schedule,
+        merging=merging,
         embedding=patch_embedding_macs(
             schedule.tokens_in, backbone.in_channels, backbone.patch_size, backbone.embed_dims
         ),
         blocks=tuple(
-            vit_block_macs(block.tokens_in + prefix, backbone.embed_dims, backbone.mlp_ratio)
-            for block in schedule.blocks
+            merge_block_macs(step, recipe.reduction.merge, backbone.embed_dims, hidden, backbone.num_heads)
+            for step in merging.steps
         ),
         final_norm=_final_norm_macs(recipe, schedule),
         heads=tuple(_head_macs(head) for head in schedule.heads),
@@ -180,7 +195,7 @@ def _model_macs(recipe: Recipe) -> ModelMacs:
 
 def _final_norm_macs(recipe: Recipe, schedule: TokenSchedule) -> int:
     """The norm follows the last block, so it runs only where a head reads that block."""
-    backbone = recipe.model.backbone
+    backbone = recipe.segvit.backbone
     if not backbone.final_norm or len(schedule.blocks) != backbone.num_layers:
         return 0
     return layer_norm_macs(schedule.tokens_out + schedule.num_prefix, backbone.embed_dims)
@@ -196,7 +211,7 @@ def _head_macs(head: HeadTokens) -> int:
 
 
 def _tail_macs(recipe: Recipe) -> int:
-    head, height, width = recipe.model.decode_head, recipe.input.height, recipe.input.width
+    head, height, width = recipe.segvit.decode_head, recipe.input.height, recipe.input.width
     resizes = 2 * bilinear_resize_macs(head.num_classes, height, width)
     if head.type == "ATMHead":
         return resizes + mask_einsum_macs(head.num_classes, height, width)

@@ -12,15 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgeexport.freeze.merge_schedule import merge_schedule
+from edgeexport.freeze.merge_trace import MergeTrace, merge_output_names
 from edgeexport.freeze.schedule import token_schedule
 from edgeexport.models.heads import AtmHead, PruneHead
 from edgeexport.models.preprocess import normalised_image
 from edgeexport.models.segvit import SegVit
-from edgeexport.models.vit import patches_from_image
+from edgeexport.models.vit import VitBlock, patches_from_image
+from edgeexport.ops.match_tables import tables_from_layout
 from edgeexport.ops.token_unmerge import token_unmerge
 from edgeexport.ops.upsample_argmax import upsample_argmax
-from edgeexport.recipe.schema import Recipe
+from edgeexport.recipe.schema import MergeSpec, Recipe
 from edgeexport.reduction.cts import SharingLayout, layout_fixed, share_patches, share_positions, window_scores
+from edgeexport.reduction.dense_merge import block_with_merging
 from edgeexport.reduction.dtop import confidence_and_label, inverse_permutation, priority, prune_fixed
 
 __all__ = ["FixedSegVit", "SegVitTrace"]
@@ -44,6 +48,7 @@ class SegVitTrace:
         stage_confidence, stage_label, stage_priority, stage_tokens: block -> (B, n), for the tokens that entered that
             stage: confidence, predicted class, pruning key, and index among the first block's tokens.
         uncertified_pixels: int32 (B,), with the fast class-map tail.
+        merge: What merged in each block, with dense merging.
     """
 
     prediction: Tensor | None = None
@@ -60,6 +65,7 @@ class SegVitTrace:
     stage_priority: dict[int, Tensor] = field(default_factory=dict)
     stage_tokens: dict[int, Tensor] = field(default_factory=dict)
     uncertified_pixels: Tensor | None = None
+    merge: MergeTrace = field(default_factory=MergeTrace)
 
 
 class FixedSegVit(nn.Module):
@@ -74,6 +80,10 @@ class FixedSegVit(nn.Module):
         self.grid = (recipe.input.height // patch, recipe.input.width // patch)
         self.size = (recipe.input.height, recipe.input.width)
         self.num_patches = self.grid[0] * self.grid[1]
+        merge = recipe.reduction.merge
+        self.merge = merge or MergeSpec("tome", ())
+        self.steps = merge_schedule(recipe).steps if merge is not None else ()
+        self.merging = {step.block: step for step in self.steps if step.layout is not None}
         schedule = token_schedule(recipe)
         self.num_shared = schedule.num_shared
         self.prune = {head.blocks[0]: head.pruned for head in schedule.heads if head.pruned}
@@ -85,9 +95,25 @@ class FixedSegVit(nn.Module):
         self.register_buffer("position", position, persistent=False)
 
     @property
+    def input_names(self) -> list[str]:
+        """Names of the graph's inputs."""
+        return ["image"]
+
+    @property
     def output_names(self) -> list[str]:
         """Names of all graph outputs, the prediction first, in the order that `forward` returns them."""
         return [name for name, _ in self._named_outputs(None)]
+
+    @property
+    def decisions(self) -> list[str]:
+        """Names of the outputs that tell which tokens were shared, pruned or merged, in order of depth."""
+        shared = ["shared_windows"] if self.num_shared else []
+        return [*shared, *(f"pruned_tokens_{block}" for block in self.prune), *merge_output_names(list(self.merging))]
+
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        """Zeros in the recipe's input form and shape."""
+        spec = self.recipe.input
+        return (torch.zeros(spec.shape, dtype=torch.float32 if spec.preprocess is None else torch.uint8),)
 
     @property
     def has_fast_tail(self) -> bool:
@@ -127,6 +153,8 @@ class FixedSegVit(nn.Module):
             pairs.append((f"pruned_tokens_{block}", found.pruned_tokens.get(block)))
             pairs.append((f"smallest_pruned_confidence_{block}", found.smallest_pruned_confidence.get(block)))
             pairs.append((f"protected_pruned_{block}", found.protected_pruned.get(block)))
+        merged = found.merge.decisions()
+        pairs += [(name, merged.get(name)) for name in merge_output_names(list(self.merging))]
         if self.has_fast_tail:
             pairs.append(("uncertified_pixels", found.uncertified_pixels))
         return pairs
@@ -151,11 +179,24 @@ class FixedSegVit(nn.Module):
         patches = share_patches(pixels, layout, self.patch_size)
         return backbone.embed(patches, share_positions(self.position, layout, self.grid)), layout
 
+    def _run_block(self, number: int, block: nn.Module, x: Tensor, trace: SegVitTrace) -> Tensor:
+        step = self.merging.get(number)
+        if step is None or step.layout is None:
+            return block(x)
+        assert isinstance(block, VitBlock)
+        tables = tables_from_layout(step.layout)
+        if not torch.onnx.is_in_onnx_export():
+            trace.merge.record_scores(number, x, tables)
+        variant = self.merge.dense or "tome"
+        x, matching = block_with_merging(block, x, tables, variant, self.merge.proportional_attention)
+        trace.merge.record(number, matching.decision)
+        return x
+
     def _finish_atm(self, x: Tensor, layout: SharingLayout | None, trace: SegVitTrace) -> SegVitTrace:
         backbone, head = self.model.backbone, self.model.decode_head
         stages: dict[int, Tensor] = {}
         for number, block in enumerate(backbone.layers, start=1):
-            x = block(x)
+            x = self._run_block(number, block, x, trace)
             if number in head.spec.stages:
                 stages[number] = backbone.patch_tokens(x, number)
         class_logits, mask_logits = head([stages[number] for number in head.spec.stages])
@@ -173,7 +214,7 @@ class FixedSegVit(nn.Module):
         left: list[Tensor] = []  # their indices among the first block's tokens, int32 (B, k)
         alive: Tensor | None = None  # indices of the tokens still present; None while all are
         for number, block in enumerate(backbone.layers, start=1):
-            x = block(x)
+            x = self._run_block(number, block, x, trace)
             k = self.prune.get(number, 0)
             if k:
                 if alive is None:

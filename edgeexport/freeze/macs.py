@@ -1,4 +1,4 @@
-"""Multiply-accumulates of the parts of a SegViT, as exact integers per image.
+"""Multiply-accumulates of a model's parts, as exact integers per image; merging blocks are in `merge_macs`.
 
 Convention (fvcore's, which the published tables use): one multiply-accumulate counts 1, LayerNorm 5 per element,
 inference BatchNorm 2 per element, bilinear resize 4 per output element. Biases, activations, softmax, additions,
@@ -29,15 +29,19 @@ _BILINEAR = 4
 
 @dataclass(frozen=True)
 class BlockMacs:
-    """One ViT block: attention (projections and both products), MLP, and its two LayerNorms."""
+    """One ViT block: attention (projections and both products), MLP, its LayerNorms, and the matching of a merge.
+
+    ``matching`` is the similarity of every source with every destination; 0 where nothing merges.
+    """
 
     attention: int
     mlp: int
     norms: int
+    matching: int = 0
 
     @property
     def total(self) -> int:
-        return self.attention + self.mlp + self.norms
+        return self.attention + self.mlp + self.norms + self.matching
 
 
 def layer_norm_macs(n: int, width: int) -> int:
@@ -50,19 +54,18 @@ def bilinear_resize_macs(channels: int, height: int, width: int) -> int:
     return _BILINEAR * channels * height * width
 
 
-def vit_block_macs(n: int, width: int, mlp_ratio: float = 4.0) -> BlockMacs:
-    """Pre-norm ViT block: ``12 n C^2 + 2 n^2 C + 10 n C`` at the usual ``mlp_ratio`` of 4."""
-    hidden = int(mlp_ratio * width)
+def vit_block_macs(n: int, width: int, hidden: int | None = None) -> BlockMacs:
+    """Pre-norm ViT block: ``12 n C^2 + 2 n^2 C + 10 n C`` with the usual MLP of ``hidden`` = 4 C channels."""
     return BlockMacs(
         attention=4 * n * width**2 + 2 * n**2 * width,
-        mlp=2 * n * width * hidden,
+        mlp=2 * n * width * (4 * width if hidden is None else hidden),
         norms=2 * layer_norm_macs(n, width),
     )
 
 
-def patch_embedding_macs(n: int, in_channels: int, patch_size: int, width: int) -> int:
-    """Projection of n flattened patches."""
-    return n * in_channels * patch_size**2 * width
+def patch_embedding_macs(n: int, in_channels: int, patch_size: int, width: int, frames: int = 1) -> int:
+    """Projection of n flattened patches, each of ``frames`` x ``patch_size`` x ``patch_size`` pixels."""
+    return n * in_channels * frames * patch_size**2 * width
 
 
 def prune_head_macs(n: int, in_channels: int, width: int, num_layers: int, num_classes: int) -> int:

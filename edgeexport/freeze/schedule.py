@@ -15,6 +15,8 @@ from edgeexport.recipe.schema import HeadSpec, Recipe, ReductionSpec
 
 __all__ = ["BlockTokens", "HeadTokens", "TokenSchedule", "dense_recipe", "token_schedule"]
 
+_OUTPUTS_WITHOUT_REDUCTION = ("uncertified_pixels",)
+
 
 @dataclass(frozen=True)
 class BlockTokens:
@@ -80,12 +82,18 @@ class TokenSchedule:
 
 
 def dense_recipe(recipe: Recipe) -> Recipe:
-    """Returns the same model without any token reduction: only the final head remains in its schedule."""
-    return replace(recipe, reduction=ReductionSpec())
+    """Returns the same model, of any family, without token reduction: only the final head remains in its schedule.
+
+    Of ``extra_outputs`` those go that tell what a reduction decided; only what the tail counts remains.
+    """
+    extra = tuple(name for name in recipe.extra_outputs if name in _OUTPUTS_WITHOUT_REDUCTION)
+    return replace(recipe, reduction=ReductionSpec(), extra_outputs=extra)
 
 
 def token_schedule(recipe: Recipe) -> TokenSchedule:
-    """Computes the token counts of the recipe's fixed form.
+    """Computes the token counts of a SegViT recipe's fixed form.
+
+    Tokens that merge inside a block and are unmerged after it do not show here; `merge_schedule` has them.
 
     A stage that prunes 0 tokens does not exist and neither does its head; ``num_shared`` of 0 means no sharing.
 
@@ -96,7 +104,7 @@ def token_schedule(recipe: Recipe) -> TokenSchedule:
     num_patches = grid[0] * grid[1]
     requested, shared, windows = _shared_windows(recipe, grid)
     stages = _pruning_stages(recipe)
-    final = recipe.model.decode_head
+    final = recipe.segvit.decode_head
     depth = max(final.stages)
 
     tokens = num_patches - 3 * shared
@@ -110,7 +118,7 @@ def token_schedule(recipe: Recipe) -> TokenSchedule:
             index, k = stages[block]
             _check_count(recipe, block, k, tokens)
             heads.append(
-                HeadTokens(f"auxiliary_head.{index}", recipe.model.auxiliary_heads[index], (block,), tokens, k)
+                HeadTokens(f"auxiliary_head.{index}", recipe.segvit.auxiliary_heads[index], (block,), tokens, k)
             )
             reasons.append(f"pruned {k} after block {block}")
             tokens -= k
@@ -122,14 +130,14 @@ def token_schedule(recipe: Recipe) -> TokenSchedule:
         num_windows=windows,
         num_shared_requested=requested,
         num_shared=shared,
-        num_prefix=int(recipe.model.backbone.with_cls_token),
+        num_prefix=int(recipe.segvit.backbone.with_cls_token),
         blocks=tuple(blocks),
         heads=tuple(heads),
     )
 
 
 def _patch_grid(recipe: Recipe) -> tuple[int, int]:
-    height, width, patch = recipe.input.height, recipe.input.width, recipe.model.backbone.patch_size
+    height, width, patch = recipe.input.height, recipe.input.width, recipe.segvit.backbone.patch_size
     if height < patch or width < patch or height % patch or width % patch:
         raise RecipeError(
             f"{recipe.path}: input.shape",
@@ -146,7 +154,7 @@ def _shared_windows(recipe: Recipe, grid: tuple[int, int]) -> tuple[int, int, in
         return 0, 0, 0
     where = f"{recipe.path}: reduction.cts.num_shared = {cts.num_shared}"
     if grid[0] % 2 or grid[1] % 2:
-        window = 2 * recipe.model.backbone.patch_size
+        window = 2 * recipe.segvit.backbone.patch_size
         raise RecipeError(
             where,
             f"a grid of {grid[0]} x {grid[1]} patches does not divide into 2 x 2 windows",
@@ -166,8 +174,8 @@ def _pruning_stages(recipe: Recipe) -> dict[int, tuple[int, int]]:
     dtop = recipe.reduction.dtop
     if dtop is None:
         return {}
-    head_of_block = {head.stages[0]: index for index, head in enumerate(recipe.model.auxiliary_heads)}
-    final = recipe.model.decode_head
+    head_of_block = {head.stages[0]: index for index, head in enumerate(recipe.segvit.auxiliary_heads)}
+    final = recipe.segvit.decode_head
     stages = {}
     for block, k in dtop.prune:
         where = f"{recipe.path}: reduction.dtop.prune[{block}] = {k}"

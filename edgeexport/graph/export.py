@@ -33,20 +33,24 @@ _SCOPE = re.compile(r"'([^']*)'")
 
 
 def exported_model(
-    module: nn.Module, example: Tensor, input_name: str, output_names: Sequence[str], metadata: dict[str, str]
+    module: nn.Module,
+    examples: tuple[Tensor, ...],
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    metadata: dict[str, str],
 ) -> onnx.ModelProto:
-    """Exports ``module`` at the fixed shape of ``example``; custom ops stay bare nodes of the domain ``edgeexport``.
+    """Exports ``module`` at the fixed shapes of ``examples``; custom ops stay bare nodes of the domain ``edgeexport``.
 
     Args:
         module: In eval mode; returns a tuple in the order of ``output_names``.
-        example: Input of the final shape and dtype; its values do not matter.
+        examples: Inputs of the final shapes and dtypes, in the order of ``input_names``; their values do not matter.
         metadata: Goes into the model's metadata properties.
 
     Raises:
         BuildError: Torch's exporter fails.
     """
     try:
-        program = _program(module, example, input_name, output_names)
+        program = _program(module, examples, input_names, output_names)
     except Exception as error:  # whatever the exporter meets
         reason = " ".join(str(error).split())[:300]
         raise BuildError(
@@ -66,15 +70,15 @@ def exported_model(
 
 
 def _program(
-    module: nn.Module, example: Tensor, input_name: str, output_names: Sequence[str]
+    module: nn.Module, examples: tuple[Tensor, ...], input_names: Sequence[str], output_names: Sequence[str]
 ) -> torch.onnx.ONNXProgram:
     with quiet_libraries(), torch.no_grad():
         program = torch.onnx.export(
             module,
-            (example,),
+            examples,
             dynamo=True,
             opset_version=OPSET,
-            input_names=[input_name],
+            input_names=list(input_names),
             output_names=list(output_names),
             optimize=True,
             verbose=False,

@@ -5,21 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import onnx
-import torch
 
 from edgeexport.backends.graph_outputs import TensorInfo
 from edgeexport.errors import BuildError
+from edgeexport.freeze.fixed import FixedModel
 from edgeexport.freeze.fixed_segvit import FixedSegVit
 from edgeexport.graph.export import exported_model
 from edgeexport.graph.inline import inlined_model
 from edgeexport.graph.outputs import select_outputs
 from edgeexport.graph.plugin_graph import plugin_model
 from edgeexport.models.heads import AtmHead
-from edgeexport.ops import DOMAIN, token_partition, token_protect, token_unmerge, upsample_argmax
+from edgeexport.ops import (
+    DOMAIN,
+    token_match,
+    token_merge,
+    token_partition,
+    token_protect,
+    token_unmerge,
+    upsample_argmax,
+)
 
-__all__ = ["INPUT_NAME", "BundleGraphs", "example_input", "export_of_fixed", "graphs_from_export"]
+__all__ = ["BundleGraphs", "export_of_fixed", "graphs_from_export"]
 
-INPUT_NAME = "image"
+_PLAIN_OPS = (token_partition, token_protect, token_unmerge, token_match, token_merge)
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,8 @@ class BundleGraphs:
         with_functions: `model.onnx`: custom ops with bodies, runs in ONNX Runtime.
         for_plugins: `model.trt.onnx`: bare nodes where a TensorRT plugin executes the op.
         plain: standard operators only, with every shape inferred.
-        input: The graph's only input.
+        input: The graph's first input.
+        extra_inputs: Its further inputs; only a diffusion block has one.
         outputs: Graph outputs, the prediction first.
         inner: Inner values that a runner may ask for: decisions and the scores behind a class map.
     """
@@ -39,24 +48,17 @@ class BundleGraphs:
     for_plugins: onnx.ModelProto
     plain: onnx.ModelProto
     input: TensorInfo
+    extra_inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     inner: tuple[TensorInfo, ...]
 
 
-def example_input(fixed: FixedSegVit) -> torch.Tensor:
-    """Zeros in the recipe's input form and shape."""
-    spec = fixed.recipe.input
-    if spec.preprocess is None:
-        return torch.zeros(spec.batch, 3, spec.height, spec.width)
-    return torch.zeros(spec.batch, spec.height, spec.width, 3, dtype=torch.uint8)
-
-
-def export_of_fixed(fixed: FixedSegVit, metadata: dict[str, str]) -> onnx.ModelProto:
+def export_of_fixed(fixed: FixedModel, metadata: dict[str, str]) -> onnx.ModelProto:
     """Torch's export of a fixed model: every output that it can give, custom ops as bare nodes."""
-    return exported_model(fixed, example_input(fixed), INPUT_NAME, fixed.output_names, metadata)
+    return exported_model(fixed, fixed.example_inputs(), fixed.input_names, fixed.output_names, metadata)
 
 
-def graphs_from_export(fixed: FixedSegVit, model: onnx.ModelProto) -> BundleGraphs:
+def graphs_from_export(fixed: FixedModel, model: onnx.ModelProto) -> BundleGraphs:
     """Derives every graph of the bundle from `export_of_fixed`, which it takes over and changes.
 
     Raises:
@@ -70,23 +72,25 @@ def graphs_from_export(fixed: FixedSegVit, model: onnx.ModelProto) -> BundleGrap
     select_outputs(model, wanted)
     model.functions.extend(_functions(fixed, model))
     alive = {name for node in model.graph.node for name in node.output}
-    decisions = ["class_scores", "shared_windows", *(f"pruned_tokens_{block}" for block in fixed.prune)]
+    decisions = ["class_scores", *fixed.decisions]
     inner = [available[name] for name in decisions if name in available and name in alive and name not in wanted]
+    inputs = [_tensor_info(value) for value in model.graph.input]
     return BundleGraphs(
         with_functions=model,
         for_plugins=plugin_model(model),
         plain=inlined_model(model),
-        input=_tensor_info(model.graph.input[0]),
+        input=inputs[0],
+        extra_inputs=tuple(inputs[1:]),
         outputs=tuple(available[name] for name in wanted),
         inner=tuple(inner),
     )
 
 
-def _functions(fixed: FixedSegVit, model: onnx.ModelProto) -> list[onnx.FunctionProto]:
+def _functions(fixed: FixedModel, model: onnx.ModelProto) -> list[onnx.FunctionProto]:
     """Bodies of the custom ops that the graph uses."""
     used = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
-    bodies = [op.onnx_function() for op in (token_partition, token_protect, token_unmerge)]
-    if not isinstance(fixed.model.decode_head, AtmHead):
+    bodies = [op.onnx_function() for op in _PLAIN_OPS if op.NAME in used]
+    if isinstance(fixed, FixedSegVit) and not isinstance(fixed.model.decode_head, AtmHead):
         classes = fixed.model.decode_head.spec.num_classes
         shape = (classes, *fixed.grid, *fixed.size)
         counted = _drop_unread_count(model)

@@ -17,7 +17,7 @@ from edgeexport.ops import DOMAIN, DOMAIN_VERSION
 
 __all__ = ["PLUGIN_OPS", "plugin_model"]
 
-PLUGIN_OPS = frozenset({"TokenPartition", "TokenUnmerge", "UpsampleArgmax"})
+PLUGIN_OPS = frozenset({"TokenMatch", "TokenMerge", "TokenPartition", "TokenUnmerge", "UpsampleArgmax"})
 
 
 def plugin_model(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -17,16 +17,19 @@ def split_heads(x: Tensor, num_heads: int) -> Tensor:
     return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
     """Softmax attention over heads: (B, h, m, d), (B, h, n, d), (B, h, n, d) -> (B, m, h * d).
 
-    While exporting, the scale goes onto the query before the first product: the form that TensorRT fuses.
+    ``bias`` broadcasts to (B, h, m, n) and is added to the scaled logits. While exporting, the scale goes onto the
+    query before the first product: the form that TensorRT fuses.
     """
     if torch.onnx.is_in_onnx_export():
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+        if bias is not None:
+            scores = scores + bias
         mixed = scores.softmax(dim=-1) @ value
     else:
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
     return mixed.transpose(1, 2).flatten(2)
 
 
@@ -40,11 +43,11 @@ class SelfAttention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.empty(3 * width)) if qkv_bias else None
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, n, C) -> (B, n, C)."""
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """(B, n, C) -> (B, n, C); ``bias`` as in `attend`."""
         joint = F.linear(x, self.in_proj_weight, self.in_proj_bias)
         query, key, value = (split_heads(part, self.num_heads) for part in joint.chunk(3, dim=-1))
-        return self.out_proj(attend(query, key, value))
+        return self.out_proj(attend(query, key, value, bias))
 
 
 class CrossAttention(nn.Module):

@@ -106,7 +106,9 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, *, 
             for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong))
             if keys
         ]
-        cause = _likely_cause(missing, unexpected, wrong, given)
+        timm_host = any(key.startswith("blocks.") for key in wanted)
+        explain = _likely_cause_timm if timm_host else _likely_cause
+        cause = explain(missing, unexpected, wrong, given)
         raise CheckpointError(source, "keys do not fit the model; " + "; ".join(parts), cause)
     usable = {key: given[key].to(torch.float32) for key in wanted if key in given and not _is_unused(key)}
     not_finite = [key for key, value in usable.items() if not torch.isfinite(value).all()]
@@ -174,4 +176,25 @@ def _likely_cause(missing: list[str], unexpected: list[str], wrong: list[str], g
         return "likely cause: another training size; set model.backbone.img_size to the size it was trained at"
     if wrong:
         return "likely cause: another model size or number of classes than model states"
+    return "likely cause: the model in the recipe is not the one that was trained"
+
+
+def _likely_cause_timm(missing: list[str], unexpected: list[str], wrong: list[str], given: Mapping[str, Tensor]) -> str:
+    """What a checkpoint that does not fit a timm host most likely is."""
+    if any(key.startswith("backbone.") for key in given):
+        return "likely cause: an mmsegmentation checkpoint; give one in timm's key names"
+    if any(key.startswith(("decoder", "mask_token")) for key in unexpected):
+        return "likely cause: a pre-training checkpoint of MAE, which has no classifier; give the fine-tuned one"
+    if any("dist" in key for key in (*missing, *unexpected)):
+        has = "has" if any("dist" in key for key in unexpected) else "lacks"
+        return f"likely cause: the checkpoint {has} a distillation token; choose model.name to match"
+    if "fc_norm.weight" in (*missing, *unexpected):
+        pool = "avg" if "fc_norm.weight" in unexpected else "token"
+        return f"likely cause: another pooling than at training; set model.global_pool={pool!r}"
+    if any(key.startswith("pos_embed") for key in wrong):
+        return "likely cause: another training size; set model.img_size to the size it was trained at"
+    if wrong and all(key.startswith("head") for key in wrong):
+        return "likely cause: another number of classes; set model.num_classes"
+    if missing and all(key.startswith("head") for key in missing):
+        return "likely cause: a checkpoint without a classifier; give a fine-tuned one"
     return "likely cause: the model in the recipe is not the one that was trained"

@@ -28,7 +28,7 @@ from edgeexport.models.attention import CrossAttention
 from edgeexport.models.heads import AtmHead, DecoderLayer, PruneHead
 from edgeexport.models.segvit import SegVit
 
-__all__ = ["MASK_OFFSET", "MASK_SPREAD", "PRESENT_CLASSES", "seed_weights"]
+__all__ = ["MASK_OFFSET", "MASK_SPREAD", "PRESENT_CLASSES", "seed_plain_weights", "seed_weights"]
 
 PRESENT_CLASSES = 12
 CLASS_LOGIT = 12.0
@@ -36,30 +36,49 @@ RESIDUAL_GAIN = 0.3
 MASK_SPREAD = 4.0
 MASK_OFFSET = -1.0
 
+_TOKENS = ("cls_token", "dist_token", "reg_token")
+
 
 def seed_weights(model: SegVit, seed: int) -> None:
     """Overwrites every weight of ``model`` with values that depend on ``seed`` and the weight's key alone."""
     with torch.no_grad():
-        for key, value in model.state_dict().items():
-            if not value.is_floating_point():
-                continue
-            value.copy_(_drawn(key, value, seed, model))
+        _draw_all(model, seed, {"backbone.pos_embed": model.backbone.trained_grid})
         for head in [model.decode_head, *getattr(model, "auxiliary_head", [])]:
             _make_peaked(head)
 
 
-def _drawn(key: str, value: Tensor, seed: int, model: SegVit) -> Tensor:
+def seed_plain_weights(model: nn.Module, seed: int, grid: tuple[int, ...] | None = None) -> None:
+    """Overwrites every weight of a host for token merging, as `seed_weights` does, without its care for class scores.
+
+    Args:
+        model: A timm host or a diffusion block.
+        seed: The recipe's.
+        grid: Patches along each axis, for a host whose ``pos_embed`` ends with them.
+    """
+    with torch.no_grad():
+        _draw_all(model, seed, {} if grid is None else {"pos_embed": grid})
+
+
+def _draw_all(model: nn.Module, seed: int, grids: dict[str, tuple[int, ...]]) -> None:
+    for key, value in model.state_dict().items():
+        if value.is_floating_point():
+            value.copy_(_drawn(key, value, seed, model, grids))
+
+
+def _drawn(key: str, value: Tensor, seed: int, model: nn.Module, grids: dict[str, tuple[int, ...]]) -> Tensor:
     digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
     module_name, _, leaf = key.rpartition(".")
     module = model.get_submodule(module_name)
     if isinstance(module, (nn.LayerNorm, nn.BatchNorm2d)):
         return torch.zeros_like(value) if leaf in ("bias", "running_mean") else torch.ones_like(value)
-    if key == "backbone.pos_embed":
-        return _smooth_positions(value, model.backbone.trained_grid, generator)
+    if key in grids:
+        return _smooth_positions(value, grids[key], generator)
+    if leaf == "gamma":  # timm's LayerScale
+        return torch.ones_like(value)
     if leaf.endswith("bias"):
         return torch.zeros_like(value)
-    if isinstance(module, nn.Embedding) or value.ndim < 2 or leaf == "cls_token":
+    if isinstance(module, nn.Embedding) or value.ndim < 2 or leaf in _TOKENS:
         return torch.randn(value.shape, generator=generator)
     fan_in = value[0].numel()
     # Convolutions of the policy network are followed by ReLU6, which halves the second moment.
@@ -67,18 +86,20 @@ def _drawn(key: str, value: Tensor, seed: int, model: SegVit) -> Tensor:
     return torch.randn(value.shape, generator=generator) * math.sqrt(gain / fan_in)
 
 
-def _smooth_positions(value: Tensor, grid: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Unit-variance mixture of six plane waves of at most two periods per image, for every channel."""
+def _smooth_positions(value: Tensor, grid: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Unit-variance mixture of six plane waves of at most two periods per axis, for every channel; zeros for the prefix."""
     channels = value.shape[2]
-    rows = torch.linspace(0, 2 * math.pi, grid[0])[:, None, None, None]
-    columns = torch.linspace(0, 2 * math.pi, grid[1])[None, :, None, None]
     waves = 6
-    frequency = torch.rand(2, waves, channels, generator=generator) * 4 - 2
+    frequency = torch.rand(len(grid), waves, channels, generator=generator) * 4 - 2
     phase = torch.rand(waves, channels, generator=generator) * 2 * math.pi
     amplitude = torch.randn(waves, channels, generator=generator) * math.sqrt(2 / waves)
-    field = (amplitude * torch.sin(rows * frequency[0] + columns * frequency[1] + phase)).sum(dim=2)
+    angle = torch.zeros(())
+    for axis, length in enumerate(grid):
+        steps = torch.linspace(0, 2 * math.pi, length).reshape([-1 if i == axis else 1 for i in range(len(grid))])
+        angle = angle + steps[..., None, None] * frequency[axis]
+    field = (amplitude * torch.sin(angle + phase)).sum(dim=-2)
     result = torch.zeros_like(value)
-    result[0, 1:] = field.flatten(0, 1)
+    result[0, value.shape[1] - math.prod(grid) :] = field.flatten(0, -2)
     return result
 
 

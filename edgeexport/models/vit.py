@@ -33,8 +33,8 @@ class _Attention(nn.Module):
         super().__init__()
         self.attn = SelfAttention(spec.embed_dims, spec.num_heads, spec.qkv_bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.attn(x)
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        return self.attn(x, bias)
 
 
 class _FeedForward(nn.Module):
@@ -58,8 +58,9 @@ class VitBlock(nn.Module):
         self.ln2 = nn.LayerNorm(spec.embed_dims, eps=spec.norm_eps)
         self.ffn = _FeedForward(spec.embed_dims, int(spec.embed_dims * spec.mlp_ratio))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.ln1(x))
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """``bias`` as in `edgeexport.models.attention.attend`."""
+        x = x + self.attn(self.ln1(x), bias)
         return x + self.ffn(self.ln2(x))
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from torch import nn
+
 from edgeexport.bundle import sha256_of
 from edgeexport.freeze.schedule import token_schedule
 from edgeexport.models.checkpoint import load_policy_weights, load_weights, state_dict_from_file
-from edgeexport.models.seeded import seed_weights
+from edgeexport.models.sd_block import SdBlock
+from edgeexport.models.seeded import seed_plain_weights, seed_weights
 from edgeexport.models.segvit import SegVit
-from edgeexport.recipe.schema import Recipe
+from edgeexport.models.timm_vit import timm_vit_from_spec
+from edgeexport.recipe.schema import Recipe, SegVitSpec, TimmVitSpec
 
-__all__ = ["WeightsOrigin", "model_from_recipe"]
+__all__ = ["WeightsOrigin", "model_from_recipe", "segvit_from_recipe"]
 
 
 @dataclass(frozen=True)
@@ -31,15 +35,35 @@ class WeightsOrigin:
         return asdict(self)
 
 
-def model_from_recipe(recipe: Recipe) -> tuple[SegVit, WeightsOrigin]:
+def model_from_recipe(recipe: Recipe) -> tuple[nn.Module, WeightsOrigin]:
     """Builds the model in eval mode with its checkpoint, or with weights drawn from the recipe's seed.
+
+    Returns:
+        A `SegVit`, timm's `VisionTransformer` or an `SdBlock`, as ``recipe.model`` says; and where its weights are from.
 
     Raises:
         CheckpointError: A checkpoint is missing, damaged, unsafe, or does not fit.
     """
+    if isinstance(recipe.model, SegVitSpec):
+        return segvit_from_recipe(recipe)
+    model: nn.Module
+    if isinstance(recipe.model, TimmVitSpec):
+        model, grid = timm_vit_from_spec(recipe.model), recipe.model.grid
+        positions = grid if getattr(model, "pos_embed", None) is not None else None
+    else:
+        model, positions = SdBlock(recipe.model).eval(), None
+    if recipe.checkpoint is None:
+        seed_plain_weights(model, recipe.seed, positions)
+    else:
+        load_weights(model, state_dict_from_file(recipe.checkpoint), str(recipe.checkpoint))
+    return model, _origin(recipe, False)
+
+
+def segvit_from_recipe(recipe: Recipe) -> tuple[SegVit, WeightsOrigin]:
+    """`model_from_recipe` for a SegViT."""
     schedule = token_schedule(recipe)
     with_policy = schedule.num_shared > 0
-    model = SegVit(recipe.model, with_policy=with_policy)
+    model = SegVit(recipe.segvit, with_policy=with_policy)
     model.eval()
     policy_path = recipe.reduction.cts.policy_checkpoint if recipe.reduction.cts and with_policy else None
     if recipe.checkpoint is None:
@@ -47,10 +71,10 @@ def model_from_recipe(recipe: Recipe) -> tuple[SegVit, WeightsOrigin]:
     else:
         # A checkpoint may lack what this recipe does not run, and may hold it.
         optional = [] if with_policy and policy_path is None else ["policy_net."]
-        if not recipe.model.backbone.with_cls_token:
+        if not recipe.segvit.backbone.with_cls_token:
             optional.append("backbone.cls_token")
         active = {head.blocks[0] for head in schedule.heads if head.pruned}
-        for index, head in enumerate(recipe.model.auxiliary_heads):
+        for index, head in enumerate(recipe.segvit.auxiliary_heads):
             if head.stages[0] not in active:
                 optional.append(f"auxiliary_head.{index}.")
         if not active:

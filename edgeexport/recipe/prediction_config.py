@@ -1,4 +1,4 @@
-"""What goes in and what comes out: a recipe's ``input``, ``output``, ``tail`` and ``extra_outputs``."""
+"""What goes in and what comes out of a SegViT: a recipe's ``input``, ``output``, ``tail`` and ``extra_outputs``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from edgeexport.recipe.place import Place
 from edgeexport.recipe.schema import InputSpec, Preprocess, ReductionSpec, SegVitSpec, TailSpec
 from edgeexport.recipe.values import boolean, choice, integer, mapping, number, sequence, string
 
-__all__ = ["OUTPUTS", "available_extra_outputs", "extra_outputs_from_config", "input_from_config", "tail_from_config"]
+__all__ = [
+    "OUTPUTS",
+    "available_extra_outputs",
+    "extra_outputs_from_config",
+    "input_from_config",
+    "preprocess_from_config",
+    "tail_from_config",
+]
 
 OUTPUTS = ("class_map", "scores")
 _DEFAULT_CANDIDATES = 16
@@ -43,11 +50,16 @@ def input_from_config(value: object, place: Place, multiple: int, rule: str) -> 
         batch=batch,
         height=height,
         width=width,
-        preprocess=None if preprocess is None else _preprocess_from_config(preprocess, place.at("preprocess")),
+        preprocess=None if preprocess is None else preprocess_from_config(preprocess, place.at("preprocess")),
     )
 
 
-def _preprocess_from_config(value: object, place: Place) -> Preprocess:
+def preprocess_from_config(value: object, place: Place) -> Preprocess:
+    """Validates ``input.preprocess`` of images with three channels.
+
+    Raises:
+        RecipeError: A missing or unknown key, or values that are no mean and no positive deviation.
+    """
     config = mapping(value, place, ("bgr_to_rgb", "mean", "std"))
     for key, example in (("mean", "mean=[123.675, 116.28, 103.53]"), ("std", "std=[58.395, 57.12, 57.375]")):
         if key not in config:

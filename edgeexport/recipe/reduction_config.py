@@ -1,4 +1,4 @@
-"""A recipe's ``reduction``: which tokens are shared (CTS) and pruned (DToP), checked against the model and the input.
+"""A SegViT's ``reduction``: tokens shared (CTS), pruned (DToP) or merged (ToMe), checked against model and input.
 
 Every count is checked here, before any weight is loaded: all of them are constants of the graph to come.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgeexport.freeze.alignment import aligned_num_shared, aligned_window_counts
 from edgeexport.recipe.files import file_from_config
+from edgeexport.recipe.merge_config import REDUCTION_KEYS, MergeHost, merge_from_config
 from edgeexport.recipe.place import Place
 from edgeexport.recipe.schema import CtsSpec, DtopSpec, InputSpec, ReductionSpec, SegVitSpec
 from edgeexport.recipe.values import integer, mapping
@@ -35,7 +36,8 @@ def reduction_from_config(
     """Validates ``reduction``; None or an empty dict is the dense model.
 
     Args:
-        value: ``dict(cts=dict(num_shared, align_tokens, policy_checkpoint), dtop=dict(prune, protect_per_class))``.
+        value: ``dict(cts=dict(num_shared, align_tokens, policy_checkpoint), dtop=dict(prune, protect_per_class))``, or
+            ``dict(tome=dict(r, variant, ...))`` for merging around the blocks.
         place: Where it stands.
         model: The validated model.
         size: The validated input, whose sides fit `side_multiple`.
@@ -45,16 +47,19 @@ def reduction_from_config(
         RecipeError: A key is unknown or a value has the wrong type; the patch size, a count or a block does not fit.
         CheckpointError: ``policy_checkpoint`` is missing.
     """
-    config = mapping({} if value is None else value, place, ("cts", "dtop"))
+    config = mapping({} if value is None else value, place, REDUCTION_KEYS)
     patch = model.backbone.patch_size
-    tokens = (size.height // patch) * (size.width // patch)
+    grid = (size.height // patch, size.width // patch)
+    host = MergeHost(name="SegViT", depth=model.backbone.num_layers, grid=grid, dense="tome", pooling=None)
+    merge = merge_from_config(config, place, host)
+    tokens = grid[0] * grid[1]
     cts = dtop = None
     if config.get("cts") is not None:
         cts = _cts_from_config(config["cts"], place.at("cts"), patch, size, folder)
         tokens -= 3 * aligned_num_shared(tokens, tokens // 4, cts.num_shared, cts.align_tokens)
     if config.get("dtop") is not None:
         dtop = _dtop_from_config(config["dtop"], place.at("dtop"), model, tokens)
-    return ReductionSpec(cts=cts, dtop=dtop)
+    return ReductionSpec(cts=cts, dtop=dtop, merge=merge)
 
 
 def _cts_from_config(value: object, place: Place, patch: int, size: InputSpec, folder: Path) -> CtsSpec:

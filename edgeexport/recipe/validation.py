@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from edgeexport.errors import RecipeError, nearest_hint
 from edgeexport.recipe.files import file_from_config, file_from_option
-from edgeexport.recipe.labels import classes_from_config, palette_from_config
-from edgeexport.recipe.model_config import check_test_mode, resolved_model, segvit_from_config
+from edgeexport.recipe.host_input_config import input_shape
+from edgeexport.recipe.labels import classes_from_config
+from edgeexport.recipe.parts import RecipeParts
 from edgeexport.recipe.paths import shown_path
 from edgeexport.recipe.place import Place
-from edgeexport.recipe.prediction_config import (
-    OUTPUTS,
-    available_extra_outputs,
-    extra_outputs_from_config,
-    input_from_config,
-    tail_from_config,
-)
-from edgeexport.recipe.reduction_config import reduction_from_config, side_multiple
+from edgeexport.recipe.prediction_config import extra_outputs_from_config
 from edgeexport.recipe.schema import Recipe
+from edgeexport.recipe.sd_block_parts import sd_block_parts
+from edgeexport.recipe.segvit_parts import segvit_parts
+from edgeexport.recipe.timm_parts import timm_parts
 from edgeexport.recipe.values import choice, integer
 
-__all__ = ["RECIPE_KEYS", "recipe_from_config"]
+__all__ = ["MODEL_TYPES", "RECIPE_KEYS", "recipe_from_config"]
 
 RECIPE_KEYS = (
     "checkpoint",
@@ -38,6 +35,14 @@ RECIPE_KEYS = (
     "seed",
     "tail",
 )
+# ``model['type']`` -> what validates the keys that depend on the model.
+_PARTS: dict[str, Callable[[Mapping[str, object], Place, Path], RecipeParts]] = {
+    "EncoderDecoderPrune": segvit_parts,
+    "EncoderDecoder": segvit_parts,
+    "timm": timm_parts,
+    "sd_block": sd_block_parts,
+}
+MODEL_TYPES = tuple(_PARTS)
 _LARGEST_SEED = 2**32 - 1
 
 
@@ -66,75 +71,58 @@ def recipe_from_config(
         if key not in config:
             raise place.missing(key, example)
 
-    model = segvit_from_config(config["model"], place.at("model"))
-    multiple, rule = side_multiple(config.get("reduction"), model.backbone.patch_size)
-    size = input_from_config(config["input"], place.at("input"), multiple, rule)
-    check_test_mode(config["model"], place.at("model").at("test_cfg"), size)
-    reduction = reduction_from_config(config.get("reduction"), place.at("reduction"), model, size, path.parent)
-    output = choice(config.get("output", "class_map"), place.at("output"), OUTPUTS)
-    tail = tail_from_config(config.get("tail"), place.at("tail"), model)
-    available = available_extra_outputs(output, tail, reduction)
-    num_classes, classes = model.decode_head.num_classes, config.get("classes")
+    given_model = config["model"]
+    if not isinstance(given_model, dict) or "type" not in given_model:
+        listed = " or ".join(f"type='{name}'" for name in MODEL_TYPES)
+        raise place.at("model").missing("type", listed)
+    parts = _PARTS[choice(given_model["type"], place.at("model").at("type"), MODEL_TYPES)](config, place, path.parent)
     recipe = Recipe(
         name=path.stem,
         path=path,
         description=description,
-        model=model,
+        model=parts.model,
         checkpoint=file_from_option(checkpoint)
         if checkpoint is not None
         else file_from_config(config.get("checkpoint"), place.at("checkpoint"), path.parent),
         seed=integer(config.get("seed", 0), place.at("seed"), minimum=0, maximum=_LARGEST_SEED),
-        input=size,
-        output=output,
-        reduction=reduction,
-        tail=tail,
-        extra_outputs=extra_outputs_from_config(config.get("extra_outputs", ()), place.at("extra_outputs"), available),
-        classes=classes_from_config(classes, place.at("classes"), num_classes),
-        palette=palette_from_config(config.get("palette"), place.at("palette"), num_classes, classes),
+        input=parts.input,
+        output=parts.output,
+        reduction=parts.reduction,
+        tail=parts.tail,
+        extra_outputs=extra_outputs_from_config(
+            config.get("extra_outputs", ()), place.at("extra_outputs"), parts.extra_outputs
+        ),
+        classes=classes_from_config(config.get("classes"), place.at("classes"), parts.num_classes),
+        palette=parts.palette,
         text={},
     )
-    return replace(recipe, text=_resolved_text(config, recipe, checkpoint, place))
+    return replace(recipe, text=_resolved_text(config, recipe, parts, checkpoint, place))
 
 
 def _resolved_text(
-    config: Mapping[str, object], recipe: Recipe, checkpoint: Path | None, place: Place
+    config: Mapping[str, object], recipe: Recipe, parts: RecipeParts, checkpoint: Path | None, place: Place
 ) -> dict[str, object]:
     """The recipe as resolved: JSON-ready but for the block numbers of ``prune``, which stay integers.
 
     Paths stay as they were written, relative: an absolute one would name the machine. Keys are in one fixed order.
     """
-    classes = config.get("classes")
-    preprocess, cts, dtop = recipe.input.preprocess, recipe.reduction.cts, recipe.reduction.dtop
-    reduction: dict[str, object] = {}
-    given = config.get("reduction")
-    if cts is not None:
-        given_cts = given.get("cts") if isinstance(given, dict) else None
-        policy = given_cts.get("policy_checkpoint") if isinstance(given_cts, dict) else None
-        reduction["cts"] = {
-            "num_shared": cts.num_shared,
-            "align_tokens": cts.align_tokens,
-            "policy_checkpoint": policy,
-        }
-    if dtop is not None:
-        reduction["dtop"] = {"prune": dict(dtop.prune), "protect_per_class": dtop.protect_per_class}
-    model = config["model"]
-    assert isinstance(model, dict)  # as validated
+    preprocess = recipe.input.preprocess
     text: dict[str, object] = {
-        "model": resolved_model(model, recipe.model),
+        "model": parts.text["model"],
         "checkpoint": str(checkpoint) if checkpoint is not None else config.get("checkpoint"),
         "seed": recipe.seed,
         "input": {
-            "shape": [recipe.input.batch, 3, recipe.input.height, recipe.input.width],
+            "shape": input_shape(recipe.input),
             "preprocess": None
             if preprocess is None
             else {"mean": preprocess.mean, "std": preprocess.std, "bgr_to_rgb": preprocess.bgr_to_rgb},
         },
         "output": recipe.output,
-        "reduction": reduction,
-        "tail": {"form": recipe.tail.form, "candidates": recipe.tail.candidates},
+        "reduction": parts.text["reduction"],
+        "tail": parts.text["tail"],
         "extra_outputs": recipe.extra_outputs,
-        "classes": classes,
-        "palette": config.get("palette", classes if isinstance(classes, str) else None),
+        "classes": config.get("classes"),
+        "palette": parts.text["palette"],
     }
     return {key: _json_ready(value, place.at(key)) for key, value in text.items()}
 

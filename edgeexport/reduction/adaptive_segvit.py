@@ -8,19 +8,21 @@ written by indexing, the plain class-map tail. The golden tests hold both to the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeexport.models.heads import AtmHead, PruneHead
 from edgeexport.models.preprocess import normalised_image
 from edgeexport.models.segvit import SegVit
-from edgeexport.models.vit import patches_from_image
-from edgeexport.recipe.schema import InputSpec
+from edgeexport.models.vit import VitBlock, patches_from_image
+from edgeexport.ops.match_tables import MatchLayout
+from edgeexport.recipe.schema import InputSpec, MergeSpec
 from edgeexport.reduction.cts import SharingLayout, layout_reference, share_patches, share_positions, window_scores
 from edgeexport.reduction.dtop import confidence_and_label, prune_adaptive
+from edgeexport.reduction.reference_merge import MergedTokens, merge_step_reference, unmerged_reference
 
 __all__ = ["AdaptiveImage", "AdaptiveSegVit"]
 
@@ -34,12 +36,14 @@ class AdaptiveImage:
         token_scores: float32 (K, n0) of the first block's tokens; None for ATMHead.
         shared_windows: int32 (S,), ascending; None without CTS.
         pruned_tokens: block -> int64 vector, ascending.
+        merges: block -> what merged inside it, with dense merging.
     """
 
     scores: Tensor
     token_scores: Tensor | None
     shared_windows: Tensor | None
     pruned_tokens: dict[int, Tensor]
+    merges: dict[int, MergedTokens] = field(default_factory=dict)
 
     @property
     def class_map(self) -> Tensor:
@@ -55,10 +59,22 @@ class AdaptiveSegVit:
         spec: The recipe's input form.
         num_shared: Windows to share (already aligned); 0 for none.
         protect_per_class: DToP's context tokens per class.
+        merge: Dense merging, or None.
+        layouts: 1-based block -> what merges inside it.
     """
 
-    def __init__(self, model: SegVit, spec: InputSpec, *, num_shared: int, protect_per_class: int) -> None:
+    def __init__(
+        self,
+        model: SegVit,
+        spec: InputSpec,
+        *,
+        num_shared: int,
+        protect_per_class: int,
+        merge: MergeSpec | None = None,
+        layouts: Mapping[int, MatchLayout] | None = None,
+    ) -> None:
         self.model, self.spec = model, spec
+        self.merge, self.layouts = merge, dict(layouts or {})
         self.num_shared, self.protect_per_class = num_shared, protect_per_class
         patch = model.spec.backbone.patch_size
         self.patch_size = patch
@@ -100,18 +116,48 @@ class AdaptiveSegVit:
             return self._finish_atm(x, layout)
         return self._finish_prune(x, layout, thresholds, upsample)
 
+    def _run_block(self, number: int, block: nn.Module, x: Tensor, merges: dict[int, MergedTokens]) -> Tensor:
+        if number not in self.layouts or self.merge is None:
+            return block(x)
+        assert isinstance(block, VitBlock)
+        layout = self.layouts[number]
+        ones = torch.ones(x.shape[1])
+
+        def merged(tokens: Tensor) -> MergedTokens:
+            return merge_step_reference(
+                tokens,
+                ones,
+                x[0],
+                kind=layout.kind,
+                prefix=layout.prefix,
+                r=layout.r,
+                columns=layout.columns,
+                window=layout.window,
+            )
+
+        merges[number] = merged(x[0])
+        if self.merge.dense == "tome":
+            step = merges[number]
+            bias = step.size.log()[None, None, None] if self.merge.proportional_attention else None
+            return unmerged_reference(block(step.x[None], bias)[0], step.groups)[None]
+        for norm, branch in ((block.ln1, block.attn), (block.ln2, block.ffn)):
+            step = merged(norm(x)[0])
+            x = x + unmerged_reference(branch(step.x[None])[0], step.groups)[None]
+        return x
+
     def _finish_atm(self, x: Tensor, layout: SharingLayout | None) -> AdaptiveImage:
         backbone, head = self.model.backbone, self.model.decode_head
         outputs = {}
+        merges: dict[int, MergedTokens] = {}
         for number, block in enumerate(backbone.layers, start=1):
-            x = block(x)
+            x = self._run_block(number, block, x, merges)
             outputs[number] = backbone.patch_tokens(x, number)
         class_logits, masks = head([outputs[number] for number in head.spec.stages])
         if layout is not None:
             masks = masks[:, :, layout.source[0].long()]
         size = (self.spec.height, self.spec.width)
         scores = AtmHead.image_scores(class_logits, masks, self.grid, size)[0]
-        return AdaptiveImage(scores, None, None if layout is None else layout.shared_windows[0], {})
+        return AdaptiveImage(scores, None, None if layout is None else layout.shared_windows[0], {}, merges)
 
     def _finish_prune(
         self, x: Tensor, layout: SharingLayout | None, thresholds: Mapping[int, float], upsample: bool
@@ -121,8 +167,9 @@ class AdaptiveSegVit:
         alive = torch.arange(x.shape[1])
         canvas = x.new_zeros(classes, x.shape[1])
         pruned_tokens: dict[int, Tensor] = {}
+        merges: dict[int, MergedTokens] = {}
         for number, block in enumerate(backbone.layers, start=1):
-            x = block(x)
+            x = self._run_block(number, block, x, merges)
             if number in thresholds:
                 class_logits, masks = self.model.auxiliary_head_after(number)(x)
                 canvas[:, alive] = masks[0]
@@ -143,4 +190,4 @@ class AdaptiveSegVit:
             size = (self.spec.height, self.spec.width)
             scores = F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
         shared = None if layout is None else layout.shared_windows[0]
-        return AdaptiveImage(scores[0], token_scores[0], shared, pruned_tokens)
+        return AdaptiveImage(scores[0], token_scores[0], shared, pruned_tokens, merges)

@@ -22,13 +22,22 @@ _NEUTRAL: Colour = (196, 202, 209)  # what a brightness is shown on
 
 @dataclass(frozen=True)
 class LegendEntry:
-    """A line: swatch, text, value. The swatch is filled, outlined, a brightness 0..1 of a neutral grey, or absent."""
+    """A line: swatch, text, value. The swatch is filled, outlined, a brightness 0..1 of a neutral grey, or absent.
+
+    ``sides`` outlines it in one colour for each side, which stands for outlines of any colour.
+    """
 
     text: str
     value: str = ""
     fill: Colour | None = None
     outline: Colour | None = None
     shade: float | None = None
+    sides: tuple[Colour, Colour, Colour, Colour] | None = None
+
+    @property
+    def has_swatch(self) -> bool:
+        """Whether anything stands before the text."""
+        return any(part is not None for part in (self.fill, self.outline, self.shade, self.sides))
 
 
 @dataclass(frozen=True)
@@ -113,11 +122,14 @@ def _draw(pen: _Pen, legend: Legend, width: int) -> int:
 
 
 def _column_widths(pen: _Pen, legend: Legend, room: float, gap: float) -> list[float]:
-    """Columns that are not wide get what their longest text needs (at most half); wide ones share the rest."""
+    """Columns that are not wide get what their longest line needs (at most their part); wide ones share the rest."""
     needed = []
     for column in legend.columns:
-        longest = max((pen.draw.textlength(entry.text, pen.font) for entry in column.entries), default=0.0)
-        needed.append(0.0 if column.wide else min(longest + 1.8 * pen.size, room / 2))
+        lines = [pen.draw.textlength(column.heading.upper(), pen.heading)]
+        for entry in column.entries:
+            value = pen.draw.textlength(entry.value, pen.font) + 1.5 * pen.size if entry.value else 0.0
+            lines.append(_indent(pen, column) + pen.draw.textlength(entry.text, pen.font) + value + 0.2 * pen.size)
+        needed.append(0.0 if column.wide else min(max(lines), room / max(len(legend.columns), 2)))
     wide = sum(column.wide for column in legend.columns)
     rest = (room - gap * (len(needed) - 1) - sum(needed)) / max(wide, 1)
     return [rest if column.wide else width for column, width in zip(legend.columns, needed, strict=True)]
@@ -147,8 +159,14 @@ def _draw_column(pen: _Pen, column: LegendColumn, x: float, y: float, width: flo
     lane_width = min((width - gap * (lanes - 1)) / lanes, _WIDEST_LANE * pen.size)
     for number, entry in enumerate(column.entries):
         lane, line = divmod(number, per_lane)
-        _draw_entry(pen, entry, x + lane * (lane_width + gap), top + (line + 0.5) * pen.line, lane_width)
+        left, middle = x + lane * (lane_width + gap), top + (line + 0.5) * pen.line
+        _draw_entry(pen, entry, left, middle, lane_width, _indent(pen, column))
     return top + per_lane * pen.line
+
+
+def _indent(pen: _Pen, column: LegendColumn) -> float:
+    """Room for the swatches, where the column has any."""
+    return pen.size * 1.6 if any(entry.has_swatch for entry in column.entries) else 0.0
 
 
 def _lanes(column: LegendColumn, width: float, size: int) -> int:
@@ -159,7 +177,7 @@ def _lanes(column: LegendColumn, width: float, size: int) -> int:
     return max(1, min(fitting, -(-len(column.entries) // 3)))
 
 
-def _draw_entry(pen: _Pen, entry: LegendEntry, x: float, middle: float, width: float) -> None:
+def _draw_entry(pen: _Pen, entry: LegendEntry, x: float, middle: float, width: float, indent: float) -> None:
     side = pen.size
     box = (x, middle - side / 2, x + side, middle + side / 2)
     if entry.fill is not None:
@@ -169,6 +187,11 @@ def _draw_entry(pen: _Pen, entry: LegendEntry, x: float, middle: float, width: f
     elif entry.shade is not None:
         level = tuple(round(part * entry.shade) for part in _NEUTRAL)
         pen.draw.rectangle(box, fill=(level[0], level[1], level[2]), outline=_RULE)
-    start = x + side * 1.6
+    elif entry.sides is not None:
+        left, top, right, bottom = box
+        corners = ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))
+        for colour, start_at, end_at in zip(entry.sides, corners, corners[1:], strict=False):
+            pen.draw.line((*start_at, *end_at), fill=colour, width=max(3, pen.size // 7))
+    start = x + indent
     used = pen.right(x + width, middle, entry.value) + side * 0.5 if entry.value else 0.0
     pen.text(start, middle, entry.text, x + width - used - start)

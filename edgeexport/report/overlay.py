@@ -6,19 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from edgeexport.report.canvas import LONGEST_SIDE, display_size, framed, of_pixels, patch_edges
 from edgeexport.report.label_map import class_shares, palette_for, resized_class_map
-from edgeexport.report.legend import Legend, LegendColumn, LegendEntry, draw_legend
+from edgeexport.report.legend import Legend, LegendColumn, LegendEntry
 from edgeexport.report.token_map import TokenMap
 
 __all__ = ["LONGEST_SIDE", "SHARED_BLUE", "UNSHARED_RED", "draw_overlay", "stage_brightness"]
 
 Colour = tuple[int, int, int]
-
-# The drawing is for people, so that its size follows the screen and not the photograph: patches of small photographs
-# would have no room for an outline. The label map is what keeps the photograph's pixels.
-LONGEST_SIDE = 1600
-_SHORTEST_LONGEST_SIDE = 1024
-_NARROWEST_CANVAS = 960
 
 SHARED_BLUE: Colour = (38, 118, 255)
 UNSHARED_RED: Colour = (255, 48, 64)
@@ -50,7 +45,7 @@ def draw_overlay(
         title: First line of the legend.
         notice: A warning that must not be overlooked, such as that the weights are random.
     """
-    width, height = _display_size(photo)
+    width, height = display_size(photo)
     labels = resized_class_map(class_map, height, width)
     colours = np.array(palette_for(int(class_map.max()) + 1, palette), dtype=np.float32)
     scene = np.asarray(photo.convert("RGB").resize((width, height), Image.Resampling.LANCZOS), dtype=np.float32)
@@ -61,12 +56,7 @@ def draw_overlay(
     if tokens is not None and tokens.num_shared:
         picture = _outlined(picture, tokens)
     legend = _legend(class_map, tokens, classes, colours, title, notice)
-    canvas_width = max(width, _NARROWEST_CANVAS)
-    below = draw_legend(legend, canvas_width)
-    canvas = Image.new("RGB", (canvas_width, height + below.height), legend.background)
-    canvas.paste(picture, ((canvas_width - width) // 2, 0))
-    canvas.paste(below, (0, height))
-    return canvas
+    return framed([picture], legend)
 
 
 def stage_brightness(stages: int) -> tuple[float, ...]:
@@ -76,24 +66,17 @@ def stage_brightness(stages: int) -> tuple[float, ...]:
     return tuple(_DARKEST + (_LIGHTEST - _DARKEST) * stage / (stages - 1) for stage in range(stages))
 
 
-def _display_size(photo: Image.Image) -> tuple[int, int]:
-    longest = max(photo.size)
-    scale = min(max(longest, _SHORTEST_LONGEST_SIDE), LONGEST_SIDE) / longest
-    return max(round(photo.width * scale), 1), max(round(photo.height * scale), 1)
-
-
 def _brightness(tokens: TokenMap, height: int, width: int) -> NDArray[np.float32]:
     """Factor per pixel, float32 (height, width)."""
     factor = np.ones(tokens.grid, dtype=np.float32)
     for stage, brightness in zip(tokens.stages, stage_brightness(len(tokens.stages)), strict=True):
         factor[tokens.exit_block == stage.block] = brightness
-    rows, columns = _edges(height, tokens.grid[0]), _edges(width, tokens.grid[1])
-    return factor.repeat(np.diff(rows), axis=0).repeat(np.diff(columns), axis=1)
+    return of_pixels(factor, height, width)
 
 
 def _outlined(picture: Image.Image, tokens: TokenMap) -> Image.Image:
     """Red around every unshared patch, thin and translucent, then blue around every shared window."""
-    rows, columns = _edges(picture.height, tokens.grid[0]), _edges(picture.width, tokens.grid[1])
+    rows, columns = patch_edges(picture.height, tokens.grid[0]), patch_edges(picture.width, tokens.grid[1])
     thickness = max(1, min(picture.size) // 700)
     unshared = Image.new("L", picture.size, 0)
     shared = Image.new("L", picture.size, 0)
@@ -115,11 +98,6 @@ def _outlined(picture: Image.Image, tokens: TokenMap) -> Image.Image:
     picture.paste(UNSHARED_RED, (0, 0), unshared)
     picture.paste(SHARED_BLUE, (0, 0), shared)
     return picture
-
-
-def _edges(pixels: int, patches: int) -> NDArray[np.int64]:
-    """Pixel positions of the ``patches + 1`` patch boundaries along a side."""
-    return (np.arange(patches + 1) * pixels + patches // 2) // patches
 
 
 def _legend(

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgeexport.report.merge_text import merge_text
+from edgeexport.report.token_view import TokenView, count_text, token_view
+
 __all__ = [
-    "BlockRow",
     "CheckRow",
     "ComparisonView",
-    "MacRow",
     "ReportView",
-    "TokenView",
     "ValueRow",
     "report_view",
 ]
@@ -31,42 +31,6 @@ class CheckRow:
     name: str
     status: str
     detail: str
-
-
-@dataclass(frozen=True)
-class BlockRow:
-    """A bar of the token schedule; ``width`` is the share of the dense model's tokens, in percent."""
-
-    label: str
-    tokens: int
-    width: float
-    note: str
-
-
-@dataclass(frozen=True)
-class MacRow:
-    """A line of the work table, in 1e9 multiply-accumulates as text; parts are empty where a line has none."""
-
-    label: str
-    tokens: str
-    attention: str
-    mlp: str
-    total: str
-    dense: str
-    share: str
-    emphasis: bool = False
-
-
-@dataclass(frozen=True)
-class TokenView:
-    """Token schedule and work."""
-
-    bars: tuple[BlockRow, ...]
-    rows: tuple[MacRow, ...]
-    headline: str
-    ratio: str
-    convention: str
-    provenance: str
 
 
 @dataclass(frozen=True)
@@ -93,7 +57,10 @@ class ComparisonView:
 
 @dataclass(frozen=True)
 class ReportView:
-    """Everything that the template needs; ``tokens`` is None where the bundle has no tokens.json."""
+    """Everything that the template needs; ``tokens`` is None where the bundle has no tokens.json.
+
+    ``picture`` describes the overlay, should there be one.
+    """
 
     name: str
     description: str
@@ -103,6 +70,7 @@ class ReportView:
     checks: tuple[CheckRow, ...]
     tokens: TokenView | None
     comparisons: tuple[ComparisonView, ...]
+    picture: str
     versions: tuple[tuple[str, str], ...]
     files: tuple[tuple[str, str], ...]
     checkpoint: tuple[tuple[str, str], ...]
@@ -119,8 +87,9 @@ def report_view(manifest: Json, tokens: Json | None, parity: Json | None) -> Rep
         weights=str(weights["statement"]),
         random_weights=weights["origin"] == "random",
         checks=tuple(_checks(manifest["checks"])),
-        tokens=None if tokens is None else _token_view(tokens),
+        tokens=None if tokens is None else token_view(tokens),
         comparisons=tuple(_comparison(entry) for entry in (parity or {}).get("comparisons", ())),
+        picture=_picture(manifest),
         versions=(("edgeexport", str(manifest["edgeexport"])), *_pairs(manifest["versions"])),
         files=_pairs(manifest["files"]),
         checkpoint=tuple((name, str(weights[name])) for name in ("file", "sha256") if weights.get(name)),
@@ -129,19 +98,54 @@ def report_view(manifest: Json, tokens: Json | None, parity: Json | None) -> Rep
 
 
 def _facts(manifest: Json) -> tuple[tuple[str, str], ...]:
-    entry, grid, prune = manifest["input"], manifest["grid"], manifest["prune"]
-    order = f", {entry['channels']}" if entry.get("channels") else ""
-    normalised = "normalised in the graph" if entry["preprocess"] else "taken normalised"
-    shared = manifest["num_shared"]
+    entry, prune, shared = manifest["input"], manifest["prune"], manifest["num_shared"]
     stages = [f"{shared} shared windows"] if shared else []
     stages += [f"{stage['k']} tokens pruned after block {stage['block']}" for stage in prune]
+    stages += [merge_text(manifest["merges"])] if manifest.get("merges") else []
+    inputs = [_input_text(entry), *map(_named, manifest.get("extra_inputs", ()))]
     return (
         ("Target", f"{manifest['target']}, {manifest['precision']}"),
-        ("Input", f"{entry['dtype']} {_shape(entry['shape'])}{order}, {normalised}"),
-        ("Output", "; ".join(f"{out['name']}: {out['dtype']} {_shape(out['shape'])}" for out in manifest["outputs"])),
-        ("Patches", f"{grid['rows']} x {grid['columns']} of {grid['patch_size']} x {grid['patch_size']} pixels"),
+        ("Input", "; ".join(inputs)),
+        ("Output", "; ".join(map(_named, manifest["outputs"]))),
+        _grid_fact(manifest["grid"], entry.get("frames")),
         ("Reduction", "; ".join(stages) or "none (dense)"),
     )
+
+
+def _input_text(entry: Json) -> str:
+    """Shape, order of the channels where they are colours, and whether the graph normalises."""
+    if entry.get("context"):  # a latent's features
+        return _tensor(entry)
+    colours = entry.get("channels") and entry.get("num_channels", 3) == 3
+    order = f", {entry['channels']}" if colours else ""
+    return f"{_tensor(entry)}{order}, {'normalised in the graph' if entry['preprocess'] else 'taken normalised'}"
+
+
+def _grid_fact(grid: Json, frames: int | None) -> tuple[str, str]:
+    cells, side = f"{grid['rows']} x {grid['columns']}", grid["patch_size"]
+    if not side:
+        return "Latent grid", cells
+    return "Patches", f"{cells} of {side} x {side} pixels" + (f", over clips of {frames} frames" if frames else "")
+
+
+def _named(item: Json) -> str:
+    return f"{item['name']}: {_tensor(item)}"
+
+
+def _tensor(item: Json) -> str:
+    return f"{item['dtype']} {_shape(item['shape'])}"
+
+
+def _picture(manifest: Json) -> str:
+    """What an overlay shows, for those who do not see it."""
+    if manifest.get("merges"):
+        return "A photograph in which tokens that merged are filled with one colour; the legend is part of the picture."
+    if manifest["num_shared"] or manifest["prune"]:
+        return (
+            "Classes in colour over a photograph, with the tokens that were shared and pruned; the legend is part of the "
+            "picture."
+        )
+    return "The prediction over a photograph; the legend is part of the picture."
 
 
 def _checks(checks: Json) -> list[CheckRow]:
@@ -167,73 +171,10 @@ def _tail_check(tail: Json) -> CheckRow:
         return CheckRow(title, "passed", f"{form} form: the scores of all classes are resized, nothing to certify")
     pixels, needed, images = int(tail["uncertified_pixels"]), tail.get("candidates_needed"), tail.get("images")
     over = f" in {images} test images" if images else " in the test images"
-    detail = f"fast form, {tail['candidates']} candidates per cell: {_count(pixels)} uncertified pixels{over}"
+    detail = f"fast form, {tail['candidates']} candidates per cell: {count_text(pixels)} uncertified pixels{over}"
     if needed:
         detail += f"; {needed} candidates would certify all" if pixels else f"; {needed} candidates would have sufficed"
     return CheckRow(title, "warning" if pixels else "passed", detail)
-
-
-def _token_view(tokens: Json) -> TokenView:
-    patches, blocks, totals = int(tokens["patches"]), tokens["blocks"], tokens["totals"]
-    bars = [BlockRow("image", patches, 100.0, "patches")]
-    for block in blocks:
-        width = 100 * block["tokens_in"] / patches
-        bars.append(BlockRow(f"block {block['block']}", block["tokens_in"], width, block["reason"]))
-    left = blocks[-1]["tokens_out"]
-    bars.append(BlockRow("head", left, 100 * left / patches, ""))
-    rows = [_mac_row("patch embedding", tokens["embedding"], tokens=tokens["embedding"]["tokens"])]
-    rows += [
-        _mac_row(
-            f"block {block['block']}",
-            {"macs": block["macs"]["total"], "dense_macs": block["dense_macs"]},
-            tokens=block["tokens_in"],
-            parts=block["macs"],
-        )
-        for block in blocks
-    ]
-    rows += [_mac_row(_head_label(head), head, tokens=head["tokens"]) for head in tokens["heads"]]
-    rows += [_mac_row("final norm", tokens["final_norm"]), _mac_row("tail, as published", tokens["tail"])]
-    rows = [row for row in rows if row.total != "0" or row.dense != "0"]
-    policy = tokens["policy_network"]
-    without = {"macs": totals["macs_without_policy"], "dense_macs": totals["dense_macs"]}
-    if policy["macs"]:
-        rows.append(_mac_row("sum without policy network", without, emphasis=True))
-        rows.append(_mac_row("policy network", policy))
-        rows.append(_mac_row("sum with policy network", totals, emphasis=True))
-    else:
-        rows.append(_mac_row("sum (there is no policy network)", totals, emphasis=True))
-    ratio = f"{totals['dense_over_reduced']:.2f}"
-    if policy["macs"]:
-        ratio += f" with, {totals['dense_over_reduced_without_policy']:.2f} without the policy network"
-    return TokenView(
-        bars=tuple(bars),
-        rows=tuple(rows),
-        headline=f"{totals['macs'] / 1e9:,.1f} of {totals['dense_macs'] / 1e9:,.1f} GMAC",
-        ratio=ratio,
-        convention=str(tokens["convention"]),
-        provenance=str(tokens["provenance"]),
-    )
-
-
-def _head_label(head: Json) -> str:
-    after = ", ".join(str(block) for block in head["blocks"])
-    return f"{head['name']} (reads block{'s' if len(head['blocks']) > 1 else ''} {after})"
-
-
-def _mac_row(
-    label: str, entry: Json, *, tokens: int | None = None, parts: Json | None = None, emphasis: bool = False
-) -> MacRow:
-    macs, dense = int(entry["macs"]), int(entry["dense_macs"])
-    return MacRow(
-        label=label,
-        tokens="" if tokens is None else _count(tokens),
-        attention="" if parts is None else _giga(parts["attention"]),
-        mlp="" if parts is None else _giga(parts["mlp"]),
-        total=_giga(macs),
-        dense=_giga(dense),
-        share=f"{100 * macs / dense:.1f} %" if dense else "",
-        emphasis=emphasis,
-    )
 
 
 def _comparison(entry: Json) -> ComparisonView:
@@ -264,7 +205,9 @@ def _output_figures(item: Json) -> str:
             "all pixels equal" if not item["differing"] else f"{100 * item['agreement']:.5f} % of pixels equal"
         )
         if item["differing"]:
-            parts.append(f"{_count(item['differing'])} differ, {_count(item['unexplained'])} of them no near tie")
+            parts.append(
+                f"{count_text(item['differing'])} differ, {count_text(item['unexplained'])} of them no near tie"
+            )
     if item["max_abs"] is not None:
         parts.append(f"max abs {item['max_abs']:.2g}")
     if item["max_rel"] is not None:
@@ -277,8 +220,10 @@ def _output_figures(item: Json) -> str:
 def _decision_figures(item: Json) -> str:
     margin = "" if item["margin"] is None else f"; score margin at the cut {item['margin']:.2g}"
     if item["equal"]:
-        return f"same {_count(item['tokens'])} chosen (Jaccard 1){margin}"
-    return f"{_count(item['differing'])} of {_count(item['tokens'])} differ, Jaccard {item['jaccard']:.4f}{margin}"
+        return f"same {count_text(item['tokens'])} chosen (Jaccard 1){margin}"
+    return (
+        f"{count_text(item['differing'])} of {count_text(item['tokens'])} differ, Jaccard {item['jaccard']:.4f}{margin}"
+    )
 
 
 def _pairs(entries: Json) -> tuple[tuple[str, str], ...]:
@@ -287,12 +232,3 @@ def _pairs(entries: Json) -> tuple[tuple[str, str], ...]:
 
 def _shape(shape: Sequence[int]) -> str:
     return " x ".join(str(size) for size in shape)
-
-
-def _count(number: int) -> str:
-    return f"{number:,}"
-
-
-def _giga(macs: int) -> str:
-    """1e9 multiply-accumulates with three decimals; 0 stays 0, and what would round to 0 says so."""
-    return "0" if not macs else "< 0.001" if macs < 500_000 else f"{macs / 1e9:,.3f}"

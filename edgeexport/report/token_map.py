@@ -27,6 +27,7 @@ class TokenMap:
     """Decisions of one image by patch.
 
     Attributes:
+        token: int32 (rows, columns), the patch's number among the tokens entering block 1.
         shared: bool (rows, columns), whether the patch's 2x2 window shares one token.
         exit_block: int32 (rows, columns), the 1-based block after which the token that stands for the patch was
             pruned; 0 where it stayed to the end.
@@ -35,6 +36,7 @@ class TokenMap:
         stages: Pruning stages in order of depth.
     """
 
+    token: NDArray[np.int32]
     shared: NDArray[np.bool_]
     exit_block: NDArray[np.int32]
     num_shared: int
@@ -51,6 +53,15 @@ class TokenMap:
     def num_unshared(self) -> int:
         """Patches with a token of their own."""
         return int(self.shared.size - self.shared.sum())
+
+    def tokens_entering(self, block: int) -> NDArray[np.int64]:
+        """The patch's number among the tokens entering ``block``, int64 (rows, columns); -1 where its token has left."""
+        stays = (self.exit_block == 0) | (self.exit_block >= block)
+        # Survivors keep their order, and every token stands for a patch: its rank is its number.
+        _, places = np.unique(self.token[stays], return_inverse=True)
+        found = np.full(self.grid, -1, dtype=np.int64)
+        found[stays] = places.ravel()
+        return found
 
 
 def token_map_from_decisions(
@@ -103,7 +114,8 @@ def token_map_from_decisions(
         exit_of_token[chosen] = block
         left -= chosen.size
         stages.append(TokenStage(block, int(chosen.size), left))
-    return TokenMap(shared, exit_of_token[token_of_patch], int(windows.size), tokens, tuple(stages))
+    exit_block = exit_of_token[token_of_patch]
+    return TokenMap(token_of_patch.astype(np.int32), shared, exit_block, int(windows.size), tokens, tuple(stages))
 
 
 def _check_indices(name: str, ascending: NDArray[np.int64], size: int) -> None:

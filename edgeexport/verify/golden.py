@@ -1,7 +1,8 @@
 """golden.npz: inputs, and what the reference computed for them, so that a device can check itself without torch.
 
-Keys are ``<case>/<name>``: ``case0/image`` (input form), ``case0/<output>`` for every graph output and inner output,
-``case0/score/<decision>`` the reference's scores behind a decision, ``case0/near_tie`` pixels whose class is a toss-up,
+Keys are ``<case>/<name>``: ``case0/image`` (input form), ``case0/input/<name>`` for further inputs, ``case0/<output>`` for
+every graph output and inner output, ``case0/score/<decision>`` the reference's scores behind a decision and
+``case0/gap/<decision>`` the leads behind a merge's targets, ``case0/near_tie`` pixels whose class is a toss-up,
 ``case0/names``; and ``weights``, a statement of where they come from. Full-resolution scores behind an ATMHead's class map
 are left out for their size.
 """
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from edgeexport.verify.parity import Reference
+    from edgeexport.verify.reference import Reference
 
 __all__ = ["GOLDEN_CASES", "write_golden"]
 
@@ -36,11 +37,15 @@ def _golden_arrays(references: Sequence[Reference]) -> dict[str, NDArray]:
         case = f"case{number}"
         arrays[f"{case}/names"] = np.array(reference.batch.names)
         arrays[f"{case}/image"] = reference.batch.pixels
+        for name, value in reference.batch.extra.items():
+            arrays[f"{case}/input/{name}"] = value
         for name, value in reference.outputs.items():
             if name != "class_scores" or value.size <= _LARGEST_INNER:
                 arrays[f"{case}/{name}"] = value
         for name, value in reference.decision_scores.items():
             arrays[f"{case}/score/{name}"] = value
+        for name, value in reference.decision_gaps.items():
+            arrays[f"{case}/gap/{name}"] = value
         if reference.near_tie is not None:
             arrays[f"{case}/near_tie"] = np.packbits(reference.near_tie)
     return arrays

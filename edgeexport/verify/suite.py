@@ -8,24 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from edgeexport.freeze.fixed_segvit import FixedSegVit
+from edgeexport.freeze.fixed import FixedModel
 from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
-from edgeexport.verify.parity import (
-    ADAPTIVE_CHECK,
-    BATCH_CHECK,
-    RUNTIME_CHECK,
-    Reference,
-    Runner,
-    adaptive_comparison,
-    batch_comparison,
-    runtime_comparison,
-)
+from edgeexport.verify.parity import batch_comparison, original_comparison, runtime_comparison
+from edgeexport.verify.reference import BATCH_CHECK, ORIGINAL_CHECK, RUNTIME_CHECK, Reference, Runner
 
 __all__ = ["parity_status", "run_parity"]
 
 
 def run_parity(
-    fixed: FixedSegVit, runner: Runner, references: Iterable[Reference], *, every: bool = False
+    fixed: FixedModel, runner: Runner, references: Iterable[Reference], *, every: bool = False
 ) -> list[Comparison]:
     """Runs all checks of a fixed model against its original and against an exported graph.
 
@@ -38,7 +30,7 @@ def run_parity(
     drawn = _Replayed(references)
     checks: list[Callable[[Reference], Comparison]] = [
         lambda reference: runtime_comparison(fixed, reference, runner),
-        lambda reference: adaptive_comparison(fixed, reference),
+        lambda reference: original_comparison(fixed, reference),
     ]
     if fixed.recipe.input.batch > 1:
         checks.append(lambda reference: batch_comparison(fixed, reference, runner))
@@ -49,7 +41,7 @@ def parity_status(comparisons: Sequence[Comparison]) -> str:
     """'passed', 'failed', or 'incomplete' where a check passed on fewer than `IMAGES_NEEDED` batches of images."""
     if any(item.status == "failed" for item in comparisons):
         return "failed"
-    names = {ADAPTIVE_CHECK, RUNTIME_CHECK} | {item.check for item in comparisons if item.check == BATCH_CHECK}
+    names = {ORIGINAL_CHECK, RUNTIME_CHECK} | {item.check for item in comparisons if item.check == BATCH_CHECK}
     passed = {name: sum(item.check == name and item.status == "passed" for item in comparisons) for name in names}
     return "passed" if min(passed.values()) >= IMAGES_NEEDED else "incomplete"
 

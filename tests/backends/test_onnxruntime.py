@@ -83,6 +83,45 @@ def test_extra_output_that_does_not_exist(path: Path) -> None:
         OnnxRuntimeRunner(path, extra_outputs=[TensorInfo("nowhere", "float32", (1,))])
 
 
+# --- Further inputs ---
+
+
+TWO_INPUTS = parser.parse_model("""<ir_version: 9, opset_import: ["": 20]>
+g (float[2,3] image, float[2,1] context) => (float[2,3] out) { out = Sub (image, context) }""").SerializeToString()
+CONTEXT = np.array([[1], [2]], dtype=np.float32)
+
+
+def test_further_inputs_are_fed_by_name() -> None:
+    runner = OnnxRuntimeRunner(TWO_INPUTS)
+    assert (runner.input_name, runner.extra_input_names) == ("image", ("context",))
+    found = runner.run(IMAGE.astype(np.float32), {"context": CONTEXT})
+    np.testing.assert_array_equal(found["out"], IMAGE - CONTEXT)
+
+
+@pytest.mark.parametrize("extra", [None, {}])
+def test_graph_of_one_input_needs_nothing_else(extra: dict[str, np.ndarray] | None) -> None:
+    runner = OnnxRuntimeRunner(MODEL)
+    assert runner.extra_input_names == ()
+    np.testing.assert_array_equal(runner.run(IMAGE, extra)["best"], [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("model", "extra", "problem"),
+    [
+        (TWO_INPUTS, None, "given nothing beside 'image', expected 'context'"),
+        (TWO_INPUTS, {}, "given nothing beside 'image', expected 'context'"),
+        (TWO_INPUTS, {"text": CONTEXT}, "given 'text' beside 'image', expected 'context'"),
+        (TWO_INPUTS, {"context": CONTEXT, "text": CONTEXT}, "given 'context', 'text' beside 'image'"),
+        (TWO_INPUTS, {"context": CONTEXT, "image": CONTEXT}, "given 'context', 'image' beside 'image'"),
+        (MODEL, {"context": CONTEXT}, "given 'context' beside 'image', expected nothing"),
+    ],
+)
+def test_missing_or_unknown_inputs(model: bytes, extra: dict[str, np.ndarray] | None, problem: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        OnnxRuntimeRunner(model).run(IMAGE, extra)
+    assert problem in caught.value.problem and caught.value.remedy
+
+
 def test_without_onnxruntime(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UsageError, match=r"pip install 'edgeexport\[cpu\]'") as caught:

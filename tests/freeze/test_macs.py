@@ -53,7 +53,7 @@ def test_segvit_with_atm_head(n: int, width: int, head_width: int, layers: int, 
 def test_block_formula() -> None:
     n, c = 37, 24
     assert vit_block_macs(n, c).total == 12 * n * c**2 + 2 * n**2 * c + 10 * n * c
-    assert vit_block_macs(n, c, mlp_ratio=2.5).mlp == 2 * n * c * 60
+    assert vit_block_macs(n, c, hidden=60).mlp == 2 * n * c * 60
 
 
 def test_prune_head_formula() -> None:

@@ -249,7 +249,7 @@ def test_formulas_of_a_whole_model_against_its_graph(shared: int) -> None:
     module = FixedSegVit(SegVit(recipe.model, with_policy=shared > 0), recipe).eval()
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.02)  # uninitialised memory may hold NaN, which folding would copy
-    model = exported_model(module, torch.zeros(1, 3, pixels, pixels), "image", module.output_names, {})
+    model = exported_model(module, (torch.zeros(1, 3, pixels, pixels),), ["image"], module.output_names, {})
     del model.functions[:]
     model.functions.extend(op.onnx_function() for op in (token_partition, token_protect, token_unmerge))
     cost = graph_macs(inlined_model(model))

@@ -53,7 +53,7 @@ def test_exported_graph_scales_the_query_before_the_first_product() -> None:
             return (self.attention(x),)
 
     block, x = drawn(Block()), torch.randn(2, 6, 32)
-    model = exported_model(block, torch.zeros_like(x), "x", ["y"], {})
+    model = exported_model(block, (torch.zeros_like(x),), ["x"], ["y"], {})
     by_output = {output: node for node in model.graph.node for output in node.output}
     (softmax,) = [node for node in model.graph.node if node.op_type == "Softmax"]
     scores = by_output[softmax.input[0]]

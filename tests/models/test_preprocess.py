@@ -42,7 +42,7 @@ def test_exported_graph_takes_bytes() -> None:
             return (normalised_image(image, spec),)
 
     pixels = torch.randint(256, (2, 4, 6, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    model = exported_model(Normalise().eval(), torch.zeros_like(pixels), "image", ["planes"], {})
+    model = exported_model(Normalise().eval(), (torch.zeros_like(pixels),), ["image"], ["planes"], {})
     assert model.graph.input[0].type.tensor_type.elem_type == 2  # uint8
     for node in model.graph.node:  # some parsers refuse a Slice that steps backwards
         assert node.op_type != "Slice"

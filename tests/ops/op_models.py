@@ -24,7 +24,7 @@ def one_node_model(
     function: onnx.FunctionProto,
     inputs: Mapping[str, Tensor],
     outputs: Mapping[str, tuple[int, Sequence[int]]],
-    attributes: Mapping[str, int] | None = None,
+    attributes: Mapping[str, int | list[int]] | None = None,
 ) -> onnx.ModelProto:
     """``inputs`` state names, shapes and dtypes; ``outputs`` map names to (ONNX element type, shape)."""
     node = helper.make_node(function.name, list(inputs), list(outputs), domain=DOMAIN, **(attributes or {}))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from edgeexport.errors import EdgeExportError
 
-__all__ = ["ABSENT", "TINY", "TINY_ATM", "changed", "message_of"]
+__all__ = ["ABSENT", "TINY", "TINY_ATM", "TINY_CLIP", "TINY_DIFFUSION", "TINY_TIMM", "changed", "message_of"]
 
 ABSENT = object()
 
@@ -43,6 +43,23 @@ TINY_ATM = dict(
         decode_head=dict(type="ATMHead", in_channels=48, embed_dims=24, num_heads=2, num_classes=5, num_layers=2),
     ),
     input=dict(shape=(1, 3, 128, 128)),
+)
+
+# 64x64 pixels in patches of 8: a class token and 8x8 patches, in 6 blocks.
+TINY_TIMM = dict(
+    model=dict(type="timm", img_size=64, patch_size=8, embed_dim=48, depth=6, num_heads=2, num_classes=10),
+    input=dict(shape=(1, 3, 64, 64)),
+)
+
+# 8 frames, 2 to a patch: a class token and 4x8x8 patches.
+TINY_CLIP = dict(
+    model={**TINY_TIMM["model"], "frames": 8, "tubelet": 2},
+    input=dict(shape=(1, 3, 8, 64, 64)),
+)
+
+TINY_DIFFUSION = dict(
+    model=dict(type="sd_block", grid=(4, 6), embed_dims=24, num_heads=3, context_tokens=5, context_width=10),
+    input=dict(shape=(2, 24, 24)),
 )
 
 

@@ -53,7 +53,7 @@ def test_a_policy_checkpoint_is_relative_to_the_recipe(validated, refused, write
     ("given", "message"),
     [
         ({"ctss": {}}, "reduction.ctss = {} | unknown key 'ctss' | did you mean 'cts'?"),
-        ([], "reduction = [] | expected a dict | known keys: cts, dtop"),
+        ([], "reduction = [] | expected a dict | known keys: cts, dsm, dtop, tome"),
         ({"cts": {}}, "reduction.cts | required key 'num_shared' is missing"),
         ({"cts": 5}, "reduction.cts = 5 | expected a dict"),
         ({"cts": {**CTS, "num_share": 3}}, "reduction.cts.num_share = 3 | unknown key 'num_share' | did you mean 'num_shared'?"),

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from recipe_cases import ABSENT, TINY, TINY_ATM
+from recipe_cases import ABSENT, TINY, TINY_ATM, TINY_CLIP, TINY_DIFFUSION, TINY_TIMM
 
 from edgeexport.errors import CheckpointError
 from edgeexport.recipe.validation import recipe_from_config
@@ -70,6 +70,45 @@ def test_the_resolved_text_is_complete_and_means_the_same(base, changes, validat
     assert again == recipe
     assert list(again.text) == list(recipe.text)
     assert json.dumps(again.text) == json.dumps(recipe.text)
+
+
+@pytest.mark.parametrize(
+    ("base", "changes"),
+    [
+        (TINY_TIMM, {}),
+        (TINY_TIMM, {("model", "global_pool"): "avg", ("model", "drop_path_rate"): 0.1}),
+        (TINY_TIMM, {("reduction",): {"tome": {"r": (8, -1)}}, ("extra_outputs",): ("source", "size")}),
+        (TINY_TIMM, {("reduction",): {"tome": {"r": (3, 0)}}}),
+        (TINY_TIMM, {("reduction",): {"tome": {"r": [3, 0]}}, ("classes",): tuple("abcdefghij")}),
+        (
+            TINY_TIMM,
+            {("reduction",): {"dsm": {"r": 4}}, ("input", "preprocess"): {"mean": (1, 2, 3), "std": (1, 1, 1)}},
+        ),
+        (TINY_TIMM, {("reduction",): {"dsm": {"r": 4, "window": None, "delay": 0}}}),
+        (TINY_CLIP, {("reduction",): {"tome": {"r": 8, "metric": "v"}}}),
+        (TINY_CLIP, {("model", "tubelet"): None, ("model", "name"): None}),
+        (TINY_DIFFUSION, {}),
+        (TINY_DIFFUSION, {("reduction",): {"tome": {"r": 8}}}),
+        (TINY_DIFFUSION, {("reduction",): {"tome": {"r": 8, "variant": "tome"}}}),
+        (TINY, {("reduction",): {"tome": {"r": [8, 4]}}}),
+        (TINY_ATM, {("reduction",): {"tome": {"r": 8, "dense": True, "variant": "sd"}}}),
+        (
+            {"model": {"type": "timm", "name": "deit_tiny_patch16_224.fb_in1k"}, "input": {"shape": (1, 3, 224, 224)}},
+            {("model", "init_values"): None},
+        ),
+    ],
+)
+def test_a_text_out_of_a_manifest_means_the_same(base, changes, validated, tmp_path):
+    recipe = validated(changes, base)
+    again = recipe_from_config(json.loads(json.dumps(recipe.text)), tmp_path / "x.py")
+    assert again == recipe
+    assert json.dumps(again.text) == json.dumps(recipe.text)
+
+
+def test_an_unknown_kind_of_model_is_refused(refused):
+    message = refused({("model", "type"): "tim"})
+    assert "x.py: model.type = 'tim' | expected one of 'EncoderDecoderPrune', 'EncoderDecoder', 'timm'" in message
+    assert "did you mean 'timm'?" in message
 
 
 def test_the_resolved_text_is_plain_and_keeps_what_was_asked(validated, write, tmp_path):

@@ -47,6 +47,6 @@ class CtsGraph(torch.nn.Module):
 
 def cts_model(module: CtsGraph, example: Tensor) -> onnx.ModelProto:
     """Exported at the example's shape, with the bodies of its custom ops."""
-    model = exported_model(module.eval(), example, "packed", OUTPUTS, {})
+    model = exported_model(module.eval(), (example,), ["packed"], OUTPUTS, {})
     model.functions.extend(op.onnx_function() for op in (token_partition, token_unmerge))
     return model

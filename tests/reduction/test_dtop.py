@@ -209,7 +209,7 @@ def test_exported_graph_equals_torch(k: int) -> None:
 
     names = ("confidence", "label", "kept", "pruned", "protected", "back")
     scores = torch.randint(5, (2, CLASSES, 24), generator=torch.Generator().manual_seed(k)) / 4
-    model = exported_model(Stage().eval(), torch.zeros_like(scores), "scores", names, {})
+    model = exported_model(Stage().eval(), (torch.zeros_like(scores),), ["scores"], names, {})
     model.functions.extend(op.onnx_function() for op in (token_partition, token_protect))
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     for image_order in (scores, scores.flip(0)):

@@ -93,6 +93,142 @@ def tokens(policy: int = 1_971_000_000) -> dict[str, Any]:
     }
 
 
+def merge_manifest(**changes: Any) -> dict[str, Any]:
+    """manifest.json of a classifier with a class token, 16 patches in 3 blocks; DSM merges 5 of them and then 3."""
+    merging = {"prefix": 1, "dense": None}
+    return manifest(
+        name="tiny_dsm",
+        input={
+            "name": "image",
+            "dtype": "uint8",
+            "shape": [1, 64, 64, 3],
+            "height": 64,
+            "width": 64,
+            "num_channels": 3,
+            "frames": None,
+            "context": None,
+            "channels": "RGB",
+            "preprocess": {"mean": [0, 0, 0], "std": [1, 1, 1], "bgr_to_rgb": False},
+        },
+        extra_inputs=[],
+        outputs=[{"name": "logits", "dtype": "float32", "shape": [1, 10]}],
+        num_shared=0,
+        prune=[],
+        merges=[
+            {"block": 2, "raster": True, "kind": "windows", "tokens": 17, "r": 5, "columns": 4, "window": 3, **merging},
+            {
+                "block": 3,
+                "raster": False,
+                "kind": "alternate",
+                "tokens": 12,
+                "r": 3,
+                "columns": 0,
+                "window": 0,
+                **merging,
+            },
+        ],
+        checks={"parity": {"status": "passed", "comparisons": 2}, "tail": {"form": "none"}},
+        **changes,
+    )
+
+
+def merge_tokens() -> dict[str, Any]:
+    """tokens.json of `merge_manifest`; 4 were asked for in the last block."""
+
+    def block(number: int, entering: int, leaving: int, reason: str) -> dict[str, Any]:
+        matching = 20_000_000 if entering > leaving else 0
+        macs = {"attention": 100_000_000 * entering, "matching": matching, "mlp": 200_000_000 * leaving, "norms": 0}
+        return {
+            "block": number,
+            "tokens_in": entering,
+            "tokens_out": leaving,
+            "reason": reason,
+            "macs": {**macs, "total": sum(macs.values())},
+            "dense_macs": 5_100_000_000,
+        }
+
+    blocks = [block(1, 17, 17, ""), block(2, 17, 12, "window 3: merged 5"), block(3, 12, 9, "merged 3 (of 4 asked)")]
+    macs, dense = sum(item["macs"]["total"] for item in blocks) + 180_000_000, 15_480_000_000
+    return {
+        "schema": "edgeexport.tokens/1",
+        "provenance": "computed",
+        "convention": "multiply-accumulate 1",
+        "image": [64, 64],
+        "grid": [4, 4],
+        "patches": 16,
+        "class_token": True,
+        "num_prefix": 1,
+        "sharing": None,
+        "merging": {"method": "dsm", "dense": None, "requested": [0, 5, 4], "realised": [0, 5, 3]},
+        "embedding": {"tokens": 16, "macs": 100_000_000, "dense_macs": 100_000_000},
+        "blocks": blocks,
+        "heads": [{"name": "head", "type": "Linear", "blocks": [3], "tokens": 9, "pruned": 0, **_both(80_000_000)}],
+        "final_norm": _both(0),
+        "tail": _both(0),
+        "policy_network": _both(0),
+        "totals": {
+            "macs": macs,
+            "macs_without_policy": macs,
+            "dense_macs": dense,
+            "dense_over_reduced": dense / macs,
+            "dense_over_reduced_without_policy": dense / macs,
+        },
+    }
+
+
+def latent_manifest() -> dict[str, Any]:
+    """manifest.json of a diffusion block on 8 x 8 positions that merges 32 of them around its branches."""
+    entry = {"name": "hidden_states", "dtype": "float32", "shape": [1, 64, 32], "height": 8, "width": 8}
+    layout = {"kind": "cells", "tokens": 64, "prefix": 0, "r": 32, "columns": 8, "window": 0}
+    return manifest(
+        input={**entry, "num_channels": 32, "frames": None, "context": [7, 24], "channels": "RGB", "preprocess": None},
+        extra_inputs=[{"name": "context", "dtype": "float32", "shape": [1, 7, 24]}],
+        outputs=[{"name": "tokens", "dtype": "float32", "shape": [1, 64, 32]}],
+        grid={"rows": 8, "columns": 8, "patch_size": 0},
+        num_shared=0,
+        prune=[],
+        merges=[{"block": 1, "raster": False, "dense": "sd", **layout}],
+        checks={"tail": {"form": "none"}},
+    )
+
+
+def latent_tokens() -> dict[str, Any]:
+    """tokens.json of `latent_manifest`."""
+    macs = {"attention": 3_000_000_000, "matching": 1_000_000_000, "mlp": 2_000_000_000, "norms": 0}
+    return {
+        **merge_tokens(),
+        "image": [8, 8],
+        "grid": [8, 8],
+        "patches": 64,
+        "class_token": False,
+        "num_prefix": 0,
+        "merging": {"method": "tome", "dense": "sd", "requested": [32], "realised": [32]},
+        "embedding": {"tokens": 64, **_both(0)},
+        "blocks": [
+            {
+                "block": 1,
+                "tokens_in": 64,
+                "tokens_out": 64,
+                "reason": "merged 32, unmerged after",
+                "macs": {**macs, "total": 6_000_000_000},
+                "dense_macs": 12_000_000_000,
+            }
+        ],
+        "heads": [],
+        "totals": {
+            "macs": 6_000_000_000,
+            "macs_without_policy": 6_000_000_000,
+            "dense_macs": 12_000_000_000,
+            "dense_over_reduced": 2.0,
+            "dense_over_reduced_without_policy": 2.0,
+        },
+    }
+
+
+def _both(macs: int) -> dict[str, int]:
+    return {"macs": macs, "dense_macs": macs}
+
+
 def parity() -> dict[str, Any]:
     """parity.json: one comparison passed, one failed, one not applicable."""
     comparisons = [

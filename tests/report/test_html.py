@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from report_cases import STATEMENT, manifest, parity, tokens, write_bundle
+from report_cases import (
+    STATEMENT,
+    latent_manifest,
+    latent_tokens,
+    manifest,
+    merge_manifest,
+    merge_tokens,
+    parity,
+    tokens,
+    write_bundle,
+)
 
 from edgeexport.errors import BuildError, BundleError
 from edgeexport.report.html import write_report
@@ -83,6 +93,32 @@ def test_page_shows_everything(tmp_path: Path) -> None:
         assert words in page.text, words
     widths = [value for tag, name, value in page.attributes if name == "style"]
     assert widths == ["width: 100.00%", "width: 62.50%", "width: 43.75%", "width: 43.75%"]
+
+
+def test_page_of_a_bundle_that_merges(tmp_path: Path) -> None:
+    page = _page(write_bundle(tmp_path / "b", manifest=merge_manifest(), tokens=merge_tokens()), _png())
+    for words in (
+        "8 tokens merged in blocks 2 to 3: 5, 3, inside windows of 3 x 3 tokens in block 2",
+        "17 → 9 tokens from the patches to the final head",
+        "window 3: merged 5",
+        "tokens attention matching MLP total dense of dense",
+        "block 2 17 1.700 0.020 2.400 4.120 5.100 80.8 %",
+        "classifier head 9",
+        "logits: float32 1 x 10",
+    ):
+        assert words in page.text, words
+    for words in ("policy network", "Class map", "decode_head", "tail", "shared"):
+        assert words not in page.text, words
+    (described,) = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
+    assert "merged" in described
+
+
+def test_only_bundles_that_match_have_a_column_for_it(tmp_path: Path) -> None:
+    plain = _page(write_bundle(tmp_path / "a", tokens=tokens())).text
+    assert "tokens attention MLP total" in plain
+    latent = _page(write_bundle(tmp_path / "b", manifest=latent_manifest(), tokens=latent_tokens())).text
+    assert "64 → 32 → 64 tokens ahead of a block, inside it at the fewest, and after it" in latent
+    assert "block 1 64 3.000 1.000 2.000 6.000 12.000 50.0 %" in latent
 
 
 def test_page_needs_no_network_and_no_script(tmp_path: Path) -> None:

@@ -1,7 +1,16 @@
 from __future__ import annotations
 
 import pytest
-from report_cases import STATEMENT, manifest, parity, tokens
+from report_cases import (
+    STATEMENT,
+    latent_manifest,
+    latent_tokens,
+    manifest,
+    merge_manifest,
+    merge_tokens,
+    parity,
+    tokens,
+)
 
 from edgeexport.report.report_view import report_view
 
@@ -83,13 +92,91 @@ def test_token_schedule_and_work() -> None:
     assert rows["sum without policy network"].total == "5.500" and rows["sum without policy network"].emphasis
     assert (rows["policy network"].total, rows["sum with policy network"].total) == ("1.971", "7.471")
     assert view.headline == "7.5 of 10.0 GMAC"
+    assert (view.path, view.path_ends, view.matching) == ("16 → 7 tokens", "from the patches to the final head", False)
     assert view.ratio == "1.34 with, 1.82 without the policy network"
 
 
 def test_no_policy_network_has_one_sum() -> None:
     view = report_view(manifest(), tokens(policy=0), None).tokens
     assert view is not None and view.ratio == "1.82"
-    assert [row.label for row in view.rows if row.emphasis] == ["sum (there is no policy network)"]
+    assert [row.label for row in view.rows if row.emphasis] == ["sum"]
+
+
+def test_facts_of_a_bundle_that_merges() -> None:
+    view = report_view(merge_manifest(), None, None)
+    facts = dict(view.facts)
+    assert facts["Input"] == "uint8 1 x 64 x 64 x 3, RGB, normalised in the graph"
+    assert facts["Output"] == "logits: float32 1 x 10"
+    assert facts["Patches"] == "4 x 4 of 16 x 16 pixels"
+    assert facts["Reduction"] == "8 tokens merged in blocks 2 to 3: 5, 3, inside windows of 3 x 3 tokens in block 2"
+    assert [row.name for row in view.checks] == ["Parity"]
+    assert "merged" in view.picture and "Classes" not in view.picture
+
+
+def test_pictures_of_other_bundles_are_described() -> None:
+    assert "shared and pruned" in report_view(manifest(), None, None).picture
+    plain = report_view(manifest(num_shared=0, prune=[]), None, None).picture
+    assert "shared" not in plain and "merged" not in plain
+
+
+def test_token_schedule_of_a_classifier_counts_its_class_token() -> None:
+    view = report_view(merge_manifest(), merge_tokens(), None).tokens
+    assert view is not None
+    assert [(bar.label, bar.tokens, round(bar.width, 1), bar.note) for bar in view.bars] == [
+        ("image", 17, 100.0, "16 patches and class token"),
+        ("block 1", 17, 100.0, ""),
+        ("block 2", 17, 100.0, "window 3: merged 5"),
+        ("block 3", 12, 70.6, "merged 3 (of 4 asked)"),
+        ("head", 9, 52.9, ""),
+    ]
+    assert (view.path, view.path_ends) == ("17 → 9 tokens", "from the patches to the final head")
+    rows = {row.label: row for row in view.rows}
+    assert list(rows) == ["patch embedding", "block 1", "block 2", "block 3", "classifier head", "sum"]
+    assert view.matching and (rows["block 1"].matching, rows["block 2"].matching) == ("0", "0.020")
+    assert (rows["block 2"].attention, rows["block 2"].mlp, rows["block 2"].total) == ("1.700", "2.400", "4.120")
+    assert rows["classifier head"].tokens == "9"
+
+
+def test_prefix_tokens_are_counted() -> None:
+    view = report_view(merge_manifest(), {**merge_tokens(), "num_prefix": 2}, None).tokens
+    assert view is not None and (view.bars[0].tokens, view.bars[0].note) == (18, "16 patches and 2 prefix tokens")
+
+
+def test_a_diffusion_block_has_positions_and_no_head() -> None:
+    report = report_view(latent_manifest(), latent_tokens(), None)
+    facts, view = dict(report.facts), report.tokens
+    assert facts["Input"] == "float32 1 x 64 x 32; context: float32 1 x 7 x 24"
+    assert facts["Latent grid"] == "8 x 8"
+    assert (
+        facts["Reduction"]
+        == "32 tokens merged in block 1, into one token of every 2 x 2 cell, around every residual branch"
+    )
+    assert report.checks == ()
+    assert view is not None
+    assert [(bar.label, bar.tokens, bar.note) for bar in view.bars] == [
+        ("latent", 64, "positions"),
+        ("block 1", 64, "merged 32, unmerged after"),
+        ("output", 64, ""),
+    ]
+    assert [row.label for row in view.rows] == ["block 1", "sum"]
+    assert view.path == "64 → 32 → 64 tokens"
+
+
+def test_clips_and_spectrograms() -> None:
+    entry = {**merge_manifest()["input"], "preprocess": None, "dtype": "float32"}
+    clip = {**entry, "shape": [1, 3, 16, 64, 64], "frames": 16}
+    facts = dict(report_view({**merge_manifest(), "input": clip}, None, None).facts)
+    assert facts["Input"] == "float32 1 x 3 x 16 x 64 x 64, RGB, taken normalised"
+    assert facts["Patches"] == "4 x 4 of 16 x 16 pixels, over clips of 16 frames"
+    spectrogram = {**entry, "shape": [1, 1, 64, 64], "num_channels": 1}
+    facts = dict(report_view({**merge_manifest(), "input": spectrogram}, None, None).facts)
+    assert facts["Input"] == "float32 1 x 1 x 64 x 64, taken normalised"
+
+
+def test_small_work_has_two_decimals() -> None:
+    totals = {**merge_tokens()["totals"], "macs": 710_000_000, "dense_macs": 1_260_000_000}
+    view = report_view(merge_manifest(), {**merge_tokens(), "totals": totals}, None).tokens
+    assert view is not None and view.headline == "0.71 of 1.26 GMAC"
 
 
 def test_parity_figures() -> None:

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from edgeexport.errors import ImageError
-from edgeexport.images import input_from_photo, open_photo
+from edgeexport.images import context_from_photo, input_from_photo, open_photo
 from edgeexport.recipe.schema import InputSpec, Preprocess
-from edgeexport.verify.batches import image_batches
+from edgeexport.verify.batches import ImageBatch, image_batches
 
 RULE = Preprocess((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), bgr_to_rgb=True)
 
@@ -79,3 +79,54 @@ def test_unreadable_image(photos: list[Path]) -> None:
     with pytest.raises(ImageError, match="cannot be read as an image") as caught:
         next(image_batches(spec(1, normalised=True), photos))
     assert caught.value.where == str(photos[0])
+
+
+OTHER_FORMS = {
+    "spectrogram": (InputSpec(4, 16, 8, None, channels=1), (1, 16, 8)),
+    "clip": (InputSpec(4, 8, 16, None, frames=3), (3, 3, 8, 16)),
+    "features": (InputSpec(4, 4, 6, None, channels=10, context=(5, 7)), (24, 10)),
+}
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+def test_batches_of_other_forms_differ_in_every_place(photos: list[Path], form: str) -> None:
+    rule, shape = OTHER_FORMS[form]
+    batches = list(image_batches(rule, photos))
+    assert len(batches) == 3
+    for item in batches:
+        assert item.pixels.shape == rule.shape == (4, *shape)
+        assert item.pixels.dtype == np.float32 and item.pixels.flags.c_contiguous
+        assert len({image.tobytes() for image in item.pixels}) == 4
+        assert set(item.extra) == ({"context"} if form == "features" else set())
+    for position in range(4):
+        assert len({item.pixels[position].tobytes() for item in batches}) == 3
+    np.testing.assert_array_equal(batches[1].pixels[0], input_from_photo(open_photo(photos[1]), rule))
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+def test_copies_of_other_forms_are_mirrored_left_to_right(photos: list[Path], form: str) -> None:
+    rule, _ = OTHER_FORMS[form]
+    (item,) = image_batches(rule, photos[:1])
+    image, copy = item.pixels[:2]
+    if form == "features":
+        image, copy = (value.reshape(4, 6, 10).transpose(2, 0, 1) for value in (image, copy))
+    np.testing.assert_array_equal(copy, image[..., ::-1])
+    assert not np.array_equal(copy, image)
+
+
+def test_every_photograph_brings_its_text(photos: list[Path]) -> None:
+    rule, _ = OTHER_FORMS["features"]
+    texts = [context_from_photo(open_photo(path), rule) for path in photos]
+    first, second, _ = image_batches(rule, photos)
+    assert first.extra["context"].shape == (4, 5, 7) and first.extra["context"].dtype == np.float32
+    np.testing.assert_array_equal(first.extra["context"], np.stack([*texts, texts[0]]))
+    np.testing.assert_array_equal(second.extra["context"], np.stack([*texts[1:], *texts[:2]]))
+
+
+def test_one_image_of_a_batch(photos: list[Path]) -> None:
+    batch = next(image_batches(OTHER_FORMS["features"][0], photos))
+    one = batch.single(2)
+    assert one.names == ("c.png",)
+    np.testing.assert_array_equal(one.pixels, batch.pixels[2:3])
+    np.testing.assert_array_equal(one.extra["context"], batch.extra["context"][2:3])
+    assert ImageBatch(("a",), np.zeros((1, 2))).single(0).extra == {}

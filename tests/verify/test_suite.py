@@ -10,7 +10,7 @@ import pytest
 
 from edgeexport.verify import suite
 from edgeexport.verify.compare import Comparison
-from edgeexport.verify.parity import ADAPTIVE_CHECK, BATCH_CHECK, RUNTIME_CHECK
+from edgeexport.verify.reference import BATCH_CHECK, ORIGINAL_CHECK, RUNTIME_CHECK
 from edgeexport.verify.suite import IMAGES_NEEDED, parity_status, run_parity
 
 PASS, FAIL, SKIP = "passed", "failed", "not-applicable"
@@ -20,15 +20,15 @@ class Scripted:
     """Replaces the comparisons of `edgeexport.verify.parity` by statuses from a script, image by image."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **script: list[str]) -> None:
-        self.seen: dict[str, list[int]] = {RUNTIME_CHECK: [], ADAPTIVE_CHECK: [], BATCH_CHECK: []}
+        self.seen: dict[str, list[int]] = {RUNTIME_CHECK: [], ORIGINAL_CHECK: [], BATCH_CHECK: []}
         self.drawn: list[int] = []
         self.script = {
             RUNTIME_CHECK: script.get("runtime", [PASS] * 4),
-            ADAPTIVE_CHECK: script.get("adaptive", [PASS] * 4),
+            ORIGINAL_CHECK: script.get("adaptive", [PASS] * 4),
             BATCH_CHECK: script.get("batch", [PASS] * 4),
         }
         monkeypatch.setattr(suite, "runtime_comparison", lambda fixed, ref, runner: self.compare(RUNTIME_CHECK, ref))
-        monkeypatch.setattr(suite, "adaptive_comparison", lambda fixed, ref: self.compare(ADAPTIVE_CHECK, ref))
+        monkeypatch.setattr(suite, "original_comparison", lambda fixed, ref: self.compare(ORIGINAL_CHECK, ref))
         monkeypatch.setattr(suite, "batch_comparison", lambda fixed, ref, runner: self.compare(BATCH_CHECK, ref))
 
     def compare(self, check: str, image: int) -> Comparison:
@@ -55,8 +55,8 @@ def test_stops_when_enough_images_have_passed(monkeypatch: pytest.MonkeyPatch) -
     assert [(item.check, item.images) for item in found] == [
         (RUNTIME_CHECK, ("0.jpg",)),
         (RUNTIME_CHECK, ("1.jpg",)),
-        (ADAPTIVE_CHECK, ("0.jpg",)),
-        (ADAPTIVE_CHECK, ("1.jpg",)),
+        (ORIGINAL_CHECK, ("0.jpg",)),
+        (ORIGINAL_CHECK, ("1.jpg",)),
     ]
     assert scripted.drawn == [0, 1]  # each reference is computed once, and none that nobody needs
     assert parity_status(found) == "passed"
@@ -66,10 +66,10 @@ def test_not_applicable_draws_another_image(monkeypatch: pytest.MonkeyPatch) -> 
     scripted = Scripted(monkeypatch, adaptive=[SKIP, PASS, SKIP, PASS])
     found = scripted.run()
     assert scripted.seen[RUNTIME_CHECK] == [0, 1]
-    assert scripted.seen[ADAPTIVE_CHECK] == [0, 1, 2, 3]
+    assert scripted.seen[ORIGINAL_CHECK] == [0, 1, 2, 3]
     assert scripted.drawn == [0, 1, 2, 3]
     assert parity_status(found) == "passed"
-    assert [item.status for item in found if item.check == ADAPTIVE_CHECK] == [SKIP, PASS, SKIP, PASS]
+    assert [item.status for item in found if item.check == ORIGINAL_CHECK] == [SKIP, PASS, SKIP, PASS]
 
 
 def test_too_few_images_leave_it_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,11 +84,11 @@ def test_too_few_images_leave_it_incomplete(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_failure_stops_its_check(monkeypatch: pytest.MonkeyPatch, check: str) -> None:
     scripted = Scripted(monkeypatch, **{check: [PASS, FAIL, PASS, PASS]})
     found = scripted.run(batch=2)
-    name = {"runtime": RUNTIME_CHECK, "adaptive": ADAPTIVE_CHECK, "batch": BATCH_CHECK}[check]
+    name = {"runtime": RUNTIME_CHECK, "adaptive": ORIGINAL_CHECK, "batch": BATCH_CHECK}[check]
     assert scripted.seen[name] == [0, 1]
     assert parity_status(found) == "failed"
     # The others still run: evidence tells which of them hold.
-    assert {item.check for item in found} == {RUNTIME_CHECK, ADAPTIVE_CHECK, BATCH_CHECK}
+    assert {item.check for item in found} == {RUNTIME_CHECK, ORIGINAL_CHECK, BATCH_CHECK}
 
 
 def test_batches_are_checked_one_by_one_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,6 +105,6 @@ def test_batches_are_checked_one_by_one_where_there_are_any(monkeypatch: pytest.
 def test_every_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted = Scripted(monkeypatch, runtime=[PASS, FAIL, PASS, PASS])
     found = scripted.run(every=True)
-    assert scripted.seen[RUNTIME_CHECK] == scripted.seen[ADAPTIVE_CHECK] == [0, 1, 2, 3]
+    assert scripted.seen[RUNTIME_CHECK] == scripted.seen[ORIGINAL_CHECK] == [0, 1, 2, 3]
     assert scripted.drawn == [0, 1, 2, 3]
     assert parity_status(found) == "failed"

@@ -1,0 +1,86 @@
+"""What `edgeexport calibrate --delay` writes: the evidence as JSON, the plot, and a recipe with the proposed delay."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeexport.calibration.delay import DelayEvidence
+from edgeexport.errors import UsageError
+from edgeexport.recipe.schema import Recipe
+
+__all__ = ["DelayFiles", "write_delay_files"]
+
+
+@dataclass(frozen=True)
+class DelayFiles:
+    """Paths of what was written; ``recipe`` is None where the recipe given merges nothing or the similarity never rises."""
+
+    evidence: Path
+    plot: Path
+    recipe: Path | None
+
+
+def write_delay_files(recipe: Recipe, evidence: DelayEvidence, weights: str, folder: Path) -> DelayFiles:
+    """Writes ``delay.json``, ``delay.png`` and ``<recipe>_delay.py`` into ``folder``, which is made if missing.
+
+    Raises:
+        UsageError: The folder cannot be written.
+    """
+    text = recipe_text(recipe, evidence, folder)
+    files = DelayFiles(
+        folder / "delay.json", folder / "delay.png", None if text is None else folder / f"{recipe.name}_delay.py"
+    )
+    document = {"recipe": recipe.name, "weights": weights, **evidence.as_dict()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        files.evidence.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        _draw(evidence, f"{recipe.name}: {weights}", files.plot)
+        if text is not None and files.recipe is not None:
+            files.recipe.write_text(text, encoding="utf-8")
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror or error}"
+        raise UsageError(str(folder), problem, "free some space or give another --out-dir") from error
+    return files
+
+
+def recipe_text(recipe: Recipe, evidence: DelayEvidence, folder: Path) -> str | None:
+    """A recipe that extends the given one with DSM at the proposed delay; None where that would mean nothing."""
+    merge = recipe.reduction.merge
+    if merge is None or not evidence.rises:
+        return None
+    base = Path(os.path.relpath(recipe.path, folder.absolute())).as_posix()
+    counts = f"{evidence.delay} blocks without merging, proposed on {len(evidence.images)} images"
+    if merge.method == "dsm":
+        reduction = f"dict(dsm=dict(delay={evidence.delay}))"
+    else:
+        options: dict[str, Any] = {"r": list(merge.r), "delay": evidence.delay}
+        options |= {name: getattr(merge, name) for name in ("proportional_attention", "pool", "metric")}
+        listed = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        reduction = f"dict(_delete_=True, dsm=dict({listed}))"
+    return f'"""{recipe.name} with DSM: {counts}."""\n\n_base_ = "{base}"\n\nreduction = {reduction}\n'
+
+
+def _draw(evidence: DelayEvidence, title: str, path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    blocks = list(range(evidence.similarity.shape[1]))
+    for row in evidence.similarity:
+        axes.plot(blocks, row, color="#9aa4b0", linewidth=0.8)
+    count = len(evidence.images)
+    axes.plot(blocks, evidence.mean, color="#2f7d6d", linewidth=2.2, marker="o", label=f"mean of {count} images")
+    axes.axvspan(-0.5, evidence.delay + 0.5, color="#ffe9b3", alpha=0.5, label=f"no merging: delay {evidence.delay}")
+    axes.set_xlim(-0.5, blocks[-1] + 0.5)
+    axes.set_xticks(blocks)
+    axes.set_xlabel("block (0: the embedding)")
+    axes.set_ylabel("mean cosine of token pairs")
+    axes.set_title(title, fontsize=10)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=130)

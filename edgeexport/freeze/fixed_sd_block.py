@@ -1,0 +1,121 @@
+"""A Stable Diffusion block with token merging at constant counts: the form that is exported.
+
+Tokens are matched once, on the block's input; each residual branch then runs on merged tokens. Merging comes after the
+branch's norm and weighs all tokens alike, and no attention is proportional to sizes, as in the published variant.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from edgeexport.errors import RecipeError
+from edgeexport.freeze.merge_schedule import merge_schedule
+from edgeexport.freeze.merge_trace import MergeTrace, merge_output_names
+from edgeexport.models.sd_block import SdBlock
+from edgeexport.ops.match_tables import MatchTables, tables_from_layout
+from edgeexport.ops.token_unmerge import token_unmerge
+from edgeexport.recipe.schema import Recipe, SdBlockSpec
+from edgeexport.reduction.merging import match_tokens, merge_tokens
+
+__all__ = ["FixedSdBlock"]
+
+_BLOCK = 1
+
+
+class FixedSdBlock(nn.Module):
+    """Runs an `SdBlock` as a recipe fixes it. `trace` returns everything; `forward` what the graph outputs.
+
+    With nothing to merge it is the plain block. ``size`` and ``source`` of the trace describe the merged tokens that the
+    branches see; the prediction has every token of the input.
+
+    Raises:
+        RecipeError: The recipe merges in another way than the one that this block is published with.
+    """
+
+    num_shared = 0
+    has_fast_tail = False
+    candidates = 0
+    patch_size = 0
+
+    def __init__(self, model: SdBlock, recipe: Recipe) -> None:
+        super().__init__()
+        assert isinstance(recipe.model, SdBlockSpec)
+        self.model = model
+        self.recipe = recipe
+        self.grid = recipe.model.grid
+        self.size = (recipe.input.height, recipe.input.width)
+        self.prune: dict[int, int] = {}
+        (step,) = merge_schedule(recipe).steps
+        self.steps = (step,)
+        self.tables: MatchTables | None = None
+        if step.layout is not None:
+            _check_variant(recipe)
+            self.tables = tables_from_layout(step.layout)
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the graph's inputs."""
+        return ["hidden_states", "context"]
+
+    @property
+    def decisions(self) -> list[str]:
+        """Names of the outputs that tell which tokens merged; none where nothing merges."""
+        return merge_output_names([_BLOCK] if self.tables is not None else [])
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of all graph outputs, the prediction first, in the order that `forward` returns them."""
+        return [self.recipe.output, *self.decisions, *(("source", "size") if self.tables is not None else ())]
+
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        """Zeros in the shape of the latent's tokens (B, N, C) and of the text (B, t, context width)."""
+        spec = self.recipe.input
+        assert spec.context is not None
+        return torch.zeros(spec.shape), torch.zeros(spec.batch, *spec.context)
+
+    def forward(self, hidden_states: Tensor, context: Tensor) -> tuple[Tensor, ...]:
+        """float32 (B, N, C) and (B, t, context width) -> tensors in the order of `output_names`."""
+        return tuple(self.outputs_of(self.trace(hidden_states, context)).values())
+
+    def outputs_of(self, trace: MergeTrace) -> dict[str, Tensor]:
+        """A trace as name -> tensor, for every name in `output_names`."""
+        assert trace.prediction is not None
+        found = {self.recipe.output: trace.prediction, **trace.decisions()}
+        if trace.origin is not None and trace.size is not None:
+            found |= {"source": trace.origin, "size": trace.size}
+        return found
+
+    def trace(self, hidden_states: Tensor, context: Tensor) -> MergeTrace:
+        """One pass with every decision kept; batched, with constant shapes."""
+        trace = MergeTrace()
+        if self.tables is None:
+            trace.prediction = self.model(hidden_states, context)
+            return trace
+        matching = match_tokens(hidden_states, self.tables)
+        trace.record(_BLOCK, matching.decision)
+        if not torch.onnx.is_in_onnx_export():
+            trace.record_scores(_BLOCK, hidden_states, self.tables)
+        trace.origin = matching.position
+        ones = torch.ones(hidden_states.shape[0], hidden_states.shape[1], 1)
+
+        block, x = self.model, hidden_states
+        merged, trace.size = merge_tokens(block.norm1(x), ones, matching)
+        x = x + token_unmerge(block.self_branch(merged), matching.position)
+        merged, _ = merge_tokens(block.norm2(x), ones, matching)
+        x = x + token_unmerge(block.text_branch(merged, context), matching.position)
+        merged, _ = merge_tokens(block.norm3(x), ones, matching)
+        trace.prediction = x + token_unmerge(block.mlp_branch(merged), matching.position)
+        return trace
+
+
+def _check_variant(recipe: Recipe) -> None:
+    merge = recipe.reduction.merge
+    assert merge is not None
+    for key, found, expected in (("variant", merge.dense, "sd"), ("metric", merge.metric, "x")):
+        if found != expected:
+            raise RecipeError(
+                f"{recipe.path}: reduction.{merge.method}.{key}",
+                f"is {found!r}; a Stable Diffusion block merges with {expected!r}",
+                f"set {key}={expected!r}",
+            )

@@ -1,0 +1,56 @@
+"""What a model with token merging decided in one forward pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from edgeexport.ops.match_tables import MatchTables
+from edgeexport.ops.token_match import best_and_gap
+
+__all__ = ["MergeTrace", "merge_output_names"]
+
+_KINDS = ("source", "target", "kept")
+
+
+@dataclass
+class MergeTrace:
+    """Prediction and decisions; indices count the tokens entering their block, prefix tokens included.
+
+    Attributes:
+        prediction: The model's output.
+        source: block -> int32 (B, R), tokens that merged into another.
+        target: block -> int32 (B, R), the tokens that they merged into.
+        kept: block -> int32 (B, K), the candidates that stayed, in the order in which they stand afterwards.
+        best: block -> float32 (B, N), how far each candidate's best similarity lies above its window's cut (eager only).
+        gap: block -> float32 (B, N), the best similarity's lead over the second (eager only).
+        size: float32 (B, M, 1), how many tokens of block 1 each final token stands for.
+        origin: int32 (B, N0), the final token of every token of block 1.
+    """
+
+    prediction: Tensor | None = None
+    source: dict[int, Tensor] = field(default_factory=dict)
+    target: dict[int, Tensor] = field(default_factory=dict)
+    kept: dict[int, Tensor] = field(default_factory=dict)
+    best: dict[int, Tensor] = field(default_factory=dict)
+    gap: dict[int, Tensor] = field(default_factory=dict)
+    size: Tensor | None = None
+    origin: Tensor | None = None
+
+    def record(self, block: int, decision: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Keeps what `token_match` returned for ``block``."""
+        self.source[block], self.target[block], self.kept[block] = decision
+
+    def record_scores(self, block: int, metric: Tensor, tables: MatchTables) -> None:
+        """Keeps the scores behind the decision; not for export."""
+        self.best[block], self.gap[block] = best_and_gap(metric, tables)
+
+    def decisions(self) -> dict[str, Tensor]:
+        """The decisions by output name, in order of depth."""
+        return {f"merge_{kind}_{block}": getattr(self, kind)[block] for block in sorted(self.source) for kind in _KINDS}
+
+
+def merge_output_names(blocks: list[int]) -> list[str]:
+    """Names under which `MergeTrace.decisions` gives the decisions of ``blocks``."""
+    return [f"merge_{kind}_{block}" for block in blocks for kind in _KINDS]

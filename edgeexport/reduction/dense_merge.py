@@ -1,0 +1,51 @@
+"""Merging inside a block of a dense model: tokens merge at its start and are copied back to every place at its end.
+
+Two forms (semantics: ToMe for dense tasks, and "Token Merging for Fast Stable Diffusion", section 4):
+
+- 'tome': the whole block runs on the merged tokens, attention weighted by their sizes; what leaves the block is the merged
+  tokens' output, copied. Tokens of a group are equal from then on, as the published form has it.
+- 'sd': each residual branch runs on merged tokens, and its output is copied and added to the tokens as they were.
+
+Both match once per block, on the block's input.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from edgeexport.models.vit import VitBlock
+from edgeexport.ops.match_tables import MatchTables
+from edgeexport.ops.token_unmerge import token_unmerge
+from edgeexport.reduction.merging import Matching, match_tokens, merge_tokens, size_bias
+
+__all__ = ["DENSE_VARIANTS", "block_with_merging"]
+
+DENSE_VARIANTS = ("tome", "sd")
+
+
+def block_with_merging(
+    block: VitBlock, x: Tensor, tables: MatchTables, variant: str, proportional_attention: bool
+) -> tuple[Tensor, Matching]:
+    """Runs one pre-norm block on fewer tokens.
+
+    Args:
+        block: The block.
+        x: (B, N, C).
+        tables: What may merge with what.
+        variant: One of `DENSE_VARIANTS`.
+        proportional_attention: Add log(size) to the key logits ('tome' alone).
+
+    Returns:
+        (B, N, C), and the matching.
+    """
+    matching = match_tokens(x, tables)
+    ones = torch.ones(x.shape[0], x.shape[1], 1)
+    if variant == "tome":
+        merged, size = merge_tokens(x, ones, matching)
+        merged = block(merged, size_bias(size) if proportional_attention else None)
+        return token_unmerge(merged, matching.position), matching
+    for norm, branch in ((block.ln1, block.attn), (block.ln2, block.ffn)):
+        merged, _ = merge_tokens(norm(x), ones, matching)
+        x = x + token_unmerge(branch(merged), matching.position)
+    return x, matching

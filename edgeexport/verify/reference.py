@@ -1,0 +1,95 @@
+"""What a fixed model computed for a batch of images, and what judges an execution of its graph against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexport.verify.batches import ImageBatch
+from edgeexport.verify.compare import Comparison, comparable_images, judged, output_difference
+from edgeexport.verify.decisions import decision_outputs, decisions_between, with_empty_decisions
+
+__all__ = [
+    "BATCH_CHECK",
+    "ORIGINAL_CHECK",
+    "RUNTIME_CHECK",
+    "Reference",
+    "Runner",
+    "compare_outputs",
+    "joined_reference",
+]
+
+ORIGINAL_CHECK = "original against fixed"
+RUNTIME_CHECK = "fixed torch against exported graph"
+BATCH_CHECK = "batch against images one by one"
+
+
+class Runner(Protocol):
+    """Anything that executes the exported graph."""
+
+    name: str
+    version: str
+
+    def run(self, image: NDArray, extra: Mapping[str, NDArray] | None = None) -> dict[str, NDArray]:
+        """Runs one batch in the recipe's input form; returns outputs by name."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What fixed torch computed for a batch: outputs by name, scores behind each decision, and near ties of the class map.
+
+    ``near_tie`` is bool (B, H, W), True where the two best full-resolution scores are within `NEAR_TIE`; None where the
+    prediction is no class map. ``decision_scores`` maps a decision's name, in order of depth, to float (B, N) by token
+    index: NaN where not eligible, infinite where the token's protection is a toss-up. ``decision_gaps`` has the leads of
+    best matches, for merges (see `edgeexport.verify.decisions`). ``trace`` is the fixed model's own.
+    """
+
+    batch: ImageBatch
+    outputs: dict[str, NDArray]
+    decision_scores: dict[str, NDArray]
+    near_tie: NDArray[np.bool_] | None
+    trace: Any
+    decision_gaps: dict[str, NDArray] = field(default_factory=dict)
+
+
+def joined_reference(batch: ImageBatch, singles: list[Reference]) -> Reference:
+    """References of a batch's images, one by one, as a reference of the batch."""
+    first = singles[0]
+
+    def joined(name: str) -> dict[str, NDArray]:
+        return {key: np.concatenate([getattr(one, name)[key] for one in singles]) for key in getattr(first, name)}
+
+    near_tie = None
+    if first.near_tie is not None:
+        near_tie = np.concatenate([one.near_tie for one in singles if one.near_tie is not None])
+    scores, gaps = joined("decision_scores"), joined("decision_gaps")
+    return Reference(batch, joined("outputs"), scores, near_tie, first.trace, gaps)
+
+
+def compare_outputs(
+    check: str,
+    reference_name: str,
+    candidate_name: str,
+    reference: Reference,
+    found: Mapping[str, NDArray],
+    prediction: str,
+) -> Comparison:
+    """Judges outputs and decisions of an execution by name; values the candidate did not return are not compared."""
+    decided = decision_outputs(reference.decision_scores)
+    found = with_empty_decisions(found, reference.outputs, decided)
+    missing = [name for name in (prediction, *decided) if name not in found]
+    if missing:
+        raise KeyError(f"{candidate_name} returned no {', '.join(missing)}")
+    decisions = decisions_between(found, reference.outputs, reference.decision_scores, reference.decision_gaps)
+    rows = comparable_images(decisions, len(reference.batch.names))
+    ties = None if reference.near_tie is None else reference.near_tie[rows]
+    outputs = [
+        output_difference(name, value[rows], reference.outputs[name][rows], ties)
+        for name, value in found.items()
+        if name not in decided and rows
+    ]
+    return judged(check, reference_name, candidate_name, reference.batch.names, outputs, decisions)
