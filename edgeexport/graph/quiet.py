@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 __all__ = ["quiet_libraries"]
 
-_CHATTY = ("onnxscript", "torch.onnx", "torch.export")
+_CHATTY = ("onnxscript", "onnx_ir", "torch.onnx", "torch.export")
 
 
 @contextmanager

@@ -98,7 +98,8 @@ def onnx_function() -> onnx.FunctionProto:
 
     Padding is dealt with by adding `_ABSENT` to the similarity of what does not exist. All positions are in lists over all
     windows: window w's j-th entry is at w * na + j. The last TopK sorts what stays by a key that is the token index where
-    ``ascending``, else the rank that it has already. TopK's tie rule (lowest index first) is the ONNX standard's.
+    ``ascending``, else the rank that it has already, so that these keys never tie. Elsewhere TopK's tie rule (lowest index
+    first) is the ONNX standard's.
     """
     return parser.parse_function(f"""
         <domain: "{DOMAIN}", opset_import: ["": {OPSET}]>

@@ -1,0 +1,179 @@
+"""Every shipped recipe that merges tokens: built whole at a size that a test can afford, accounted at full size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+from shared_cases import CommandResult
+
+from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
+from edgeexport.errors import UsageError
+from edgeexport.freeze.tokens import tokens_json
+from edgeexport.images import shipped_photos
+from edgeexport.pipeline import BuildResult, build
+from edgeexport.predict import predict_images
+from edgeexport.recipe import load_recipe, shipped_recipes
+from edgeexport.verification import verify_bundle
+
+DEPTH = ["model.depth=3"]
+DSM = [*DEPTH, "reduction.dsm.delay=1"]
+SEGMENTER = [
+    "model.backbone.num_layers=3",
+    "model.backbone.out_indices=(0, 1, 2)",
+    "input.shape=(1, 3, 128, 128)",
+    "model.backbone.img_size=(128, 128)",
+    "reduction.tome.r=20",
+]
+# Recipe -> options that make it small, tokens of block 1, tokens at the end of the full recipe.
+SMALL: dict[str, tuple[list[str], int, int]] = {
+    "tome_vit_b": (DEPTH, 197, 41),
+    "tome_vit_l_mae": ([*DEPTH, "reduction.tome.r=[90, 80, 20]"], 197, 7),  # the last block merges all that it can
+    "tome_deit_s": (DEPTH, 197, 41),
+    "tome_deit_ti": (DEPTH, 197, 41),
+    "tome_deit_s_distilled": (DEPTH, 198, 42),
+    "tome_video_vit_l": (["model.depth=2"], 1569, 38),
+    "tome_audio_vit_b": (DEPTH, 513, 37),
+    "tome_sd_block": ([], 4096, 4096),
+    "tome_segvit": (SEGMENTER, 64, 1024),
+    "dsm_deit_s": (DSM, 197, 67),
+    "dsm_vit_b": (DSM, 197, 67),
+}
+
+
+def test_every_recipe_that_merges_is_here() -> None:
+    shipped = {name.removesuffix(".py") for name, _ in shipped_recipes()}
+    assert {name for name in shipped if name.startswith(("tome", "dsm"))} == set(SMALL)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], BuildResult]:
+    """`built(recipe, target)`: its bundle, built once."""
+    found: dict[tuple[str, str], BuildResult] = {}
+
+    def build_once(name: str, target: str) -> BuildResult:
+        if (name, target) not in found:
+            folder = tmp_path_factory.mktemp(name) / "bundle"
+            found[name, target] = build(f"{name}.py", target, cfg_options=SMALL[name][0], work_dir=folder)
+        return found[name, target]
+
+    return build_once
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_accounting_at_full_size(name: str) -> None:
+    tokens = tokens_json(load_recipe(f"{name}.py"))
+    assert tokens["blocks"][-1]["tokens_out"] == SMALL[name][2]
+    assert 1.2 < tokens["totals"]["dense_over_reduced"] < 3
+
+
+# The three with TensorRT-RTX stand for the families: a plain host, one whose last block keeps no candidate, windows.
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        (name, "orin" if name in ("tome_deit_ti", "tome_vit_l_mae", "dsm_deit_s") else "cpu")
+        for name in SMALL
+        if name != "tome_sd_block"
+    ],
+)
+def test_recipe_builds(name: str, target: str, built: Callable[[str, str], BuildResult]) -> None:
+    result = built(name, target)
+    checks = result.bundle.manifest["checks"]
+    assert checks["parity"]["status"] == "passed", [item.reason for item in result.comparisons]
+    assert {len(item.decisions) for item in result.comparisons} == {len(result.bundle.manifest["merges"])}
+    assert len({item.images for item in result.comparisons}) == 2
+    if target == "orin":
+        rtx = checks["tensorrt_rtx"]
+        assert rtx["status"] == "passed" or (rtx["status"] == "not-run" and rtx["reason"])
+    tokens = result.bundle.json("tokens.json")
+    assert tokens["blocks"][0]["tokens_in"] == SMALL[name][1]
+    model = onnx.load(result.bundle.path / "model.onnx")
+    kinds = {node.op_type for node in model.graph.node}
+    assert {"TokenMatch", "TokenMerge"} <= kinds
+    assert not [node for node in model.graph.node if node.op_type.startswith("Scatter")] or "tome_segvit" in name
+    plugin = onnx.load(result.bundle.path / "model.trt.onnx")
+    attributes = {
+        item.name: onnx.helper.get_attribute_value(item)
+        for node in plugin.graph.node
+        if node.op_type == "TokenMatch"
+        for item in node.attribute
+    }
+    assert {"sources", "destinations", "taken", "left", "windows", "ascending", "plugin_version"} <= attributes.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tome_sd_block"])
+def test_diffusion_block_builds(name: str, built: Callable[[str, str], BuildResult]) -> None:
+    result = built(name, "orin")
+    manifest = result.bundle.manifest
+    assert manifest["checks"]["parity"]["status"] == "passed"
+    assert [item["name"] for item in (manifest["input"], *manifest["extra_inputs"])] == ["hidden_states", "context"]
+    assert verify_bundle(result.bundle.path).status == "passed"
+
+
+def test_small_diffusion_block_builds_and_verifies(tmp_path: Path) -> None:
+    options = ["model.grid=(8, 8)", "model.embed_dims=32", "input.shape=(2, 64, 32)", "reduction.tome.r=32"]
+    result = build("tome_sd_block.py", "cpu", cfg_options=options, work_dir=tmp_path / "b")
+    assert result.bundle.manifest["checks"]["parity"]["status"] == "passed"
+    assert {item.check for item in result.comparisons if item.status == "passed"} == {
+        "original against fixed",
+        "fixed torch against exported graph",
+        "batch against images one by one",
+    }
+    assert verify_bundle(result.bundle.path).status == "passed"
+    with pytest.raises(UsageError) as caught:
+        predict_images(result.bundle.path, shipped_photos()[:1], tmp_path / "out")
+    assert caught.value.exit_code == 2
+
+
+def test_run_draws_merged_regions(
+    built: Callable[[str, str], BuildResult], tmp_path: Path, edgeexport: Callable[..., CommandResult]
+) -> None:
+    bundle = built("tome_deit_ti", "orin").bundle.path
+    photo = shipped_photos()[0]
+    done = edgeexport("run", str(bundle), str(photo), "--out-dir", str(tmp_path))
+    assert done.code == 0, done.err
+    assert "197 -> 158 tokens" in done.out
+    with Image.open(tmp_path / f"{photo.stem}_regions.png") as picture:
+        assert picture.width > 1000
+        assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 100
+
+
+def test_run_draws_regions_of_a_segmenter_too(built: Callable[[str, str], BuildResult], tmp_path: Path) -> None:
+    found = predict_images(built("tome_segvit", "cpu").bundle.path, shipped_photos()[:1], tmp_path)
+    assert {path.name.rpartition("_")[2] for path in found.images[0].pictures} == {
+        "overlay.png",
+        "labels.png",
+        "regions.png",
+    }
+
+
+def test_verify_again_from_the_bundle_alone(built: Callable[[str, str], BuildResult]) -> None:
+    result = verify_bundle(built("dsm_deit_s", "orin").bundle.path)
+    assert result.status == "passed"
+    assert result.original_not_run == ""
+
+
+def test_source_tracking_as_a_graph_output(tmp_path: Path) -> None:
+    options = [*DEPTH, "extra_outputs=('source', 'size')"]
+    result = build("tome_deit_ti.py", "cpu", cfg_options=options, work_dir=tmp_path / "b")
+    with np.load(result.bundle.path / "golden.npz") as golden:
+        found = OnnxRuntimeRunner(result.bundle.path / "model.onnx").run(golden["case0/image"])
+    assert found["source"].shape == (1, 197)
+    counts = np.bincount(found["source"][0], minlength=158)
+    np.testing.assert_array_equal(counts, found["size"][0, :, 0])
+    assert found["source"][0, 0] == 0, "the class token stays first"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["tome_deit_ti", "tome_deit_s", "tome_deit_s_distilled", "tome_vit_b", "dsm_deit_s", "dsm_vit_b", "tome_segvit"]
+)
+def test_recipe_builds_at_full_size(name: str, tmp_path: Path) -> None:
+    result = build(f"{name}.py", "orin", work_dir=tmp_path / "b")
+    assert result.bundle.manifest["checks"]["parity"]["status"] == "passed"
+    assert result.bundle.json("tokens.json")["blocks"][-1]["tokens_out"] == SMALL[name][2]
