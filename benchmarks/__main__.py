@@ -1,6 +1,6 @@
 """Runs the benchmarks: one JSON object on standard output, tables and progress on standard error.
 
-``python -m benchmarks [macs] [tail] [ti] [b] [adaptive] [build]`` runs a selection; all without arguments.
+``python -m benchmarks [macs] [tail] [ti] [b] [adaptive] [merging] [build]`` runs a selection; all without arguments.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import builds, models, published, tail
+from benchmarks import builds, merging, models, published, tail
 from benchmarks.pairing import THREADS, share_one_pool
+from edgeexport.recipe import load_recipe
 
-_PARTS = ("macs", "tail", "ti", "b", "adaptive", "build")
+_PARTS = ("macs", "tail", "ti", "b", "adaptive", "merging", "build")
 _FAMILIES = {"ti": "segvit_ti", "b": "segvit"}
 _err = Console(stderr=True, width=None if sys.stderr.isatty() else 140)
 
 
 def main(
     parts: Annotated[list[str] | None, typer.Argument(help=f"Some of: {', '.join(_PARTS)}.")] = None,
-    rounds: Annotated[int, typer.Option(help="Counted rounds of the ViT-Ti comparisons; ViT-B takes half.")] = 20,
+    rounds: Annotated[
+        int, typer.Option(help="Counted rounds of the ViT-Ti and DeiT-S comparisons; ViT-B takes half.")
+    ] = 20,
 ) -> None:
     """Runs the chosen parts."""
     chosen = parts or list(_PARTS)
@@ -58,10 +61,19 @@ def main(
             found = models.measure_adaptive(family, max(count // 2, 4), _say)
             result[f"{family}_adaptive"] = found
             _err.print(f"{family}: torch adaptive / bundle {found['adaptive_over_bundle']}", highlight=False)
+    if "merging" in chosen:
+        result["merging"] = {label: _merging(label, name, rounds) for label, name in merging.RECIPES.items()}
     for name in ("build", "tail"):
         if name in result:
             _err.print_json(json.dumps({name: result[name]}))
     print(json.dumps(result, indent=1))
+
+
+def _merging(label: str, recipe: str, rounds: int) -> dict[str, Any]:
+    count = rounds if label.startswith("DeiT-S") else max(rounds // 2, 4)
+    found = merging.measure_merging(load_recipe(recipe), count, lambda stage: _say(f"{label}: {stage}"))
+    _show_merging(label, found)
+    return found
 
 
 def _say(stage: str) -> None:
@@ -97,6 +109,33 @@ def _show_family(family: str, found: dict[str, Any]) -> None:
             f"{row['realised_share']:.2f}",
         )
     _err.print(table)
+
+
+def _show_merging(label: str, found: dict[str, Any]) -> None:
+    title = f"{label}: measured, {found['rounds']} paired rounds; {found['tokens_out']} tokens remain"
+    table = Table(title=title, title_justify="left")
+    for column in ("form", "ms", "speed-up (q1..q3)", "executed GMAC", "executed MAC ratio", "realised share"):
+        table.add_column(column, justify="left" if column == "form" else "right")
+    for name, row in found["forms"].items():
+        table.add_row(
+            name,
+            f"{row['latency_ms']:.1f}",
+            _spread(row["speedup"]),
+            f"{row['gmac_executed']:.2f}",
+            f"{row['mac_ratio_executed']:.2f}",
+            f"{row['realised_share']:.2f}",
+        )
+    _err.print(table)
+    _err.print(
+        f"patched timm / ours: {_spread(found['patched_over_merged'])}; matching and merging: "
+        f"{_spread(found['share_by_difference'])} of the time by difference, {found['share_by_profile']['together']:.2f} "
+        f"by profile; MAC ratio by convention {found['mac_ratio_convention']:.2f}",
+        highlight=False,
+    )
+
+
+def _spread(ratio: dict[str, float]) -> str:
+    return f"{ratio['median']:.2f} ({ratio['q1']:.2f}..{ratio['q3']:.2f})"
 
 
 if __name__ == "__main__":

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import statistics
 import tempfile
-from collections import defaultdict
 from pathlib import Path
 
 import onnx
@@ -20,23 +18,23 @@ _SUFFIX = "_kernel_time"
 
 
 def node_times_us(model: onnx.ModelProto, feed: dict[str, NDArray], runs: int = 20) -> dict[str, float]:
-    """Node name -> median microseconds, after ONNX Runtime's optimisation; nodes of a function carry its name in theirs.
+    """Node name -> its fastest run in microseconds, after ONNX Runtime's optimisation.
 
-    The first runs, in which memory is still being laid out, do not count.
+    The fastest, because what else the machine does can only lengthen a run.
     """
     options = session_options()
     options.enable_profiling = True
-    warmup = 3
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(model.SerializeToString())
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        for _ in range(warmup + runs):
+        for _ in range(runs):
             session.run(None, feed)
         events = json.loads(Path(session.end_profiling()).read_text())
-    found: dict[str, list[float]] = defaultdict(list)
+    found: dict[str, float] = {}
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX):
-            found[event["name"].removesuffix(_SUFFIX)].append(event["dur"])
-    return {name: statistics.median(values[warmup:]) for name, values in found.items()}
+            name = event["name"].removesuffix(_SUFFIX)
+            found[name] = min(event["dur"], found.get(name, event["dur"]))
+    return found

@@ -98,6 +98,9 @@ class PatchedVit(nn.Module):
         mean, std: Of the pixels, per channel.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, model: VisionTransformer, r: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
@@ -106,8 +109,9 @@ class PatchedVit(nn.Module):
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
         for block in self.model.blocks:
+            assert isinstance(block, Block)
             block.__class__, block.attn.__class__ = _PatchedBlock, _PatchedAttention
-            block.state = self.state
+            vars(block)["state"] = self.state
 
     def forward(self, image: Tensor) -> Tensor:
         self.state.r, self.state.size = list(self.r), None

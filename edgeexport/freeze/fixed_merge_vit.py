@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from edgeexport.models.timm_vit import attention_branch, embedded_tokens, logits
 from edgeexport.ops.match_tables import tables_from_layout
 from edgeexport.ops.token_unmerge import token_unmerge
 from edgeexport.recipe.schema import MergeSpec, Recipe, TimmVitSpec
-from edgeexport.reduction.merging import match_tokens, merge_tokens, size_bias
+from edgeexport.reduction.merging import Decision, merge_tokens, size_bias
 
 __all__ = ["FixedMergeVit"]
 
@@ -74,20 +76,16 @@ class FixedMergeVit(nn.Module):
             found |= {"source": trace.origin, "size": trace.size}
         return found
 
-    def trace(self, image: Tensor) -> MergeTrace:
-        """One pass with every decision kept; batched, with constant shapes."""
-        trace = MergeTrace()
+    def trace(self, image: Tensor, *, imposed: Mapping[int, Decision] | None = None) -> MergeTrace:
+        """One pass with every decision kept; batched, with constant shapes. ``imposed``: see `MergeTrace`."""
+        trace = MergeTrace(imposed=imposed or {})
         x = embedded_tokens(self.model, normalised_image(image, self.recipe.input))
         size: Tensor | None = None  # None while every token stands for itself
         for step, block in zip(self.steps, self.model.blocks, strict=True):
             bias = size_bias(size) if size is not None and self.merge.proportional_attention else None
             x, metric = attention_branch(block, x, bias, self.merge.metric if step.layout is not None else None)
             if step.layout is not None and metric is not None:
-                tables = tables_from_layout(step.layout)
-                matching = match_tokens(metric, tables, raster=step.raster)
-                trace.record(step.block, matching.decision)
-                if not torch.onnx.is_in_onnx_export():
-                    trace.record_scores(step.block, metric, tables)
+                matching = trace.matched(step.block, metric, tables_from_layout(step.layout), raster=step.raster)
                 if size is None:
                     size = torch.ones(x.shape[0], x.shape[1], 1)
                 x, size = merge_tokens(x, size, matching)

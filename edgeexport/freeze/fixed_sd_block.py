@@ -6,6 +6,8 @@ branch's norm and weighs all tokens alike, and no attention is proportional to s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,7 @@ from edgeexport.models.sd_block import SdBlock
 from edgeexport.ops.match_tables import MatchTables, tables_from_layout
 from edgeexport.ops.token_unmerge import token_unmerge
 from edgeexport.recipe.schema import Recipe, SdBlockSpec
-from edgeexport.reduction.merging import match_tokens, merge_tokens
+from edgeexport.reduction.merging import Decision, merge_tokens
 
 __all__ = ["FixedSdBlock"]
 
@@ -48,6 +50,7 @@ class FixedSdBlock(nn.Module):
         self.prune: dict[int, int] = {}
         (step,) = merge_schedule(recipe).steps
         self.steps = (step,)
+        self.merging = {step.block: step for step in self.steps if step.layout is not None}
         self.tables: MatchTables | None = None
         if step.layout is not None:
             _check_variant(recipe)
@@ -86,16 +89,15 @@ class FixedSdBlock(nn.Module):
             found |= {"source": trace.origin, "size": trace.size}
         return found
 
-    def trace(self, hidden_states: Tensor, context: Tensor) -> MergeTrace:
-        """One pass with every decision kept; batched, with constant shapes."""
-        trace = MergeTrace()
+    def trace(
+        self, hidden_states: Tensor, context: Tensor, *, imposed: Mapping[int, Decision] | None = None
+    ) -> MergeTrace:
+        """One pass with every decision kept; batched, with constant shapes. ``imposed``: see `MergeTrace`."""
+        trace = MergeTrace(imposed=imposed or {})
         if self.tables is None:
             trace.prediction = self.model(hidden_states, context)
             return trace
-        matching = match_tokens(hidden_states, self.tables)
-        trace.record(_BLOCK, matching.decision)
-        if not torch.onnx.is_in_onnx_export():
-            trace.record_scores(_BLOCK, hidden_states, self.tables)
+        matching = trace.matched(_BLOCK, hidden_states, self.tables)
         trace.origin = matching.position
         ones = torch.ones(hidden_states.shape[0], hidden_states.shape[1], 1)
 

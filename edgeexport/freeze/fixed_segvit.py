@@ -6,6 +6,7 @@ count 0, and its auxiliary head, do not exist in this form.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -26,6 +27,7 @@ from edgeexport.recipe.schema import MergeSpec, Recipe
 from edgeexport.reduction.cts import SharingLayout, layout_fixed, share_patches, share_positions, window_scores
 from edgeexport.reduction.dense_merge import block_with_merging
 from edgeexport.reduction.dtop import confidence_and_label, inverse_permutation, priority, prune_fixed
+from edgeexport.reduction.merging import Decision
 
 __all__ = ["FixedSegVit", "SegVitTrace"]
 
@@ -159,9 +161,9 @@ class FixedSegVit(nn.Module):
             pairs.append(("uncertified_pixels", found.uncertified_pixels))
         return pairs
 
-    def trace(self, image: Tensor) -> SegVitTrace:
-        """One pass with every decision kept; batched, with constant shapes."""
-        trace = SegVitTrace()
+    def trace(self, image: Tensor, *, imposed: Mapping[int, Decision] | None = None) -> SegVitTrace:
+        """One pass with every decision kept; batched, with constant shapes. ``imposed``: merges, see `MergeTrace`."""
+        trace = SegVitTrace(merge=MergeTrace(imposed=imposed or {}))
         pixels = normalised_image(image, self.recipe.input)
         x, layout = self._embed(pixels, trace)
         if isinstance(self.model.decode_head, AtmHead):
@@ -184,13 +186,8 @@ class FixedSegVit(nn.Module):
         if step is None or step.layout is None:
             return block(x)
         assert isinstance(block, VitBlock)
-        tables = tables_from_layout(step.layout)
-        if not torch.onnx.is_in_onnx_export():
-            trace.merge.record_scores(number, x, tables)
-        variant = self.merge.dense or "tome"
-        x, matching = block_with_merging(block, x, tables, variant, self.merge.proportional_attention)
-        trace.merge.record(number, matching.decision)
-        return x
+        matching = trace.merge.matched(number, x, tables_from_layout(step.layout))
+        return block_with_merging(block, x, matching, self.merge.dense or "tome", self.merge.proportional_attention)
 
     def _finish_atm(self, x: Tensor, layout: SharingLayout | None, trace: SegVitTrace) -> SegVitTrace:
         backbone, head = self.model.backbone, self.model.decode_head

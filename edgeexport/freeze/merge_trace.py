@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from edgeexport.ops.match_tables import MatchTables
-from edgeexport.ops.token_match import best_and_gap
+from edgeexport.ops.token_match import best_and_gap, token_match
+from edgeexport.reduction.merging import Decision, Matching, matching_from_decision
 
 __all__ = ["MergeTrace", "merge_output_names"]
 
@@ -27,6 +30,8 @@ class MergeTrace:
         gap: block -> float32 (B, N), the best similarity's lead over the second (eager only).
         size: float32 (B, M, 1), how many tokens of block 1 each final token stands for.
         origin: int32 (B, N0), the final token of every token of block 1.
+        imposed: block -> a decision to carry out instead of the model's own: how an execution that decided a near tie
+            differently is followed.
     """
 
     prediction: Tensor | None = None
@@ -37,14 +42,18 @@ class MergeTrace:
     gap: dict[int, Tensor] = field(default_factory=dict)
     size: Tensor | None = None
     origin: Tensor | None = None
+    imposed: Mapping[int, Decision] = field(default_factory=dict)
 
-    def record(self, block: int, decision: tuple[Tensor, Tensor, Tensor]) -> None:
-        """Keeps what `token_match` returned for ``block``."""
+    def matched(self, block: int, metric: Tensor, tables: MatchTables, *, raster: bool = False) -> Matching:
+        """Decides what merges in ``block`` and keeps the decision, and outside an export the scores behind it.
+
+        Where a decision is imposed, the own one is kept all the same, and the imposed one is carried out.
+        """
+        decision = token_match(metric, tables)
         self.source[block], self.target[block], self.kept[block] = decision
-
-    def record_scores(self, block: int, metric: Tensor, tables: MatchTables) -> None:
-        """Keeps the scores behind the decision; not for export."""
-        self.best[block], self.gap[block] = best_and_gap(metric, tables)
+        if not torch.onnx.is_in_onnx_export():
+            self.best[block], self.gap[block] = best_and_gap(metric, tables)
+        return matching_from_decision(self.imposed.get(block, decision), tables, raster=raster)
 
     def decisions(self) -> dict[str, Tensor]:
         """The decisions by output name, in order of depth."""

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from edgeexport.models.vit import VitBlock
-from edgeexport.ops.match_tables import MatchTables
 from edgeexport.ops.token_unmerge import token_unmerge
-from edgeexport.reduction.merging import Matching, match_tokens, merge_tokens, size_bias
+from edgeexport.reduction.merging import Matching, merge_tokens, size_bias
 
 __all__ = ["DENSE_VARIANTS", "block_with_merging"]
 
@@ -25,27 +24,26 @@ DENSE_VARIANTS = ("tome", "sd")
 
 
 def block_with_merging(
-    block: VitBlock, x: Tensor, tables: MatchTables, variant: str, proportional_attention: bool
-) -> tuple[Tensor, Matching]:
+    block: VitBlock, x: Tensor, matching: Matching, variant: str, proportional_attention: bool
+) -> Tensor:
     """Runs one pre-norm block on fewer tokens.
 
     Args:
         block: The block.
         x: (B, N, C).
-        tables: What may merge with what.
+        matching: Which tokens merge, decided on ``x``.
         variant: One of `DENSE_VARIANTS`.
         proportional_attention: Add log(size) to the key logits ('tome' alone).
 
     Returns:
-        (B, N, C), and the matching.
+        (B, N, C).
     """
-    matching = match_tokens(x, tables)
     ones = torch.ones(x.shape[0], x.shape[1], 1)
     if variant == "tome":
         merged, size = merge_tokens(x, ones, matching)
         merged = block(merged, size_bias(size) if proportional_attention else None)
-        return token_unmerge(merged, matching.position), matching
+        return token_unmerge(merged, matching.position)
     for norm, branch in ((block.ln1, block.attn), (block.ln2, block.ffn)):
         merged, _ = merge_tokens(norm(x), ones, matching)
         x = x + token_unmerge(branch(merged), matching.position)
-    return x, matching
+    return x

@@ -19,7 +19,10 @@ from edgeexport.ops.token_merge import position_map, token_merge
 from edgeexport.ops.token_unmerge import token_unmerge
 from edgeexport.reduction.dtop import inverse_permutation
 
-__all__ = ["Matching", "match_tokens", "merge_tokens", "size_bias"]
+__all__ = ["Decision", "Matching", "match_tokens", "matching_from_decision", "merge_tokens", "size_bias"]
+
+Decision = tuple[Tensor, Tensor, Tensor]
+"""What `token_match` returns: source (B, R), target (B, R) and kept (B, K), int32."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Matching:
     tables: MatchTables
 
     @property
-    def decision(self) -> tuple[Tensor, Tensor, Tensor]:
+    def decision(self) -> Decision:
         """(source, target, kept)."""
         return self.source, self.target, self.kept
 
@@ -55,11 +58,16 @@ def match_tokens(metric: Tensor, tables: MatchTables, *, raster: bool = False) -
         tables: Sources, destinations and windows.
         raster: Put the tokens that stay into ascending order of their index, prefix tokens first; DSM's next grid.
     """
-    source, target, kept = token_match(metric, tables)
+    return matching_from_decision(token_match(metric, tables), tables, raster=raster)
+
+
+def matching_from_decision(decision: Decision, tables: MatchTables, *, raster: bool = False) -> Matching:
+    """Where all tokens go once it is decided which of them merge; arguments as in `match_tokens`."""
+    source, target, kept = decision
     position = position_map(source, target, kept, tables)
     if not raster:
         return Matching(source, target, kept, None, position, tables)
-    batch = metric.shape[0]
+    batch = source.shape[0]
     stays = torch.tensor(tables.destination_tokens, dtype=torch.int32)[None].expand(batch, -1)
     index = torch.cat([kept, stays], dim=1)
     rank = torch.topk(index.to(torch.float32), index.shape[1], dim=1, largest=False).indices.to(torch.int32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,30 +11,30 @@ from numpy.typing import NDArray
 from edgeexport.freeze.fixed_merge_vit import FixedMergeVit
 from edgeexport.freeze.fixed_sd_block import FixedSdBlock
 from edgeexport.reduction.adaptive_sd_block import AdaptiveSdBlock
+from edgeexport.reduction.merging import Decision
 from edgeexport.reduction.original_vit import OriginalVit
 from edgeexport.verify.batches import ImageBatch
-from edgeexport.verify.compare import Comparison
 from edgeexport.verify.merges import merge_outputs, merge_scores
-from edgeexport.verify.reference import ORIGINAL_CHECK, Reference, compare_outputs
+from edgeexport.verify.reference import Reference
 
-__all__ = ["merge_original_comparison", "merge_reference"]
+__all__ = ["merge_reference", "original_outputs"]
 
 
-def merge_reference(fixed: FixedMergeVit | FixedSdBlock, batch: ImageBatch) -> Reference:
-    """Runs the fixed form in torch."""
+def merge_reference(
+    fixed: FixedMergeVit | FixedSdBlock, batch: ImageBatch, imposed: Mapping[int, Decision] | None = None
+) -> Reference:
+    """Runs the fixed form in torch, carrying out ``imposed`` merges if there are any."""
     inputs = [torch.from_numpy(batch.pixels), *(torch.from_numpy(value) for value in batch.extra.values())]
     with torch.no_grad():
-        trace = fixed.trace(*inputs)
+        trace = fixed.trace(*inputs, imposed=imposed)
     outputs = {name: tensor.numpy() for name, tensor in fixed.outputs_of(trace).items()}
     scores, gaps = merge_scores(trace)
     return Reference(batch, outputs, scores, None, trace, gaps)
 
 
-def merge_original_comparison(fixed: FixedMergeVit | FixedSdBlock, reference: Reference) -> Comparison:
-    """The original, image by image, against the fixed form: merges, prediction, and for timm hosts final sizes and origins."""
-    batch = reference.batch
-    found = _vit_outputs(fixed, batch) if isinstance(fixed, FixedMergeVit) else _sd_outputs(fixed, batch)
-    return compare_outputs(ORIGINAL_CHECK, "torch original", "torch fixed", reference, found, fixed.recipe.output)
+def original_outputs(fixed: FixedMergeVit | FixedSdBlock, batch: ImageBatch) -> dict[str, NDArray]:
+    """The original, image by image, as outputs by name: merges, prediction, and for timm hosts final sizes and origins."""
+    return _vit_outputs(fixed, batch) if isinstance(fixed, FixedMergeVit) else _sd_outputs(fixed, batch)
 
 
 def _vit_outputs(fixed: FixedMergeVit, batch: ImageBatch) -> dict[str, NDArray]:

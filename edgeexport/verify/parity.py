@@ -1,31 +1,46 @@
 """Proof that a fixed model equals its original: original against fixed, fixed against an exported graph, batch against single.
 
 Each function compares on one batch of images; `edgeexport.verify.suite` decides on how many.
+
+Where tokens merge, near ties are common (flat parts of a photograph, tokens that were copied from one another), and an
+execution that decided one differently went on with other tokens. It is then followed: the fixed model carries out the
+execution's own merges, each of which must be the best by its scores or within a near tie of it, and has to arrive at the
+same outputs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from numpy.typing import NDArray
+
 from edgeexport.freeze.fixed import FixedModel
 from edgeexport.freeze.fixed_segvit import FixedSegVit
+from edgeexport.reduction.merging import Decision
 from edgeexport.verify.batches import ImageBatch
 from edgeexport.verify.compare import Comparison
-from edgeexport.verify.merge_parity import merge_original_comparison, merge_reference
+from edgeexport.verify.decisions import decision_outputs, with_empty_decisions
+from edgeexport.verify.merge_parity import merge_reference, original_outputs
+from edgeexport.verify.merges import imposed_merges
 from edgeexport.verify.reference import (
     BATCH_CHECK,
+    ORIGINAL_CHECK,
     RUNTIME_CHECK,
     Reference,
     Runner,
     compare_outputs,
     joined_reference,
 )
-from edgeexport.verify.segvit_parity import segvit_original_comparison, segvit_reference
+from edgeexport.verify.segvit_parity import segvit_merge_outputs, segvit_original_comparison, segvit_reference
 
 __all__ = ["batch_comparison", "original_comparison", "reference_of", "runtime_comparison"]
 
 
-def reference_of(fixed: FixedModel, batch: ImageBatch) -> Reference:
-    """Runs the fixed form in torch."""
-    return segvit_reference(fixed, batch) if isinstance(fixed, FixedSegVit) else merge_reference(fixed, batch)
+def reference_of(fixed: FixedModel, batch: ImageBatch, imposed: Mapping[int, Decision] | None = None) -> Reference:
+    """Runs the fixed form in torch, carrying out ``imposed`` merges if there are any."""
+    if isinstance(fixed, FixedSegVit):
+        return segvit_reference(fixed, batch, imposed)
+    return merge_reference(fixed, batch, imposed)
 
 
 def original_comparison(fixed: FixedModel, reference: Reference) -> Comparison:
@@ -34,16 +49,20 @@ def original_comparison(fixed: FixedModel, reference: Reference) -> Comparison:
     For CTS and DToP the original is adaptive, with thresholds, and every image gets those that prune the fixed counts. For
     merging it is image by image, in loops.
     """
-    if isinstance(fixed, FixedSegVit):
+    if not isinstance(fixed, FixedSegVit):
+        found = original_outputs(fixed, reference.batch)
+    elif fixed.merging:
+        found = segvit_merge_outputs(fixed, reference.batch)
+    else:
         return segvit_original_comparison(fixed, reference)
-    return merge_original_comparison(fixed, reference)
+    return _compared(fixed, ORIGINAL_CHECK, ("torch fixed", "torch original"), reference, found, one_by_one=False)
 
 
 def runtime_comparison(fixed: FixedModel, reference: Reference, runner: Runner) -> Comparison:
     """Fixed torch against the exported graph in ``runner``, on one batch."""
     found = runner.run(reference.batch.pixels, reference.batch.extra)
-    candidate = f"{runner.name} {runner.version}"
-    return compare_outputs(RUNTIME_CHECK, "torch fixed", candidate, reference, found, fixed.recipe.output)
+    pair = "torch fixed", f"{runner.name} {runner.version}"
+    return _compared(fixed, RUNTIME_CHECK, pair, reference, found, one_by_one=False)
 
 
 def batch_comparison(fixed: FixedModel, reference: Reference, runner: Runner) -> Comparison:
@@ -51,6 +70,31 @@ def batch_comparison(fixed: FixedModel, reference: Reference, runner: Runner) ->
     batch = reference.batch
     singles = [reference_of(fixed, batch.single(position)) for position in range(len(batch.names))]
     found = runner.run(batch.pixels, batch.extra)
-    candidate = f"{runner.name} {runner.version}"
-    joined = joined_reference(batch, singles)
-    return compare_outputs(BATCH_CHECK, "torch fixed, one by one", candidate, joined, found, fixed.recipe.output)
+    pair = "torch fixed, one by one", f"{runner.name} {runner.version}"
+    return _compared(fixed, BATCH_CHECK, pair, joined_reference(batch, singles), found, one_by_one=True)
+
+
+def _compared(
+    fixed: FixedModel,
+    check: str,
+    pair: tuple[str, str],
+    reference: Reference,
+    found: Mapping[str, NDArray],
+    *,
+    one_by_one: bool,
+) -> Comparison:
+    prediction = fixed.recipe.output
+    comparison = compare_outputs(check, *pair, reference, found, prediction)
+    if comparison.status != "not-applicable" or not fixed.merging:
+        return comparison
+    batch, blocks = reference.batch, list(fixed.merging)
+    complete = with_empty_decisions(found, reference.outputs, decision_outputs(reference.decision_scores))
+    if one_by_one:
+        singles = [
+            reference_of(fixed, batch.single(row), imposed_merges(complete, blocks, slice(row, row + 1)))
+            for row in range(len(batch.names))
+        ]
+        followed = joined_reference(batch, singles)
+    else:
+        followed = reference_of(fixed, batch, imposed_merges(complete, blocks, slice(None)))
+    return compare_outputs(check, *pair, followed, found, prediction, following=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -77,19 +77,32 @@ def compare_outputs(
     reference: Reference,
     found: Mapping[str, NDArray],
     prediction: str,
+    *,
+    following: bool = False,
 ) -> Comparison:
-    """Judges outputs and decisions of an execution by name; values the candidate did not return are not compared."""
+    """Judges outputs and decisions of an execution by name; values the candidate did not return are not compared.
+
+    With ``following``, ``reference`` carried out the candidate's own merges: near ties that it would have decided
+    differently are counted and excused, and the outputs of all images are compared.
+    """
     decided = decision_outputs(reference.decision_scores)
     found = with_empty_decisions(found, reference.outputs, decided)
     missing = [name for name in (prediction, *decided) if name not in found]
     if missing:
         raise KeyError(f"{candidate_name} returned no {', '.join(missing)}")
     decisions = decisions_between(found, reference.outputs, reference.decision_scores, reference.decision_gaps)
-    rows = comparable_images(decisions, len(reference.batch.names))
+    near_ties = [item for item in decisions if item.near_tie] if following else []
+    judged_decisions = [item for item in decisions if item not in near_ties]
+    rows = comparable_images(judged_decisions, len(reference.batch.names))
     ties = None if reference.near_tie is None else reference.near_tie[rows]
     outputs = [
         output_difference(name, value[rows], reference.outputs[name][rows], ties)
         for name, value in found.items()
         if name not in decided and rows
     ]
-    return judged(check, reference_name, candidate_name, reference.batch.names, outputs, decisions)
+    facts: dict[str, object] = {"near ties followed": {item.stage: item.differing for item in near_ties}}
+    names = reference.batch.names
+    comparison = judged(
+        check, reference_name, candidate_name, names, outputs, judged_decisions, facts if near_ties else {}
+    )
+    return replace(comparison, decisions=tuple(decisions))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from edgeexport.freeze.fixed_segvit import FixedSegVit
 from edgeexport.reduction.adaptive_segvit import AdaptiveImage, AdaptiveSegVit
 from edgeexport.reduction.cts import window_scores
 from edgeexport.reduction.dtop import threshold_for_count
+from edgeexport.reduction.merging import Decision
 from edgeexport.verify.batches import ImageBatch
 from edgeexport.verify.compare import (
     NEAR_TIE,
@@ -23,18 +26,17 @@ from edgeexport.verify.compare import (
     float_difference,
     judged,
 )
-from edgeexport.verify.decisions import decisions_between
 from edgeexport.verify.merges import merge_outputs, merge_scores
 from edgeexport.verify.protection import uncertain_protection
 from edgeexport.verify.reference import ORIGINAL_CHECK, Reference
 
-__all__ = ["segvit_original_comparison", "segvit_reference"]
+__all__ = ["segvit_merge_outputs", "segvit_original_comparison", "segvit_reference"]
 
 
-def segvit_reference(fixed: FixedSegVit, batch: ImageBatch) -> Reference:
-    """Runs the fixed form in torch."""
+def segvit_reference(fixed: FixedSegVit, batch: ImageBatch, imposed: Mapping[int, Decision] | None = None) -> Reference:
+    """Runs the fixed form in torch, carrying out ``imposed`` merges if there are any."""
     with torch.no_grad():
-        trace = fixed.trace(torch.from_numpy(batch.pixels))
+        trace = fixed.trace(torch.from_numpy(batch.pixels), imposed=imposed)
     scores: dict[str, NDArray] = {}
     if trace.policy_logits is not None:
         scores["shared_windows"] = window_scores(trace.policy_logits).numpy()
@@ -84,14 +86,24 @@ def segvit_original_comparison(fixed: FixedSegVit, reference: Reference) -> Comp
         recipe.input,
         num_shared=fixed.num_shared,
         protect_per_class=fixed.protect_per_class,
-        merge=recipe.reduction.merge,
-        layouts={step.block: step.layout for step in fixed.steps if step.layout is not None},
     )
     found = adaptive.run(torch.from_numpy(reference.batch.pixels), thresholds)
     facts: dict[str, object] = {"thresholds": [dict(limits) for limits in thresholds]}
     if fixed.prune:
         facts["counts at the recipe's own thresholds"] = _own_counts(fixed, adaptive, reference)
     return _judge_adaptive(fixed, reference, found, facts)
+
+
+def segvit_merge_outputs(fixed: FixedSegVit, batch: ImageBatch) -> dict[str, NDArray]:
+    """A SegViT with dense merging as published, image by image, as outputs by name: merges and prediction."""
+    layouts = {step.block: step.layout for step in fixed.steps if step.layout is not None}
+    original = AdaptiveSegVit(
+        fixed.model, fixed.recipe.input, num_shared=0, protect_per_class=0, merge=fixed.merge, layouts=layouts
+    )
+    images = original.run(torch.from_numpy(batch.pixels), [{}] * len(batch.names))
+    whole = fixed.recipe.output == "scores"
+    predictions = [(image.scores if whole else image.class_map).numpy() for image in images]
+    return {fixed.recipe.output: np.stack(predictions), **merge_outputs([image.merges for image in images])}
 
 
 def _judge_adaptive(
@@ -109,11 +121,6 @@ def _judge_adaptive(
             pruned = image.pruned_tokens[block].numpy()[None]
             score = reference.decision_scores[name][i : i + 1]
             decisions.append(decision_difference(name, reference.outputs[name][i : i + 1], pruned, score, image=i))
-    if fixed.merging:
-        merges = merge_outputs([image.merges for image in found])
-        gaps = reference.decision_gaps
-        behind = {name: reference.decision_scores[name] for name in gaps}
-        decisions += decisions_between(merges, reference.outputs, behind, gaps)
     rows = comparable_images(decisions, len(found))
     if rows and reference.trace.token_scores is not None:
         tokens = np.stack([_present(found[i].token_scores).numpy() for i in rows])

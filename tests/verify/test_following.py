@@ -1,0 +1,85 @@
+"""Near ties in merges: an execution that decided them differently is followed, and held to everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from edgeexport.freeze.fixed import FixedModel, fixed_from_model
+from edgeexport.models.weights import model_from_recipe
+from edgeexport.recipe.validation import recipe_from_config
+from edgeexport.verify.batches import ImageBatch
+from edgeexport.verify.parity import batch_comparison, reference_of, runtime_comparison
+
+HOST = {"type": "timm", "img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 5}
+
+
+class Contrary:
+    """Executes the fixed model, but decides block 1 otherwise: other sources, in another order, to other destinations."""
+
+    name, version = "contrary", "1"
+
+    def __init__(self, fixed: FixedModel, error: float = 0.0) -> None:
+        self.fixed, self.error = fixed, error
+
+    def run(self, image: NDArray, extra: Mapping[str, NDArray] | None = None) -> dict[str, NDArray]:
+        trace = self.fixed.trace(torch.from_numpy(image))
+        source, target, kept = trace.source[1], trace.target[1], trace.kept[1]
+        candidates = torch.cat([source, kept], dim=1).sort(dim=1, descending=True).values
+        count = source.shape[1]
+        imposed = candidates[:, :count], target.flip(1) * 0 + 3, candidates[:, count:].sort(dim=1).values
+        with torch.no_grad():
+            followed = self.fixed.trace(torch.from_numpy(image), imposed={1: imposed})
+        for kind, value in zip(("source", "target", "kept"), imposed, strict=True):
+            getattr(followed, kind)[1] = value
+        found = {name: value.numpy() for name, value in self.fixed.outputs_of(followed).items()}
+        return {**found, "logits": found["logits"] + np.float32(self.error)}
+
+
+@pytest.fixture
+def fixed(tmp_path: Path) -> FixedModel:
+    """Without positions, so that patches of one colour are equal tokens."""
+    config = {
+        "model": {**HOST, "pos_embed": "none"},
+        "input": {"shape": (2, 3, 32, 32)},
+        "reduction": {"tome": {"r": [4, 0, 0]}},
+    }
+    recipe = recipe_from_config(config, tmp_path / "x.py")
+    model, _ = model_from_recipe(recipe)
+    return fixed_from_model(model, recipe)
+
+
+def flat() -> ImageBatch:
+    return ImageBatch(("grey", "dark"), np.stack([np.full((3, 32, 32), value, np.float32) for value in (0.5, -1.0)]))
+
+
+def noise() -> ImageBatch:
+    pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).numpy()
+    return ImageBatch(("a", "b"), pixels)
+
+
+@pytest.mark.parametrize("compare", [runtime_comparison, batch_comparison])
+def test_ties_are_followed(fixed: FixedModel, compare) -> None:
+    found = compare(fixed, reference_of(fixed, flat()), Contrary(fixed))
+    assert found.status == "passed", found.reason
+    assert found.facts["near ties followed"].keys() == {"merges_1"}
+    assert not any(item.equal for item in found.decisions)
+    assert {item.name for item in found.outputs} == {"logits", "size", "source"}
+
+
+@pytest.mark.parametrize("compare", [runtime_comparison, batch_comparison])
+def test_wrong_output_behind_a_tie_is_a_failure(fixed: FixedModel, compare) -> None:
+    found = compare(fixed, reference_of(fixed, flat()), Contrary(fixed, error=0.01))
+    assert found.status == "failed"
+    assert "logits" in found.reason
+
+
+def test_choice_that_is_no_tie_is_a_failure(fixed: FixedModel) -> None:
+    found = runtime_comparison(fixed, reference_of(fixed, noise()), Contrary(fixed))
+    assert found.status == "failed"
+    assert "merges_1" in found.reason
