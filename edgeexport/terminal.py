@@ -238,13 +238,14 @@ def _print_comparisons(comparisons: Sequence[Comparison]) -> None:
         errors = [output.max_abs for output in item.outputs if output.max_abs is not None]
         maps = [output.agreement for output in item.outputs if output.agreement is not None]
         equal = sum(decision.equal for decision in item.decisions)
+        followed = ", near ties followed" if "near ties followed" in item.facts else ""
         table.add_row(
             f"{item.check}",
             ", ".join(item.images),
             _status(item.status, item.reason),
             f"{max(errors):.1e}" if errors else "",
             f"{min(maps):.4%}" if maps else "",
-            f"{equal} of {len(item.decisions)} equal" if item.decisions else "",
+            f"{equal} of {len(item.decisions)} equal{followed}" if item.decisions else "",
         )
     _out.print(table)
 
