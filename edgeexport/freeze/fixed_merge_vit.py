@@ -27,8 +27,6 @@ class FixedMergeVit(nn.Module):
     """
 
     num_shared = 0
-    has_fast_tail = False
-    candidates = 0
 
     def __init__(self, model: VisionTransformer, recipe: Recipe) -> None:
         super().__init__()

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from edgeexport.errors import RecipeError
 from edgeexport.freeze.merge_schedule import merge_schedule
 from edgeexport.freeze.merge_trace import MergeTrace, merge_output_names
 from edgeexport.models.sd_block import SdBlock
@@ -30,14 +29,9 @@ class FixedSdBlock(nn.Module):
 
     With nothing to merge it is the plain block. ``size`` and ``source`` of the trace describe the merged tokens that the
     branches see; the prediction has every token of the input.
-
-    Raises:
-        RecipeError: The recipe merges in another way than the one that this block is published with.
     """
 
     num_shared = 0
-    has_fast_tail = False
-    candidates = 0
     patch_size = 0
 
     def __init__(self, model: SdBlock, recipe: Recipe) -> None:
@@ -53,7 +47,8 @@ class FixedSdBlock(nn.Module):
         self.merging = {step.block: step for step in self.steps if step.layout is not None}
         self.tables: MatchTables | None = None
         if step.layout is not None:
-            _check_variant(recipe)
+            merge = recipe.reduction.merge
+            assert merge is not None and (merge.dense, merge.metric) == ("sd", "x")  # as validated
             self.tables = tables_from_layout(step.layout)
 
     @property
@@ -109,15 +104,3 @@ class FixedSdBlock(nn.Module):
         merged, _ = merge_tokens(block.norm3(x), ones, matching)
         trace.prediction = x + token_unmerge(block.mlp_branch(merged), matching.position)
         return trace
-
-
-def _check_variant(recipe: Recipe) -> None:
-    merge = recipe.reduction.merge
-    assert merge is not None
-    for key, found, expected in (("variant", merge.dense, "sd"), ("metric", merge.metric, "x")):
-        if found != expected:
-            raise RecipeError(
-                f"{recipe.path}: reduction.{merge.method}.{key}",
-                f"is {found!r}; a Stable Diffusion block merges with {expected!r}",
-                f"set {key}={expected!r}",
-            )

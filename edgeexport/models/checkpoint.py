@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from edgeexport.errors import CheckpointError
+from edgeexport.models.checkpoint_causes import Misfit, likely_cause
 
 __all__ = ["load_policy_weights", "load_weights", "state_dict_from_file"]
 
@@ -34,11 +35,13 @@ class _TrainingState:
         pass
 
 
-# mmengine's checkpoints hold its message hub (histories of the losses, as numpy arrays), older ones numpy scalars.
+# mmengine's checkpoints hold its message hub (histories of the losses, as numpy arrays), older ones numpy scalars; those of
+# timm's and DeiT's training scripts their arguments.
 _TRAINING_STATE = [
     (_TrainingState, f"{module}.{name}")
     for module, names in {
         "mmengine.logging.history_buffer": ("HistoryBuffer",),
+        "argparse": ("Namespace",),
         "builtins": ("getattr",),  # the histories refer to their class's methods by it
         "numpy": ("dtype", "ndarray"),
         "numpy.core.multiarray": ("_reconstruct", "scalar"),
@@ -49,10 +52,11 @@ _TRAINING_STATE = [
 
 
 def state_dict_from_file(path: Path) -> dict[str, Tensor]:
-    """Reads `.safetensors`, or `.pth` in mmengine's layout (``state_dict`` inside) or bare.
+    """Reads `.safetensors`, or `.pth` in mmengine's and timm's layout (``state_dict`` inside), in DeiT's and MAE's
+    (``model`` inside), or bare.
 
-    Pickles are read with ``weights_only=True``: tensors and plain containers, never code. What mmengine saves of the
-    training beside the weights is skipped.
+    Pickles are read with ``weights_only=True``: tensors and plain containers, never code. What mmengine
+    and timm save of the training beside the weights is skipped.
 
     Raises:
         CheckpointError: Missing, truncated, not a checkpoint, or a pickle that would execute code.
@@ -95,21 +99,16 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, *, 
     wanted = model.state_dict()
     missing = [key for key in wanted if key not in given and not _is_unused(key) and not key.startswith(optional)]
     unexpected = [key for key in given if key not in wanted and not _is_unused(key) and not key.startswith(optional)]
-    wrong = [
-        f"{key} {tuple(given[key].shape)} against {tuple(wanted[key].shape)}"
-        for key in wanted
-        if key in given and given[key].shape != wanted[key].shape
-    ]
+    wrong = [key for key in wanted if key in given and given[key].shape != wanted[key].shape]
     if missing or unexpected or wrong:
+        shapes = [f"{key} {tuple(given[key].shape)} against {tuple(wanted[key].shape)}" for key in wrong]
         parts = [
             f"{len(keys)} {kind}: {', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''}"
-            for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong))
+            for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
             if keys
         ]
-        timm_host = any(key.startswith("blocks.") for key in wanted)
-        explain = _likely_cause_timm if timm_host else _likely_cause
-        cause = explain(missing, unexpected, wrong, given)
-        raise CheckpointError(source, "keys do not fit the model; " + "; ".join(parts), cause)
+        found = Misfit(_shapes(given), _shapes(wanted), missing, unexpected, wrong)
+        raise CheckpointError(source, "keys do not fit the model; " + "; ".join(parts), likely_cause(found))
     usable = {key: given[key].to(torch.float32) for key in wanted if key in given and not _is_unused(key)}
     not_finite = [key for key, value in usable.items() if not torch.isfinite(value).all()]
     if not_finite:
@@ -126,6 +125,10 @@ def load_policy_weights(policy: nn.Module, path: Path) -> None:
     """Loads a policy network from its own file (published keys, with or without a ``policy_net.`` prefix)."""
     state = state_dict_from_file(path)
     load_weights(policy, {key.removeprefix("policy_net."): value for key, value in state.items()}, str(path))
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in state.items()}
 
 
 def _is_unused(key: str) -> bool:
@@ -157,44 +160,3 @@ def _unpickled(path: Path) -> object:
         raise CheckpointError(
             str(path), f"damaged, or not a checkpoint of torch.save ({detail})", "copy or save it again"
         ) from None
-
-
-def _likely_cause(missing: list[str], unexpected: list[str], wrong: list[str], given: Mapping[str, Tensor]) -> str:
-    bias = "backbone.patch_embed.projection.bias"
-    if [bias] in (missing, unexpected) and not wrong:
-        value = bias in unexpected
-        return (
-            f"likely cause: mmseg versions differ in the patch embedding's bias; set model.backbone.patch_bias={value}"
-        )
-    if missing and all(key.startswith("policy_net.") for key in missing):
-        return "likely cause: no policy network in this checkpoint; set reduction.cts.policy_checkpoint"
-    if any(key.startswith("blocks.") for key in given):
-        return "likely cause: a timm checkpoint; convert its keys to mmseg's (backbone.layers.<i>...)"
-    if missing and all(key.startswith("auxiliary_head.") for key in missing):
-        return "likely cause: trained without DToP's auxiliary heads; remove model.auxiliary_head and reduction.dtop"
-    if any(key.startswith("backbone.pos_embed") for key in wrong):
-        return "likely cause: another training size; set model.backbone.img_size to the size it was trained at"
-    if wrong:
-        return "likely cause: another model size or number of classes than model states"
-    return "likely cause: the model in the recipe is not the one that was trained"
-
-
-def _likely_cause_timm(missing: list[str], unexpected: list[str], wrong: list[str], given: Mapping[str, Tensor]) -> str:
-    """What a checkpoint that does not fit a timm host most likely is."""
-    if any(key.startswith("backbone.") for key in given):
-        return "likely cause: an mmsegmentation checkpoint; give one in timm's key names"
-    if any(key.startswith(("decoder", "mask_token")) for key in unexpected):
-        return "likely cause: a pre-training checkpoint of MAE, which has no classifier; give the fine-tuned one"
-    if any("dist" in key for key in (*missing, *unexpected)):
-        has = "has" if any("dist" in key for key in unexpected) else "lacks"
-        return f"likely cause: the checkpoint {has} a distillation token; choose model.name to match"
-    if "fc_norm.weight" in (*missing, *unexpected):
-        pool = "avg" if "fc_norm.weight" in unexpected else "token"
-        return f"likely cause: another pooling than at training; set model.global_pool={pool!r}"
-    if any(key.startswith("pos_embed") for key in wrong):
-        return "likely cause: another training size; set model.img_size to the size it was trained at"
-    if wrong and all(key.startswith("head") for key in wrong):
-        return "likely cause: another number of classes; set model.num_classes"
-    if missing and all(key.startswith("head") for key in missing):
-        return "likely cause: a checkpoint without a classifier; give a fine-tuned one"
-    return "likely cause: the model in the recipe is not the one that was trained"

@@ -3,6 +3,9 @@ which tokens merge.
 
 The model object is timm's own and stays as it is: nothing is patched, subclassed or assigned. Steps: `embedded_tokens`,
 `attention_branch`, `mlp_branch`, `logits_from_tokens`.
+
+Norms, linear layers and residuals run on rows (B N, C): ONNX Runtime wraps every product of three axes in two reshapes, and
+without them DeiT-S takes 6 % less time (ratio measured in one run).
 """
 
 from __future__ import annotations
@@ -10,7 +13,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import timm
 import torch
 from timm.layers import to_2tuple
 from timm.models.vision_transformer import VisionTransformer
@@ -18,9 +20,9 @@ from torch import Tensor, nn
 
 from edgeexport.models.attention import attend
 from edgeexport.recipe.schema import TimmVitSpec
+from edgeexport.recipe.timm_host import built_host
 
 __all__ = [
-    "METRICS",
     "TubeletEmbed",
     "attention_branch",
     "embedded_tokens",
@@ -28,8 +30,6 @@ __all__ = [
     "mlp_branch",
     "timm_vit_from_spec",
 ]
-
-METRICS = ("k", "q", "v", "x")
 
 
 class TubeletEmbed(nn.Module):
@@ -68,13 +68,9 @@ def timm_vit_from_spec(spec: TimmVitSpec) -> VisionTransformer:
     arguments: dict[str, Any] = dict(spec.arguments)
     if spec.frames is not None:
         arguments["embed_layer"] = partial(TubeletEmbed, frames=spec.frames, tubelet=spec.tubelet)
-    with torch.device("meta"):  # timm's own initialisation of a ViT-L takes seconds, and every value is replaced
-        if spec.name is not None:
-            model = timm.create_model(spec.name, pretrained=False, **arguments)
-            assert isinstance(model, VisionTransformer)
-        else:
-            model = VisionTransformer(**arguments)
-    return model.to_empty(device="cpu").eval()
+    model = built_host(spec.name, arguments)  # timm's own initialisation of a ViT-L takes seconds, and is not wanted
+    assert isinstance(model, VisionTransformer)
+    return model.to_empty(device="cpu")
 
 
 def embedded_tokens(model: VisionTransformer, pixels: Tensor) -> Tensor:
@@ -89,17 +85,20 @@ def attention_branch(block: Any, x: Tensor, bias: Tensor | None, metric: str | N
         block: timm's `Block`.
         x: (B, N, C).
         bias: float32 (B, 1, 1, N), added to the logits of every key; None for none.
-        metric: One of `METRICS`, or None where nothing will merge.
+        metric: 'k', 'q', 'v' or 'x' (see `MergeSpec`), or None where nothing will merge.
 
     Returns:
         x after the attention's residual, and the similarity metric: (B, N, d), averaged over heads, or x itself.
     """
     attention = block.attn
-    joint = attention.qkv(block.norm1(x)).unflatten(-1, (3, attention.num_heads, attention.head_dim))
-    query, key, value = (part.squeeze(2).transpose(1, 2) for part in joint.split(1, dim=2))
+    batch, tokens, width = x.shape
+    rows = x.reshape(batch * tokens, width)
+    joint = attention.qkv(block.norm1(rows)).chunk(3, dim=-1)
+    heads = (batch, tokens, attention.num_heads, attention.head_dim)
+    query, key, value = (part.reshape(heads).transpose(1, 2) for part in joint)
     query, key = attention.q_norm(query), attention.k_norm(key)
-    mixed = attention.proj(attention.norm(attend(query, key, value, bias)))
-    x = x + block.ls1(mixed)
+    mixed = attend(query, key, value, bias).reshape(batch * tokens, attention.attn_dim)
+    x = (rows + block.ls1(attention.proj(attention.norm(mixed)))).reshape(batch, tokens, width)
     if metric is None:
         return x, None
     if metric == "x":
@@ -109,7 +108,8 @@ def attention_branch(block: Any, x: Tensor, bias: Tensor | None, metric: str | N
 
 def mlp_branch(block: Any, x: Tensor) -> Tensor:
     """Adds a block's MLP to its tokens."""
-    return x + block.ls2(block.mlp(block.norm2(x)))
+    rows = x.reshape(-1, x.shape[-1])
+    return (rows + block.ls2(block.mlp(block.norm2(rows)))).reshape(x.shape)
 
 
 def logits_from_tokens(model: VisionTransformer, x: Tensor, size: Tensor | None, pool: str) -> Tensor:
@@ -123,8 +123,9 @@ def logits_from_tokens(model: VisionTransformer, x: Tensor, size: Tensor | None,
             patches that the tokens stand for, prefix tokens left out.
     """
     x = model.norm(x)
-    if pool == "mean" or size is None:
+    if pool == "mean":
         return model.forward_head(x)
     first = model.num_prefix_tokens
-    weighted = (x * size)[:, first:].sum(dim=1) / size[:, first:].sum(dim=1)
-    return model.head(model.head_drop(model.fc_norm(weighted)))
+    patches = x[:, first:]
+    share = torch.ones_like(patches[:, :, :1]) if size is None else size[:, first:]
+    return model.head(model.head_drop(model.fc_norm((patches * share).sum(dim=1) / share.sum(dim=1))))

@@ -14,9 +14,15 @@ def timm_input_from_config(value: object, place: Place, model: TimmVitSpec) -> I
     """Validates ``input=dict(shape=(B, C, H, W), preprocess=...)``, with clips ``(B, C, T, H, W)``.
 
     Raises:
-        RecipeError: Another shape than the model's, or preprocessing of what is no colour image.
+        RecipeError: Channels that no photograph gives, another shape than the model's, or preprocessing of what is no
+            colour image.
     """
     config = mapping(value, place, ("preprocess", "shape"))
+    channels = (1, 3) if model.frames is None else (3,)
+    if model.in_channels not in channels:
+        found = f"the model takes {'clips' if model.frames is not None else 'images'} of {model.in_channels} channels"
+        problem = f"{found}, and builds are verified on photographs, which give 3" + (", or 1" if 1 in channels else "")
+        raise place.error(value, problem, f"use model.in_chans={' or '.join(map(str, reversed(channels)))}")
     clip = () if model.frames is None else (model.frames,)
     names = "(B, C, T, H, W)" if clip else "(B, C, H, W)"
     batch = _batch(

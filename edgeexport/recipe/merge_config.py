@@ -18,6 +18,7 @@ REDUCTION_KEYS = ("cts", "dsm", "dtop", "tome")
 _SHARED_KEYS = ("metric", "pool", "proportional_attention", "r")
 _DEFAULT_WINDOW = 7  # tokens, the paper's
 _METRICS = ("k", "x", "q", "v")
+_VARIANTS = ("tome", "sd")
 _WHY_NOT_TOGETHER = "one recipe merges by one method, and merging is not defined on shared or pruned tokens"
 
 
@@ -29,15 +30,15 @@ class MergeHost:
         name: For messages.
         depth: Blocks.
         grid: (Time steps,) rows, columns of patches.
-        dense: The variant a host that predicts for every token takes by default; None: a classifier, which keeps
-            tokens merged.
+        variants: Those that a host which predicts for every token can take, its default first; none: a classifier,
+            which keeps tokens merged.
         pooling: How the host's tokens become one, for messages; None: they do not.
     """
 
     name: str
     depth: int
     grid: tuple[int, ...]
-    dense: str | None
+    variants: tuple[str, ...]
     pooling: str | None
 
 
@@ -70,7 +71,7 @@ def merge_from_config(config: dict[str, object], place: Place, host: MergeHost) 
         return None
     at = place.at(method)
     own = ("dense", "variant") if method == "tome" else ("delay", "growth", "window")
-    if method == "dsm" and host.dense is not None:
+    if method == "dsm" and host.variants:
         raise at.error(
             config[method],
             f"unsupported: DSM is for classifiers, and {host.name} needs every token back",
@@ -120,20 +121,21 @@ def resolved_merge(config: dict[str, object], spec: MergeSpec) -> dict[str, obje
 
 def _dense(given: dict[str, object], place: Place, host: MergeHost) -> str | None:
     """The variant of merging around blocks, or None where tokens stay merged."""
-    dense = boolean(given.get("dense", host.dense is not None), place.at("dense"))
-    if host.dense is None:
+    dense = boolean(given.get("dense", bool(host.variants)), place.at("dense"))
+    if not host.variants:
         reason = f"{host.name} reads merged tokens, none has to come back"
         reject_unless(dense, place.at("dense"), (False,), reason)
         if given.get("variant") is not None:
             raise place.at("variant").error(given["variant"], "means nothing without dense=True", "leave it out")
         return None
     reject_unless(dense, place.at("dense"), (True,), f"{host.name} needs every token back")
-    variant = choice(given.get("variant") or host.dense, place.at("variant"), ("tome", "sd"))
+    variant = choice(given.get("variant") or host.variants[0], place.at("variant"), _VARIANTS)
+    reject_unless(variant, place.at("variant"), host.variants, f"{host.name} merges around its branches, as published")
     if variant == "sd" and (len(host.grid) != 2 or any(side % 2 for side in host.grid)):
         raise place.at("variant").error(
             variant,
             f"needs a grid of 2x2 cells, found {_shown(host.grid)} patches",
-            "use even sides, or variant='tome'",
+            "use even sides, or variant='tome'" if "tome" in host.variants else "use even sides",
         )
     return variant
 

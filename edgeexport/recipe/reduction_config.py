@@ -50,7 +50,7 @@ def reduction_from_config(
     config = mapping({} if value is None else value, place, REDUCTION_KEYS)
     patch = model.backbone.patch_size
     grid = (size.height // patch, size.width // patch)
-    host = MergeHost(name="SegViT", depth=model.backbone.num_layers, grid=grid, dense="tome", pooling=None)
+    host = MergeHost(name="SegViT", depth=model.backbone.num_layers, grid=grid, variants=("tome", "sd"), pooling=None)
     merge = merge_from_config(config, place, host)
     tokens = grid[0] * grid[1]
     cts = dtop = None

@@ -30,7 +30,7 @@ def sd_block_parts(config: Mapping[str, object], place: Place, folder: Path) -> 
     reduction = mapping({} if config.get("reduction") is None else config["reduction"], at, REDUCTION_KEYS)
     for key, method in (("cts", "CTS"), ("dtop", "DToP")):
         refuse_given(reduction.get(key), at.at(key), f"{method} is for SegViT; a diffusion block takes tome")
-    host = MergeHost(name="a diffusion block", depth=1, grid=model.grid, dense="sd", pooling=None)
+    host = MergeHost(name="a diffusion block", depth=1, grid=model.grid, variants=("sd",), pooling=None)
     merge = merge_from_config(reduction, at, host)
     output = choice(config.get("output", "tokens"), place.at("output"), _OUTPUTS)
     refuse_given(config.get("tail"), place.at("tail"), "a tail makes class maps, and the output is tokens")

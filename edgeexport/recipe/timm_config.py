@@ -31,6 +31,8 @@ _IGNORED = (
 _WEIGHTS = "weights come from the recipe's checkpoint or seed, and nothing is fetched"
 _PARTS = "the host's blocks and layers are timm's plain ones"
 _PLACEMENT = "edgeexport decides where and how the host is built"
+# Some of timm's models turn these on by themselves; a recipe may turn them off, which changes no weight.
+_FIXED_SIZE = ("dynamic_img_pad", "dynamic_img_size")
 # Key -> why only leaving it out (or False, None, 0) is possible.
 _REFUSED = {
     "attn_layer": _PARTS,
@@ -87,7 +89,7 @@ def timm_from_config(value: object, place: Place) -> TimmVitSpec:
     arguments = {
         key: _argument(key, entry, place.at(key))
         for key, entry in value.items()
-        if key not in _OWN and key not in _IGNORED and key not in _REFUSED and entry is not None
+        if key not in _OWN and key not in _IGNORED and entry is not None and (key not in _REFUSED or key in _FIXED_SIZE)
     }
     if name is None:
         arguments = {**_plain_defaults(defaults), **arguments}
@@ -129,7 +131,7 @@ def _argument(key: str, entry: object, place: Place) -> object:
         return integer(entry, place, minimum=1)
     if key == "reg_tokens":
         return integer(entry, place, minimum=0)
-    if key in _SWITCHES:
+    if key in _SWITCHES or key in _FIXED_SIZE:
         return boolean(entry, place)
     if key == "img_size":
         return pair(entry, place)

@@ -22,7 +22,8 @@ __all__ = ["POOLINGS", "built_host", "check_plain", "check_timm_name", "host_def
 
 POOLINGS = ("token", "avg", "max", "avgmax", "map")  # timm's ways from tokens to logits that merging keeps defined
 _MODULES = ("vision_transformer", "deit")  # where timm registers its plain ViTs
-_CLOSE = 0.5
+_CLOSE = 0.5  # share of letters, for a name to be suggested
+_MISSPELT = 0.9  # for one that is refused itself: clearly meant
 
 
 def check_timm_name(name: str, place: Place) -> None:
@@ -114,8 +115,10 @@ def check_plain(host: Any, shown: object, place: Place) -> None:
     embed = host.patch_embed
     if type(embed) is not PatchEmbed:
         raise _not_plain(place, shown, f"patch_embed is a {type(embed).__name__}, not a PatchEmbed")
-    if host.dynamic_img_size or embed.dynamic_img_pad:
-        raise _not_plain(place, shown, "dynamic_img_size or dynamic_img_pad is on, and the graph's size is fixed")
+    for switch, on in (("dynamic_img_size", host.dynamic_img_size), ("dynamic_img_pad", embed.dynamic_img_pad)):
+        if on:
+            problem = f"{switch} is on, and the graph's size is fixed"
+            raise place.error(shown, problem, f"add {switch}=False to model: its weights stay the same")
     if not isinstance(host.patch_drop, nn.Identity):
         raise _not_plain(place, shown, "patch_drop drops patches at random")
     for index, block in enumerate(host.blocks):
@@ -151,8 +154,8 @@ def _nearest_plain(name: str) -> str:
 
     plain = [known for module in _MODULES for known in timm.list_models(module=module)]
     architecture = name.partition(".")[0]
-    for known in (plain, timm.list_models()):
-        close = difflib.get_close_matches(architecture, known, n=1, cutoff=_CLOSE)
+    for known, cutoff in ((plain, _CLOSE), (timm.list_models(), _MISSPELT)):
+        close = difflib.get_close_matches(architecture, known, n=1, cutoff=cutoff)
         if close:
             return f"did you mean '{close[0]}'?"
     return "timm.list_models(module='vision_transformer') lists plain ViTs"

@@ -34,7 +34,7 @@ def timm_parts(config: Mapping[str, object], place: Place, folder: Path) -> Reci
     for key, method in (("cts", "CTS"), ("dtop", "DToP")):
         refuse_given(reduction.get(key), at.at(key), f"{method} is for SegViT; a timm ViT takes tome or dsm")
     host = MergeHost(
-        name="a classifier", depth=model.num_layers, grid=model.grid, dense=None, pooling=model.global_pool
+        name="a classifier", depth=model.num_layers, grid=model.grid, variants=(), pooling=model.global_pool
     )
     merge = merge_from_config(reduction, at, host)
     output = choice(config.get("output", "logits"), place.at("output"), _OUTPUTS)

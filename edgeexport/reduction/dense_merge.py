@@ -18,9 +18,7 @@ from edgeexport.models.vit import VitBlock
 from edgeexport.ops.token_unmerge import token_unmerge
 from edgeexport.reduction.merging import Matching, merge_tokens, size_bias
 
-__all__ = ["DENSE_VARIANTS", "block_with_merging"]
-
-DENSE_VARIANTS = ("tome", "sd")
+__all__ = ["block_with_merging"]
 
 
 def block_with_merging(
@@ -32,7 +30,7 @@ def block_with_merging(
         block: The block.
         x: (B, N, C).
         matching: Which tokens merge, decided on ``x``.
-        variant: One of `DENSE_VARIANTS`.
+        variant: 'tome' or 'sd'.
         proportional_attention: Add log(size) to the key logits ('tome' alone).
 
     Returns:

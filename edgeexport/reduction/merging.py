@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 
 from edgeexport.ops.match_tables import MatchTables
-from edgeexport.ops.token_match import token_match
 from edgeexport.ops.token_merge import position_map, token_merge
 from edgeexport.ops.token_unmerge import token_unmerge
 from edgeexport.reduction.dtop import inverse_permutation
 
-__all__ = ["Decision", "Matching", "match_tokens", "matching_from_decision", "merge_tokens", "size_bias"]
+__all__ = ["Decision", "Matching", "matching_from_decision", "merge_tokens", "size_bias"]
 
 Decision = tuple[Tensor, Tensor, Tensor]
 """What `token_match` returns: source (B, R), target (B, R) and kept (B, K), int32."""
@@ -50,19 +49,14 @@ class Matching:
         return self.source, self.target, self.kept
 
 
-def match_tokens(metric: Tensor, tables: MatchTables, *, raster: bool = False) -> Matching:
-    """Decides which tokens merge.
+def matching_from_decision(decision: Decision, tables: MatchTables, *, raster: bool = False) -> Matching:
+    """Where all tokens go once it is decided which of them merge.
 
     Args:
-        metric: float32 (B, N, d), compared by cosine.
+        decision: What `token_match` returned.
         tables: Sources, destinations and windows.
         raster: Put the tokens that stay into ascending order of their index, prefix tokens first; DSM's next grid.
     """
-    return matching_from_decision(token_match(metric, tables), tables, raster=raster)
-
-
-def matching_from_decision(decision: Decision, tables: MatchTables, *, raster: bool = False) -> Matching:
-    """Where all tokens go once it is decided which of them merge; arguments as in `match_tokens`."""
     source, target, kept = decision
     position = position_map(source, target, kept, tables)
     if not raster:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgeexport.errors import BuildError, RecipeError
+from edgeexport.errors import BuildError
 from edgeexport.freeze.fixed_sd_block import FixedSdBlock
 from edgeexport.graph.export import exported_model
 from edgeexport.graph.inline import inlined_model
@@ -150,14 +150,6 @@ def test_the_interface_of_fixed_models() -> None:
     destinations = [token for token in range(32) if token // 4 % 2 == 0 and token % 2 == 0]
     assert trace.best[1].isnan().nonzero()[:, 1].tolist() == destinations * 2
     assert torch.equal(trace.best[1].isnan(), trace.gap[1].isnan())
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "key"), [("metric", "k", "metric"), ("dense", "tome", "variant"), ("dense", None, "variant")]
-)
-def test_other_ways_of_merging_are_refused(field: str, value: str | None, key: str) -> None:
-    with pytest.raises(RecipeError, match=rf"reduction\.tome\.{key} \| is {value!r}; .* set {key}="):
-        fixed_of(sd_recipe(4, **{field: value}))
 
 
 def test_the_original_refuses_too_many() -> None:

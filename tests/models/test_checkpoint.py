@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pickle
 import random
@@ -94,6 +95,22 @@ def test_what_mmengine_saves_of_the_training_is_skipped(tmp_path: Path, weights:
     assert_equal_weights(state_dict_from_file(tmp_path / "epoch_1.pth"), weights)
     with pytest.raises(pickle.UnpicklingError):  # nothing was allowed beyond that one call
         torch.load(tmp_path / "epoch_1.pth", weights_only=True)
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model"])
+def test_arguments_of_timms_and_deits_training_scripts_are_skipped(
+    wrapper: str, tmp_path: Path, weights: dict[str, Tensor]
+) -> None:
+    content = {
+        "epoch": 3,
+        "args": argparse.Namespace(lr=0.1, model="deit"),
+        wrapper: weights,
+        f"{wrapper}_ema": weights,
+    }
+    torch.save(content, tmp_path / "checkpoint.pth.tar")
+    with pytest.raises(pickle.UnpicklingError):  # or else this test shows nothing
+        torch.load(tmp_path / "checkpoint.pth.tar", weights_only=True)
+    assert_equal_weights(state_dict_from_file(tmp_path / "checkpoint.pth.tar"), weights)
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])

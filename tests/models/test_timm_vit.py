@@ -10,6 +10,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from edgeexport.freeze.fixed import fixed_from_model
+from edgeexport.models.timm_vit import logits_from_tokens
 from edgeexport.models.weights import model_from_recipe
 from edgeexport.recipe.schema import Recipe
 from edgeexport.recipe.validation import recipe_from_config
@@ -94,6 +95,19 @@ def test_the_model_given_is_never_changed(tmp_path: Path) -> None:
     assert forwards == {name: (type(module), module.forward.__func__) for name, module in model.named_modules()}
     assert before.keys() == model.state_dict().keys()
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("model_config", [{}, {"pool_include_prefix": True}, {"reg_tokens": 2}])
+def test_weighted_by_sizes_of_one_the_prefix_still_stays_out(model_config: dict[str, object], tmp_path: Path) -> None:
+    """Where nothing merged there are no sizes; what is asked for does not change by that."""
+    recipe = small_recipe(tmp_path, {"global_pool": "avg", **model_config})
+    model, _ = model_from_recipe(recipe)
+    assert isinstance(model, VisionTransformer)
+    tokens = torch.randn(2, model.num_prefix_tokens + 16, 24, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        found = logits_from_tokens(model, tokens, None, "size_weighted")
+        expected = logits_from_tokens(model, tokens, torch.ones(tokens.shape[:2])[..., None], "size_weighted")
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.fixture

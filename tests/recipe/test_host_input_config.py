@@ -51,6 +51,8 @@ def test_features(validated):
         (TINY_TIMM, {SHAPE: (0, 3, 64, 64)}, "input.shape[0] = 0 | out of range: expected an integer of at least 1"),
         (TINY_TIMM, {SHAPE: (1, 3, 64, 64.0)}, "input.shape[3] = 64.0 | expected an integer of at least 1, found a float"),
         (TINY_TIMM, {("input", "preprocess"): {"mean": (1, 1, 1)}}, "input.preprocess | required key 'std' is missing"),
+        (TINY_TIMM, {("model", "in_chans"): 4, SHAPE: (1, 4, 64, 64)}, "the model takes images of 4 channels, and builds are verified on photographs, which give 3, or 1 | use model.in_chans=3 or 1"),
+        (TINY_CLIP, {("model", "in_chans"): 1, SHAPE: (1, 1, 8, 64, 64)}, "the model takes clips of 1 channels, and builds are verified on photographs, which give 3 | use model.in_chans=3"),
         (TINY_CLIP, {SHAPE: (1, 3, 64, 64)}, "input.shape = (1, 3, 64, 64) | expected (B, C, T, H, W) = (B, 3, 8, 64, 64), found 4 values"),
         (TINY_CLIP, {SHAPE: (1, 3, 16, 64, 64)}, "input.shape = (1, 3, 16, 64, 64) | expected (B, C, T, H, W) = (B, 3, 8, 64, 64), as the model is"),
         (TINY_CLIP, {("input", "preprocess"): NORM}, "input.preprocess = {'mean': (1, 2, 3), 'std': (4, 5, 6)} | is for colour images, and the model takes clips of 8 frames | leave it out: the input is float32"),

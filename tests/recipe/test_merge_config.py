@@ -68,8 +68,6 @@ def test_the_variants_of_dense_merging(validated):
     sd = MergeSpec("tome", (8,), False, metric="x", dense="sd")
     assert validated({R: {"tome": {"r": 8}}}, TINY_DIFFUSION).reduction.merge == sd
     assert validated({R: {"tome": {"r": [8], "variant": "sd"}}}, TINY_DIFFUSION).reduction.merge == sd
-    merge = validated({R: {"tome": {"r": 8, "variant": "tome"}}}, TINY_DIFFUSION).reduction.merge
-    assert merge == MergeSpec("tome", (8,), metric="x", dense="tome")
     merge = validated({R: {"tome": {"r": 8, "variant": "sd"}}}, TINY).reduction.merge
     assert merge == MergeSpec("tome", (8,) * 4, False, metric="x", dense="sd")
 
@@ -100,6 +98,8 @@ def test_the_variants_of_dense_merging(validated):
         (TINY_DIFFUSION, {"tome": {"r": 8, "dense": False}}, "reduction.tome.dense = False | unsupported: a diffusion block needs every token back | supported: True"),
         (TINY, {"tome": {"r": 8, "metric": "k"}}, "reduction.tome.metric = 'k' | unsupported: tokens are matched before the block, where its k is not known yet | supported: 'x'"),
         (TINY, {"tome": {"r": 8, "variant": "dense"}}, "reduction.tome.variant = 'dense' | expected one of 'tome', 'sd'"),
+        (TINY_DIFFUSION, {"tome": {"r": 8, "variant": "tome"}}, "reduction.tome.variant = 'tome' | unsupported: a diffusion block merges around its branches, as published | supported: 'sd'"),
+        (TINY_DIFFUSION, {"tome": {"r": 0, "variant": "tome"}}, "reduction.tome.variant = 'tome' | unsupported"),
         (TINY_DIFFUSION, {"tome": {"r": 8, "proportional_attention": True}}, "reduction.tome.proportional_attention = True | unsupported: the Stable Diffusion variant attends without sizes | supported: False"),
         (TINY, {"dsm": {"r": 8}}, "reduction.dsm = {'r': 8} | unsupported: DSM is for classifiers, and SegViT needs every token back | use tome=dict(r=..., dense=True)"),
         (TINY_DIFFUSION, {"dsm": {"r": 8}}, "reduction.dsm = {'r': 8} | unsupported: DSM is for classifiers, and a diffusion block needs every token back"),
@@ -139,8 +139,13 @@ def test_windows_fit_the_shorter_side(refused):
 def test_cells_need_an_even_grid(refused, validated):
     odd = {("model", "grid"): (4, 5), ("input", "shape"): (1, 20, 24)}
     message = refused({R: {"tome": {"r": 4}}, **odd}, TINY_DIFFUSION)
-    assert "reduction.tome.variant = 'sd' | needs a grid of 2x2 cells, found 4x5 patches | use even sides, or variant='tome'" in message  # fmt: skip
-    assert validated({R: {"tome": {"r": 4, "variant": "tome"}}, **odd}, TINY_DIFFUSION).reduction.merge is not None
+    assert message.endswith(
+        "reduction.tome.variant = 'sd' | needs a grid of 2x2 cells, found 4x5 patches | use even sides"
+    )
+    odd = {("input", "shape"): (1, 3, 144, 128)}
+    message = refused({R: {"tome": {"r": 4, "variant": "sd"}}, **odd}, TINY)
+    assert message.endswith("found 9x8 patches | use even sides, or variant='tome'")
+    assert validated({R: {"tome": {"r": 4}}, **odd}, TINY).reduction.merge is not None
 
 
 @pytest.mark.parametrize("pooling", ["max", "avgmax", "map"])

@@ -107,6 +107,8 @@ def test_golden_configs_are_models(case, golden, validated):
         ("deit_smal_patch16_224", "timm has no model of this name | did you mean 'deit_small_patch16_224'?"),
         ("vit_base_patch16_225", "timm has no model of this name | did you mean 'vit_base_patch16_224'?"),
         ("resnet5", "timm has no model of this name | did you mean 'resnet50'?"),
+        ("vit_foo", "timm has no model of this name | timm.list_models(module='vision_transformer') lists plain ViTs"),
+        ("test_vit", "dynamic_img_size is on, and the graph's size is fixed | add dynamic_img_size=False to model"),
         ("qqqq", "timm has no model of this name | timm.list_models(module='vision_transformer') lists plain ViTs"),
         ("deit_tiny_patch16_224.fb_in2k", "timm knows deit_tiny_patch16_224, but no weights tag 'fb_in2k' of it | did you mean 'deit_tiny_patch16_224.fb_in1k'?"),
         ("hf-hub:timm/deit_tiny_patch16_224", "names a place to fetch a model from, and nothing is fetched"),

@@ -59,8 +59,6 @@ def test_a_plain_host_passes():
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ({"dynamic_img_size": True}, "dynamic_img_size or dynamic_img_pad is on"),
-        ({"dynamic_img_pad": True}, "dynamic_img_size or dynamic_img_pad is on"),
         ({"patch_drop_rate": 0.5}, "patch_drop drops patches at random"),
         ({"attn_layer": "diff"}, "blocks.0.attn is a DiffAttention, not an Attention"),
         ({"global_pool": ""}, "global_pool is '', not one of 'token', 'avg', 'max', 'avgmax', 'map'"),
@@ -68,6 +66,17 @@ def test_a_plain_host_passes():
 )
 def test_keyword_arguments_that_make_another_model(arguments, part):
     assert part in problem(built_host(None, {**SMALL, **arguments}))
+
+
+@pytest.mark.parametrize("switch", ["dynamic_img_size", "dynamic_img_pad"])
+def test_a_size_that_may_change_can_be_fixed(switch):
+    """Some of timm's plain ViTs turn it on by themselves."""
+    with pytest.raises(RecipeError) as caught:
+        check_plain(built_host(None, {**SMALL, switch: True}), "host", Place("x.py", "model.name"))
+    expected = (
+        f"x.py: model.name = 'host' | {switch} is on, and the graph's size is fixed | add {switch}=False to model"
+    )
+    assert message_of(caught.value).startswith(expected)
 
 
 def test_other_parts_are_named():

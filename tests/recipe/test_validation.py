@@ -89,7 +89,7 @@ def test_the_resolved_text_is_complete_and_means_the_same(base, changes, validat
         (TINY_CLIP, {("model", "tubelet"): None, ("model", "name"): None}),
         (TINY_DIFFUSION, {}),
         (TINY_DIFFUSION, {("reduction",): {"tome": {"r": 8}}}),
-        (TINY_DIFFUSION, {("reduction",): {"tome": {"r": 8, "variant": "tome"}}}),
+        (TINY_DIFFUSION, {("reduction",): {"tome": {"r": 8, "variant": "sd"}}}),
         (TINY, {("reduction",): {"tome": {"r": [8, 4]}}}),
         (TINY_ATM, {("reduction",): {"tome": {"r": 8, "dense": True, "variant": "sd"}}}),
         (

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from edgeexport.errors import BuildError
 from edgeexport.ops.match_tables import MatchLayout, tables_from_layout
-from edgeexport.reduction.merging import match_tokens, merge_tokens
+from edgeexport.ops.token_match import token_match
+from edgeexport.reduction.merging import matching_from_decision, merge_tokens
 from edgeexport.reduction.reference_merge import (
     MergedTokens,
     candidates_of,
@@ -300,7 +301,7 @@ def test_the_fixed_form_decides_the_same(case: tuple[list[tuple[int, ...]], list
     x = torch.arange(2.0 * count).reshape(count, 2).square()
     found = merge_step_reference(x, size, rows, **how)
     tables = tables_from_layout(MatchLayout(tokens=count, **how))
-    matching = match_tokens(rows[None], tables, raster=how["kind"] == "windows")
+    matching = matching_from_decision(token_match(rows[None], tables), tables, raster=how["kind"] == "windows")
     assert list(zip(matching.source[0].tolist(), matching.target[0].tolist(), strict=True)) == found.edges
     assert matching.kept[0].tolist() == found.kept
     merged, merged_size = merge_tokens(x[None], size[None, :, None], matching)
