@@ -171,7 +171,8 @@ def test_source_tracking_as_a_graph_output(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["tome_deit_ti", "tome_deit_s", "tome_deit_s_distilled", "tome_vit_b", "dsm_deit_s", "dsm_vit_b", "tome_segvit"]
+    "name",
+    ["tome_deit_ti", "tome_deit_s", "tome_deit_s_distilled", "tome_vit_b", "dsm_deit_s", "dsm_vit_b", "tome_segvit"],
 )
 def test_recipe_builds_at_full_size(name: str, tmp_path: Path) -> None:
     result = build(f"{name}.py", "orin", work_dir=tmp_path / "b")

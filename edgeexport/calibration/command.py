@@ -68,10 +68,11 @@ def calibrate_delay(
     on_stage("read recipe")
     loaded = load_recipe(recipe, cfg_options, checkpoint)
     loaded = replace(loaded, input=replace(loaded.input, batch=1))  # so that no image is counted twice
-    if not isinstance(loaded.model, TimmVitSpec) or len(loaded.model.grid) != 2:
+    if not isinstance(loaded.model, TimmVitSpec) or loaded.model.frames is not None:
+        clips = isinstance(loaded.model, TimmVitSpec)
         raise UsageError(
             f"calibrate --delay {recipe}",
-            f"DSM merges in timm hosts on images, found model.type = {loaded.model.type!r}",
+            f"DSM merges in timm hosts on images, found {'clips' if clips else f'model.type = {loaded.model.type!r}'}",
             "give a recipe such as dsm_deit_s.py",
         )
     photos = shipped_photos() if data is None else photos_in_folder(data)

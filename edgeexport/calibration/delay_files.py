@@ -54,14 +54,16 @@ def recipe_text(recipe: Recipe, evidence: DelayEvidence, folder: Path) -> str | 
         return None
     base = Path(os.path.relpath(recipe.path, folder.absolute())).as_posix()
     counts = f"{evidence.delay} blocks without merging, proposed on {len(evidence.images)} images"
-    if merge.method == "dsm":
-        reduction = f"dict(dsm=dict(delay={evidence.delay}))"
-    else:
-        options: dict[str, Any] = {"r": list(merge.r), "delay": evidence.delay}
-        options |= {name: getattr(merge, name) for name in ("proportional_attention", "pool", "metric")}
-        listed = ", ".join(f"{name}={value!r}" for name, value in options.items())
-        reduction = f"dict(_delete_=True, dsm=dict({listed}))"
-    return f'"""{recipe.name} with DSM: {counts}."""\n\n_base_ = "{base}"\n\nreduction = {reduction}\n'
+    # Written out, for the command line may have changed the base's.
+    options: dict[str, Any] = {"r": list(merge.r), "delay": evidence.delay}
+    own = ("window", "growth") if merge.method == "dsm" else ()
+    options |= {name: getattr(merge, name) for name in (*own, "proportional_attention", "pool", "metric")}
+    listed = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    lines = [f'"""{recipe.name} with DSM: {counts}."""', "", f'_base_ = "{base}"', ""]
+    if recipe.checkpoint is not None:
+        checkpoint = Path(os.path.relpath(recipe.checkpoint, folder.absolute())).as_posix()
+        lines.append(f"checkpoint = {checkpoint!r}")
+    return "\n".join([*lines, f"reduction = dict(_delete_=True, dsm=dict({listed}))", ""])
 
 
 def _draw(evidence: DelayEvidence, title: str, path: Path) -> None:

@@ -122,12 +122,13 @@ class AdaptiveSegVit:
         assert isinstance(block, VitBlock)
         layout = self.layouts[number]
         ones = torch.ones(x.shape[1])
+        metric = x[0]  # of the block's input for every branch: x itself changes from one to the next
 
         def merged(tokens: Tensor) -> MergedTokens:
             return merge_step_reference(
                 tokens,
                 ones,
-                x[0],
+                metric,
                 kind=layout.kind,
                 prefix=layout.prefix,
                 r=layout.r,

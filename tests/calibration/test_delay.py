@@ -122,6 +122,25 @@ def test_recipe_with_tome_becomes_dsm(tmp_path: Path) -> None:
     assert (merge.method, merge.r, merge.delay) == ("dsm", (4, 4, 4, 4), found.evidence.delay)
 
 
+def test_what_the_command_line_changed_is_in_the_recipe(recipe: Path, tmp_path: Path) -> None:
+    model, _ = model_from_recipe(load_recipe(recipe))
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    options = ["reduction.dsm.r=[1, 2, 3, 1]", "reduction.dsm.window=3", "reduction.dsm.metric='q'"]
+    found = calibrate_delay(recipe, checkpoint=tmp_path / "w.pth", cfg_options=options, out_dir=tmp_path / "out")
+    assert found.files.recipe is not None
+    written = load_recipe(found.files.recipe)
+    assert written.reduction.merge is not None
+    assert written.reduction.merge.r == (1, 2, 3, 1)
+    assert (written.reduction.merge.window, written.reduction.merge.metric) == (3, "q")
+    assert written.checkpoint is not None
+    assert written.checkpoint.samefile(tmp_path / "w.pth")
+
+
+def test_clips_are_called_clips(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="timm hosts on images, found clips"):
+        calibrate_delay("tome_video_vit_l.py", out_dir=tmp_path)
+
+
 def test_similarity_that_never_rises_gives_no_recipe(recipe: Path, tmp_path: Path) -> None:
     falling = DelayEvidence(("a",), np.array([[0.5, 0.4, 0.3, 0.2, 0.1]]), 4, (4,))
     assert not falling.rises
