@@ -46,6 +46,14 @@ def main(
     if "macs" in chosen:
         result["macs"] = {"provenance": "computed; published: the hybrid paper", "rows": published.compare_published()}
         _show_macs(result["macs"]["rows"])
+        result["macs_merging"] = {
+            "provenance": f"computed; published: ToMe's paper; {published.DSM_NOTE}",
+            "tome": published.compare_tome(),
+            "dsm": published.compare_dsm(),
+        }
+        _show_rows("ToMe: GMAC (computed) beside its paper's", result["macs_merging"]["tome"])
+        _show_rows("DSM: GMAC (computed) beside what is published", result["macs_merging"]["dsm"])
+        _err.print(published.DSM_NOTE, highlight=False)
     if "build" in chosen:
         _err.print("... build of the ViT-B hybrid")
         result["build"] = builds.measure_build()
@@ -90,6 +98,15 @@ def _show_macs(rows: list[dict[str, Any]]) -> None:
         tokens = " > ".join(map(str, row["tokens"]))
         figures = [row[key] for key in ("gmac", "gmac_with_policy", "published_gmac", "of_dense", "published_of_dense")]
         table.add_row(row["recipe"], tokens, *map(str, figures))
+    _err.print(table)
+
+
+def _show_rows(title: str, rows: list[dict[str, Any]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for column in rows[0]:
+        table.add_column(column.replace("_", " "))
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
     _err.print(table)
 
 

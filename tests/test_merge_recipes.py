@@ -117,7 +117,10 @@ def test_diffusion_block_builds(name: str, built: Callable[[str, str], BuildResu
 
 def test_small_diffusion_block_builds_and_verifies(tmp_path: Path) -> None:
     options = ["model.grid=(8, 8)", "model.embed_dims=32", "input.shape=(2, 64, 32)", "reduction.tome.r=32"]
+    options.append("extra_outputs=('source', 'size')")
     result = build("tome_sd_block.py", "cpu", cfg_options=options, work_dir=tmp_path / "b")
+    shapes = {item["name"]: item["shape"] for item in result.bundle.manifest["outputs"]}
+    assert shapes == {"tokens": [2, 64, 32], "source": [2, 64], "size": [2, 32, 1]}
     assert result.bundle.manifest["checks"]["parity"]["status"] == "passed"
     assert {item.check for item in result.comparisons if item.status == "passed"} == {
         "original against fixed",

@@ -42,7 +42,7 @@ def sd_block_parts(config: Mapping[str, object], place: Place, folder: Path) -> 
         output=output,
         reduction=ReductionSpec(merge=merge),
         tail=NO_TAIL,
-        extra_outputs=(),
+        extra_outputs=("source", "size") if merge is not None and any(merge.r) else (),
         num_classes=0,
         palette=(),
         text={
