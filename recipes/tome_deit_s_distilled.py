@@ -9,4 +9,5 @@ input = dict(
     preprocess=dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), bgr_to_rgb=False),
 )
 output = "logits"
+classes = "imagenet"
 reduction = dict(tome=dict(r=13))

@@ -10,4 +10,5 @@ input = dict(
     preprocess=dict(mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5), bgr_to_rgb=False),
 )
 output = "logits"
+classes = "imagenet"
 reduction = dict(tome=dict(r=13))

@@ -11,18 +11,23 @@ from edgeexport.recipe.values import integer, sequence, string
 
 __all__ = ["classes_from_config", "generated_palette", "palette_from_config"]
 
+IMAGENET = "imagenet"
 _GOLDEN_RATIO = 0.618033988749895  # successive hues a golden section apart: neighbours in the list differ most
 
 
 def classes_from_config(value: object, place: Place, num_classes: int) -> tuple[str, ...]:
-    """Class names from a data set's name (such as 'ade20k', as mmsegmentation knows them) or a list; None: no names.
+    """Class names from a data set's name or a list; None: no names.
+
+    Data sets are those that mmsegmentation knows, such as 'ade20k', and 'imagenet', whose names are timm's.
 
     Raises:
         RecipeError: An unknown name, or another number of classes than the model's.
     """
     if value is None:
         return ()
-    if isinstance(value, str):
+    if value == IMAGENET:
+        names = _imagenet_names()
+    elif isinstance(value, str):
         # mmsegmentation's ADE20K list has names with trailing blanks.
         names = [name.strip() for name in _of_data_set(value, place, "get_classes")]
     else:
@@ -70,6 +75,13 @@ def generated_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
     return tuple(colours)
 
 
+def _imagenet_names() -> list[str]:
+    """The first of the synonyms that timm lists for each of the 1000 classes."""
+    from timm.data import ImageNetInfo  # not at the top: this needs torch
+
+    return [names.split(",")[0] for names in ImageNetInfo("imagenet-1k").label_descriptions()]
+
+
 def _of_data_set(name: str, place: Place, function: str) -> Sequence:
     """Entries that mmsegmentation lists for a data set."""
     # Here and not at the top: the import takes seconds, and recipes without names do without it.
@@ -79,7 +91,8 @@ def _of_data_set(name: str, place: Place, function: str) -> Sequence:
         raise place.error(name, f"a data set's name needs mmsegmentation ({error})", "give a list instead") from None
     aliases = {alias for names in utils.dataset_aliases.values() for alias in names}
     if name not in aliases:
-        raise place.error(name, "no data set of this name", f"{nearest_hint(name, aliases)}, or give a list")
+        known = aliases | {IMAGENET} if function == "get_classes" else aliases
+        raise place.error(name, "no data set of this name", f"{nearest_hint(name, known)}, or give a list")
     return getattr(utils, function)(name)
 
 

@@ -29,6 +29,14 @@ def test_a_data_sets_name_gives_its_classes_and_colours():
     assert palette_from_config("cityscapes", HERE, 19, None)[0] == (128, 64, 128)
 
 
+def test_imagenets_names_are_timms():
+    names = classes_from_config("imagenet", HERE, 1000)
+    assert len(names) == 1000
+    assert (names[0], names[283], names[999]) == ("tench", "Persian cat", "toilet tissue")
+    assert "1000 entries" in refusal(classes_from_config, "imagenet", HERE, 10)
+    assert "'imagenet'" in refusal(classes_from_config, "imagnet", HERE, 1000)
+
+
 def test_lists_are_taken_as_they_are():
     assert classes_from_config(["a", "b"], HERE, 2) == ("a", "b")
     assert palette_from_config([(0, 1, 2), [3, 4, 255]], HERE, 2, None) == ((0, 1, 2), (3, 4, 255))
