@@ -151,8 +151,8 @@ def test_uncertified_pixels_without_a_wrong_one_are_a_warning(
     needed: int, remedy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgeexport.pipeline.candidates_needed", lambda scores, height, width: needed)
-    head = SimpleNamespace(num_classes=150)
-    recipe = SimpleNamespace(model=SimpleNamespace(decode_head=head))
+    monkeypatch.setattr("edgeexport.pipeline.FixedSegVit", SimpleNamespace)  # the only fixed form with such a tail
+    recipe = SimpleNamespace(segvit=SimpleNamespace(decode_head=SimpleNamespace(num_classes=150)))
     fixed = SimpleNamespace(has_fast_tail=True, recipe=recipe, size=(64, 64), candidates=16)
     reference = SimpleNamespace(
         outputs={"uncertified_pixels": np.array([5, 2])},
@@ -172,8 +172,8 @@ def test_failed_parity_keeps_the_evidence(
     shutil.copytree(tiny_bundle, target)
     original = OnnxRuntimeRunner.run
 
-    def wrong(self: OnnxRuntimeRunner, image: np.ndarray) -> dict[str, np.ndarray]:
-        found = original(self, image)
+    def wrong(self: OnnxRuntimeRunner, image: np.ndarray, extra: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = original(self, image, extra)
         return {**found, "class_map": found["class_map"] + 1}
 
     monkeypatch.setattr(OnnxRuntimeRunner, "run", wrong)
