@@ -23,7 +23,7 @@ def test_classes_are_names_of_the_logits(validated, refused):
     assert "has 9 entries, but the model has 10 classes" in message
 
 
-@pytest.mark.parametrize("base", [TINY_TIMM, TINY_CLIP])
+@pytest.mark.parametrize("base", [TINY_TIMM, TINY_CLIP, TINY_DIFFUSION])
 def test_merging_offers_source_and_size(base, validated):
     names = ("size", "source")
     assert validated({**TOME, ("extra_outputs",): names}, base).extra_outputs == names
@@ -35,7 +35,7 @@ def test_merging_offers_source_and_size(base, validated):
         (TINY_TIMM, None),
         (TINY_TIMM, {"tome": {"r": 0}}),
         (TINY_TIMM, {"dsm": {"r": [3, 2], "delay": 2}}),
-        (TINY_DIFFUSION, {"tome": {"r": 8}}),
+        (TINY_DIFFUSION, {"tome": {"r": 0}}),
         (TINY, {"tome": {"r": 8}}),
     ],
 )
