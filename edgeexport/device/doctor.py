@@ -25,6 +25,7 @@ EXPORT_REQUIREMENTS: tuple[tuple[str, str], ...] = (
     ("torchvision", "0"),
     ("timm", "1.0.12"),
     ("safetensors", "0.4"),
+    ("matplotlib", "3.8"),
     ("onedl-mmengine", "0.10.9"),
     ("onedl-mmcv", "2.3"),
     ("onedl-mmsegmentation", "1.4"),
