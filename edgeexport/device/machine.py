@@ -32,6 +32,7 @@ PACKAGES = (
     "torchvision",
     "timm",
     "safetensors",
+    "matplotlib",
     "onedl-mmengine",
     "onedl-mmcv",
     "onedl-mmsegmentation",
