@@ -40,8 +40,8 @@ from edgeexport.report.html import write_report
 from edgeexport.verify.batches import image_batches
 from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
 from edgeexport.verify.golden import write_golden
-from edgeexport.verify.parity import reference_of
-from edgeexport.verify.reference import RUNTIME_CHECK, Reference
+from edgeexport.verify.parity import followed_reference, reference_of
+from edgeexport.verify.reference import FOLLOWED, RUNTIME_CHECK, Reference
 from edgeexport.verify.suite import parity_status, run_parity
 
 __all__ = ["BuildLog", "BuildResult", "build", "default_work_dir", "exported_graphs", "request_from_arguments"]
@@ -206,6 +206,7 @@ def _fill(
         references: list[Reference] = []
         batches = image_batches(recipe.input, shipped_photos())
         comparisons = run_parity(fixed, runner, _kept(fixed, batches, references))
+        cases = _golden_cases(fixed, runner, references, comparisons)
         del runner
         (staging / "parity.json").write_bytes(
             json_bytes(
@@ -216,8 +217,6 @@ def _fill(
                 }
             )
         )
-        comparable = {item.images for item in comparisons if item.check == RUNTIME_CHECK and item.status == "passed"}
-        cases = [reference for reference in references if reference.batch.names in comparable]
         write_golden(staging / "golden.npz", cases or references, origin.statement)
     failed = [item for item in comparisons if item.status == "failed"]
     tail, warnings = _tail_check(fixed, references)
@@ -276,6 +275,22 @@ def _kept(fixed: FixedModel, batches: Iterator[Any], references: list[Reference]
     for batch in batches:
         references.append(reference_of(fixed, batch))
         yield references[-1]
+
+
+def _golden_cases(
+    fixed: FixedModel, runner: OnnxRuntimeRunner, references: Sequence[Reference], comparisons: Sequence[Comparison]
+) -> list[Reference]:
+    """References that the exported graph was compared with; where it decided near ties its own way, with that way taken."""
+    passed = {item.images: item for item in comparisons if item.check == RUNTIME_CHECK and item.status == "passed"}
+    cases = []
+    for reference in references:
+        batch = reference.batch
+        if batch.names not in passed:
+            continue
+        if FOLLOWED in passed[batch.names].facts:
+            reference = followed_reference(fixed, reference, runner.run(batch.pixels, batch.extra))
+        cases.append(reference)
+    return cases
 
 
 def _tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dict[str, object], list[str]]:

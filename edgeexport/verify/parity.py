@@ -11,6 +11,7 @@ same outputs.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from numpy.typing import NDArray
 
@@ -33,7 +34,7 @@ from edgeexport.verify.reference import (
 )
 from edgeexport.verify.segvit_parity import segvit_merge_outputs, segvit_original_comparison, segvit_reference
 
-__all__ = ["batch_comparison", "original_comparison", "reference_of", "runtime_comparison"]
+__all__ = ["batch_comparison", "followed_reference", "original_comparison", "reference_of", "runtime_comparison"]
 
 
 def reference_of(fixed: FixedModel, batch: ImageBatch, imposed: Mapping[int, Decision] | None = None) -> Reference:
@@ -87,14 +88,28 @@ def _compared(
     comparison = compare_outputs(check, *pair, reference, found, prediction)
     if comparison.status != "not-applicable" or not fixed.merging:
         return comparison
+    followed = _following(fixed, reference, found, one_by_one=one_by_one)
+    return compare_outputs(check, *pair, followed, found, prediction, following=True)
+
+
+def followed_reference(fixed: FixedModel, reference: Reference, found: Mapping[str, NDArray]) -> Reference:
+    """What the fixed model computes when it carries out an execution's merges, with those merges as its decisions.
+
+    For golden.npz: the same execution on another machine most likely decides the same ties in the same way.
+    """
+    followed = _following(fixed, reference, found, one_by_one=False)
+    decided = decision_outputs(reference.decision_scores)
+    merges = {name: found[name] for name in decided if name in found}
+    return replace(followed, outputs={**followed.outputs, **merges})
+
+
+def _following(fixed: FixedModel, reference: Reference, found: Mapping[str, NDArray], *, one_by_one: bool) -> Reference:
     batch, blocks = reference.batch, list(fixed.merging)
     complete = with_empty_decisions(found, reference.outputs, decision_outputs(reference.decision_scores))
-    if one_by_one:
-        singles = [
-            reference_of(fixed, batch.single(row), imposed_merges(complete, blocks, slice(row, row + 1)))
-            for row in range(len(batch.names))
-        ]
-        followed = joined_reference(batch, singles)
-    else:
-        followed = reference_of(fixed, batch, imposed_merges(complete, blocks, slice(None)))
-    return compare_outputs(check, *pair, followed, found, prediction, following=True)
+    if not one_by_one:
+        return reference_of(fixed, batch, imposed_merges(complete, blocks, slice(None)))
+    singles = [
+        reference_of(fixed, batch.single(row), imposed_merges(complete, blocks, slice(row, row + 1)))
+        for row in range(len(batch.names))
+    ]
+    return joined_reference(batch, singles)

@@ -15,6 +15,7 @@ from edgeexport.verify.decisions import decision_outputs, decisions_between, wit
 
 __all__ = [
     "BATCH_CHECK",
+    "FOLLOWED",
     "ORIGINAL_CHECK",
     "RUNTIME_CHECK",
     "Reference",
@@ -26,6 +27,8 @@ __all__ = [
 ORIGINAL_CHECK = "original against fixed"
 RUNTIME_CHECK = "fixed torch against exported graph"
 BATCH_CHECK = "batch against images one by one"
+FOLLOWED = "near ties followed"
+"""Among a comparison's facts: decision -> tokens that went another way at a near tie."""
 
 
 class Runner(Protocol):
@@ -100,7 +103,7 @@ def compare_outputs(
         for name, value in found.items()
         if name not in decided and rows
     ]
-    facts: dict[str, object] = {"near ties followed": {item.stage: item.differing for item in near_ties}}
+    facts: dict[str, object] = {FOLLOWED: {item.stage: item.differing for item in near_ties}}
     names = reference.batch.names
     comparison = judged(
         check, reference_name, candidate_name, names, outputs, judged_decisions, facts if near_ties else {}

@@ -14,7 +14,8 @@ from edgeexport.freeze.fixed import FixedModel, fixed_from_model
 from edgeexport.models.weights import model_from_recipe
 from edgeexport.recipe.validation import recipe_from_config
 from edgeexport.verify.batches import ImageBatch
-from edgeexport.verify.parity import batch_comparison, reference_of, runtime_comparison
+from edgeexport.verify.parity import batch_comparison, followed_reference, reference_of, runtime_comparison
+from edgeexport.verify.reference import compare_outputs
 
 HOST = {"type": "timm", "img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 5}
 
@@ -70,6 +71,17 @@ def test_ties_are_followed(fixed: FixedModel, compare) -> None:
     assert found.facts["near ties followed"].keys() == {"merges_1"}
     assert not any(item.equal for item in found.decisions)
     assert {item.name for item in found.outputs} == {"logits", "size", "source"}
+
+
+def test_followed_reference_has_the_executions_own_merges(fixed: FixedModel) -> None:
+    """What golden.npz holds: the same execution agrees with it without being followed again."""
+    reference, runner = reference_of(fixed, flat()), Contrary(fixed)
+    found = runner.run(reference.batch.pixels)
+    followed = followed_reference(fixed, reference, found)
+    comparison = compare_outputs("golden", "a", "b", followed, found, "logits")
+    assert comparison.status == "passed", comparison.reason
+    assert all(item.equal for item in comparison.decisions)
+    assert compare_outputs("golden", "a", "b", reference, found, "logits").status == "not-applicable"
 
 
 @pytest.mark.parametrize("compare", [runtime_comparison, batch_comparison])
