@@ -15,6 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from edgeexport import __version__
 from edgeexport.errors import EdgeExportError, UsageError
+from edgeexport.plugin_cli import plugin_app
 
 __all__ = ["app", "main"]
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Static-shape deployment bundles for token-reduced Vision Transformers.",
 )
+app.add_typer(plugin_app, name="plugin")
 _err = Console(stderr=True)
 
 _EXPORT_PACKAGES = {"mmengine", "mmseg", "onnx", "onnx_ir", "onnxscript", "safetensors", "timm", "torch"}

@@ -36,6 +36,7 @@ def inspect_bundle(path: Path) -> dict[str, Any]:
         "edgeexport",
     )
     facts: dict[str, Any] = {"bundle": str(path), **{key: manifest[key] for key in shown}}
+    facts["plugin_library"] = manifest.get("plugin_library")
     facts["tokens"] = bundle.json("tokens.json")
     try:
         facts["operators"] = inspect_model(path / "model.onnx")["operators"]

@@ -33,6 +33,9 @@ from edgeexport.images import shipped_photos
 from edgeexport.models.weights import WeightsOrigin, model_from_recipe
 from edgeexport.ops import DOMAIN
 from edgeexport.ops.upsample_argmax import candidates_needed
+from edgeexport.plugin.bundle import bundle_plugins, plugin_files
+from edgeexport.plugin.contract import check_nodes, contracts_from_sources
+from edgeexport.plugin.sources import sources_folder
 from edgeexport.predict import predict_images
 from edgeexport.recipe import load_recipe
 from edgeexport.recipe.schema import Recipe
@@ -168,6 +171,7 @@ def build(
     with log.stage("lint"):
         report = lint_model(graphs.with_functions, target=target)
         report.raise_for_findings()
+        check_nodes(graphs.for_plugins, contracts_from_sources(sources_folder()))
         bare = frozenset(f"{DOMAIN}::{name}" for name in PLUGIN_OPS)
         lint_model(graphs.for_plugins, target=target, allowed_ops=bare).raise_for_findings()
     with staged_bundle(folder) as staging:
@@ -240,6 +244,12 @@ def _fill(
     if rtx.status == "not-run" and request.target.kind == "tensorrt":
         warnings.append(f"TensorRT-RTX check not run: {rtx.reason}")
     log.child_bytes = rtx.peak_rss_bytes or 0
+    library = None
+    if request.plugins:
+        with log.stage("plugin library"):
+            library = bundle_plugins(staging, request.target, on_stage=log.on_stage)
+        if library["status"] == "not-built" and request.target.kind == "tensorrt":
+            warnings.append(f"plugin library not built: {library['reason']}")
     log.notes.append(f"weights: {origin.statement}")
     if parity_status(comparisons) == "incomplete":
         warnings.append(_why_incomplete(comparisons))
@@ -257,7 +267,9 @@ def _fill(
     }
     with log.stage("report"):
         manifest = _manifest(request, fixed, origin, graphs, checks)
-        manifest["files"] = hashes_of(staging, ["model.onnx", "model.trt.onnx", "tokens.json", "golden.npz"])
+        manifest["plugin_library"] = library
+        written_once = ["model.onnx", "model.trt.onnx", "tokens.json", "golden.npz", *plugin_files(staging)]
+        manifest["files"] = hashes_of(staging, written_once)
         (staging / "manifest.json").write_bytes(json_bytes(manifest))
         write_report(staging, overlay=_overlay(staging) if recipe.input.is_photo else None)
     (staging / "build.log").write_text(log.text(), encoding="utf-8")

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from edgeexport.report.library_text import library_text
 from edgeexport.report.merge_text import merge_text
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def print_build(result: BuildResult) -> None:
         ("compute", f"{_giga(totals['macs'])} GMAC, dense {_giga(totals['dense_macs'])} (computed)"),
         ("parity", _status(checks["parity"]["status"])),
         ("TensorRT-RTX", _status(rtx["status"], f"{rtx['reason'] or ''} {rtx['version'] or ''}".strip())),
+        ("plugins", library_text(manifest.get("plugin_library"), manifest["target"]) or "none"),
         ("engine", "not built: building on the target is not in this version"),
         ("report", str(result.bundle.path / "report.html")),
         ("took", f"{sum(result.seconds.values()):.1f} s, {result.peak_bytes / 1e9:.1f} GB at most"),

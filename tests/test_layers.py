@@ -29,6 +29,8 @@ DEVICE_MODULES = [
     "edgeexport.verify.golden_check",
     *(f"edgeexport.backends.{path.stem}" for path in (PACKAGE / "backends").glob("*.py") if path.stem != "__init__"),
     *(f"edgeexport.device.{path.stem}" for path in (PACKAGE / "device").glob("*.py") if path.stem != "__init__"),
+    "edgeexport.plugin_cli",
+    *(f"edgeexport.plugin.{path.stem}" for path in (PACKAGE / "plugin").glob("*.py") if path.stem != "__init__"),
     *(f"edgeexport.report.{path.stem}" for path in (PACKAGE / "report").glob("*.py") if path.stem != "__init__"),
 ]
 BLOCKER = f"""
@@ -86,6 +88,7 @@ def test_commands_that_need_more_say_what(tiny_bundle: Path) -> None:
         ("verify", ("calibration", "report", "device")),
         ("calibration", ("graph", "backends", "report", "device")),
         ("backends", ("models", "reduction", "freeze", "graph", "verify", "report")),
+        ("plugin", ("models", "reduction", "freeze", "graph", "verify", "report", "calibration", "backends")),
         ("report", ("models", "reduction", "freeze", "graph")),
         ("device", ("models", "reduction", "freeze", "graph", "verify", "report")),
     ],

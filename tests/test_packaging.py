@@ -25,6 +25,8 @@ def test_wheel_carries_recipes_and_data(tmp_path: Path) -> None:
     for photo in (REPOSITORY / "edgeexport" / "assets").iterdir():
         assert f"edgeexport/assets/{photo.name}" in names
     assert "edgeexport/report/report.html.j2" in names
+    assert "edgeexport/plugins_src/token_match/token_match.cuh" in names
+    assert "edgeexport/plugins_src/CMakeLists.txt" in names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
     # The extracted wheel stands in for an installation: no source checkout beside it.
     code = "from edgeexport.recipe import load_recipe; print(load_recipe('segvit_ti_cts_dtop.py').path)"

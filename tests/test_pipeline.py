@@ -23,6 +23,7 @@ from edgeexport.bundle import open_bundle
 from edgeexport.errors import BuildError, ParityError, RecipeError, UsageError
 from edgeexport.graph.lint import lint_model
 from edgeexport.pipeline import _tail_check, build
+from edgeexport.plugin.library import facts_from_library
 from edgeexport.verification import verify_bundle
 
 WRITTEN_ONCE = ["model.onnx", "model.trt.onnx", "tokens.json", "golden.npz", "manifest.json"]
@@ -30,13 +31,32 @@ WRITTEN_ONCE = ["model.onnx", "model.trt.onnx", "tokens.json", "golden.npz", "ma
 
 def test_bundle_holds_what_the_design_names(tiny_bundle: Path) -> None:
     found = {path.name for path in tiny_bundle.iterdir()}
-    assert found == {*WRITTEN_ONCE, "parity.json", "report.html", "build.log"}
+    assert found == {*WRITTEN_ONCE, "parity.json", "report.html", "build.log", "plugins"}
     manifest = open_bundle(tiny_bundle).manifest
     assert manifest["weights"]["statement"] == "random weights, seed 0: predictions mean nothing"
     assert manifest["checks"]["parity"] == {"status": "passed", "comparisons": 4}
     assert manifest["outputs"] == [{"name": "class_map", "dtype": "int32", "shape": [1, 128, 128]}]
-    assert set(manifest["files"]) == set(WRITTEN_ONCE) - {"manifest.json"}
+    sources = {name for name in manifest["files"] if name.startswith("plugins/")}
+    assert set(manifest["files"]) - sources == set(WRITTEN_ONCE) - {"manifest.json"}
+    assert {"plugins/CMakeLists.txt", "plugins/registry.cpp", "plugins/token_match/token_match.cuh"} <= sources
     assert "torch's exporter" in (tiny_bundle / "build.log").read_text()
+
+
+def test_plugin_library_is_in_the_bundle_or_the_reason_is(tiny_bundle: Path) -> None:
+    library = open_bundle(tiny_bundle).manifest["plugin_library"]
+    if library["status"] == "built":
+        assert library["architectures"] == [87]
+        assert (tiny_bundle / library["library"]).stat().st_size > 10_000
+        assert facts_from_library(tiny_bundle / library["library"]).source_hash == library["source_hash"]
+    else:
+        assert library["reason"]
+        assert not (tiny_bundle / "plugins" / "libedgeexport_plugins.so").exists()
+
+
+def test_without_plugins_there_is_no_library(tiny_recipe: Path, tmp_path: Path) -> None:
+    result = build(tiny_recipe, "cpu", work_dir=tmp_path / "b", plugins=False)
+    assert result.bundle.manifest["plugin_library"] is None
+    assert not (result.bundle.path / "plugins").exists()
 
 
 def test_every_file_for_people_or_checks_says_that_weights_are_random(tiny_bundle: Path) -> None:

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 
 from edgeexport.device.machine import Gpu, Machine, Probe, examine_machine, version_tuple
 from edgeexport.device.targets import TARGETS, Target, target_named
+from edgeexport.plugin.search import Search
+from edgeexport.plugin.status import PluginStatus, plugin_status
 
 __all__ = ["EXPORT_REQUIREMENTS", "Capability", "Doctor", "TargetReport", "examine", "rows_from_doctor"]
 
@@ -85,7 +87,8 @@ def examine(target: str | None = None, probe: Probe | None = None) -> Doctor:
     """
     asked = tuple(TARGETS.values()) if target is None else (target_named(target),)
     machine = examine_machine(probe or Probe())
-    return Doctor(machine, tuple(_report(machine, item) for item in asked))
+    plugins = plugin_status(_search(probe))
+    return Doctor(machine, tuple(_report(machine, plugins, item) for item in asked))
 
 
 def rows_from_doctor(doctor: Doctor) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -114,12 +117,21 @@ def rows_from_doctor(doctor: Doctor) -> list[tuple[str, list[tuple[str, str]]]]:
     return groups
 
 
-def _report(machine: Machine, target: Target) -> TargetReport:
+def _search(probe: Probe | None) -> Search:
+    """Where to look for compilers: on the machine that the probe looks at."""
+    if probe is None:
+        return Search()
+    cache = probe.root / "home/.cache/edgeexport"
+    return Search(probe.which, probe.run, root=probe.root, environ={}, site_folders=(), cache=cache)
+
+
+def _report(machine: Machine, plugins: PluginStatus, target: Target) -> TargetReport:
     here = _is_target(machine, target)
     capabilities = (
         _export(machine),
         _onnxruntime(machine),
         _rtx_check(machine, target),
+        _plugin_library(plugins, target),
         _engine_build(target),
         _device_run(machine, target, here),
     )
@@ -195,6 +207,13 @@ def _rtx_check(machine: Machine, target: Target) -> Capability:
         )
     remedy = f"pip install --force-reinstall {' '.join(_RTX_PACKAGES)}"
     return Capability(name, MISSING, "the packages are installed but do not load", remedy)
+
+
+def _plugin_library(plugins: PluginStatus, target: Target) -> Capability:
+    name = "plugin library"
+    if not target.needs_tensorrt:
+        return Capability(name, NOT_NEEDED, "this target does not use TensorRT")
+    return Capability(name, READY if plugins.ready else MISSING, plugins.detail, plugins.remedy)
 
 
 def _engine_build(target: Target) -> Capability:

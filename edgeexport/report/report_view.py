@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgeexport.report.library_text import library_text
 from edgeexport.report.merge_text import merge_text
 from edgeexport.report.token_view import TokenView, count_text, token_view
 
@@ -103,12 +104,14 @@ def _facts(manifest: Json) -> tuple[tuple[str, str], ...]:
     stages += [f"{stage['k']} tokens pruned after block {stage['block']}" for stage in prune]
     stages += [merge_text(manifest["merges"])] if manifest.get("merges") else []
     inputs = [_input_text(entry), *map(_named, manifest.get("extra_inputs", ()))]
+    library = library_text(manifest.get("plugin_library"), manifest["target"])
     return (
         ("Target", f"{manifest['target']}, {manifest['precision']}"),
         ("Input", "; ".join(inputs)),
         ("Output", "; ".join(map(_named, manifest["outputs"]))),
         _grid_fact(manifest["grid"], entry.get("frames")),
         ("Reduction", "; ".join(stages) or "none (dense)"),
+        *([("Plugin library", library)] if library else []),
     )
 
 

@@ -41,6 +41,7 @@ def test_complete_export_machine(tmp_path: Path) -> None:
         "build and export": "ready",
         "ONNX Runtime": "ready",
         "TensorRT-RTX check": "ready",
+        "plugin library": "missing",
         "engine build": "not-in-this-version",
         "run on the device": "not-in-this-version",
     }
@@ -98,6 +99,36 @@ def test_tensorrt_rtx_absent_broken_or_elsewhere(tmp_path: Path) -> None:
     assert (found.status, found.detail) == ("missing", "the packages are installed but do not load")
     found = _of("thor", fake_probe(tmp_path, architecture="aarch64"))["TensorRT-RTX check"]
     assert found.status == "unavailable" and "Linux on aarch64" in found.detail
+
+
+def test_plugin_library_names_what_is_found_and_what_is_missing(tmp_path: Path) -> None:
+    home = tmp_path / "usr/local/cuda"
+    found = _of("orin", fake_probe(tmp_path))["plugin library"]
+    assert found.status == "missing" and found.detail.startswith("CUDA toolkit: found no nvcc")
+    assert "TensorRT headers: found no NvInfer.h" in found.detail and "CUDA_HOME" in found.remedy
+    answers = {"g++ --version": "g++ 12.2.0", "--list-gpu-code": "sm_87", "--version": "release 13.0, V13.0.88"}
+    answers["--dryrun"] = f"#$ TOP={home}\n#$ CICC_PATH={home}/nvvm/bin\n"
+    parts = [
+        "bin/nvcc",
+        "nvvm/bin/cicc",
+        "include/cuda_runtime.h",
+        "include/crt/host_defines.h",
+        "lib/libcudart_static.a",
+    ]
+    files = {f"usr/local/cuda/{name}": "" for name in parts}
+    probe = fake_probe(tmp_path, programs=["g++"], answers=answers, files=files)
+    found = _of("orin", probe)["plugin library"]
+    assert found.status == "missing" and f"nvcc 13.0 ({home}/bin/nvcc)" in found.detail
+    assert found.remedy.startswith("`edgeexport plugin build` downloads them")
+    version = "".join(
+        f"#define NV_TENSORRT_{name} {number}\n" for name, number in (("MAJOR", 10), ("MINOR", 3), ("PATCH", 0))
+    )
+    system = "usr/include/aarch64-linux-gnu"
+    files = {f"{system}/NvInfer.h": "", f"{system}/NvInferVersion.h": version}
+    found = _of("orin", fake_probe(tmp_path, programs=["g++"], answers=answers, files=files))["plugin library"]
+    assert (found.status, found.remedy) == ("ready", "")
+    assert found.detail.endswith(f"TensorRT 10.3.0 headers ({tmp_path / system})")
+    assert _of("cpu", fake_probe(tmp_path))["plugin library"].status == "not-needed"
 
 
 def test_jetson_knows_itself(tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""``edgeexport plugin``: compile the TensorRT plugin library, and show what the plugins take and what is built."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+__all__ = ["plugin_app"]
+
+plugin_app = typer.Typer(no_args_is_help=True, help="The TensorRT plugin library: compile it, see what it holds.")
+_err = Console(stderr=True)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
+
+
+@plugin_app.command()
+def build(
+    target: Annotated[str, typer.Option(help="orin, orin-nx, orin-nano, thor or gpu.")] = "orin",
+    cuda_arch: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--cuda-arch", help="Compute capability without the dot, such as 87; repeatable. By default the target's."
+        ),
+    ] = None,
+    tensorrt_include: Annotated[
+        Path | None, typer.Option("--tensorrt-include", help="The folder that holds NvInfer.h.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The library; work_dirs/plugins/sm_<arch>/libedgeexport_plugins.so by default.")
+    ] = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Compile the plugin library. Needs a CUDA toolkit, no GPU and no TensorRT but its headers."""
+    from edgeexport.plugin.command import build_plugins
+
+    with _stages() as on_stage:
+        built = build_plugins(target, cuda_arch or [], tensorrt_include, out, on_stage=on_stage)
+    if json_output:
+        sys.stdout.write(json.dumps(built, indent=1) + "\n")
+        return
+    for name, value in built.items():
+        typer.echo(f"{name.replace('_', ' '):<20s} {_text(value)}")
+
+
+@plugin_app.command(name="list")
+def list_plugins(
+    library: Annotated[Path | None, typer.Argument(help="A plugin library; by default those in the cache.")] = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Show the plugins with their attributes, and what compiled libraries record."""
+    from edgeexport.plugin.command import list_plugins as plugins_and_libraries
+
+    found = plugins_and_libraries(library)
+    if json_output:
+        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+        return
+    for plugin in found["plugins"]:
+        attributes = ", ".join(f"{name} ({kind})" for name, kind in plugin["attributes"].items()) or "no attributes"
+        typer.echo(f"{plugin['namespace']}::{plugin['name']} {plugin['version']}: {attributes}")
+    for entry in found["libraries"]:
+        state = "these sources" if entry["current"] else "other sources"
+        typer.echo(f"{entry['library']}")
+        typer.echo(
+            f"  {_text(entry['architectures'])} | TensorRT {entry['tensorrt_headers']} headers | CUDA {entry['cuda']} | "
+            f"{entry['machine']} | {state}"
+        )
+    if not found["libraries"]:
+        typer.echo("no library is built yet: edgeexport plugin build")
+
+
+def _text(value: object) -> str:
+    return ", ".join(f"sm_{item}" for item in value) if isinstance(value, list) else str(value)
+
+
+@contextmanager
+def _stages() -> Iterator[Callable[[str], None]]:
+    """Steps on standard error: a spinner on a terminal, plain lines elsewhere."""
+    if not _err.is_terminal:
+        yield lambda name: print(f"... {name}", file=sys.stderr, flush=True)
+        return
+    with _err.status("compile the plugins") as status:
+        yield lambda name: status.update(name)

@@ -1,0 +1,89 @@
+// One node of every op, with its attributes, inputs, and what it gives.
+#pragma once
+
+#include <NvInferRuntime.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace driver {
+
+enum class Element { kData, kFloat32, kInt32 };
+
+// Numbers are exact in FP16; kData tensors are FP32 unless a check says otherwise.
+struct Tensor {
+    Element element;
+    std::vector<int64_t> dims;
+    std::vector<float> values;
+    std::string expressions;  // of an output: what getOutputShapes makes of its dimensions
+};
+
+struct Attribute {
+    std::string name;
+    bool list;
+    std::vector<int32_t> values;
+};
+
+struct Node {
+    std::string op;
+    std::vector<Attribute> attributes;
+    std::vector<Tensor> inputs;
+    std::vector<Tensor> outputs;
+    size_t workspace_bytes;  // FP32
+    bool integer_data;       // kData may be int32
+    bool has_table;          // wants integers in device memory
+};
+
+// In the order of getCreators.
+inline std::vector<Node> nodes() {
+    Element const data = Element::kData;
+    Element const real = Element::kFloat32;
+    Element const index = Element::kInt32;
+    std::vector<Node> list;
+
+    // Sources 2, 4, 6 and destinations 1, 3, 5. First image: 4 lies on 1; 2 and 6 tie at 0.8, so that 2 merges. Second
+    // image: all similarities are 0.
+    list.push_back({"TokenMatch",
+        {{"sources", true, {2, 4, 6}}, {"destinations", true, {1, 3, 5}}, {"taken", true, {0, 1}}, {"left", true, {2}},
+            {"windows", false, {1}}, {"ascending", false, {1}}},
+        {{data, {2, 7, 2}, {9, 9, 1, 0, 3, 4, 0, 1, 1, 0, -1, 0, -4, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, ""}},
+        {{index, {2, 2}, {4, 2, 2, 4}, "in0.0, 2"}, {index, {2, 2}, {1, 3, 1, 1}, "in0.0, 2"},
+            {index, {2, 1}, {6, 6}, "in0.0, 1"}},
+        2 * 3 * 8 + 2 * 3 * 4,  // candidates of 8 bytes and marks of 4, per image and source
+        false, true});
+
+    // x[t] = 100 * image + 4 * t + channel.
+    list.push_back({"TokenMerge", {{"prefix", false, {1}}, {"destinations", true, {1, 3, 5}}},
+        {{data, {2, 7, 2},
+             {0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 100, 101, 104, 105, 108, 109, 112, 113, 116, 117, 120,
+                 121, 124, 125},
+             ""},
+            {real, {2, 7, 1}, {1, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1}, ""}, {index, {2, 2}, {4, 2, 2, 4}, ""},
+            {index, {2, 2}, {1, 3, 1, 1}, ""}, {index, {2, 1}, {6, 6}, ""}},
+        {{data, {2, 5, 2}, {0, 1, 24, 25, 10, 11, 10, 11, 20, 21, 100, 101, 124, 125, 108, 109, 112, 113, 120, 121},
+             "in0.0, (in4.1 + 4), in0.2"},
+            {real, {2, 5, 1}, {1, 1, 2, 2, 1, 1, 1, 4, 1, 1}, "in0.0, (in4.1 + 4), 1"}},
+        0, false, true});
+
+    list.push_back({"TokenUnmerge", {},
+        {{data, {2, 3, 2}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, ""}, {index, {2, 4}, {2, 0, 1, 2, 1, 1, 0, 2}, ""}},
+        {{data, {2, 4, 2}, {4, 5, 0, 1, 2, 3, 4, 5, 8, 9, 8, 9, 6, 7, 10, 11}, "in0.0, in1.1, in0.2"}}, 0, true,
+        false});
+
+    list.push_back(
+        {"TokenPartition", {{"k", false, {2}}}, {{data, {2, 5}, {0.5f, 0.25f, 0.5f, 0.5f, 0, 0, 1, 2, 3, 4}, ""}},
+            {{index, {2, 3}, {1, 3, 4, 0, 1, 2}, "in0.0, (in0.1 - 2)"}, {index, {2, 2}, {0, 2, 3, 4}, "in0.0, 2"}}, 0,
+            false, false});
+
+    // First image: class 0 on the left, class 2 on the right. Second image: all zero, class 0 everywhere, none
+    // certified.
+    list.push_back({"UpsampleArgmax", {{"height", false, {2}}, {"width", false, {4}}, {"candidates", false, {2}}},
+        {{data, {2, 3, 1, 2}, {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0}, ""}},
+        {{index, {2, 2, 4}, {0, 0, 2, 2, 0, 0, 2, 2, 0, 0, 0, 0, 0, 0, 0, 0}, "in0.0, 2, 4"},
+            {index, {2}, {0, 8}, "in0.0"}},
+        0, false, false});
+    return list;
+}
+
+}  // namespace driver

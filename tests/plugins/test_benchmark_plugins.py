@@ -1,0 +1,34 @@
+"""The GPU benchmarks say so where there is no GPU, and refuse what they do not know."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from benchmarks.plugins.__main__ import main
+from benchmarks.plugins.cases import OPS
+from edgeexport.graph.plugin_graph import PLUGIN_OPS
+
+
+def command() -> typer.Typer:
+    app = typer.Typer()
+    app.command()(main)
+    return app
+
+
+def test_without_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = CliRunner().invoke(command(), ["UpsampleArgmax"])
+    assert result.exit_code == 6
+    assert result.stdout == ""
+
+
+def test_unknown_op_is_refused() -> None:
+    result = CliRunner().invoke(command(), ["Upsample"])
+    assert result.exit_code == 2
+
+
+def test_every_plugin_is_measured() -> None:
+    assert set(OPS) == PLUGIN_OPS
