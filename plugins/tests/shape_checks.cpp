@@ -13,6 +13,7 @@ using nvinfer1::DynamicPluginTensorDesc;
 using nvinfer1::TensorFormat;
 
 constexpr int32_t kTypes = 12;    // nvinfer1::DataType has 12 values in TensorRT 10.14
+constexpr size_t kEnough = 32;    // combinations; three are right, and a plugin that takes all would never end
 constexpr int32_t kFormats = 12;  // and TensorFormat as many
 
 std::string expressionsOf(nvinfer1::DimsExprs const& dims) {
@@ -46,6 +47,9 @@ std::vector<nvinfer1::DimsExprs> inputExpressions(Node const& node, Expressions&
 // Walks as TensorRT does: position by position, with those before it settled and those behind it not yet.
 void collect(Plugin const& plugin, Node const& node, std::vector<DynamicPluginTensorDesc>& descriptions,
     size_t position, std::vector<std::string>& found, std::string const& so_far, int64_t& asked) {
+    if (found.size() >= kEnough) {
+        return;
+    }
     if (position == descriptions.size()) {
         found.push_back(so_far);
         return;
