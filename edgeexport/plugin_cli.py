@@ -1,4 +1,4 @@
-"""``edgeexport plugin``: compile the TensorRT plugin library, and show what the plugins take and what is built."""
+"""``edgeexport plugin``: compile the TensorRT plugin library, show what plugins take and what is built, and whether it fits."""
 
 from __future__ import annotations
 
@@ -73,6 +73,29 @@ def list_plugins(
         )
     if not found["libraries"]:
         typer.echo("no library is built yet: edgeexport plugin build")
+
+
+@plugin_app.command(name="test")
+def check(
+    library: Annotated[Path, typer.Argument(help="A plugin library.")],
+    target: Annotated[str, typer.Option(help="The device that is to run it.")] = "orin",
+    cuda_arch: Annotated[
+        int | None, typer.Option("--cuda-arch", help="Compute capability without the dot, instead of the target's.")
+    ] = None,
+    tensorrt: Annotated[str | None, typer.Option(help="Version of the TensorRT that is to load it.")] = None,
+    machine: Annotated[str | None, typer.Option(help="The device's processor, such as aarch64.")] = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Would this library fit the device? Compares what it records; nothing is loaded. Exit code 9 if not."""
+    from edgeexport.plugin.command import library_that_fits
+
+    facts = library_that_fits(library, target, cuda_arch=cuda_arch, tensorrt=tensorrt, machine=machine)
+    if json_output:
+        sys.stdout.write(json.dumps({"status": "passed", **facts}, indent=1) + "\n")
+        return
+    typer.echo(
+        f"fits: {_text(facts['architectures'])}, TensorRT {facts['tensorrt_headers']} headers, {facts['machine']}"
+    )
 
 
 def _text(value: object) -> str:

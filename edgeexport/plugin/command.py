@@ -1,4 +1,4 @@
-"""What `edgeexport plugin build` and `edgeexport plugin list` do."""
+"""What `edgeexport plugin build`, `plugin list` and `plugin test` do."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from edgeexport.plugin.cached import cached_libraries
 from edgeexport.plugin.compile import compile_library
 from edgeexport.plugin.contract import NAMESPACE, VERSION, contracts_from_sources
 from edgeexport.plugin.headers import find_headers
-from edgeexport.plugin.library import FILE_NAME, facts_from_library
+from edgeexport.plugin.library import FILE_NAME, check_library, facts_from_library
 from edgeexport.plugin.search import Search
 from edgeexport.plugin.sources import source_hash, sources_folder
 from edgeexport.plugin.toolkit import architectures_of_target, find_toolkit
 
-__all__ = ["build_plugins", "list_plugins"]
+__all__ = ["build_plugins", "library_that_fits", "list_plugins"]
 
 
 def build_plugins(
@@ -100,6 +100,45 @@ def list_plugins(library: Path | None = None, search: Search | None = None) -> d
         "libraries": [{**facts.as_dict(), "current": facts.source_hash == digest} for facts in found],
         "source_hash": digest,
     }
+
+
+def library_that_fits(
+    library: Path,
+    target: str,
+    *,
+    cuda_arch: int | None = None,
+    tensorrt: str | None = None,
+    machine: str | None = None,
+    search: Search | None = None,
+) -> dict[str, Any]:
+    """Checks by its record whether a library fits where it is to run. Nothing is loaded.
+
+    Args:
+        library: The file.
+        target: The device.
+        cuda_arch: Architecture instead of the target's.
+        tensorrt: Version of the TensorRT that is to load it, such as '10.3.0'; None: not compared.
+        machine: Processor of the device as ``platform.machine()`` gives it; None: not compared.
+        search: Where to look for GPUs.
+
+    Returns:
+        JSON-ready facts of the library.
+
+    Raises:
+        UsageError: No such target, or its architecture is unknown (exit code 2).
+        BundleError: The library does not fit: found against expected (exit code 9).
+    """
+    architectures = (cuda_arch,) if cuda_arch is not None else architectures_of_target(target_named(target), search)
+    facts = facts_from_library(library)
+    for architecture in architectures:
+        check_library(
+            facts,
+            architecture=architecture,
+            tensorrt=tensorrt,
+            machine=machine,
+            source_hash=source_hash(sources_folder()),
+        )
+    return facts.as_dict()
 
 
 def _put(library: Path, file: Path) -> None:
