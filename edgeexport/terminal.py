@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from edgeexport.report.library_text import library_text
 from edgeexport.report.merge_text import merge_text
+from edgeexport.report.plugin_text import library_text
 
 if TYPE_CHECKING:
     from edgeexport.calibration.command import DelayCalibration

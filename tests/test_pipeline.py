@@ -23,7 +23,7 @@ from edgeexport.bundle import open_bundle
 from edgeexport.errors import BuildError, ParityError, RecipeError, UsageError
 from edgeexport.graph.lint import lint_model
 from edgeexport.pipeline import _tail_check, build
-from edgeexport.plugin.library import facts_from_library
+from edgeexport.plugin.build_record import facts_from_library
 from edgeexport.verification import verify_bundle
 
 WRITTEN_ONCE = ["model.onnx", "model.trt.onnx", "tokens.json", "golden.npz", "manifest.json"]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from edgeexport.device.targets import Target
 from edgeexport.errors import EdgeExportError
+from edgeexport.plugin.build_record import FILE_NAME
 from edgeexport.plugin.compile import compile_library
 from edgeexport.plugin.headers import find_headers
-from edgeexport.plugin.library import FILE_NAME
 from edgeexport.plugin.search import Search
 from edgeexport.plugin.sources import copy_sources, source_hash, sources_folder
 from edgeexport.plugin.toolkit import architectures_of_target, find_toolkit

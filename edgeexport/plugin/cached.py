@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeexport.errors import BundleError
-from edgeexport.plugin.library import FILE_NAME, LibraryFacts, facts_from_library
+from edgeexport.plugin.build_record import FILE_NAME, LibraryFacts, facts_from_library
 from edgeexport.plugin.search import Search
 
 __all__ = ["cached_libraries"]

@@ -11,11 +11,11 @@ from typing import Any
 
 from edgeexport.device.targets import target_named
 from edgeexport.errors import BuildError, UsageError
+from edgeexport.plugin.build_record import FILE_NAME, check_library, facts_from_library
 from edgeexport.plugin.cached import cached_libraries
 from edgeexport.plugin.compile import compile_library
 from edgeexport.plugin.contract import NAMESPACE, VERSION, contracts_from_sources
 from edgeexport.plugin.headers import find_headers
-from edgeexport.plugin.library import FILE_NAME, check_library, facts_from_library
 from edgeexport.plugin.search import Search
 from edgeexport.plugin.sources import source_hash, sources_folder
 from edgeexport.plugin.toolkit import architectures_of_target, find_toolkit

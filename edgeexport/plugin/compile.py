@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeexport.errors import BuildError, BundleError
+from edgeexport.plugin.build_record import FILE_NAME, LibraryFacts, facts_from_library
 from edgeexport.plugin.headers import TensorRTHeaders
-from edgeexport.plugin.library import FILE_NAME, LibraryFacts, facts_from_library
 from edgeexport.plugin.search import Search
 from edgeexport.plugin.sources import cpu_sources, library_sources, name_in, source_hash
 from edgeexport.plugin.toolkit import Compiler, Toolkit

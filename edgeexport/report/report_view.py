@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeexport.report.library_text import library_text
 from edgeexport.report.merge_text import merge_text
+from edgeexport.report.plugin_text import library_text
 from edgeexport.report.token_view import TokenView, count_text, token_view
 
 __all__ = [

@@ -8,7 +8,7 @@ import pytest
 from plugin_cases import write_library
 
 from edgeexport.errors import BundleError
-from edgeexport.plugin.library import check_library, check_unregistered, facts_from_library
+from edgeexport.plugin.build_record import check_library, check_unregistered, facts_from_library
 
 
 def test_facts_are_read_without_loading(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from plugin_cases import (
 
 from edgeexport.device.targets import TARGETS
 from edgeexport.plugin import bundle
+from edgeexport.plugin.build_record import facts_from_library
 from edgeexport.plugin.bundle import bundle_plugins, plugin_files
-from edgeexport.plugin.library import facts_from_library
 from edgeexport.plugin.search import Search
 from edgeexport.plugin.sources import source_hash, sources_folder
 

@@ -14,7 +14,7 @@ from shared_cases import CommandResult
 
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
 from edgeexport.plugin import command
-from edgeexport.plugin.library import facts_from_library
+from edgeexport.plugin.build_record import facts_from_library
 from edgeexport.plugin.sources import source_hash, sources_folder
 
 Command = Callable[..., CommandResult]

@@ -23,8 +23,8 @@ from edgeexport.ops import (
     token_unmerge,
     upsample_argmax,
 )
+from edgeexport.plugin.build_record import facts_from_library
 from edgeexport.plugin.contract import contracts_from_sources
-from edgeexport.plugin.library import facts_from_library
 from edgeexport.plugin.sources import source_hash
 
 OPS: tuple[ModuleType, ...] = (token_match, token_merge, token_partition, token_unmerge, upsample_argmax)

@@ -26,8 +26,8 @@ from edgeexport.ops.token_merge import token_merge
 from edgeexport.ops.token_partition import token_partition
 from edgeexport.ops.token_unmerge import token_unmerge
 from edgeexport.ops.upsample_argmax import upsample_argmax
+from edgeexport.plugin.build_record import check_unregistered, facts_from_library
 from edgeexport.plugin.contract import check_nodes, contracts_from_sources
-from edgeexport.plugin.library import check_unregistered, facts_from_library
 from edgeexport.plugin.sources import source_hash
 
 SOME_STAY = MatchLayout("alternate", 15, 1, 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeexport.report.library_text import library_text
+from edgeexport.report.plugin_text import library_text
 
 BUILT = {
     "status": "built",
