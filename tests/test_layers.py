@@ -85,7 +85,8 @@ def test_commands_that_need_more_say_what(tiny_bundle: Path) -> None:
         ("reduction", ("freeze", "graph", "verify", "calibration", "backends", "report", "device")),
         ("freeze", ("graph", "verify", "calibration", "backends", "report", "device")),
         ("graph", ("verify", "calibration", "report", "device")),
-        ("verify", ("calibration", "report", "device")),
+        ("verify", ("evaluation", "calibration", "report", "device")),
+        ("evaluation", ("calibration", "graph", "backends", "device")),
         ("calibration", ("graph", "backends", "report", "device")),
         ("backends", ("models", "reduction", "freeze", "graph", "verify", "report")),
         ("plugin", ("models", "reduction", "freeze", "graph", "verify", "report", "calibration", "backends")),
@@ -101,6 +102,12 @@ def test_imports_go_one_way(package: str, never: tuple[str, ...]) -> None:
             for module in modules:
                 part = module.split(".")[1] if module.startswith("edgeexport.") else ""
                 assert part not in never, f"{path.name} imports {module}"
+
+
+def test_scenes_can_be_made_without_edgeexport() -> None:
+    made = "import sys\nfrom examples.scenes import generate, ceiling\nassert 'edgeexport' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", made], capture_output=True, text=True, check=False, cwd=PACKAGE.parent)
+    assert done.returncode == 0, done.stderr
 
 
 def test_only_the_pipeline_sees_every_stage() -> None:
