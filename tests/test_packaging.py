@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import pytest
 import tomllib
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -22,12 +24,13 @@ def test_wheel_carries_recipes_and_data(tmp_path: Path) -> None:
         archive.extractall(tmp_path / "site")
     for recipe in (REPOSITORY / "recipes").glob("*.py"):
         assert f"edgeexport/recipes/{recipe.name}" in names
+    assert "edgeexport/recipes/scenes.safetensors" in names
     for photo in (REPOSITORY / "edgeexport" / "assets").iterdir():
         assert f"edgeexport/assets/{photo.name}" in names
     assert "edgeexport/report/report.html.j2" in names
     assert "edgeexport/plugins_src/token_match/token_match.cuh" in names
     assert "edgeexport/plugins_src/CMakeLists.txt" in names
-    assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
+    assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "examples/"))]
     # The extracted wheel stands in for an installation: no source checkout beside it.
     code = "from edgeexport.recipe import load_recipe; print(load_recipe('segvit_ti_cts_dtop.py').path)"
     done = subprocess.run(
@@ -53,3 +56,21 @@ def test_constraints_pin_every_requirement() -> None:
         if "==" in line
     }
     assert wanted <= pinned, wanted - pinned
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("python", ["3.10", "3.12"])  # of JetPack 6 and JetPack 7
+@pytest.mark.parametrize("machine", ["aarch64", "x86_64"])
+def test_device_runtime_resolves(python: str, machine: str, tmp_path: Path) -> None:
+    """The light installation with ONNX Runtime has wheels for the Pythons of the Jetsons; needs a package index."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed", "--report", "-"]
+    command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", python]
+    for tag in ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014"):  # Ubuntu 22.04 takes up to 2_35
+        command += ["--platform", f"{tag}_{machine}"]
+    done = subprocess.run([*command, "--target", str(tmp_path), *wanted], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    chosen = {item["metadata"]["name"].lower() for item in json.loads(done.stdout)["install"]}
+    assert {"numpy", "pillow", "jinja2", "polygraphy", "rich", "typer", "onnxruntime"} <= chosen
+    assert not {"torch", "onnx"} & chosen

@@ -46,7 +46,7 @@ def draw_curve(log: Path, out: Path) -> None:
     accuracy.set_ylabel("mIoU, %")
     accuracy.set_ylim(0, 100)
     handles = [*right.get_legend_handles_labels()[0], *accuracy.get_legend_handles_labels()[0]]
-    right.legend(handles=handles, frameon=False, loc="center right")
+    right.legend(handles=handles, frameon=False, loc="lower left")
     figure.savefig(out, dpi=120)
 
 

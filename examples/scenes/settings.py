@@ -31,7 +31,7 @@ class Settings:
     batch: int = 16
     policy_steps: int = 240
     policy_lr: float = 3e-3
-    steps: int = 2200
+    steps: int = 2000
     lr: float = 2e-3
     weight_decay: float = 0.05
     shared: tuple[int, ...] = (0, 16, 24, 32, 32, 32)

@@ -34,6 +34,7 @@ from edgeexport.models.vit import VitBackbone
 from edgeexport.recipe import load_recipe
 from examples.scenes.labelled_scenes import Scenes, batches, normalised, read_scenes
 from examples.scenes.losses import total_loss
+from examples.scenes.orthogonal_momentum import OrthogonalMomentum
 from examples.scenes.policy_training import policy_agreement, scores_of_scenes, train_policy
 from examples.scenes.settings import MEAN, PATCH, STD, Settings
 from examples.scenes.training_forward import class_fractions, forward_for_training
@@ -120,7 +121,11 @@ def _train_segmenter(
         _console.print(f"going on after step {start}")
     classes = model.spec.decode_head.num_classes
     assert model.policy_net is not None
-    scores = scores_of_scenes(model.policy_net, scenes)
+    scores_file = out / "policy_scores.pt"
+    if not scores_file.exists():
+        _console.print(f"policy network: scores of {len(scenes)} training scenes")
+        torch.save(scores_of_scenes(model.policy_net, scenes), scores_file)
+    scores = torch.load(scores_file, weights_only=True)
     weight = _class_weights(scenes, classes).to(device)
     model.train()
     model.policy_net.eval()
@@ -208,9 +213,7 @@ def _optimizers(model: SegVit, settings: Settings) -> list[torch.optim.Optimizer
     for name, value in model.named_parameters():
         if value.requires_grad:
             (matrices if ".layers." in name and value.ndim == 2 else others).append(value)
-    muon = torch.optim.Muon(
-        matrices, lr=settings.lr, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
+    muon = OrthogonalMomentum(matrices, lr=settings.lr, weight_decay=settings.weight_decay)
     return [muon, torch.optim.AdamW(others, lr=settings.lr, weight_decay=0.0, betas=(0.9, 0.95))]
 
 

@@ -169,11 +169,23 @@ def test_the_recipes_of_a_family_differ_in_reduction_alone():
             assert same == {key: value for key, value in dense.text.items() if key != "reduction"}
 
 
+SCENES = {f"scenes_{form}.py" for form in ("dense", "cts", "dtop_one_head", "dtop", "cts_dtop", "tome")}
+
+
+@pytest.mark.parametrize("name", sorted(SCENES))
+def test_trained_recipes_share_model_and_weights(name):
+    dense, recipe = load_recipe("scenes_dense.py"), load_recipe(name)
+    assert recipe.checkpoint == dense.checkpoint
+    assert recipe.checkpoint.stat().st_size <= 20e6
+    assert (recipe.model, recipe.classes, recipe.input) == (dense.model, dense.classes, dense.input)
+    assert len(recipe.classes) == recipe.model.decode_head.num_classes == 13
+
+
 def test_the_recipes_that_the_issue_names_are_shipped():
     variants = ("", "_cts", "_dtop", "_dtop8", "_cts_dtop", "_cts_dtop8", "_atm")
     segvit = {f"{s}{v}.py" for s in ("segvit", "segvit_ti") for v in variants}
     dense = {"tome_sd_block.py", "tome_segvit.py"}
-    assert {name for name, _ in shipped_recipes()} == segvit | dense | {f"{name}.py" for name in MERGING}
+    assert {name for name, _ in shipped_recipes()} == segvit | dense | SCENES | {f"{name}.py" for name in MERGING}
 
 
 def test_shipped_descriptions_are_one_line_each_and_distinct():
