@@ -10,7 +10,11 @@ PYTEST_ARGS ?=
 demo: install
 	$(BIN)/edgeexport build recipes/segvit_cts_dtop.py --target orin
 	$(BIN)/edgeexport run work_dirs/segvit_cts_dtop-orin-fp32 edgeexport/assets/coffee.jpg --out-dir work_dirs/demo
-	@echo "open work_dirs/demo/coffee_overlay.png and work_dirs/segvit_cts_dtop-orin-fp32/report.html"
+	$(BIN)/python -m examples.scenes.generate --images 0 --val 0 --test 12 --out work_dirs/demo_scenes
+	$(BIN)/edgeexport build recipes/scenes_cts_dtop.py --target orin
+	$(BIN)/edgeexport evaluate work_dirs/scenes_cts_dtop-orin-fp32 --data work_dirs/demo_scenes --split test
+	$(BIN)/edgeexport run work_dirs/scenes_cts_dtop-orin-fp32 work_dirs/demo_scenes/images/test/*.png --out-dir work_dirs/demo
+	@echo "open work_dirs/demo/*_overlay.png and work_dirs/scenes_cts_dtop-orin-fp32/report.html"
 
 test: install
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)

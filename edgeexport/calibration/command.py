@@ -81,5 +81,5 @@ def calibrate_delay(
     assert isinstance(model, VisionTransformer)
     evidence = delay_evidence(model, loaded.input, image_batches(loaded.input, photos), on_stage)
     folder = out_dir if out_dir is not None else Path("calibration") / loaded.name
-    files = write_delay_files(loaded, evidence, origin.statement, folder)
+    files = write_delay_files(loaded, evidence, origin.statement, folder, cfg_options)
     return DelayCalibration(loaded.name, origin.statement, origin.origin == "random", evidence, files)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgeexport.calibration.delay import DelayEvidence
+from edgeexport.calibration.recipe_text import recipe_text
 from edgeexport.errors import UsageError
 from edgeexport.recipe.schema import Recipe
 
-__all__ = ["DelayFiles", "write_delay_files"]
+__all__ = ["DelayFiles", "delay_recipe_text", "write_delay_files"]
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,22 @@ class DelayFiles:
     recipe: Path | None
 
 
-def write_delay_files(recipe: Recipe, evidence: DelayEvidence, weights: str, folder: Path) -> DelayFiles:
+def write_delay_files(
+    recipe: Recipe, evidence: DelayEvidence, weights: str, folder: Path, cfg_options: Sequence[str] = ()
+) -> DelayFiles:
     """Writes ``delay.json``, ``delay.png`` and ``<recipe>_delay.py`` into ``folder``, which is made if missing.
+
+    Args:
+        recipe: As loaded with ``cfg_options``.
+        evidence: What the proposal rests on.
+        weights: A statement of where they are from.
+        folder: Where to write.
+        cfg_options: What they changed is in the recipe that is written.
 
     Raises:
         UsageError: The folder cannot be written.
     """
-    text = recipe_text(recipe, evidence, folder)
+    text = delay_recipe_text(recipe, evidence, folder, cfg_options)
     files = DelayFiles(
         folder / "delay.json", folder / "delay.png", None if text is None else folder / f"{recipe.name}_delay.py"
     )
@@ -47,23 +57,19 @@ def write_delay_files(recipe: Recipe, evidence: DelayEvidence, weights: str, fol
     return files
 
 
-def recipe_text(recipe: Recipe, evidence: DelayEvidence, folder: Path) -> str | None:
+def delay_recipe_text(
+    recipe: Recipe, evidence: DelayEvidence, folder: Path, cfg_options: Sequence[str] = ()
+) -> str | None:
     """A recipe that extends the given one with DSM at the proposed delay; None where that would mean nothing."""
     merge = recipe.reduction.merge
     if merge is None or not evidence.rises:
         return None
-    base = Path(os.path.relpath(recipe.path, folder.absolute())).as_posix()
-    counts = f"{evidence.delay} blocks without merging, proposed on {len(evidence.images)} images"
     # Written out, for the command line may have changed the base's.
     options: dict[str, Any] = {"r": list(merge.r), "delay": evidence.delay}
     own = ("window", "growth") if merge.method == "dsm" else ()
     options |= {name: getattr(merge, name) for name in (*own, "proportional_attention", "pool", "metric")}
-    listed = ", ".join(f"{name}={value!r}" for name, value in options.items())
-    lines = [f'"""{recipe.name} with DSM: {counts}."""', "", f'_base_ = "{base}"', ""]
-    if recipe.checkpoint is not None:
-        checkpoint = Path(os.path.relpath(recipe.checkpoint, folder.absolute())).as_posix()
-        lines.append(f"checkpoint = {checkpoint!r}")
-    return "\n".join([*lines, f"reduction = dict(_delete_=True, dsm=dict({listed}))", ""])
+    counts = f"{evidence.delay} blocks without merging, proposed on {len(evidence.images)} images"
+    return recipe_text(recipe, {"dsm": options}, folder, f"{recipe.name} with DSM: {counts}.", cfg_options)
 
 
 def _draw(evidence: DelayEvidence, title: str, path: Path) -> None:

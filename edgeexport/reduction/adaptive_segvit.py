@@ -8,7 +8,7 @@ written by indexing, the plain class-map tail. The golden tests hold both to the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,22 @@ from edgeexport.reduction.cts import SharingLayout, layout_reference, share_patc
 from edgeexport.reduction.dtop import confidence_and_label, prune_adaptive
 from edgeexport.reduction.reference_merge import MergedTokens, merge_step_reference, unmerged_reference
 
-__all__ = ["AdaptiveImage", "AdaptiveSegVit"]
+__all__ = ["AdaptiveImage", "AdaptiveSegVit", "AdaptiveStage"]
+
+
+@dataclass(frozen=True)
+class AdaptiveStage:
+    """What a pruning stage saw of one image, before it decided.
+
+    Attributes:
+        tokens: int64 (n,), the tokens that entered it, ascending, counted as those of the first block.
+        confidence: float32 (n,), each token's best class score.
+        label: int32 (n,), that class.
+    """
+
+    tokens: Tensor
+    confidence: Tensor
+    label: Tensor
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,8 @@ class AdaptiveImage:
         shared_windows: int32 (S,), ascending; None without CTS.
         pruned_tokens: block -> int64 vector, ascending.
         merges: block -> what merged inside it, with dense merging.
+        window_scores: float32 (W,), the policy network's l1 - l0 of every window; None without CTS.
+        stages: block -> what the stage there saw, for every block that a threshold was given for.
     """
 
     scores: Tensor
@@ -44,6 +61,8 @@ class AdaptiveImage:
     shared_windows: Tensor | None
     pruned_tokens: dict[int, Tensor]
     merges: dict[int, MergedTokens] = field(default_factory=dict)
+    window_scores: Tensor | None = None
+    stages: dict[int, AdaptiveStage] = field(default_factory=dict)
 
     @property
     def class_map(self) -> Tensor:
@@ -103,6 +122,7 @@ class AdaptiveSegVit:
         backbone = self.model.backbone
         position = backbone.position_grid(*self.grid)
         layout: SharingLayout | None = None
+        scores: Tensor | None = None
         if self.num_shared:
             assert self.model.policy_net is not None
             scores = window_scores(self.model.policy_net(pixels))
@@ -113,8 +133,10 @@ class AdaptiveSegVit:
         else:
             x = backbone.embed(patches_from_image(pixels, self.patch_size), position)
         if isinstance(self.model.decode_head, AtmHead):
-            return self._finish_atm(x, layout)
-        return self._finish_prune(x, layout, thresholds, upsample)
+            image = self._finish_atm(x, layout)
+        else:
+            image = self._finish_prune(x, layout, thresholds, upsample)
+        return image if scores is None else replace(image, window_scores=scores[0])
 
     def _run_block(self, number: int, block: nn.Module, x: Tensor, merges: dict[int, MergedTokens]) -> Tensor:
         if number not in self.layouts or self.merge is None:
@@ -169,12 +191,14 @@ class AdaptiveSegVit:
         canvas = x.new_zeros(classes, x.shape[1])
         pruned_tokens: dict[int, Tensor] = {}
         merges: dict[int, MergedTokens] = {}
+        stages: dict[int, AdaptiveStage] = {}
         for number, block in enumerate(backbone.layers, start=1):
             x = self._run_block(number, block, x, merges)
             if number in thresholds:
                 class_logits, masks = self.model.auxiliary_head_after(number)(x)
                 canvas[:, alive] = masks[0]
                 confidence, label = confidence_and_label(PruneHead.token_scores(class_logits, masks))
+                stages[number] = AdaptiveStage(alive, confidence[0], label[0])
                 kept, pruned = prune_adaptive(
                     confidence[0], label[0], thresholds[number], classes, self.protect_per_class
                 )
@@ -191,4 +215,4 @@ class AdaptiveSegVit:
             size = (self.spec.height, self.spec.width)
             scores = F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
         shared = None if layout is None else layout.shared_windows[0]
-        return AdaptiveImage(scores[0], token_scores[0], shared, pruned_tokens, merges)
+        return AdaptiveImage(scores[0], token_scores[0], shared, pruned_tokens, merges, stages=stages)

@@ -16,7 +16,7 @@ from shared_cases import CommandResult
 
 from edgeexport.calibration.command import calibrate_delay
 from edgeexport.calibration.delay import DelayEvidence, proposed_delay, token_similarity
-from edgeexport.calibration.delay_files import recipe_text
+from edgeexport.calibration.delay_files import delay_recipe_text
 from edgeexport.errors import UsageError
 from edgeexport.models.weights import model_from_recipe
 from edgeexport.recipe import load_recipe
@@ -144,7 +144,7 @@ def test_clips_are_called_clips(tmp_path: Path) -> None:
 def test_similarity_that_never_rises_gives_no_recipe(recipe: Path, tmp_path: Path) -> None:
     falling = DelayEvidence(("a",), np.array([[0.5, 0.4, 0.3, 0.2, 0.1]]), 4, (4,))
     assert not falling.rises
-    assert recipe_text(load_recipe(recipe), falling, tmp_path) is None
+    assert delay_recipe_text(load_recipe(recipe), falling, tmp_path) is None
 
 
 def test_the_users_images_are_used(recipe: Path, tmp_path: Path) -> None:

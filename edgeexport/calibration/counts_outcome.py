@@ -1,0 +1,154 @@
+"""Everything that a calibration of counts found, before it is written or printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgeexport.calibration.counts import Counts
+from edgeexport.calibration.exits import ExitEvidence, ExitPoint
+from edgeexport.calibration.proposal import Proposal
+from edgeexport.calibration.search import Evaluated
+from edgeexport.calibration.stage_observation import ImageObservation
+from edgeexport.evaluation.dataset import LeftOut
+from edgeexport.recipe.schema import Recipe
+
+__all__ = ["CALIBRATION_SCHEMA", "CountsOutcome", "Place"]
+
+CALIBRATION_SCHEMA = "edgeexport.calibration/1"
+_DECILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One constant: the windows shared (block 0) or the tokens pruned after ``block``.
+
+    Attributes:
+        block: 1-based; 0: sharing.
+        theta: The threshold that ``available`` was counted with; None where none is known.
+        available: Per image, what the adaptive form would prune or the policy network share there, with the chosen counts
+            before it; empty where no threshold is known.
+        chosen: The constant found.
+        exact: Before alignment, or None.
+    """
+
+    block: int
+    theta: float | None
+    available: tuple[int, ...]
+    chosen: int
+    exact: int | None
+
+    @property
+    def covered(self) -> int:
+        """Images that reach the constant."""
+        return sum(value >= self.chosen for value in self.available)
+
+
+@dataclass(frozen=True)
+class CountsOutcome:
+    """What was found, and on what.
+
+    Attributes:
+        recipe: As loaded with ``cfg_options``.
+        cfg_options: As given.
+        weights: `edgeexport.models.weights.WeightsOrigin` as a dict.
+        data: {'folder', 'split', 'listing_sha256', 'labelled', 'limit', 'reduce_zero_label'}.
+        left_out: What could not be used.
+        thresholds: Block -> theta, where one is known.
+        proposal: What is proposed.
+        adaptive: Every image, pruned by threshold.
+        fixed: Every image, pruned by the counts found.
+        places: In order of depth.
+        evaluated: Every set of counts whose quality was measured.
+        pareto: Those that no other beats in cost and quality.
+        exits: Per stage that was observed; empty without labels.
+        limit: ('cost' or 'quality', value), or None.
+        details: What else the method has to show.
+    """
+
+    recipe: Recipe
+    cfg_options: tuple[str, ...]
+    weights: Mapping[str, Any]
+    data: Mapping[str, Any]
+    left_out: tuple[LeftOut, ...]
+    thresholds: Mapping[int, float]
+    proposal: Proposal
+    adaptive: tuple[ImageObservation, ...]
+    fixed: tuple[ImageObservation, ...]
+    places: tuple[Place, ...]
+    evaluated: tuple[Evaluated, ...]
+    pareto: tuple[Evaluated, ...]
+    exits: tuple[ExitEvidence, ...]
+    limit: tuple[str, float] | None
+    details: Mapping[str, Any]
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether the weights were drawn, so that nothing here tells of a trained model."""
+        return self.weights["origin"] == "random"
+
+    def exit_points(self, block: int) -> tuple[ExitPoint, ExitPoint, ExitPoint | None] | None:
+        """At the stage after ``block``: the chosen k, the threshold of equal mean, and the recipe's; None without labels, or
+        where nothing is pruned there."""
+        chosen = self.proposal.chosen.counts.pruned_after(block)
+        for found in self.exits:
+            if found.block == block and chosen:
+                at = [point.setting for point in found.fixed].index(chosen)
+                theta = self.thresholds.get(block)
+                own = None if theta is None else found.adaptive_at(theta)
+                return found.fixed[at], found.equal_mean[at], own
+        return None
+
+    def as_dict(self) -> dict[str, Any]:
+        """calibration.json, without the list of files."""
+        return {
+            "schema": CALIBRATION_SCHEMA,
+            "provenance": "measured",
+            "recipe": self.recipe.name,
+            "cfg_options": list(self.cfg_options),
+            "weights": dict(self.weights),
+            "data": dict(self.data),
+            "left_out": [item.as_dict() for item in self.left_out],
+            "thresholds": {str(block): theta for block, theta in self.thresholds.items()},
+            "proposal": self.proposal.as_dict(),
+            "evaluated": [_candidate(item) for item in self.evaluated],
+            "pareto": [_candidate(item) for item in self.pareto],
+            "exits": [item.as_dict() for item in self.exits],
+            "details": dict(self.details),
+            "observations": {
+                "adaptive": [self._image(item) for item in self.adaptive],
+                "fixed": [self._image(item) for item in self.fixed],
+            },
+        }
+
+    def _image(self, image: ImageObservation) -> dict[str, Any]:
+        """An observation with its confidences as quantiles; observations.jsonl has every one."""
+        return {
+            "name": image.name,
+            "shareable": image.shareable,
+            "uniform": image.uniform,
+            "stages": [
+                {
+                    "block": stage.block,
+                    "tokens": stage.tokens,
+                    "protected": stage.protected,
+                    "prunable": stage.prunable(self.thresholds[stage.block])
+                    if stage.block in self.thresholds
+                    else None,
+                    "confidence_quantiles": {
+                        f"{share:g}": round(float(np.quantile(stage.confidence, share)), 5) for share in _DECILES
+                    }
+                    if len(stage.confidence)
+                    else {},
+                }
+                for stage in image.stages
+            ],
+        }
+
+
+def _candidate(item: Evaluated) -> dict[str, Any]:
+    counts: Counts = item.counts
+    return {**counts.as_dict(), "cost": item.cost, "quality": item.quality}

@@ -1,0 +1,194 @@
+"""How long a device takes for the parts of a SegViT, by token count: what a latency budget is searched with.
+
+JSON of schema ``edgeexport.latency_table/1``, all times in milliseconds of one image::
+
+    {"schema": "edgeexport.latency_table/1", "provenance": "measured", "device": "...",
+     "block_ms": {"64": 0.31, "128": 0.55, ...},   one transformer block, by tokens that enter it (class token included)
+     "head_ms": {"64": 0.20, ...},                 one head and the pruning after it, by patch tokens that it reads
+     "policy_ms": 1.9,                             CTS's policy network; null: not known
+     "fixed_ms": 0.8,                              the rest: embedding, tail
+     "model": {...}}                               optional: what was measured, see `model_signature`
+
+``python -m benchmarks block-table`` measures one in ONNX Runtime; one of any other device will do as well.
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeexport.errors import UsageError
+from edgeexport.recipe.schema import HeadSpec, Recipe
+
+__all__ = ["LATENCY_TABLE_SCHEMA", "LatencyTable", "head_signature", "model_signature", "read_latency_table"]
+
+LATENCY_TABLE_SCHEMA = "edgeexport.latency_table/1"
+
+_PROVENANCE = ("measured", "predicted")
+_REMEDY = "write it as `python -m benchmarks block-table` does"
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Times of one model's parts on one device; between two token counts they are taken to lie on a line.
+
+    Attributes:
+        provenance: 'measured' or 'predicted'.
+        device: For people.
+        block_ms: (tokens, ms) of one transformer block, ascending.
+        head_ms: (patch tokens, ms) of one head, ascending.
+        policy_ms: Policy network; None where that is not known.
+        fixed_ms: The rest, which runs whatever the counts are.
+        model: What was measured (`model_signature`), or None where the table does not say.
+        source: Where it was read from, for messages.
+    """
+
+    provenance: str
+    device: str
+    block_ms: tuple[tuple[int, float], ...]
+    head_ms: tuple[tuple[int, float], ...]
+    policy_ms: float | None
+    fixed_ms: float
+    model: Mapping[str, Any] | None = None
+    source: str = "latency table"
+
+    def block(self, tokens: int) -> float:
+        """Milliseconds of one block that ``tokens`` tokens enter.
+
+        Raises:
+            UsageError: The table does not reach that count.
+        """
+        return self._interpolated("block_ms", self.block_ms, tokens)
+
+    def head(self, tokens: int) -> float:
+        """Milliseconds of one head that reads ``tokens`` patch tokens. Raises as `block` does."""
+        return self._interpolated("head_ms", self.head_ms, tokens)
+
+    def policy(self) -> float:
+        """Milliseconds of the policy network.
+
+        Raises:
+            UsageError: The table does not have them.
+        """
+        if self.policy_ms is None:
+            raise UsageError(
+                f"{self.source}: policy_ms",
+                "is null, but the recipe shares tokens",
+                "measure the policy network, or calibrate a recipe without CTS",
+            )
+        return self.policy_ms
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready form, with the schema; `read_latency_table` reads it."""
+        document: dict[str, Any] = {
+            "schema": LATENCY_TABLE_SCHEMA,
+            "provenance": self.provenance,
+            "device": self.device,
+            "block_ms": {str(tokens): value for tokens, value in self.block_ms},
+            "head_ms": {str(tokens): value for tokens, value in self.head_ms},
+            "policy_ms": self.policy_ms,
+            "fixed_ms": self.fixed_ms,
+        }
+        return document if self.model is None else {**document, "model": dict(self.model)}
+
+    def _interpolated(self, name: str, points: tuple[tuple[int, float], ...], tokens: int) -> float:
+        first, last = points[0][0], points[-1][0]
+        if not first <= tokens <= last:
+            raise UsageError(
+                f"{self.source}: {name}",
+                f"has {first} to {last} tokens, {tokens} are asked for",
+                "measure a table that reaches that far; nothing is extrapolated",
+            )
+        above = bisect_left(points, tokens, key=lambda point: point[0])
+        high, high_ms = points[above]
+        if high == tokens:
+            return high_ms
+        low, low_ms = points[above - 1]
+        return low_ms + (high_ms - low_ms) * (tokens - low) / (high - low)
+
+
+def model_signature(recipe: Recipe) -> dict[str, Any]:
+    """What the times of a SegViT recipe's parts depend on beside token counts, JSON-ready."""
+    backbone = recipe.segvit.backbone
+    return {
+        "input": [recipe.input.height, recipe.input.width],
+        "patch_size": backbone.patch_size,
+        "embed_dims": backbone.embed_dims,
+        "num_heads": backbone.num_heads,
+        "mlp_ratio": backbone.mlp_ratio,
+        "decode_head": head_signature(recipe.segvit.decode_head),
+        "output": recipe.output,
+    }
+
+
+def head_signature(spec: HeadSpec) -> dict[str, Any]:
+    """What a head's time depends on beside the tokens that it reads, JSON-ready."""
+    return {
+        "type": spec.type,
+        "in_channels": spec.in_channels,
+        "width": spec.width,
+        "num_layers": spec.num_layers,
+        "num_heads": spec.num_heads,
+        "num_classes": spec.num_classes,
+        "stages": len(spec.stages),
+    }
+
+
+def read_latency_table(path: Path) -> LatencyTable:
+    """Reads and checks a table.
+
+    Raises:
+        UsageError: It cannot be read, or is not one; the message names the entry.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(str(path), f"cannot be read ({error.strerror})", "give the path of a latency table") from None
+    except ValueError as error:
+        raise UsageError(str(path), f"is not JSON ({error})", _REMEDY) from None
+    found = document.get("schema") if isinstance(document, dict) else None
+    if found != LATENCY_TABLE_SCHEMA:
+        raise UsageError(f"{path}: schema", f"is {found!r}, expected {LATENCY_TABLE_SCHEMA!r}", _REMEDY)
+    provenance, device = document.get("provenance"), document.get("device")
+    if provenance not in _PROVENANCE:
+        raise UsageError(f"{path}: provenance", f"is {provenance!r}, expected one of {', '.join(_PROVENANCE)}", _REMEDY)
+    if not isinstance(device, str) or not device:
+        raise UsageError(f"{path}: device", f"is {device!r}, expected the device's name", _REMEDY)
+    model = document.get("model")
+    if model is not None and not isinstance(model, dict):
+        raise UsageError(f"{path}: model", f"is {model!r}, expected an object", _REMEDY)
+    policy_ms = document.get("policy_ms")
+    return LatencyTable(
+        provenance=provenance,
+        device=device,
+        block_ms=_points(document, "block_ms", path),
+        head_ms=_points(document, "head_ms", path),
+        policy_ms=None if policy_ms is None else _milliseconds(policy_ms, f"{path}: policy_ms"),
+        fixed_ms=_milliseconds(document.get("fixed_ms"), f"{path}: fixed_ms"),
+        model=model,
+        source=str(path),
+    )
+
+
+def _points(document: Mapping[str, Any], name: str, path: Path) -> tuple[tuple[int, float], ...]:
+    entries = document.get(name)
+    if not isinstance(entries, dict) or not entries:
+        raise UsageError(f"{path}: {name}", f"is {entries!r}, expected an object of tokens and milliseconds", _REMEDY)
+    points = {}
+    for key, value in entries.items():
+        if not key.isascii() or not key.isdecimal() or int(key) == 0 or int(key) in points:
+            raise UsageError(f"{path}: {name}", f"has the key {key!r}, expected distinct token counts", _REMEDY)
+        points[int(key)] = _milliseconds(value, f"{path}: {name}[{key}]")
+    return tuple(sorted(points.items()))
+
+
+def _milliseconds(value: object, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        raise UsageError(where, f"is {value!r}, expected milliseconds", _REMEDY)
+    return float(value)

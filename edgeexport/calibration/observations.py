@@ -1,0 +1,213 @@
+"""Observing what every stage of a reduced SegViT would do to an image, whatever the counts.
+
+Only the tokens that enter a later stage depend on what the earlier ones did: `observe_adaptive` lets thresholds decide
+there, `observe_fixed` constant counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgeexport.calibration.counts import Counts, counts_from_recipe, protected_per_class, recipe_with_counts
+from edgeexport.calibration.stage_observation import ImageObservation, StageObservation
+from edgeexport.calibration.token_labels import patch_class_counts, token_classes, uniform_windows
+from edgeexport.errors import UsageError
+from edgeexport.evaluation.dataset import LabelledImage
+from edgeexport.freeze.fixed_segvit import FixedSegVit
+from edgeexport.images import input_from_photo
+from edgeexport.models.heads import PruneHead
+from edgeexport.models.preprocess import normalised_image
+from edgeexport.models.segvit import SegVit
+from edgeexport.ops.token_protect import token_protect_reference
+from edgeexport.recipe.schema import Recipe
+from edgeexport.reduction.adaptive_segvit import AdaptiveSegVit
+from edgeexport.reduction.cts import window_scores
+from edgeexport.reduction.dtop import confidence_and_label, priority
+
+__all__ = ["ImageObservation", "StageObservation", "observe_adaptive", "observe_fixed"]
+
+
+def observe_adaptive(
+    model: SegVit, recipe: Recipe, images: Iterable[LabelledImage], thresholds: Mapping[int, float]
+) -> Iterator[ImageObservation]:
+    """Runs the adaptive form, image by image; the recipe's own number of windows is shared.
+
+    Args:
+        model: With the weights of every auxiliary head that is observed.
+        recipe: A SegViT recipe.
+        images: Decoded one by one as they are needed.
+        thresholds: Block -> theta of every stage to observe; infinity observes a stage without pruning there.
+
+    Raises:
+        UsageError: A block has no auxiliary head, or the final head reads an earlier one.
+    """
+    blocks = _checked_stages(recipe, thresholds)
+    observer = _Observer(model, recipe)
+    adaptive = AdaptiveSegVit(
+        model,
+        observer.spec,
+        num_shared=counts_from_recipe(recipe).num_shared,
+        protect_per_class=observer.per_class,
+    )
+    for image in images:
+        pixels = observer.pixels(image)
+        found = adaptive.run(pixels, [thresholds], upsample=False)[0]
+        stages = {block: (found.stages[block].confidence, found.stages[block].label) for block in blocks}
+        tokens = {block: found.stages[block].tokens for block in blocks}
+        scores = observer.policy_scores(pixels) if found.window_scores is None else found.window_scores
+        yield observer.observation(image, scores, found.shared_windows, stages, tokens)
+
+
+def observe_fixed(
+    model: SegVit,
+    recipe: Recipe,
+    images: Iterable[LabelledImage],
+    counts: Counts,
+    stages: Iterable[int] | None = None,
+) -> Iterator[ImageObservation]:
+    """Runs the fixed form with ``counts``, image by image.
+
+    Args:
+        model: With the weights of every auxiliary head that is observed, and the policy network if ``counts`` share.
+        recipe: A SegViT recipe; its own counts do not matter.
+        images: Decoded one by one as they are needed.
+        counts: What is shared and pruned. A stage that they leave out is observed without pruning.
+        stages: Blocks to observe; None: all that the recipe or ``counts`` name, zero counts included. Without any, only
+            windows are observed, and the transformer does not run.
+
+    Raises:
+        UsageError: A block has no auxiliary head, or the final head reads an earlier one.
+        RecipeError: The counts do not fit the model.
+    """
+    if stages is None:
+        own = recipe.reduction.dtop.prune if recipe.reduction.dtop is not None else ()
+        stages = [block for block, _ in (*own, *counts.prune)]
+    blocks = _checked_stages(recipe, stages)
+    observer = _Observer(model, recipe)
+    fixed = FixedSegVit(model, recipe_with_counts(recipe, counts)).eval()
+    for image in images:
+        pixels = observer.pixels(image)
+        if not blocks:
+            yield observer.observation(image, observer.policy_scores(pixels), None, {}, {})
+            continue
+        yield _observed_fixed(observer, fixed, image, pixels, blocks)
+
+
+def _observed_fixed(
+    observer: _Observer, fixed: FixedSegVit, image: LabelledImage, pixels: Tensor, blocks: Sequence[int]
+) -> ImageObservation:
+    outputs: dict[int, Tensor] = {}  # of the blocks without pruning, where the fixed form runs no auxiliary head
+
+    def keep(block: int) -> Any:
+        return lambda module, inputs, output: outputs.__setitem__(block, output)
+
+    layers = fixed.model.backbone.layers
+    hooks = [layers[block - 1].register_forward_hook(keep(block)) for block in blocks if block not in fixed.prune]
+    try:
+        with torch.no_grad():
+            trace = fixed.trace(pixels)
+            scores = {
+                block: PruneHead.token_scores(*fixed.model.auxiliary_head_after(block)(x))
+                for block, x in outputs.items()
+            }
+    finally:
+        for hook in hooks:
+            hook.remove()
+    stages, tokens = {}, {}
+    for block in blocks:
+        confidence, label = confidence_and_label(trace.stage_scores[block] if block in fixed.prune else scores[block])
+        gone = [pruned[0] for earlier, pruned in trace.pruned_tokens.items() if earlier < block]
+        present = torch.ones(fixed.num_patches - 3 * fixed.num_shared, dtype=torch.bool)
+        for pruned in gone:
+            present[pruned.long()] = False
+        stages[block], tokens[block] = (confidence[0], label[0]), torch.nonzero(present).flatten()
+    policy = None if trace.policy_logits is None else window_scores(trace.policy_logits)[0]
+    shared = None if trace.shared_windows is None else trace.shared_windows[0]
+    return observer.observation(
+        image, observer.policy_scores(pixels) if policy is None else policy, shared, stages, tokens
+    )
+
+
+class _Observer:
+    """What the two forms have in common: pixels in, and what a stage saw of an image as an observation."""
+
+    def __init__(self, model: SegVit, recipe: Recipe) -> None:
+        self.model = model
+        self.spec = replace(recipe.input, batch=1)
+        self.per_class = protected_per_class(recipe)
+        self.num_classes = model.spec.decode_head.num_classes
+        patch = model.spec.backbone.patch_size
+        self.grid = (self.spec.height // patch, self.spec.width // patch)
+
+    def pixels(self, image: LabelledImage) -> Tensor:
+        return torch.from_numpy(input_from_photo(image.photo, self.spec))[None]
+
+    def policy_scores(self, pixels: Tensor) -> Tensor | None:
+        """float32 (W,), of a model with a policy network, whether its form shares or not."""
+        if self.model.policy_net is None:
+            return None
+        with torch.no_grad():
+            return window_scores(self.model.policy_net(normalised_image(pixels, self.spec)))[0]
+
+    def observation(
+        self,
+        image: LabelledImage,
+        scores: Tensor | None,
+        shared_windows: Tensor | None,
+        stages: Mapping[int, tuple[Tensor, Tensor]],
+        tokens: Mapping[int, Tensor],
+    ) -> ImageObservation:
+        """``stages``: block -> confidence and label, (n,); ``tokens``: block -> the n tokens, as the first block's."""
+        truth = uniform = None
+        if image.label is not None:
+            counts = patch_class_counts(image.label, self.grid, self.num_classes)
+            truth = token_classes(counts, self.grid, None if shared_windows is None else shared_windows.numpy())
+            if self.grid[0] % 2 == 0 and self.grid[1] % 2 == 0:
+                uniform = uniform_windows(counts, self.grid)
+        observed = []
+        for block, (confidence, label) in stages.items():
+            own = None if truth is None else truth[tokens[block].numpy()]
+            observed.append(self._stage(block, confidence, label, own))
+        shareable = None if scores is None else int((scores > 0).sum())
+        return ImageObservation(image.name, shareable, uniform, tuple(observed))
+
+    def _stage(
+        self, block: int, confidence: Tensor, label: Tensor, truth: NDArray[np.int64] | None
+    ) -> StageObservation:
+        count = confidence.shape[0]
+        protected = torch.zeros(count, dtype=torch.bool)
+        if self.per_class:
+            per_class = min(self.per_class, count)
+            protected = token_protect_reference(confidence[None], label[None], self.num_classes, per_class)[0]
+        order = torch.sort(priority(confidence, protected), descending=True, stable=True).indices.numpy()
+        held = int(protected.sum())
+        free, kept = order[: count - held], order[count - held :]
+        wrong = None if truth is None else (truth >= 0) & (truth != label.numpy())
+        return StageObservation(
+            block=block,
+            tokens=count,
+            protected=held,
+            confidence=confidence.numpy()[free],
+            wrong=None if wrong is None else wrong[free],
+            protected_wrong=None if wrong is None else wrong[kept],
+        )
+
+
+def _checked_stages(recipe: Recipe, stages: Iterable[int]) -> list[int]:
+    """Ascending; every one with an auxiliary head that the final head does not precede."""
+    heads = {head.stages[0] for head in recipe.segvit.auxiliary_heads}
+    final = recipe.segvit.decode_head.stages[0]
+    known = sorted(block for block in heads if block <= final)
+    blocks = sorted(set(stages))
+    for block in blocks:
+        if block not in known:
+            listed = ", ".join(map(str, known)) or "none"
+            raise UsageError(f"{recipe.path}: block {block}", "no auxiliary head prunes there", f"stages: {listed}")
+    return blocks

@@ -1,0 +1,155 @@
+"""The counts that a calibration chooses from: a grid of S and k whose token counts suit the hardware.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from edgeexport.calibration.counts import Counts
+from edgeexport.errors import UsageError
+from edgeexport.freeze.alignment import aligned_window_counts
+from edgeexport.freeze.schedule import dense_recipe, token_schedule
+from edgeexport.recipe.schema import Recipe, SegVitSpec
+
+__all__ = ["CountSpace", "space_from_recipe"]
+
+_MOST_CANDIDATES = 7_000  # a search compares all with all
+
+
+@dataclass(frozen=True)
+class CountSpace:
+    """Candidate counts of one model; the dense model (nothing shared, nothing pruned) is among them.
+
+    Attributes:
+        num_patches: N, tokens of the dense model.
+        align: Tokens left after sharing and after every stage are multiples of this, but where nothing left yet.
+        shared: Candidate S, ascending from 0.
+        stages: (block, candidate k ascending from 0), blocks ascending. Where N is no multiple of ``align``, the first thing
+            that reduces takes N's remainder along: ``k + N % align``.
+    """
+
+    num_patches: int
+    align: int
+    shared: tuple[int, ...]
+    stages: tuple[tuple[int, tuple[int, ...]], ...]
+
+    @cached_property
+    def _candidates(self) -> tuple[Counts, ...]:
+        found = []
+        for num_shared, *pruned in itertools.product(self.shared, *(values for _, values in self.stages)):
+            counts = self._realised(num_shared, pruned)
+            if counts.tokens(self.num_patches)[-1] > 0:
+                found.append(counts)
+        return tuple(found)
+
+    def candidates(self) -> tuple[Counts, ...]:
+        """All combinations that leave a token, the dense model first."""
+        return self._candidates
+
+    def refined(self, around: Counts) -> CountSpace:
+        """A finer space: on every axis the values between those beside ``around``'s, at most as many as there were.
+
+        ``around`` and the dense model are in it.
+
+        Args:
+            around: One of `candidates`.
+        """
+        windows = aligned_window_counts(self.num_patches, self.num_patches // 4, self.align)
+        shared = _between(self.shared, around.num_shared, (0, *windows))
+        multiples = range(0, self.num_patches, self.align)
+        remainder = 0 if around.num_shared else self.num_patches % self.align
+        stages = []
+        for block, values in self.stages:
+            k = around.pruned_after(block)
+            if k:
+                k, remainder = k - remainder, 0
+            stages.append((block, _between(values, k, multiples)))
+        return replace(self, shared=shared, stages=tuple(stages))
+
+    def _realised(self, num_shared: int, pruned: Sequence[int]) -> Counts:
+        prune, remainder = {}, 0 if num_shared else self.num_patches % self.align
+        for (block, _), k in zip(self.stages, pruned, strict=True):
+            if k:
+                prune[block] = k + remainder
+                remainder = 0
+        return Counts.of(num_shared, prune)
+
+
+def space_from_recipe(recipe: Recipe, align: int = 8, values: int = 9) -> CountSpace:
+    """The space of the reductions that a SegViT recipe uses; of all that its model can do, where it uses none.
+
+    S is an axis where the recipe has CTS, whatever its count. k is one for every block that ``reduction.dtop.prune``
+    names, zero counts included; for a recipe without any reduction, for every block that an auxiliary head reads.
+
+    Args:
+        recipe: Its own counts do not matter.
+        align: What token counts should be multiples of.
+        values: At most so many values on an axis; fewer where the space would exceed some thousand candidates.
+
+    Raises:
+        UsageError: The recipe's model has nothing to choose counts for.
+        RecipeError: The input does not fit the model.
+    """
+    if not isinstance(recipe.model, SegVitSpec):
+        raise UsageError(
+            f"{recipe.path}: model", "shares and prunes no tokens", "give a SegViT recipe with CTS or auxiliary heads"
+        )
+    schedule = token_schedule(dense_recipe(recipe))
+    patches = schedule.num_patches
+    blocks = _pruning_blocks(recipe)
+    windows = aligned_window_counts(patches, _windows(recipe, schedule.grid), align)
+    if not blocks and not windows:
+        raise UsageError(
+            f"{recipe.path}: reduction",
+            "has no CTS and the model no auxiliary PruneHead before its last block: there are no counts to choose",
+            "give a recipe with cts or dtop",
+        )
+    per_axis = _values_per_axis(values, len(blocks) + bool(windows))
+    shared = _spread((0, *windows), per_axis)
+    pruned = _spread(range(0, patches, align), per_axis)
+    return CountSpace(patches, align, shared, tuple((block, pruned) for block in blocks))
+
+
+def _pruning_blocks(recipe: Recipe) -> tuple[int, ...]:
+    """Blocks after which counts are to be chosen: those of the recipe's DToP, or all that have a head."""
+    final = recipe.segvit.decode_head
+    if len(final.stages) > 1:
+        return ()
+    known = sorted({head.stages[0] for head in recipe.segvit.auxiliary_heads if head.stages[0] < final.stages[0]})
+    dtop, others = recipe.reduction.dtop, (recipe.reduction.cts, recipe.reduction.merge)
+    if dtop is not None:
+        named = {block for block, _ in dtop.prune}
+        return tuple(block for block in known if block in named)
+    return tuple(known) if others == (None, None) else ()
+
+
+def _windows(recipe: Recipe, grid: tuple[int, int]) -> int:
+    """2x2 windows that may share a token; 0 without CTS or on a grid that has none."""
+    if recipe.reduction.cts is None or grid[0] % 2 or grid[1] % 2:
+        return 0
+    return grid[0] * grid[1] // 4
+
+
+def _values_per_axis(values: int, axes: int) -> int:
+    assert values >= 2, values
+    return max(min(values, int(_MOST_CANDIDATES ** (1 / axes) + 1e-9)), 2)
+
+
+def _spread(values: Sequence[int], count: int) -> tuple[int, ...]:
+    """``count`` of the values, evenly spread, the first and the last among them; all where there are no more."""
+    if len(values) <= count:
+        return tuple(values)
+    return tuple(values[round(index * (len(values) - 1) / (count - 1))] for index in range(count))
+
+
+def _between(values: tuple[int, ...], value: int, fine: Sequence[int]) -> tuple[int, ...]:
+    """0, ``value``, and of ``fine`` what lies between the neighbours of ``value`` in ``values``, evenly spread."""
+    index = values.index(value)
+    below, above = values[max(index - 1, 0)], values[min(index + 1, len(values) - 1)]
+    inner = [candidate for candidate in fine if below < candidate < above]
+    return tuple(sorted({0, value, *_spread(inner, max(len(values) - 2, 2))}))

@@ -1,0 +1,140 @@
+"""What commands print beside their results: JSON on standard output, stages and interruptions on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+__all__ = ["JsonFlag", "emit", "errors_console", "images_shown", "print_note", "stages_shown"]
+
+errors_console = Console(stderr=True)
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
+
+
+def emit(json_output: bool, document: Any, show: Callable[[], None]) -> None:
+    """One JSON object on standard output, or what ``show`` prints for people."""
+    if json_output:
+        sys.stdout.write(json.dumps(document, indent=1, default=str) + "\n")
+    else:
+        show()
+
+
+@contextmanager
+def stages_shown(on_interrupt: str = "nothing was written") -> Iterator[Callable[[str], None]]:
+    """Stages as they start, on standard error: a spinner on a terminal, plain lines elsewhere."""
+    try:
+        with _stages() as on_stage:
+            yield on_stage
+    except KeyboardInterrupt:  # typer turns it into exit code 130, without a word
+        errors_console.print(f"interrupted; {on_interrupt}", style="bold red", markup=False)
+        raise
+
+
+@contextmanager
+def _stages() -> Iterator[Callable[[str], None]]:
+    if not errors_console.is_terminal:
+        yield lambda name: print(f"... {name}", file=sys.stderr, flush=True)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=errors_console, transient=True) as bar:
+        task: list[Any] = []
+
+        def on_stage(name: str) -> None:
+            if task:
+                bar.remove_task(task.pop())
+            task.append(bar.add_task(name, total=None))
+
+        yield on_stage
+
+
+def print_note(text: str) -> None:
+    """Something the reader should know, on standard error."""
+    errors_console.print(f"note: {text}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def images_shown(on_interrupt: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A count of images on standard error: a bar with the time left on a terminal, now and then a line elsewhere.
+
+    Yields:
+        To be called with (images done, images in all, the last one's name); a new total begins a new bar.
+    """
+    try:
+        with _bar() if errors_console.is_terminal else _lines() as on_progress:
+            yield on_progress
+    except KeyboardInterrupt:  # typer turns it into exit code 130, without a word
+        errors_console.print(
+            f"interrupted; {on_interrupt}", style="bold red", highlight=False, soft_wrap=True, markup=False
+        )
+        raise
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int, str], None]]:
+    columns = (
+        TextColumn("images"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Progress(*columns, console=errors_console, transient=True) as bar:
+        task: dict[int, Any] = {}
+
+        def on_progress(done: int, total: int, name: str) -> None:
+            if total not in task:
+                for old in task.values():
+                    bar.remove_task(old)
+                task.clear()
+                task[total] = bar.add_task("", total=total)
+            bar.update(task[total], completed=done, description=name)
+
+        yield on_progress
+
+
+@contextmanager
+def _lines() -> Iterator[Callable[[int, int, str], None]]:
+    begun = last = float("-inf")
+    first = shown = -1
+
+    def on_progress(done: int, total: int, name: str) -> None:
+        nonlocal begun, first, last, shown
+        now = time.monotonic()
+        if first < 0 or done < shown:  # the first call, or a new count
+            begun, first, last = now, done, float("-inf")
+        if done == shown or (done < total and now - last < _SECONDS_BETWEEN_LINES):
+            return
+        last, shown = now, done
+        left = ""
+        if first < done < total:
+            left = f", about {_duration((now - begun) / (done - first) * (total - done))} left"
+        print(f"... {done} of {total} images{left}", file=sys.stderr, flush=True)
+
+    yield on_progress
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

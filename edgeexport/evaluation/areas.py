@@ -1,0 +1,103 @@
+"""Intersections and unions of class maps with labels, and the scores they give: mmsegmentation's metric.
+
+The counting and the formulas are `mmseg.evaluation.IoUMetric`'s own functions. Counts are kept as whole numbers, so that
+they add up exactly over any number of images, in any order and over interruptions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgeexport.evaluation.annotation import IGNORED
+
+__all__ = ["Areas", "SegmentationScores", "areas_of", "scores_from_areas"]
+
+_COUNTABLE_PIXELS = 2**24  # mmseg counts in float32, which stops there: larger images are counted in strips
+
+
+@dataclass(frozen=True)
+class Areas:
+    """Pixels by class, each int64 (K,): predicted rightly, predicted or labelled, predicted, labelled."""
+
+    intersect: NDArray[np.int64]
+    union: NDArray[np.int64]
+    prediction: NDArray[np.int64]
+    label: NDArray[np.int64]
+
+    @staticmethod
+    def zero(num_classes: int) -> Areas:
+        """Areas of no image."""
+        nothing = np.zeros(num_classes, dtype=np.int64)
+        return Areas(nothing, nothing, nothing, nothing)
+
+    def __add__(self, other: Areas) -> Areas:
+        return Areas(
+            self.intersect + other.intersect,
+            self.union + other.union,
+            self.prediction + other.prediction,
+            self.label + other.label,
+        )
+
+
+@dataclass(frozen=True)
+class SegmentationScores:
+    """Scores in percent (0..100).
+
+    Attributes:
+        miou: Mean of the IoU of all classes that occur.
+        pixel_accuracy: Share of labelled pixels with the right class (mmseg's aAcc).
+        mean_accuracy: Mean over labelled classes of the share of their pixels that are found (mAcc).
+        per_class_iou: One entry per class; None for a class that is neither in a label nor in a prediction.
+
+    All three means are NaN where no pixel is labelled.
+    """
+
+    miou: float
+    pixel_accuracy: float
+    mean_accuracy: float
+    per_class_iou: tuple[float | None, ...]
+
+
+def areas_of(class_map: NDArray, label: NDArray[np.int64], num_classes: int) -> Areas:
+    """Areas of one image.
+
+    Args:
+        class_map: int (H, W), 0..K-1.
+        label: int64 (H, W), 0..K-1, or 255 where the pixel counts for nothing.
+        num_classes: K.
+    """
+    from mmseg.evaluation import IoUMetric  # here: the import takes seconds
+
+    prediction = torch.from_numpy(np.ascontiguousarray(class_map, dtype=np.int64))
+    target = torch.from_numpy(np.ascontiguousarray(label, dtype=np.int64))
+    rows = max(1, _COUNTABLE_PIXELS // label.shape[1])
+    total = Areas.zero(num_classes)
+    for part, expected in zip(prediction.split(rows), target.split(rows), strict=True):
+        found = IoUMetric.intersect_and_union(part, expected, num_classes, IGNORED)
+        total += Areas(*(counts.to(torch.int64).numpy() for counts in found))
+    return total
+
+
+def scores_from_areas(total: Areas) -> SegmentationScores:
+    """Scores of summed areas, in double precision."""
+    from mmseg.evaluation import IoUMetric
+
+    areas = (total.intersect, total.union, total.prediction, total.label)
+    metrics = IoUMetric.total_area_to_metrics(*(torch.from_numpy(counts).to(torch.float64) for counts in areas))
+    iou = np.asarray(metrics["IoU"]) * 100
+    return SegmentationScores(
+        miou=_mean(iou),
+        pixel_accuracy=float(metrics["aAcc"]) * 100,
+        mean_accuracy=_mean(np.asarray(metrics["Acc"]) * 100),
+        per_class_iou=tuple(None if np.isnan(value) else float(value) for value in iou),
+    )
+
+
+def _mean(values: NDArray) -> float:
+    """Over the classes that have a value; NaN without numpy's warning where none has."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

@@ -1,0 +1,83 @@
+"""Small labelled folders and recipes of segmenters, for the tests of this folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from shared_cases import TINY_RECIPE
+
+__all__ = [
+    "ATM_RECIPE",
+    "CTS_RECIPE",
+    "NUM_CLASSES",
+    "TOME_RECIPE",
+    "label_of",
+    "photo_of",
+    "write_pairs",
+    "written_recipe",
+]
+
+NUM_CLASSES = 6  # of the tiny recipe
+
+# No reduction, three stages, scores at image size.
+ATM_RECIPE = '''"""A small SegViT with ATMHead, dense."""
+
+model = dict(
+    type="EncoderDecoder",
+    backbone=dict(type="VisionTransformer", img_size=(64, 64), patch_size=16, embed_dims=32, num_layers=3, num_heads=2,
+                  out_indices=(0, 1, 2), norm_cfg=dict(type="LN", eps=1e-6)),
+    decode_head=dict(type="ATMHead", in_channels=32, embed_dims=24, num_heads=2, num_classes=6, num_layers=2),
+)
+input = dict(shape=(1, 3, 64, 64))
+output = "scores"
+'''
+
+TOME_RECIPE = TINY_RECIPE.replace(
+    "reduction = dict(dtop=dict(prune={2: 16, 3: 8}))", "reduction = dict(tome=dict(r=12, dense=True))"
+)
+CTS_RECIPE = TINY_RECIPE.replace(
+    "reduction = dict(dtop=", "reduction = dict(cts=dict(num_shared=4, align_tokens=1), dtop="
+)
+
+
+def photo_of(seed: int, size: tuple[int, int] = (128, 128)) -> Image.Image:
+    """Coarse random blocks: neighbours resemble each other, images differ."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
+
+
+def label_of(seed: int, size: tuple[int, int] = (128, 128), num_classes: int = NUM_CLASSES) -> NDArray[np.uint8]:
+    """Random classes in blocks, a tenth of them ignored."""
+    generator = np.random.default_rng(1000 + seed)
+    cells = generator.integers(0, num_classes, (16, 16), dtype=np.uint8)
+    cells[generator.random(cells.shape) < 0.1] = 255
+    return np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.NEAREST))
+
+
+def write_pairs(
+    folder: Path,
+    count: int,
+    *,
+    size: tuple[int, int] = (128, 128),
+    split: str | None = None,
+    num_classes: int = NUM_CLASSES,
+) -> Path:
+    """``images/`` and ``annotations/`` with samples 00, 01, ...; returns ``folder``."""
+    images, annotations = folder / "images", folder / "annotations"
+    if split is not None:
+        images, annotations = images / split, annotations / split
+    images.mkdir(parents=True)
+    annotations.mkdir(parents=True)
+    for number in range(count):
+        photo_of(number, size).save(images / f"{number:02d}.png")
+        Image.fromarray(label_of(number, size, num_classes)).save(annotations / f"{number:02d}.png")
+    return folder
+
+
+def written_recipe(folder: Path, text: str, name: str = "segmenter") -> Path:
+    path = folder / f"{name}.py"
+    path.write_text(text)
+    return path

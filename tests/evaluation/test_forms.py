@@ -1,0 +1,95 @@
+"""The forms of one segmenter on the same photographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from evaluation_cases import ATM_RECIPE, CTS_RECIPE, TOME_RECIPE, photo_of, written_recipe
+from PIL import Image
+from shared_cases import TINY_RECIPE
+
+from edgeexport.bundle import open_bundle
+from edgeexport.evaluation.forms import AdaptiveForm, FixedForm, OnnxRuntimeForm
+from edgeexport.evaluation.work import adaptive_work
+from edgeexport.freeze.fixed_segvit import FixedSegVit
+from edgeexport.images import input_from_photo
+from edgeexport.models.segvit import SegVit
+from edgeexport.models.weights import segvit_from_recipe
+from edgeexport.recipe import load_recipe
+from edgeexport.recipe.schema import Recipe
+from edgeexport.reduction.dtop import threshold_for_count
+
+PHOTOS = [photo_of(seed, (150 + 20 * seed, 100)) for seed in range(4)]
+
+
+def loaded(folder: Path, text: str, *options: str) -> tuple[SegVit, Recipe]:
+    recipe = load_recipe(written_recipe(folder, text), options)
+    return segvit_from_recipe(recipe)[0], recipe
+
+
+def exact_thresholds(model: SegVit, recipe: Recipe, photo: Image.Image) -> dict[int, float]:
+    """At which the adaptive form prunes as many tokens of this photograph as the recipe says."""
+    fixed = FixedSegVit(model, recipe).eval()
+    with torch.no_grad():
+        trace = fixed.trace(torch.from_numpy(input_from_photo(photo, recipe.input)[None]))
+    found = {}
+    for block, k in fixed.prune.items():
+        theta = threshold_for_count(
+            trace.stage_confidence[block][0], trace.stage_label[block][0], k, 6, fixed.protect_per_class
+        )
+        assert theta is not None
+        found[block] = theta
+    return found
+
+
+@pytest.mark.parametrize("text", [TINY_RECIPE, CTS_RECIPE])
+def test_adaptive_is_fixed_where_thresholds_prune_exactly_k(text: str, tmp_path: Path) -> None:
+    model, recipe = loaded(tmp_path, text)
+    for photo in PHOTOS:
+        adaptive = AdaptiveForm(model, recipe, exact_thresholds(model, recipe, photo)).run([photo])[0]
+        fixed = FixedForm(model, recipe).run([photo])[0]
+        assert adaptive.tokens == fixed.tokens
+        assert adaptive.macs == fixed.macs
+        assert (adaptive.class_map == fixed.class_map).mean() > 0.999  # near ties of the two tails
+
+
+def test_adaptive_counts_are_the_images_own(tmp_path: Path) -> None:
+    model, recipe = loaded(tmp_path, TINY_RECIPE)
+    theta = exact_thresholds(model, recipe, PHOTOS[0])[2]
+    found = AdaptiveForm(model, recipe, {2: theta, 3: 1.0}).run(PHOTOS)
+    assert found[0].tokens == (64, 64, 48, 48)
+    assert len({result.tokens for result in found}) > 1
+    for result in found:
+        assert result.macs == adaptive_work(recipe, {2: 64 - result.tokens[2], 3: 0}).macs
+
+
+@pytest.mark.parametrize("text", [ATM_RECIPE, TOME_RECIPE])
+def test_without_thresholds_adaptive_is_fixed(text: str, tmp_path: Path) -> None:
+    model, recipe = loaded(tmp_path, text)
+    for photo in PHOTOS:
+        adaptive, fixed = AdaptiveForm(model, recipe, {}).run([photo])[0], FixedForm(model, recipe).run([photo])[0]
+        assert (adaptive.tokens, adaptive.macs) == (fixed.tokens, fixed.macs)
+        assert adaptive.class_map.shape == fixed.class_map.shape == (recipe.input.height, recipe.input.width)
+        assert (adaptive.class_map == fixed.class_map).mean() > 0.999
+
+
+def test_onnx_runtime_is_fixed(tiny_bundle: Path, tmp_path: Path) -> None:
+    model, recipe = loaded(tmp_path, TINY_RECIPE)
+    form = OnnxRuntimeForm(open_bundle(tiny_bundle))
+    for photo in PHOTOS:
+        found, fixed = form.run([photo])[0], FixedForm(model, recipe).run([photo])[0]
+        assert (found.tokens, found.macs) == (fixed.tokens, fixed.macs)
+        assert found.class_map.shape == (128, 128)
+        assert (found.class_map == fixed.class_map).mean() > 0.999
+
+
+def test_batches_give_what_single_images_give(tmp_path: Path) -> None:
+    model, recipe = loaded(tmp_path, TINY_RECIPE, "input.shape=(3, 3, 128, 128)")
+    form = FixedForm(model, recipe)
+    assert form.batch == 3
+    together = form.run(PHOTOS[:3])
+    for photo, result in zip(PHOTOS, together, strict=False):
+        np.testing.assert_array_equal(result.class_map, form.run([photo])[0].class_map)
