@@ -1,6 +1,9 @@
 """Runs the benchmarks: one JSON object on standard output, tables and progress on standard error.
 
 ``python -m benchmarks [macs] [tail] [ti] [b] [adaptive] [merging] [build]`` runs a selection; all without arguments.
+``python -m benchmarks accuracy --data DIR --out FILE`` measures the trained scenes recipes on held-out scenes.
+``python -m benchmarks block-table RECIPE --out FILE`` writes a latency table for `edgeexport calibrate --latency-ms`.
+``python -m benchmarks roofline`` checks the latency model of predictions: exit 1 where it is further off than --limit.
 """
 
 from __future__ import annotations
@@ -8,6 +11,8 @@ from __future__ import annotations
 import json
 import platform
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import onnxruntime
@@ -16,11 +21,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import builds, merging, models, published, tail
+from benchmarks import accuracy, block_table, builds, merging, models, published, roofline, tail
 from benchmarks.pairing import THREADS, share_one_pool
+from edgeexport.errors import EdgeExportError
 from edgeexport.recipe import load_recipe
 
 _PARTS = ("macs", "tail", "ti", "b", "adaptive", "merging", "build")
+_NOISY = 1.5
 _FAMILIES = {"ti": "segvit_ti", "b": "segvit"}
 _err = Console(stderr=True, width=None if sys.stderr.isatty() else 140)
 
@@ -75,6 +82,83 @@ def main(
         if name in result:
             _err.print_json(json.dumps({name: result[name]}))
     print(json.dumps(result, indent=1))
+
+
+def write_block_table(
+    recipe: Annotated[str, typer.Argument(help="A SegViT recipe; its reduced form is measured beside the table.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    rounds: Annotated[int, typer.Option(min=2, help="Counted rounds.")] = 20,
+) -> None:
+    """Measures the parts of a SegViT in ONNX Runtime here: a latency table for `edgeexport calibrate`."""
+    share_one_pool()
+    try:
+        found = block_table.measure_block_table(load_recipe(recipe), rounds, _say)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    except EdgeExportError as error:
+        _err.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(error.exit_code) from None
+    if found["noise"] > _NOISY:
+        _err.print(
+            f"times vary by a factor of {found['noise']}: measure again while nothing else runs", highlight=False
+        )
+    print(json.dumps(found, indent=1))
+
+
+def write_accuracy(
+    data: Annotated[Path, typer.Option(help="Folder of examples.scenes.generate.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write; the README's table goes to standard output.")],
+    split: Annotated[str, typer.Option(help="Held out from training and from calibration.")] = "test",
+    threshold_split: Annotated[
+        str, typer.Option(help="The adaptive forms' thresholds are chosen on these scenes.")
+    ] = "val",
+    rounds: Annotated[int, typer.Option(min=4, help="Paired rounds of timing.")] = 40,
+    limit: Annotated[int | None, typer.Option(min=2, help="Only the first images.")] = None,
+    work: Annotated[Path, typer.Option(help="Bundles and evaluations; an interrupted run goes on.")] = Path(
+        "work_dirs/accuracy"
+    ),
+) -> None:
+    """Accuracy, work and latency of the trained scenes recipes, adaptive and fixed."""
+    share_one_pool()
+    torch.set_num_threads(THREADS)
+    try:
+        found = accuracy.measure_accuracy(data, split, threshold_split, rounds, limit, work, _say)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    except EdgeExportError as error:
+        _err.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(error.exit_code) from None
+    print(accuracy.markdown_table(found))
+
+
+def check_roofline(
+    rounds: Annotated[int, typer.Option(min=2, help="Counted rounds.")] = 20,
+    limit: Annotated[float, typer.Option(min=0.0, help="Largest error of a prediction.")] = roofline.LARGEST_ERROR,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write as well.")] = None,
+) -> None:
+    """Calibrates the latency model on the dense SegViT-Ti and predicts the other ViT-Ti recipes."""
+    share_one_pool()
+    torch.set_num_threads(THREADS)
+    try:
+        found = roofline.measure_roofline(rounds, _say)
+        text = json.dumps(found, indent=1) + "\n"
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(text, encoding="utf-8")
+    except EdgeExportError as error:
+        _err.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(error.exit_code) from None
+    _show_rows(
+        "Latency model: predicted and measured ms",
+        [{**row, "of_dense": _spread(row["of_dense"]), "error": f"{row['error']:+.1%}"} for row in found["rows"]],
+    )
+    if found["noise"] > _NOISY:
+        _err.print(
+            f"times vary by a factor of {found['noise']}: measure again while nothing else runs", highlight=False
+        )
+    print(text, end="")
+    if found["largest_error"] > limit:
+        raise typer.Exit(1)
 
 
 def _merging(label: str, recipe: str, rounds: int) -> dict[str, Any]:
@@ -155,5 +239,16 @@ def _spread(ratio: dict[str, float]) -> str:
     return f"{ratio['median']:.2f} ({ratio['q1']:.2f}..{ratio['q3']:.2f})"
 
 
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "accuracy": write_accuracy,
+    "block-table": write_block_table,
+    "roofline": check_roofline,
+}
+
 if __name__ == "__main__":
-    typer.run(main)
+    command = _COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    if command is None:
+        typer.run(main)
+    else:
+        del sys.argv[1]
+        typer.run(command)

@@ -12,9 +12,11 @@ __all__ = [
     "BuildError",
     "BundleError",
     "CheckpointError",
+    "ComparisonError",
     "EdgeExportError",
     "ImageError",
     "LintError",
+    "MeasurementError",
     "ParityError",
     "RecipeError",
     "UsageError",
@@ -78,6 +80,18 @@ class BuildError(EdgeExportError):
     """A build stage failed: export, engine, disk."""
 
     exit_code = 5
+
+
+class MeasurementError(EdgeExportError):
+    """A measurement cannot be made here, or was made under conditions that changed."""
+
+    exit_code = 6
+
+
+class ComparisonError(EdgeExportError):
+    """A bundle fails a condition of ``edgeexport compare``."""
+
+    exit_code = 8
 
 
 class BundleError(EdgeExportError):

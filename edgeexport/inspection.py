@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeexport.bundle import open_bundle
 from edgeexport.device.targets import target_named
+from edgeexport.engine import engine_record
 
 if TYPE_CHECKING:
     from edgeexport.graph.lint_report import LintReport
@@ -37,6 +38,8 @@ def inspect_bundle(path: Path) -> dict[str, Any]:
     )
     facts: dict[str, Any] = {"bundle": str(path), **{key: manifest[key] for key in shown}}
     facts["plugin_library"] = manifest.get("plugin_library")
+    record = engine_record(bundle)
+    facts["engine"] = None if record is None else record.as_dict()
     facts["tokens"] = bundle.json("tokens.json")
     try:
         facts["operators"] = inspect_model(path / "model.onnx")["operators"]

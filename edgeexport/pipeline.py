@@ -9,17 +9,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 
 from edgeexport import __version__
+from edgeexport.backends.contract import EngineOptions, EngineRecord
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
 from edgeexport.bundle import SCHEMA, Bundle, check_replaceable, hashes_of, json_bytes, open_bundle, staged_bundle
 from edgeexport.device.targets import Target, target_named
+from edgeexport.engine import build_engine_if_possible, check_engine_options
 from edgeexport.errors import BuildError, ParityError, UsageError
 from edgeexport.freeze.fixed import FixedModel, fixed_from_model
 from edgeexport.freeze.fixed_segvit import FixedSegVit
@@ -28,6 +30,7 @@ from edgeexport.graph.cost import graph_macs
 from edgeexport.graph.graphs import BundleGraphs, export_of_fixed, graphs_from_export
 from edgeexport.graph.lint import lint_model
 from edgeexport.graph.lint_report import LintReport
+from edgeexport.graph.node_work import graph_work
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
 from edgeexport.images import shipped_photos
 from edgeexport.models.weights import WeightsOrigin, model_from_recipe
@@ -37,6 +40,7 @@ from edgeexport.plugin.bundle import bundle_plugins, plugin_files
 from edgeexport.plugin.contract import check_nodes, contracts_from_sources
 from edgeexport.plugin.sources import sources_folder
 from edgeexport.predict import predict_images
+from edgeexport.profile.work import WORK_FILE, work_bytes
 from edgeexport.recipe import load_recipe
 from edgeexport.recipe.schema import Recipe
 from edgeexport.report.html import write_report
@@ -87,13 +91,17 @@ class BuildLog:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """A finished build: the bundle, every comparison, warnings for people, stage durations."""
+    """A finished build: the bundle, every comparison, warnings for people, stage durations, and the engine (None: not
+    built on this machine, for the reason that ``no_engine`` gives).
+    """
 
     bundle: Bundle
     comparisons: tuple[Comparison, ...]
     warnings: tuple[str, ...]
     seconds: dict[str, float]
     peak_bytes: int
+    engine: EngineRecord | None
+    no_engine: str
 
 
 @dataclass(frozen=True)
@@ -139,6 +147,7 @@ def build(
     checkpoint: Path | None = None,
     work_dir: Path | None = None,
     plugins: bool = True,
+    engine_options: EngineOptions | None = None,
     on_stage: Callable[[str], None] = lambda name: None,
 ) -> BuildResult:
     """Builds a bundle: what `edgeexport build` does.
@@ -151,6 +160,7 @@ def build(
         checkpoint: Instead of the recipe's.
         work_dir: The bundle folder; `default_work_dir` if None.
         plugins: False puts the plugin-free graph into model.trt.onnx.
+        engine_options: What is asked of the engine, where this machine can build it; None asks for nothing special.
         on_stage: Called with each stage's name as it starts.
 
     Raises:
@@ -159,6 +169,7 @@ def build(
     log = BuildLog(on_stage)
     with log.stage("read recipe"):
         request = request_from_arguments(recipe, target, precision, cfg_options, checkpoint, plugins)
+        check_engine_options(target, engine_options or EngineOptions())
     folder = work_dir if work_dir is not None else default_work_dir(request.recipe, target, precision)
     check_replaceable(folder)
     with log.stage("load weights"):
@@ -176,8 +187,16 @@ def build(
         lint_model(graphs.for_plugins, target=target, allowed_ops=bare).raise_for_findings()
     with staged_bundle(folder) as staging:
         comparisons, warnings = _fill(staging, request, fixed, origin, graphs, report, log)
+        with log.stage("engine"):
+            asked = replace(engine_options or EngineOptions(), plugins=plugins)
+            engine, no_engine = build_engine_if_possible(staging, options=asked, on_stage=on_stage)
+        if engine is None and not request.target.jetson_models:  # a Jetson's is built there
+            warnings.append(f"engine not built: {no_engine}")
+        with log.stage("report"):
+            write_report(staging, overlay=_overlay(staging) if request.recipe.input.is_photo else None)
+        (staging / "build.log").write_text(log.text(), encoding="utf-8")
     bundle = open_bundle(folder, check_hashes=False)
-    return BuildResult(bundle, tuple(comparisons), tuple(warnings), log.seconds, log.peak_bytes)
+    return BuildResult(bundle, tuple(comparisons), tuple(warnings), log.seconds, log.peak_bytes, engine, no_engine)
 
 
 def exported_graphs(fixed: FixedModel, origin: WeightsOrigin) -> BundleGraphs:
@@ -205,6 +224,7 @@ def _fill(
         _write_model(staging / "model.trt.onnx", graphs.for_plugins if request.plugins else graphs.plain)
         tokens = {**tokens_json(recipe), "graph": _graph_macs(graphs.plain), "weights": origin.statement}
         (staging / "tokens.json").write_bytes(json_bytes(tokens))
+        (staging / WORK_FILE).write_bytes(work_bytes(graph_work(graphs.with_functions, graphs.plain, recipe)))
     with log.stage("verify"):
         runner = OnnxRuntimeRunner(staging / "model.onnx", extra_outputs=graphs.inner)
         references: list[Reference] = []
@@ -265,14 +285,12 @@ def _fill(
         },
         "tail": tail,
     }
-    with log.stage("report"):
+    with log.stage("manifest"):
         manifest = _manifest(request, fixed, origin, graphs, checks)
         manifest["plugin_library"] = library
-        written_once = ["model.onnx", "model.trt.onnx", "tokens.json", "golden.npz", *plugin_files(staging)]
+        written_once = ["model.onnx", "model.trt.onnx", "tokens.json", WORK_FILE, "golden.npz", *plugin_files(staging)]
         manifest["files"] = hashes_of(staging, written_once)
         (staging / "manifest.json").write_bytes(json_bytes(manifest))
-        write_report(staging, overlay=_overlay(staging) if recipe.input.is_photo else None)
-    (staging / "build.log").write_text(log.text(), encoding="utf-8")
     return comparisons, warnings
 
 
@@ -338,7 +356,7 @@ def _tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dic
 def _overlay(staging: Path) -> bytes | None:
     """What `edgeexport run` draws of the first shipped photograph, as a PNG; None if it draws nothing."""
     with tempfile.TemporaryDirectory() as folder:
-        found = predict_images(staging, shipped_photos()[:1], Path(folder))
+        found = predict_images(staging, shipped_photos()[:1], Path(folder), engine="none")
         pictures = found.images[0].pictures
         return pictures[0].read_bytes() if pictures else None
 

@@ -1,4 +1,4 @@
-"""Predicts photographs with a bundle: what `edgeexport run` does. Needs ONNX Runtime, no torch."""
+"""Predicts photographs with a bundle: what `edgeexport run` does. Needs no torch."""
 
 from __future__ import annotations
 
@@ -73,12 +73,13 @@ class PredictedImage:
 
 @dataclass(frozen=True)
 class Predictions:
-    """All results, in the order of the images given, and the images that could not be read."""
+    """All results, in the order of the images given, and the images that could not be read; ``runner`` executed them."""
 
     folder: Path
     images: tuple[PredictedImage, ...]
     failures: tuple[ImageError, ...]
     notice: str
+    runner: str
 
     @property
     def error(self) -> ImageError | None:
@@ -93,6 +94,7 @@ class Predictions:
         """JSON-ready form."""
         return {
             "folder": str(self.folder),
+            "runner": self.runner,
             "notice": self.notice,
             "images": [image.as_dict() for image in self.images],
             "failures": [{"image": failure.where, "problem": failure.problem} for failure in self.failures],
@@ -110,6 +112,7 @@ def predict_images(
     out_dir: Path | None = None,
     *,
     threads: int = 0,
+    engine: str = "auto",
     progress: Callable[[int, int, Path], None] | None = None,
 ) -> Predictions:
     """Predicts every image and writes its pictures: label map, overlay, merged regions, as far as the bundle has them.
@@ -123,17 +126,18 @@ def predict_images(
         images: Files that Pillow reads.
         out_dir: Folder for the results, made if missing; None: `default_output_folder`.
         threads: For ONNX Runtime; 0 lets it choose.
+        engine: 'auto' runs the bundle's engine if there is one, 'none' model.onnx.
         progress: Called after each image with (images done, images in all, image).
 
     Raises:
-        UsageError: No image given, the bundle's model takes no photographs, ONNX Runtime is missing, or ``out_dir``
+        UsageError: No image given, the bundle's model takes no photographs, the runtime is missing, or ``out_dir``
             cannot be written.
-        BundleError: No bundle, a damaged one, or one whose graph and manifest disagree.
+        BundleError: No bundle, a damaged one, one whose graph and manifest disagree, or an engine from elsewhere.
         BuildError: ONNX Runtime refuses the graph.
     """
     if not images:
         raise UsageError("run", "no image given", "name at least one image file after the bundle")
-    predictor = Predictor(open_bundle(bundle_dir), threads)
+    predictor = Predictor(open_bundle(bundle_dir), threads, engine)
     folder = out_dir if out_dir is not None else default_output_folder(bundle_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -155,7 +159,8 @@ def predict_images(
             predicted.append(_written(predictor, images[index], photo, result, targets[index]))
             if progress is not None:
                 progress(len(predicted) + len(failures), len(images), images[index])
-    return Predictions(folder, tuple(predicted), tuple(failures), predictor.notice)
+    runner = f"{predictor.runner.name} {predictor.runner.version}"
+    return Predictions(folder, tuple(predicted), tuple(failures), predictor.notice, runner)
 
 
 def _kinds(predictor: Predictor) -> tuple[str, ...]:

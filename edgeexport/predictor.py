@@ -1,4 +1,4 @@
-"""A bundle's graph in ONNX Runtime, and what its manifest says about reading predictions and token decisions."""
+"""A bundle's engine or graph, and what its manifest says about reading predictions and token decisions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.bundle import Bundle
+from edgeexport.engine import runner_from_bundle
 from edgeexport.errors import BundleError, UsageError
 from edgeexport.images import input_from_photo
 from edgeexport.recipe.schema import InputSpec
@@ -43,6 +43,11 @@ class PhotoResult:
 class Predictor:
     """Predicts photographs, a batch at a time.
 
+    Args:
+        bundle: Opened with its hashes checked, where its engine may be used.
+        threads: For model.onnx; 0 lets ONNX Runtime choose.
+        engine: 'auto' runs the bundle's engine if there is one, 'none' model.onnx (see `runner_from_bundle`).
+
     Attributes:
         batch: Photographs in a batch.
         classifies: Whether predictions are logits, not class maps.
@@ -53,12 +58,12 @@ class Predictor:
         notice: What must be said about random weights; empty for weights of a checkpoint.
 
     Raises:
-        UsageError: The model takes something else than photographs, or ONNX Runtime is missing.
-        BundleError: The manifest is incomplete.
+        UsageError: The model takes something else than photographs, or the runtime is missing.
+        BundleError: The manifest is incomplete, or the engine is damaged or from elsewhere.
         BuildError: ONNX Runtime refuses the graph.
     """
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
+    def __init__(self, bundle: Bundle, threads: int, engine: str = "none") -> None:
         manifest = bundle.manifest
         try:
             self.input = bundle.input
@@ -82,7 +87,7 @@ class Predictor:
             raise BundleError(where, f"is incomplete ({error!r})", "build the bundle again") from None
         self.merges = bool(self._merges)
         self.num_classes = _class_count(self.classes, shapes)
-        self.runner = OnnxRuntimeRunner(bundle.path / "model.onnx", extra_outputs=extra, threads=threads)
+        self.runner = runner_from_bundle(bundle, engine, extra_outputs=extra, threads=threads)
 
     def results(self, photos: Sequence[Image.Image]) -> Iterator[PhotoResult]:
         """Predicts up to ``batch`` photographs; the last one fills the places that stay free.

@@ -12,12 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from edgeexport.backends.contract import EngineRecord
+from edgeexport.report.engine_text import engine_text
 from edgeexport.report.merge_text import merge_text
 from edgeexport.report.plugin_text import library_text
 
 if TYPE_CHECKING:
     from edgeexport.calibration.command import DelayCalibration
     from edgeexport.device.doctor import Doctor
+    from edgeexport.engine import EngineResult
     from edgeexport.graph.lint_report import LintReport
     from edgeexport.pipeline import BuildResult
     from edgeexport.predict import Predictions
@@ -28,6 +31,7 @@ __all__ = [
     "print_build",
     "print_delay",
     "print_doctor",
+    "print_engine",
     "print_inspection",
     "print_lint",
     "print_predictions",
@@ -132,7 +136,7 @@ def print_build(result: BuildResult) -> None:
         ("parity", _status(checks["parity"]["status"])),
         ("TensorRT-RTX", _status(rtx["status"], f"{rtx['reason'] or ''} {rtx['version'] or ''}".strip())),
         ("plugins", library_text(manifest.get("plugin_library"), manifest["target"]) or "none"),
-        ("engine", "not built: building on the target is not in this version"),
+        ("engine", engine_text(result.engine) if result.engine else f"not built: {result.no_engine}"),
         ("report", str(result.bundle.path / "report.html")),
         ("took", f"{sum(result.seconds.values()):.1f} s, {result.peak_bytes / 1e9:.1f} GB at most"),
     ]
@@ -144,12 +148,28 @@ def print_build(result: BuildResult) -> None:
     _print_pairs(lines)
 
 
+def print_engine(result: EngineResult) -> None:
+    """A finished engine, and what to do with it."""
+    record, folder = result.record, result.bundle.path
+    _print_pairs(
+        [
+            ("bundle", str(folder)),
+            ("engine", engine_text(record)),
+            ("files", ", ".join(record.files)),
+            ("took", f"{record.build_seconds:.1f} s, {record.provenance}"),
+            ("next", f"edgeexport verify {folder}"),
+        ]
+    )
+
+
 def print_inspection(found: dict[str, Any]) -> None:
     """Facts of a bundle or an ONNX file."""
     if "tokens" in found:
         shown = ("name", "description", "target", "precision", "edgeexport")
         pairs: list[tuple[str, str | Text]] = [(key, str(found[key])) for key in shown]
         pairs.append(("weights", found["weights"]["statement"]))
+        engine = found["engine"]
+        pairs.append(("engine", engine_text(engine and EngineRecord.from_dict(engine, Path("engine.json")))))
         for name, check in found["checks"].items():
             status = check.get("status", check.get("form", ""))
             if status != "none":  # no class map, so no tail to check
@@ -182,6 +202,7 @@ def print_lint(report: LintReport) -> None:
 def print_verify(result: VerifyResult) -> None:
     """Every comparison of a verification."""
     _print_comparisons(result.comparisons)
+    _out.print(f"executed: {result.runner}", highlight=False)
     if result.original_not_run:
         _out.print(f"original not run: {result.original_not_run}", style="yellow", soft_wrap=True, markup=False)
     _out.print(_status(result.status))

@@ -12,6 +12,7 @@ import onnx
 import pytest
 import torch
 from onnx import parser
+from PIL import Image
 from shared_cases import CommandResult
 
 Command = Callable[..., CommandResult]
@@ -57,6 +58,9 @@ def test_dry_run_from_any_folder(edgeexport: Command, tmp_path: Path, monkeypatc
         (("--target", "orin", "--cfg-options", "model.backbone.with_cls_token=True"), "class token"),
         (("--target", "orin", "--cfg-options", "input.shape=(1, 3, 100, 128)"), "16"),
         (("--target", "orin", "--checkpoint", "nowhere.pth"), "nowhere.pth"),
+        ((), "--target | is missing"),
+        (("--target", "cpu", "--workspace", "512"), "workspace_mib = 512"),
+        (("--target", "orin", "--useCudaGraph"), "cuda_graph = True | is the engine's, and none is built here"),
     ],
 )
 def test_bad_requests_are_refused_before_anything_is_built(
@@ -201,6 +205,56 @@ def test_verify_through_the_command_line(edgeexport: Command, tiny_bundle: Path,
     }
 
 
+def test_engine_of_a_bundle(edgeexport: Command, tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle, photo = tmp_path / "b", tiny_bundle.parent / "photo.png"
+    shutil.copytree(tiny_bundle, bundle)
+    Image.new("RGB", (64, 64), (200, 30, 40)).save(photo)
+    assert "engine none" in " ".join(edgeexport("inspect", bundle).out.split())
+    elsewhere = edgeexport("build", bundle)
+    assert elsewhere.code == 9 and "give --target cpu" in elsewhere.err
+    built = edgeexport("build", bundle, "--target", "cpu", "--threads", "1", "--json")
+    assert built.code == 0, built.err
+    document = json.loads(built.out)["engine"]
+    assert (document["backend"], document["target"], document["options"]["threads"]) == ("onnxruntime", "cpu", 1)
+    assert "engine.onnx: onnxruntime" in edgeexport("inspect", bundle).out
+    verified = json.loads(edgeexport("verify", bundle, "--json").out)
+    assert verified["status"] == "passed" and verified["runner"].startswith("onnxruntime engine ")
+    assert json.loads(edgeexport("verify", bundle, "--engine", "none", "--json").out)["runner"] == (
+        verified["runner"].replace(" engine", "")
+    )
+    run = ("run", bundle, photo, "--out-dir", tmp_path / "out", "--json")
+    assert json.loads(edgeexport(*run).out)["runner"] == verified["runner"]
+    with (bundle / "engine.onnx").open("ab") as stream:
+        stream.write(b"\0")
+    for command in (("verify", bundle), run):
+        refused = edgeexport(*command)
+        assert refused.code == 9 and "engine.onnx | was changed after the build" in refused.err
+    assert edgeexport(*run, "--engine", "none").code == 0
+    assert "did you mean 'none'?" in edgeexport(*run, "--engine", "nonee").err
+    again = edgeexport("build", bundle, "--target", "cpu")
+    assert again.code == 0 and f"edgeexport verify {bundle}" in " ".join(again.out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--cfg-options", "a=1", "--dry-run"), "--cfg-options, --dry-run | "),
+        (("--work-dir", "x"), "--work-dir | "),
+        (("--precision", "fp16"), "--precision fp16 | the bundle's graphs are fp32"),
+        (("--workspace", "512"), "workspace_mib = 512 | "),
+        (("--useCudaGraph",), "cuda_graph = True | "),
+        (("--useDLACore", "0"), "dla_core = 0 | "),
+    ],
+)
+def test_bad_requests_for_an_engine(
+    edgeexport: Command, tiny_bundle: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    result = edgeexport("build", tiny_bundle, "--target", "cpu", *arguments)
+    assert result.code == 2
+    assert message in result.err and "Traceback" not in result.err
+    assert not (tiny_bundle / "engine.json").exists()
+
+
 def test_bundle_of_a_checkpoint_is_verified_with_it(edgeexport: Command, tiny_recipe: Path, tmp_path: Path) -> None:
     from edgeexport.models.weights import model_from_recipe
     from edgeexport.recipe import load_recipe
@@ -212,7 +266,9 @@ def test_bundle_of_a_checkpoint_is_verified_with_it(edgeexport: Command, tiny_re
     built = edgeexport("build", tiny_recipe, "--target", "cpu", "--checkpoint", checkpoint, "--work-dir", bundle)
     assert built.code == 0, built.err
     assert "weights from weights.pth" in built.out
+    assert "engine.onnx: onnxruntime" in built.out and "Engine" in (bundle / "report.html").read_text()
     without = json.loads(edgeexport("verify", bundle, "--json").out)
+    assert without["runner"].startswith("onnxruntime engine ")
     assert "--checkpoint" in without["original_not_run"]
     with_it = json.loads(edgeexport("verify", bundle, "--checkpoint", checkpoint, "--json").out)
     assert with_it["original_not_run"] == ""

@@ -13,8 +13,17 @@ PACKAGE = Path(__file__).resolve().parents[1] / "edgeexport"
 BLOCKED = ("torch", "torchvision", "timm", "mmengine", "mmseg", "mmcv", "onnx", "onnxscript", "onnx_ir", "safetensors")
 DEVICE_MODULES = [
     "edgeexport",
+    "edgeexport.build_cli",
     "edgeexport.bundle",
+    "edgeexport.evaluation.progress_file",
+    "edgeexport.evaluation.annotation",
+    "edgeexport.evaluation.dataset",
+    "edgeexport.original",
+    "edgeexport.evidence_terminal",
+    "edgeexport.evidence_cli",
+    "edgeexport.command_output",
     "edgeexport.cli",
+    "edgeexport.engine",
     "edgeexport.images",
     "edgeexport.inspection",
     "edgeexport.ops.match_tables",
@@ -28,8 +37,17 @@ DEVICE_MODULES = [
     "edgeexport.verify.decisions",
     "edgeexport.verify.golden_check",
     *(f"edgeexport.backends.{path.stem}" for path in (PACKAGE / "backends").glob("*.py") if path.stem != "__init__"),
+    *(
+        f"edgeexport.comparison.{path.stem}"
+        for path in (PACKAGE / "comparison").glob("*.py")
+        if path.stem != "__init__"
+    ),
+    "edgeexport.comparison_terminal",
     *(f"edgeexport.device.{path.stem}" for path in (PACKAGE / "device").glob("*.py") if path.stem != "__init__"),
+    "edgeexport.device_cli",
     "edgeexport.plugin_cli",
+    "edgeexport.profile_terminal",
+    *(f"edgeexport.profile.{path.stem}" for path in (PACKAGE / "profile").glob("*.py") if path.stem != "__init__"),
     *(f"edgeexport.plugin.{path.stem}" for path in (PACKAGE / "plugin").glob("*.py") if path.stem != "__init__"),
     *(f"edgeexport.report.{path.stem}" for path in (PACKAGE / "report").glob("*.py") if path.stem != "__init__"),
 ]
@@ -54,13 +72,32 @@ def test_device_modules_import_without_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", ["verify", "inspect", "run"])
+def test_device_runtime_is_python_3_10() -> None:
+    """Of JetPack 6: every module that the device modules load parses by the grammar of that version."""
+    code = (
+        f"import importlib, sys\nfor name in {DEVICE_MODULES!r}: importlib.import_module(name)\n"
+        "loaded = [module for name, module in sys.modules.items() if name.partition('.')[0] == 'edgeexport']\n"
+        "print(*(module.__file__ for module in loaded if module.__file__), sep='\\n')"  # a folder of data has no file
+    )
+    files = run_without_torch(code).stdout.splitlines()
+    assert str(PACKAGE / "engine.py") in files and len(files) > len(DEVICE_MODULES)
+    for file in files:
+        ast.parse(Path(file).read_text(encoding="utf-8"), file, feature_version=(3, 10))
+    with pytest.raises(SyntaxError):  # the check can fail
+        ast.parse("try: pass\nexcept* ValueError: pass", feature_version=(3, 10))
+
+
+@pytest.mark.parametrize("command", ["build", "verify", "inspect", "run", "profile"])
 def test_commands_on_a_bundle_work_without_torch(command: str, tiny_bundle: Path, tmp_path: Path) -> None:
     import shutil
 
     bundle = tmp_path / "b"
     shutil.copytree(tiny_bundle, bundle)
     arguments = [command, str(bundle)]
+    if command == "build":  # the engine of a bundle
+        arguments += ["--target", "cpu"]
+    if command == "profile":
+        arguments += ["--duration", "0.05", "--warmUp", "1", "--allow-unstable"]
     if command == "run":
         arguments += [str(PACKAGE / "assets" / "coffee.jpg"), "--out-dir", str(tmp_path / "out")]
     done = run_without_torch("from edgeexport.cli import main\nmain()", *arguments)
@@ -87,10 +124,12 @@ def test_commands_that_need_more_say_what(tiny_bundle: Path) -> None:
         ("graph", ("verify", "calibration", "report", "device")),
         ("verify", ("evaluation", "calibration", "report", "device")),
         ("evaluation", ("calibration", "graph", "backends", "device")),
-        ("calibration", ("graph", "backends", "report", "device")),
+        ("calibration", ("graph", "backends", "device")),
         ("backends", ("models", "reduction", "freeze", "graph", "verify", "report")),
         ("plugin", ("models", "reduction", "freeze", "graph", "verify", "report", "calibration", "backends")),
+        ("profile", ("models", "reduction", "freeze", "calibration", "evaluation", "report")),
         ("report", ("models", "reduction", "freeze", "graph")),
+        ("comparison", ("models", "reduction", "freeze", "graph", "verify", "report", "calibration", "plugin")),
         ("device", ("models", "reduction", "freeze", "graph", "verify", "report")),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -74,3 +75,38 @@ def test_device_runtime_resolves(python: str, machine: str, tmp_path: Path) -> N
     chosen = {item["metadata"]["name"].lower() for item in json.loads(done.stdout)["install"]}
     assert {"numpy", "pillow", "jinja2", "polygraphy", "rich", "typer", "onnxruntime"} <= chosen
     assert not {"torch", "onnx"} & chosen
+
+
+def _interpreter(version: str) -> str:
+    """A Python of that version: by its name, or among pyenv's (whose own stand-ins may find none)."""
+    named = shutil.which(f"python{version}")
+    others = Path.home().glob(f".pyenv/versions/{version}.*/bin/python")
+    for candidate in [*([named] if named else []), *map(str, others)]:
+        done = subprocess.run([candidate, "--version"], capture_output=True, text=True, check=False)
+        if done.returncode == 0 and done.stdout.startswith(f"Python {version}."):
+            return candidate
+    pytest.skip(f"no Python {version} on this machine")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["3.10", "3.12"])
+def test_device_runtime_runs_in_the_pythons_of_jetsons(version: str, tiny_bundle: Path, tmp_path: Path) -> None:
+    """Installed with ONNX Runtime alone: the engine of a bundle is built, verified and run. Needs a package index."""
+    subprocess.run([_interpreter(version), "-m", "venv", str(tmp_path / "v")], check=True, capture_output=True)
+    program = tmp_path / "v" / "bin" / "edgeexport"
+    install = [str(program.with_name("pip")), "install", "--quiet", f"{REPOSITORY}[cpu]"]
+    subprocess.run(install, check=True, capture_output=True)
+    shutil.copytree(tiny_bundle, tmp_path / "b")
+    photo = str(REPOSITORY / "edgeexport" / "assets" / "coffee.jpg")
+    for arguments in (
+        ["build", "b", "--target", "cpu"],
+        ["verify", "b", "--json"],
+        ["run", "b", photo],
+        ["inspect", "b"],
+        ["doctor"],
+    ):
+        done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    verified = json.loads((tmp_path / "b" / "verify.json").read_text())
+    assert verified["runner"].startswith("onnxruntime engine ")
+    assert {item["status"] for item in verified["comparisons"]} == {"passed"}

@@ -60,12 +60,18 @@ def test_without_merging_there_is_no_column_for_matching(printed: io.StringIO) -
 
 
 def test_inspection_leaves_out_a_tail_that_does_not_exist(printed: io.StringIO) -> None:
-    facts = {"name": "tiny", "description": "d", "target": "cpu", "precision": "fp32", "edgeexport": "0"}
+    facts: dict[str, object] = {
+        "name": "tiny",
+        "description": "d",
+        "target": "cpu",
+        "precision": "fp32",
+        "edgeexport": "0",
+    }
     checks = {"parity": {"status": "passed"}, "tail": {"form": "none"}}
-    terminal.print_inspection(
-        {**facts, "weights": {"statement": "w"}, "checks": checks, "tokens": _tokens(5), "operators": None}
-    )
+    facts |= {"weights": {"statement": "w"}, "checks": checks, "tokens": _tokens(5), "operators": None, "engine": None}
+    terminal.print_inspection(facts)
     assert "check parity" in printed.getvalue() and "check tail" not in printed.getvalue()
+    assert "engine none" in " ".join(printed.getvalue().split())
 
 
 def test_delay_names_its_evidence(printed: io.StringIO) -> None:

@@ -1,1 +1,12 @@
-"""Runtimes that build and run a bundle's graphs. Nothing here imports torch."""
+"""Runtimes that build and run a bundle's graphs. Nothing here imports torch, and no runtime before it is used."""
+
+from __future__ import annotations
+
+from edgeexport.backends.contract import Backend
+from edgeexport.backends.onnxruntime_engine import OnnxRuntimeBackend
+
+__all__ = ["BACKENDS"]
+
+BACKENDS: dict[str, Backend] = {
+    "onnxruntime": OnnxRuntimeBackend(),
+}

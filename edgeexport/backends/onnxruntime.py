@@ -1,35 +1,68 @@
-"""Runs a bundle's `model.onnx` in ONNX Runtime."""
+"""Runs, times and profiles a graph in ONNX Runtime: a bundle's `model.onnx`, or the engine optimised from it."""
 
 from __future__ import annotations
 
+import json
+import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexport.backends.contract import NodeTime, Timing
 from edgeexport.backends.graph_outputs import TensorInfo, appended_outputs
+from edgeexport.backends.onnxruntime_profile import node_times_from_events
 from edgeexport.errors import BuildError, UsageError
 
-__all__ = ["OnnxRuntimeRunner"]
+__all__ = ["CPU_PROVIDER", "CUDA_PROVIDER", "OnnxRuntimeRunner", "installed_onnxruntime"]
+
+CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
+
+_PROFILE_WARM_UP_RUNS = 2
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What a session is made from, so that the profiler can have one of its own."""
+
+    model: Path | bytes
+    extra_outputs: tuple[TensorInfo, ...]
+    threads: int
+    shared_pool: bool
+    provider: str
+    optimised: bool
+
+    @property
+    def where(self) -> str:
+        """The model, for messages."""
+        return "model" if isinstance(self.model, bytes) else str(self.model)
 
 
 class OnnxRuntimeRunner:
-    """One session on the CPU.
+    """One session.
 
     Args:
         model: Path of an ONNX file, or its serialized bytes.
-        extra_outputs: Inner values to return as well.
+        extra_outputs: Inner values to return as well, behind the graph's own outputs.
         threads: Intra-op threads; 0 lets ONNX Runtime choose; ignored with ``shared_pool``.
         shared_pool: Use the process-wide thread pool (see `onnxruntime.set_global_thread_pool_sizes`), for timing
             several sessions against each other.
+        provider: Where it executes: `CPU_PROVIDER` or `CUDA_PROVIDER`.
+        optimised: The graph was saved after optimisation and is taken as it is; False optimises it in memory.
+        save_to: Writes the optimised graph there.
+        own_outputs: How many outputs are the graph's own, where others were saved behind them; None: all but
+            ``extra_outputs``.
+        name: Of the runner, in comparisons and reports.
 
     Raises:
-        UsageError: ONNX Runtime is not installed.
+        UsageError: ONNX Runtime is not installed, or has no such provider.
         BuildError: The graph is not accepted.
     """
-
-    name = "onnxruntime"
 
     def __init__(
         self,
@@ -38,28 +71,20 @@ class OnnxRuntimeRunner:
         extra_outputs: Sequence[TensorInfo] = (),
         threads: int = 0,
         shared_pool: bool = False,
+        provider: str = CPU_PROVIDER,
+        optimised: bool = False,
+        save_to: Path | None = None,
+        own_outputs: int | None = None,
+        name: str = "onnxruntime",
     ) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise UsageError("onnxruntime", "is not installed", "pip install 'edgeexport[cpu]'") from None
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads
-        options.use_per_session_threads = not shared_pool
-        source: bytes | str = model if isinstance(model, bytes) else str(model)
-        try:
-            if extra_outputs:
-                content = model if isinstance(model, bytes) else model.read_bytes()
-                source = content + appended_outputs(extra_outputs)
-            self.session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
-            where = "model" if isinstance(model, bytes) else str(model)
-            raise BuildError(where, f"ONNX Runtime {onnxruntime.__version__} refuses the graph: {error}") from error
-        self.version: str = onnxruntime.__version__
+        self.name = name
+        self._setting = _Setting(model, tuple(extra_outputs), threads, shared_pool, provider, optimised)
+        self.session = _session(self._setting, save_to)
+        self.version: str = installed_onnxruntime().__version__
         self.input_name, *extra_names = (value.name for value in self.session.get_inputs())
         self.extra_input_names: tuple[str, ...] = tuple(extra_names)
         self.output_names: list[str] = [output.name for output in self.session.get_outputs()]
+        self._own_outputs = len(self.output_names) - len(extra_outputs) if own_outputs is None else own_outputs
 
     def run(self, image: NDArray, extra: Mapping[str, NDArray] | None = None) -> dict[str, NDArray]:
         """Runs one batch; returns every output by name.
@@ -71,6 +96,39 @@ class OnnxRuntimeRunner:
         Raises:
             UsageError: ``extra`` lacks an input of the graph, or names one that it does not have.
         """
+        values = self.session.run(None, self._feeds(image, extra))
+        return dict(zip(self.output_names, (np.asarray(value) for value in values), strict=True))
+
+    def timed(self, image: NDArray, extra: Mapping[str, NDArray] | None = None) -> Timing:
+        """Runs one batch, fetches the graph's own outputs, and times it.
+
+        Raises:
+            UsageError: As `run` does.
+        """
+        feeds = self._feeds(image, extra)
+        names = self.output_names[: self._own_outputs]
+        if self._setting.provider == CUDA_PROVIDER:
+            return _timed_on_gpu(self.session, feeds, names)
+        start = time.perf_counter()
+        self.session.run(names, feeds)
+        wall_ms = (time.perf_counter() - start) * 1000
+        return Timing(wall_ms, None, None, wall_ms)
+
+    def node_times(self, image: NDArray, extra: Mapping[str, NDArray] | None = None, runs: int = 10) -> list[NodeTime]:
+        """Times of the nodes in order of execution, mean over ``runs``, from a session of its own with the profiler on.
+
+        Raises:
+            UsageError: As `run` does.
+        """
+        feeds = self._feeds(image, extra)
+        with tempfile.TemporaryDirectory() as folder:
+            session = _session(self._setting, profile=Path(folder) / "profile")
+            for _ in range(_PROFILE_WARM_UP_RUNS + runs):
+                session.run(None, feeds)
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        return node_times_from_events(events, skipped_runs=_PROFILE_WARM_UP_RUNS)
+
+    def _feeds(self, image: NDArray, extra: Mapping[str, NDArray] | None) -> dict[str, NDArray]:
         further = extra or {}
         if set(further) != set(self.extra_input_names):
             raise UsageError(
@@ -78,8 +136,82 @@ class OnnxRuntimeRunner:
                 f"given {_listed(further)} beside {self.input_name!r}, expected {_listed(self.extra_input_names)}",
                 "a bundle's manifest lists them under extra_inputs",
             )
-        values = self.session.run(None, {self.input_name: image, **further})
-        return dict(zip(self.output_names, (np.asarray(value) for value in values), strict=True))
+        return {self.input_name: image, **further}
+
+
+def installed_onnxruntime() -> Any:
+    """The module.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UsageError("onnxruntime", "is not installed", "pip install 'edgeexport[cpu]'") from None
+    return onnxruntime
+
+
+def _session(setting: _Setting, save_to: Path | None = None, profile: Path | None = None) -> Any:
+    onnxruntime = installed_onnxruntime()
+    if setting.provider not in onnxruntime.get_available_providers():
+        raise UsageError(
+            f"ONNX Runtime {onnxruntime.__version__}",
+            f"has no {setting.provider}, only {', '.join(onnxruntime.get_available_providers())}",
+            "pip install 'edgeexport[gpu]' in an environment without the package onnxruntime",
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = setting.threads
+    options.use_per_session_threads = not setting.shared_pool
+    if setting.optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if save_to is not None:
+        options.optimized_model_filepath = str(save_to)
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+    if setting.provider == CUDA_PROVIDER and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # CUDA's libraries from NVIDIA's wheels, where they were installed so
+    model = setting.model
+    source: bytes | str = model if isinstance(model, bytes) else str(model)
+    try:
+        if setting.extra_outputs:
+            content = model if isinstance(model, bytes) else model.read_bytes()
+            source = content + appended_outputs(setting.extra_outputs)
+        session = onnxruntime.InferenceSession(source, options, providers=[setting.provider])
+    except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
+        problem = f"ONNX Runtime {onnxruntime.__version__} refuses the graph: {error}"
+        raise BuildError(setting.where, problem) from error
+    if session.get_providers()[0] != setting.provider:  # it goes on without a provider whose libraries do not load
+        raise BuildError(
+            setting.where,
+            f"ONNX Runtime {onnxruntime.__version__} could not start {setting.provider} and fell back to "
+            f"{', '.join(session.get_providers())}",
+            "its log on standard error names the library that is missing; install the CUDA and cuDNN that it expects",
+        )
+    return session
+
+
+def _timed_on_gpu(session: Any, feeds: Mapping[str, NDArray], outputs: Sequence[str], device: str = "cuda") -> Timing:
+    """Copies to the GPU, the run, and copies back, each synchronised by ONNX Runtime. Documented, unrun."""
+    from onnxruntime import OrtValue
+
+    binding = session.io_binding()
+    start = time.perf_counter()
+    for name, value in feeds.items():
+        binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(value, device, 0))
+    for name in outputs:
+        binding.bind_output(name, device, 0)
+    binding.synchronize_inputs()
+    copied_in = time.perf_counter()
+    session.run_with_iobinding(binding)
+    binding.synchronize_outputs()
+    computed = time.perf_counter()
+    binding.copy_outputs_to_cpu()
+    end = time.perf_counter()
+    transfer_s = (copied_in - start) + (end - computed)
+    return Timing((computed - copied_in) * 1000, None, transfer_s * 1000, (end - start) * 1000)
 
 
 def _listed(names: Iterable[str]) -> str:

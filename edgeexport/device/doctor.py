@@ -18,9 +18,9 @@ READY = "ready"
 MISSING = "missing"
 UNAVAILABLE = "unavailable"
 NOT_NEEDED = "not-needed"
-LATER = "not-in-this-version"
 
 EXPORT_PYTHON = (3, 11)
+TENSORRT_SMALLEST = (10, 3)
 # (package, smallest version) of the extra [export]; a test holds this to pyproject.toml.
 EXPORT_REQUIREMENTS: tuple[tuple[str, str], ...] = (
     ("torch", "2.13"),
@@ -28,6 +28,7 @@ EXPORT_REQUIREMENTS: tuple[tuple[str, str], ...] = (
     ("timm", "1.0.12"),
     ("safetensors", "0.4"),
     ("matplotlib", "3.8"),
+    ("scipy", "1.15"),
     ("onedl-mmengine", "0.10.9"),
     ("onedl-mmcv", "2.3"),
     ("onedl-mmsegmentation", "1.4"),
@@ -44,7 +45,7 @@ class Capability:
     """One step on the way to a deployed bundle.
 
     ``status`` is 'ready', 'missing' (``remedy`` says how to get it), 'unavailable' (cannot be had on this machine;
-    ``remedy`` says where), 'not-needed' (for this target) or 'not-in-this-version'.
+    ``remedy`` says where) or 'not-needed' (for this target).
     """
 
     name: str
@@ -132,7 +133,7 @@ def _report(machine: Machine, plugins: PluginStatus, target: Target) -> TargetRe
         _onnxruntime(machine),
         _rtx_check(machine, target),
         _plugin_library(plugins, target),
-        _engine_build(target),
+        _engine_build(machine, target, here),
         _device_run(machine, target, here),
     )
     return TargetReport(target.name, target.title, here, capabilities)
@@ -184,7 +185,7 @@ def _onnxruntime(machine: Machine) -> Capability:
         return Capability(
             name, MISSING, f"onnxruntime {version} has no CPUExecutionProvider (it has {offered})", remedy
         )
-    return Capability(name, READY, f"onnxruntime {version} loads; this version of edgeexport uses it on the CPU")
+    return Capability(name, READY, f"onnxruntime {version} loads")
 
 
 def _rtx_check(machine: Machine, target: Target) -> Capability:
@@ -216,12 +217,16 @@ def _plugin_library(plugins: PluginStatus, target: Target) -> Capability:
     return Capability(name, READY if plugins.ready else MISSING, plugins.detail, plugins.remedy)
 
 
-def _engine_build(target: Target) -> Capability:
+def _engine_build(machine: Machine, target: Target, here: bool) -> Capability:
     name = "engine build"
     if not target.needs_tensorrt:
-        return Capability(name, NOT_NEEDED, "ONNX Runtime executes the graph itself")
-    remedy = "build --no-plugins writes model.trt.onnx in standard operators, for trtexec on the device"
-    return Capability(name, LATER, "this version of edgeexport builds no engines", remedy)
+        runtime = _onnxruntime(machine)
+        return Capability(name, runtime.status, runtime.detail, runtime.remedy)
+    if not here:
+        where = f"an engine is built on the device that runs it, this machine is none ({_device_text(machine)})"
+        return Capability(name, UNAVAILABLE, where, f"there: edgeexport build BUNDLE --target {target.name}")
+    status, detail, remedy = _engine_runtime(machine, target)
+    return Capability(name, status, detail, remedy)
 
 
 def _device_run(machine: Machine, target: Target, here: bool) -> Capability:
@@ -229,16 +234,27 @@ def _device_run(machine: Machine, target: Target, here: bool) -> Capability:
     if not target.needs_tensorrt:
         runtime = _onnxruntime(machine)
         return Capability(name, runtime.status, runtime.detail, runtime.remedy)
-    found = f"this machine is {'one' if here else 'none'} ({_device_text(machine)})"
+    if not here:
+        remedy = "edgeexport run and verify execute model.onnx here, in ONNX Runtime"
+        return Capability(name, UNAVAILABLE, f"this machine is none ({_device_text(machine)})", remedy)
+    status, detail, remedy = _engine_runtime(machine, target)
+    return Capability(name, status, f"this machine is one ({_device_text(machine)}); {detail}", remedy)
+
+
+def _engine_runtime(machine: Machine, target: Target) -> tuple[str, str, str]:
+    """Status, detail and remedy of what builds and runs engines on the target's own hardware."""
     tensorrt = machine.package_version("tensorrt")
-    if here:
-        found += f"; tensorrt {tensorrt} is installed" if tensorrt else "; no tensorrt for Python was found"
-    remedy = ""
-    if here and not tensorrt and machine.jetson is not None:
+    smallest = ".".join(str(part) for part in TENSORRT_SMALLEST)
+    if tensorrt and version_tuple(tensorrt) >= TENSORRT_SMALLEST:
+        return READY, f"tensorrt {tensorrt} is installed", ""
+    found = f"tensorrt {tensorrt} is older than {smallest}" if tensorrt else "no tensorrt for Python was found"
+    if machine.jetson is not None:
         remedy = "use the tensorrt of JetPack (python3 -m venv --system-site-packages), not one from pip"
-    elif here and not tensorrt:
-        remedy = "pip install 'edgeexport[gpu]'"
-    return Capability(name, LATER, f"this version of edgeexport runs no engines; {found}", remedy)
+        return MISSING, found, "flash JetPack 6.1 or newer" if tensorrt else remedy
+    providers = machine.onnxruntime_providers or ()
+    if "CUDAExecutionProvider" in providers:
+        return READY, f"{found}; onnxruntime {_onnxruntime_version(machine)} has CUDAExecutionProvider", ""
+    return MISSING, f"{found}, and no ONNX Runtime with CUDA", "pip install 'edgeexport[gpu]'"
 
 
 def _device_text(machine: Machine) -> str:

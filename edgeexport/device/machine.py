@@ -15,7 +15,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["PACKAGES", "Gpu", "Jetson", "Machine", "Package", "Probe", "Tool", "examine_machine", "version_tuple"]
+__all__ = [
+    "PACKAGES",
+    "Gpu",
+    "Jetson",
+    "Machine",
+    "Package",
+    "Probe",
+    "Tool",
+    "examine_machine",
+    "find_jetson",
+    "version_tuple",
+]
 
 # Names as the package index knows them.
 PACKAGES = (
@@ -33,6 +44,7 @@ PACKAGES = (
     "timm",
     "safetensors",
     "matplotlib",
+    "scipy",
     "onedl-mmengine",
     "onedl-mmcv",
     "onedl-mmsegmentation",
@@ -167,6 +179,11 @@ def examine_machine(probe: Probe) -> Machine:
         onnxruntime_providers=_providers(probe) if versions["onnxruntime"] or versions["onnxruntime-gpu"] else None,
         tensorrt_rtx_version=_rtx_version(probe) if versions["tensorrt-rtx-cu13-bindings"] else None,
     )
+
+
+def find_jetson(root: Path = Path("/")) -> Jetson | None:
+    """Module and release of the Jetson whose /proc and /etc are below ``root``; None for another machine."""
+    return _jetson(Probe(root=root))
 
 
 def version_tuple(version: str) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image, UnidentifiedImageError
 
 from edgeexport.bundle import Bundle, open_bundle
+from edgeexport.engine import engine_record
 from edgeexport.errors import BuildError, BundleError
 from edgeexport.report.report_view import report_view
 
@@ -29,7 +30,7 @@ def write_report(bundle_dir: Path, *, overlay: bytes | None = None) -> Path:
     """Writes report.html into a bundle folder, whole or not at all, and returns its path.
 
     Args:
-        bundle_dir: Holds manifest.json; tokens.json and parity.json are shown where they are.
+        bundle_dir: Holds manifest.json; tokens.json, parity.json and engine.json are shown where they are.
         overlay: An image file's bytes; None takes overlay.png of the bundle, if there is one.
 
     Raises:
@@ -54,7 +55,10 @@ def html_from_bundle(bundle: Bundle, overlay: bytes | None = None) -> str:
         overlay = (bundle.path / OVERLAY_FILE).read_bytes()
     try:
         view = report_view(
-            bundle.manifest, _json_if_there(bundle, "tokens.json"), _json_if_there(bundle, "parity.json")
+            bundle.manifest,
+            _json_if_there(bundle, "tokens.json"),
+            _json_if_there(bundle, "parity.json"),
+            engine_record(bundle),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise BundleError(

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgeexport.backends.contract import EngineRecord
+from edgeexport.report.engine_text import engine_text
 from edgeexport.report.merge_text import merge_text
 from edgeexport.report.plugin_text import library_text
 from edgeexport.report.token_view import TokenView, count_text, token_view
@@ -78,13 +80,15 @@ class ReportView:
     recipe: str
 
 
-def report_view(manifest: Json, tokens: Json | None, parity: Json | None) -> ReportView:
-    """Reads manifest.json, tokens.json and parity.json (None: not in the bundle)."""
+def report_view(
+    manifest: Json, tokens: Json | None, parity: Json | None, engine: EngineRecord | None = None
+) -> ReportView:
+    """Reads manifest.json, tokens.json, parity.json and engine.json (None: not in the bundle)."""
     weights = manifest["weights"]
     return ReportView(
         name=str(manifest["name"]),
         description=str(manifest.get("description") or ""),
-        facts=_facts(manifest),
+        facts=(*_facts(manifest), *([("Engine", engine_text(engine))] if engine is not None else [])),
         weights=str(weights["statement"]),
         random_weights=weights["origin"] == "random",
         checks=tuple(_checks(manifest["checks"])),

@@ -17,6 +17,7 @@ EXPORT_PACKAGES = {
     "timm": "1.0.31",
     "safetensors": "0.8.0",
     "matplotlib": "3.11.2",
+    "scipy": "1.18.1",
     "onedl-mmengine": "0.10.12",
     "onedl-mmcv": "2.3.6",
     "onedl-mmsegmentation": "1.4.2",

@@ -42,16 +42,17 @@ def test_complete_export_machine(tmp_path: Path) -> None:
         "ONNX Runtime": "ready",
         "TensorRT-RTX check": "ready",
         "plugin library": "missing",
-        "engine build": "not-in-this-version",
-        "run on the device": "not-in-this-version",
+        "engine build": "unavailable",
+        "run on the device": "unavailable",
     }
     assert "torch 2.15.0" in found["build and export"].detail
 
 
 def test_cpu_needs_no_tensorrt(tmp_path: Path) -> None:
     found = _of("cpu", fake_probe(tmp_path, packages={"onnxruntime": "1.31.1"}, answers=LOADS))
-    assert found["TensorRT-RTX check"].status == found["engine build"].status == "not-needed"
-    assert found["run on the device"].status == found["ONNX Runtime"].status == "ready"
+    assert found["TensorRT-RTX check"].status == "not-needed"
+    for name in ("ONNX Runtime", "engine build", "run on the device"):
+        assert (found[name].status, found[name].detail) == ("ready", "onnxruntime 1.31.1 loads")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_old_python_cannot_export(tmp_path: Path) -> None:
 
 def test_onnxruntime_that_does_not_load(tmp_path: Path) -> None:
     found = _of("cpu", fake_probe(tmp_path, packages={"onnxruntime": "1.31.1"}))
-    for name in ("ONNX Runtime", "run on the device"):
+    for name in ("ONNX Runtime", "engine build", "run on the device"):
         assert (found[name].status, found[name].detail) == (
             "missing",
             "onnxruntime 1.31.1 is installed but does not load",
@@ -136,23 +137,46 @@ def test_jetson_knows_itself(tmp_path: Path) -> None:
     doctor = examine(probe=probe)
     assert [report.target for report in doctor.targets if report.is_this_machine] == ["orin", "cpu"]
     found = _capabilities(doctor, "orin")["run on the device"]
-    assert found.status == "not-in-this-version"
-    assert "this machine is one (NVIDIA Jetson AGX Orin Developer Kit, L4T 36.4.3)" in found.detail
+    assert found.status == "missing"
+    model = "NVIDIA Jetson AGX Orin Developer Kit, L4T 36.4.3"
+    assert found.detail == f"this machine is one ({model}); no tensorrt for Python was found"
     assert "--system-site-packages" in found.remedy and "not one from pip" in found.remedy
-    assert "this machine is none" in _capabilities(doctor, "orin-nx")["run on the device"].detail
-    packages = {"tensorrt": "10.3.0"}
-    probe = fake_probe(tmp_path, files=AGX_ORIN, architecture="aarch64", packages=packages)
-    found = _of("orin", probe)["run on the device"]
-    assert "tensorrt 10.3.0 is installed" in found.detail and found.remedy == ""
+    elsewhere = _capabilities(doctor, "orin-nx")
+    assert elsewhere["run on the device"].status == elsewhere["engine build"].status == "unavailable"
+    assert f"this machine is none ({model})" in elsewhere["run on the device"].detail
+    assert elsewhere["engine build"].remedy == "there: edgeexport build BUNDLE --target orin-nx"
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "detail"),
+    [
+        ("10.3.0", "ready", "tensorrt 10.3.0 is installed"),
+        ("11.4.1", "ready", "tensorrt 11.4.1 is installed"),
+        ("8.6.2", "missing", "tensorrt 8.6.2 is older than 10.3"),
+    ],
+)
+def test_tensorrt_of_a_jetson(tmp_path: Path, version: str, status: str, detail: str) -> None:
+    probe = fake_probe(tmp_path, files=AGX_ORIN, architecture="aarch64", packages={"tensorrt": version})
+    found = _of("orin", probe)
+    for name in ("engine build", "run on the device"):
+        assert found[name].status == status and found[name].detail.endswith(detail)
+        assert found[name].remedy == ("" if status == "ready" else "flash JetPack 6.1 or newer")
 
 
 def test_gpu_of_a_pc(tmp_path: Path) -> None:
-    probe = fake_probe(tmp_path, programs=["nvidia-smi"], answers={"compute_cap": "NVIDIA A10, 535.1, 23028, 8.6"})
-    doctor = examine(probe=probe)
+    gpu = {"compute_cap": "NVIDIA A10, 535.1, 23028, 8.6"}
+    doctor = examine(probe=fake_probe(tmp_path, programs=["nvidia-smi"], answers=gpu))
     assert [report.target for report in doctor.targets if report.is_this_machine] == ["gpu", "cpu"]
     found = _capabilities(doctor, "gpu")["run on the device"]
-    assert "this machine is one (NVIDIA A10); no tensorrt for Python" in found.detail
-    assert found.remedy == "pip install 'edgeexport[gpu]'"
+    assert found.detail == (
+        "this machine is one (NVIDIA A10); no tensorrt for Python was found, and no ONNX Runtime with CUDA"
+    )
+    assert found.status == "missing" and found.remedy == "pip install 'edgeexport[gpu]'"
+    cuda = {**gpu, "import json, onnxruntime": '["CUDAExecutionProvider", "CPUExecutionProvider"]'}
+    packages = {"onnxruntime-gpu": "1.31.1"}
+    found = _of("gpu", fake_probe(tmp_path, programs=["nvidia-smi"], answers=cuda, packages=packages))["engine build"]
+    assert (found.status, found.remedy) == ("ready", "")
+    assert found.detail.endswith("onnxruntime 1.31.1 has CUDAExecutionProvider")
 
 
 def test_unknown_target(tmp_path: Path) -> None:
@@ -178,7 +202,8 @@ def test_json_and_rows(tmp_path: Path) -> None:
     assert groups["This machine"]["cmake"] == "not found"
     assert groups["Python packages"]["tensorrt"] == "not installed"
     target = groups["Target gpu: NVIDIA GPU of a PC or server"]
-    assert target["engine build"].startswith("not in this version: this version of edgeexport builds no engines | ")
+    assert target["engine build"].startswith("missing: no tensorrt for Python was found")
+    assert target["engine build"].endswith(" | pip install 'edgeexport[gpu]'")
     jetson = rows_from_doctor(examine("orin", fake_probe(tmp_path, files=AGX_ORIN)))
     expected = "NVIDIA Jetson AGX Orin Developer Kit, L4T 36.4.3, JetPack 6.1 - 6.2"
     assert dict(jetson[0][1])["Jetson"] == expected and dict(jetson[0][1])["GPU"] == "no NVIDIA GPU found"

@@ -1,0 +1,267 @@
+"""What a runtime has to offer to build a bundle's engine, load it, run it and time it; and the record of a built engine.
+
+An engine belongs to the machine that built it: `EngineRecord` (engine.json in the bundle) says which runtime, device,
+graph and plugin library it came from, and `Backend.load` refuses it where one of them is another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from numpy.typing import NDArray
+
+from edgeexport.errors import BundleError
+
+if TYPE_CHECKING:
+    from edgeexport.bundle import Bundle
+
+__all__ = [
+    "BUILT_HERE",
+    "ENGINE_SCHEMA",
+    "Backend",
+    "DeviceIdentity",
+    "EngineOptions",
+    "EngineRecord",
+    "NodeTime",
+    "Runner",
+    "Timing",
+    "check_same",
+]
+
+ENGINE_SCHEMA = "edgeexport.engine/1"
+BUILT_HERE = "built on this machine"
+
+_TEXTS = ("backend", "backend_version", "target", "precision", "graph", "graph_sha256", "provenance")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """What is asked of an engine. A backend refuses what it cannot do (UsageError); it never leaves it out silently.
+
+    Attributes:
+        target: Name of the target it is built for (`edgeexport.device.targets.TARGETS`). Empty: the bundle's;
+            `engine.build_engine` fills it in, so that a backend always gets a name. Likewise ``precision``.
+        precision: 'fp32' or 'fp16'; must be that of the bundle's graphs.
+        workspace_mib: Limit of TensorRT's scratch memory while building and running; None leaves it to TensorRT.
+        plugins: Take the graph with the bundle's plugins; False the one in standard operators.
+        cuda_graph: Capture the inference into a CUDA graph when it runs.
+        dla_core: Deep-learning accelerator to use, with fallback to the GPU; None uses the GPU alone.
+        threads: For a CPU; 0 lets the runtime choose.
+    """
+
+    target: str = ""
+    precision: str = ""
+    workspace_mib: int | None = None
+    plugins: bool = True
+    cuda_graph: bool = False
+    dla_core: int | None = None
+    threads: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class DeviceIdentity:
+    """What an engine runs on: the processor's or GPU's name, the machine's architecture ('x86_64', 'aarch64'), and the
+    GPU's compute capability such as '8.7' (None for a CPU)."""
+
+    name: str
+    machine: str
+    compute_capability: str | None = None
+
+    def __str__(self) -> str:
+        capability = f", compute capability {self.compute_capability}" if self.compute_capability else ""
+        return f"{self.name} ({self.machine}{capability})"
+
+
+@dataclass(frozen=True)
+class EngineRecord:
+    """engine.json: where an engine comes from, and its files.
+
+    Attributes:
+        backend, backend_version: Key of `edgeexport.backends.BACKENDS`, and the runtime's own version.
+        target, precision: As asked for.
+        graph, graph_sha256: The bundle's file that it was built from.
+        plugins_sha256: Of the plugin library that it needs; None without.
+        device: What it was built on and runs on.
+        options: `EngineOptions.as_dict`, and what the backend adds (such as ONNX Runtime's provider).
+        build_seconds: Wall time of the build.
+        files: The engine's own files in the bundle folder -> sha256; the first is the engine.
+        provenance: How it came here.
+    """
+
+    backend: str
+    backend_version: str
+    target: str
+    precision: str
+    graph: str
+    graph_sha256: str
+    plugins_sha256: str | None
+    device: DeviceIdentity
+    options: Mapping[str, Any]
+    build_seconds: float
+    files: Mapping[str, str]
+    provenance: str = BUILT_HERE
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready form, with the schema."""
+        return {"schema": ENGINE_SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, found: Any, where: Path) -> EngineRecord:
+        """Reads what `as_dict` wrote.
+
+        Args:
+            found: Content of engine.json.
+            where: That file, for messages.
+
+        Raises:
+            BundleError: Of another schema, or incomplete.
+        """
+        schema = found.get("schema") if isinstance(found, dict) else None
+        if schema != ENGINE_SCHEMA:
+            raise BundleError(
+                str(where),
+                f"schema {schema!r}, this edgeexport reads {ENGINE_SCHEMA!r}",
+                "build the engine again with this version, or use the version that wrote it",
+            )
+        again = "build the engine again: edgeexport build BUNDLE"
+        try:
+            entries = {name: found[name] for name in cls.__dataclass_fields__}
+            device = DeviceIdentity(**entries.pop("device"))
+            files, options = dict(entries.pop("files")), dict(entries.pop("options"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(str(where), f"is incomplete ({error!r})", again) from None
+        texts = [name for name in _TEXTS if not isinstance(entries[name], str)]
+        if texts:
+            raise BundleError(str(where), f"{texts[0]!r} is {entries[texts[0]]!r}, expected text", again)
+        if not files or any(Path(name).name != name or not isinstance(digest, str) for name, digest in files.items()):
+            expected = "expected the engine's files in the bundle folder with their sha256"
+            raise BundleError(str(where), f"'files' is {files!r}, {expected}", again)
+        return cls(device=device, files=files, options=options, **entries)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One inference, synchronised before and after, in milliseconds.
+
+    Attributes:
+        compute_ms: The device's own time for the network; on a CPU the wall time of the call.
+        enqueue_ms: The host's time to hand the work over; None where there is no such step.
+        transfer_ms: Copies between host and device, both ways; None where there are none.
+        end_to_end_ms: Wall time from input in host memory to outputs in host memory.
+    """
+
+    compute_ms: float
+    enqueue_ms: float | None
+    transfer_ms: float | None
+    end_to_end_ms: float
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """A node (or fused layer) of the engine as the runtime names it, and its mean time per run in milliseconds.
+
+    ``op_type`` is the runtime's name of the operation; empty where it tells none.
+    """
+
+    name: str
+    op_type: str
+    ms: float
+
+
+class Runner(Protocol):
+    """A loaded engine, or a graph that a runtime executes.
+
+    Its outputs are the graph's, and behind them the bundle's inner outputs (token decisions, low-resolution scores), so
+    that the engine that is timed is the engine that is verified.
+    """
+
+    name: str
+    version: str
+
+    @property
+    def output_names(self) -> Sequence[str]:
+        """The outputs, in order; the first is the prediction."""
+
+    def run(self, image: NDArray, extra: Mapping[str, NDArray] | None = None) -> dict[str, NDArray]:
+        """Runs one batch; returns every output by name, in host memory.
+
+        Args:
+            image: The graph's first input, at its shape and dtype.
+            extra: Its further inputs by name, where it has any.
+        """
+
+    def timed(self, image: NDArray, extra: Mapping[str, NDArray] | None = None) -> Timing:
+        """Runs one batch and times it. Only the graph's own outputs are fetched, where the runtime allows a choice."""
+
+    def node_times(self, image: NDArray, extra: Mapping[str, NDArray] | None = None, runs: int = 10) -> list[NodeTime]:
+        """Times of the nodes by the runtime's profiler, in order of execution, mean over ``runs``.
+
+        Profiling costs time of its own: the sum is no latency.
+        """
+
+
+class Backend(Protocol):
+    """A runtime that builds engines from bundles."""
+
+    name: str
+
+    def unavailable(self) -> str:
+        """Why it cannot be used on this machine; empty if it can. Never raises."""
+
+    def check(self, options: EngineOptions) -> None:
+        """Refuses options that this backend does not offer; called before anything is computed.
+
+        Raises:
+            UsageError: The message names the option and why.
+        """
+
+    def build(
+        self, bundle: Bundle, folder: Path, options: EngineOptions, on_stage: Callable[[str], None]
+    ) -> EngineRecord:
+        """Builds an engine for this machine.
+
+        Args:
+            bundle: What to build from; its folder is not written to.
+            folder: Where the engine's files go, under the names that they will have in the bundle; `engine.build_engine`
+                moves them there and writes engine.json. A timing cache of an earlier build may stand in ``bundle.path``.
+            options: What is asked for; `check` has passed them.
+            on_stage: Called with each stage's name as it starts.
+
+        Raises:
+            UsageError: The runtime is missing here.
+            BuildError: It refuses the graph.
+        """
+
+    def load(self, bundle: Bundle, record: EngineRecord) -> Runner:
+        """Loads the engine of ``bundle``. The files' hashes have been checked (`engine.load_engine`).
+
+        Raises:
+            UsageError: The runtime is missing here.
+            BundleError: The engine is from another version, device, graph or plugin library, or damaged (exit code 9).
+        """
+
+
+def check_same(bundle: Bundle, how: str, found: object, expected: object, remedy: str) -> None:
+    """Refuses an engine where something is not what it was built with.
+
+    Args:
+        bundle: The engine's bundle.
+        how: What is compared, to stand behind 'was built': 'with ONNX Runtime', 'on', 'from the graph of sha256'.
+        found: As it is on this machine or in the bundle now.
+        expected: As engine.json says.
+        remedy: What to do.
+
+    Raises:
+        BundleError: ``found != expected`` (exit code 9).
+    """
+    if found != expected:
+        raise BundleError(
+            str(bundle.path / "engine.json"), f"the engine was built {how} {expected}, found {found}", remedy
+        )

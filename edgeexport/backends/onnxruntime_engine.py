@@ -1,0 +1,163 @@
+"""ONNX Runtime as a backend: the engine is the graph as its optimiser leaves it, for the processor or GPU found here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeexport.backends.contract import DeviceIdentity, EngineOptions, EngineRecord, Runner, check_same
+from edgeexport.backends.device_identity import gpu_identity, processor_identity
+from edgeexport.backends.onnxruntime import CPU_PROVIDER, CUDA_PROVIDER, OnnxRuntimeRunner, installed_onnxruntime
+from edgeexport.device.targets import ONNXRUNTIME, target_named
+from edgeexport.errors import BuildError, BundleError, UsageError
+
+if TYPE_CHECKING:
+    from edgeexport.bundle import Bundle
+
+__all__ = ["ENGINE_FILE", "GRAPH_FILE", "OnnxRuntimeBackend"]
+
+GRAPH_FILE = "model.onnx"
+ENGINE_FILE = "engine.onnx"
+
+_RUNNER_NAME = "onnxruntime engine"
+# Options of other backends, with what each would mean here.
+_NOT_OFFERED = {
+    "workspace_mib": "ONNX Runtime takes no limit of scratch memory",
+    "cuda_graph": "ONNX Runtime's engines are run without CUDA graphs",
+    "dla_core": "ONNX Runtime has no provider for the deep-learning accelerator",
+}
+
+
+class OnnxRuntimeBackend:
+    """Builds, loads and runs `engine.onnx`: on the processor for target cpu, with CUDA for an NVIDIA GPU.
+
+    The optimised graph holds the choices of one version for one processor (memory layouts, fused kernels); it is not
+    loaded by another. CUDA execution is written from ONNX Runtime's documentation and has not run on a GPU.
+    """
+
+    name = "onnxruntime"
+
+    def unavailable(self) -> str:
+        """Why it cannot be used on this machine; empty if it can."""
+        try:
+            installed_onnxruntime()
+        except UsageError as error:
+            return f"onnxruntime {error.problem}"
+        except Exception as error:  # an installation that does not load raises whatever it likes
+            return f"onnxruntime does not load: {error}"
+        return ""
+
+    def without_cuda(self) -> str:
+        """Why it cannot use a GPU here; empty if it offers CUDA and the driver shows a GPU."""
+        if reason := self.unavailable():
+            return reason
+        onnxruntime = installed_onnxruntime()
+        if CUDA_PROVIDER not in onnxruntime.get_available_providers():
+            return f"onnxruntime {onnxruntime.__version__} has no {CUDA_PROVIDER}"
+        return "" if gpu_identity() else "the CUDA driver shows no GPU"
+
+    def check(self, options: EngineOptions) -> None:
+        """Refuses what TensorRT alone offers.
+
+        Raises:
+            UsageError: See above.
+        """
+        for name, why in _NOT_OFFERED.items():
+            value = getattr(options, name)
+            if value is not None and value is not False:
+                raise UsageError(f"{name} = {value}", why, f"leave it out for an engine of {self.name}")
+
+    def build(
+        self, bundle: Bundle, folder: Path, options: EngineOptions, on_stage: Callable[[str], None]
+    ) -> EngineRecord:
+        """Optimises model.onnx, with the bundle's inner outputs behind its own, and saves the result.
+
+        Raises:
+            UsageError: ONNX Runtime is missing, or there is no GPU to build for.
+            BuildError: It refuses the graph.
+        """
+        # Imported here: bundle.py imports this package.
+        from edgeexport.bundle import hashes_of
+
+        provider = CPU_PROVIDER if target_named(options.target).kind == ONNXRUNTIME else CUDA_PROVIDER
+        device = _device(provider)
+        if device is None:
+            raise UsageError(provider, "the CUDA driver shows no GPU on this machine", "give --target cpu")
+        version = installed_onnxruntime().__version__
+        on_stage(f"ONNX Runtime {version} optimises the graph for {device}")
+        own = [str(entry["name"]) for entry in bundle.manifest["outputs"]]
+        started = time.perf_counter()
+        OnnxRuntimeRunner(
+            bundle.path / GRAPH_FILE,
+            extra_outputs=[info for info in bundle.inner_outputs if info.name not in own],
+            threads=options.threads,
+            provider=provider,
+            save_to=folder / ENGINE_FILE,
+        )
+        build_seconds = time.perf_counter() - started
+        if not (folder / ENGINE_FILE).is_file():
+            raise BuildError(str(folder / ENGINE_FILE), f"ONNX Runtime {version} saved no optimised graph")
+        return EngineRecord(
+            backend=self.name,
+            backend_version=version,
+            target=options.target,
+            precision=options.precision,
+            graph=GRAPH_FILE,
+            graph_sha256=_graph_hash(bundle, GRAPH_FILE),
+            plugins_sha256=None,
+            device=device,
+            options={**options.as_dict(), "provider": provider},
+            build_seconds=build_seconds,
+            files=hashes_of(folder, sorted(path.name for path in folder.iterdir())),
+        )
+
+    def load(self, bundle: Bundle, record: EngineRecord) -> Runner:
+        """Loads the engine, unless version, device or graph are not those that it was built with.
+
+        Raises:
+            UsageError: ONNX Runtime is missing.
+            BundleError: See above, or the file is no engine (exit code 9).
+        """
+        again = f"build it again here: edgeexport build {bundle.path} --target {record.target}"
+        onnxruntime = installed_onnxruntime()
+        check_same(bundle, "with ONNX Runtime", onnxruntime.__version__, record.backend_version, again)
+        provider, threads = record.options.get("provider"), record.options.get("threads")
+        where = str(bundle.path / "engine.json")
+        if provider not in (CPU_PROVIDER, CUDA_PROVIDER) or not isinstance(threads, int):
+            found = f"options.provider is {provider!r} and options.threads {threads!r}"
+            raise BundleError(where, f"{found}, expected a provider's name and a number", again)
+        offered = onnxruntime.get_available_providers()
+        if provider not in offered:
+            raise BundleError(where, f"the engine needs {provider}, this ONNX Runtime has {', '.join(offered)}", again)
+        check_same(bundle, "on", _device(provider) or "no GPU", record.device, again)
+        graph_hash = _graph_hash(bundle, record.graph)
+        check_same(bundle, f"from {record.graph} of sha256", graph_hash, record.graph_sha256, again)
+        try:
+            return OnnxRuntimeRunner(
+                bundle.path / next(iter(record.files)),
+                threads=threads,
+                provider=provider,
+                optimised=True,
+                own_outputs=len(bundle.manifest["outputs"]),
+                name=_RUNNER_NAME,
+            )
+        except BuildError as error:
+            raise BundleError(error.where, error.problem, again) from error
+
+
+def _device(provider: str) -> DeviceIdentity | None:
+    return processor_identity() if provider == CPU_PROVIDER else gpu_identity()
+
+
+def _graph_hash(bundle: Bundle, name: str) -> str:
+    """From the manifest: `open_bundle` has held the file to it."""
+    found = bundle.manifest["files"].get(name)
+    if found is None:
+        raise BundleError(
+            str(bundle.path / "manifest.json"),
+            f"lists no {name}, which the engine is built from",
+            "build the bundle again",
+        )
+    return str(found)

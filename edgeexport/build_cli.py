@@ -1,0 +1,170 @@
+"""``edgeexport build``: a bundle from a recipe, or the engine of a bundle on the machine at hand. No logic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeexport.command_output import JsonFlag, emit, errors_console, stages_shown
+from edgeexport.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgeexport.backends.contract import EngineOptions
+
+__all__ = ["build"]
+
+
+def build(
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE|BUNDLE",
+            help="A recipe file, or the name of a shipped recipe; or a bundle folder, to build its engine here.",
+        ),
+    ],
+    target: Annotated[
+        str | None,
+        typer.Option(help="orin, orin-nx, orin-nano, thor, gpu or cpu; for a bundle, its own where left out."),
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights, instead of the recipe's.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32 (fp16 is not in this version); for a bundle, its own where left out.")
+    ] = None,
+    cfg_options: Annotated[
+        list[str] | None,
+        typer.Option("--cfg-options", help="key=value, replaces what stands in the recipe; repeatable."),
+    ] = None,
+    work_dir: Annotated[Path | None, typer.Option(help="The bundle folder itself.")] = None,
+    host: Annotated[str | None, typer.Option(help="ssh://user@device (not in this version).")] = None,
+    no_plugins: Annotated[
+        bool, typer.Option("--no-plugins", help="Only standard operators in model.trt.onnx.")
+    ] = False,
+    workspace: Annotated[int | None, typer.Option(help="TensorRT: limit of scratch memory in MiB.")] = None,
+    cuda_graph: Annotated[
+        bool, typer.Option("--useCudaGraph", help="TensorRT: run the engine as a CUDA graph.")
+    ] = False,
+    dla_core: Annotated[
+        int | None, typer.Option("--useDLACore", help="TensorRT: a deep-learning accelerator, the GPU where it cannot.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="ONNX Runtime: threads of the engine; 0 lets it choose.", min=0)] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the recipe and show its tokens; build nothing.")
+    ] = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Build a verified static-shape bundle from a recipe, with its engine where this machine is the target; or the
+    engine of a bundle, which needs no torch.
+    """
+    from edgeexport.backends.contract import EngineOptions
+
+    if host is not None:
+        raise UsageError("--host", "building on a device is not in this version", "build here and copy the bundle")
+    engine = EngineOptions(
+        precision=precision or "",
+        workspace_mib=workspace,
+        plugins=not no_plugins,
+        cuda_graph=cuda_graph,
+        dla_core=dla_core,
+        threads=threads,
+    )
+    if Path(subject).is_dir():
+        of_a_recipe = {
+            "--checkpoint": checkpoint,
+            "--cfg-options": cfg_options,
+            "--work-dir": work_dir,
+            "--dry-run": dry_run,
+        }
+        _build_engine(
+            Path(subject), target, engine, [name for name, value in of_a_recipe.items() if value], json_output
+        )
+        return
+    if target is None:
+        raise UsageError("--target", "is missing", "a build from a recipe needs one, such as --target orin")
+    _build_bundle(
+        subject, target, checkpoint, precision or "fp32", cfg_options or [], work_dir, engine, dry_run, json_output
+    )
+
+
+def _build_engine(
+    bundle: Path, target: str | None, options: EngineOptions, misplaced: list[str], json_output: bool
+) -> None:
+    from edgeexport.engine import build_engine
+    from edgeexport.terminal import print_engine
+
+    if misplaced:
+        raise UsageError(
+            ", ".join(misplaced),
+            f"{bundle} is a bundle, and these belong to a recipe",
+            "leave them out, or name a recipe",
+        )
+    with stages_shown("an existing engine stays as it was") as on_stage:
+        result = build_engine(bundle, target=target, options=options, on_stage=on_stage)
+    emit(json_output, result.as_dict(), lambda: print_engine(result))
+
+
+def _build_bundle(
+    recipe: str,
+    target: str,
+    checkpoint: Path | None,
+    precision: str,
+    cfg_options: list[str],
+    work_dir: Path | None,
+    engine: EngineOptions,
+    dry_run: bool,
+    json_output: bool,
+) -> None:
+    if dry_run:
+        _dry_run(recipe, target, precision, cfg_options, checkpoint, work_dir, json_output)
+        return
+    from edgeexport.pipeline import build as build_bundle
+    from edgeexport.terminal import print_build
+
+    with stages_shown("an existing bundle stays as it was") as on_stage:
+        result = build_bundle(
+            recipe,
+            target,
+            precision=precision,
+            cfg_options=cfg_options,
+            checkpoint=checkpoint,
+            work_dir=work_dir,
+            plugins=engine.plugins,
+            engine_options=engine,
+            on_stage=on_stage,
+        )
+    for warning in result.warnings:
+        errors_console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+    document = {
+        "bundle": str(result.bundle.path),
+        "weights": result.bundle.manifest["weights"]["statement"],
+        "checks": result.bundle.manifest["checks"],
+        "engine": None if result.engine is None else result.engine.as_dict(),
+        "no_engine": result.no_engine,
+        "warnings": list(result.warnings),
+        "seconds": result.seconds,
+        "peak_bytes": result.peak_bytes,
+    }
+    emit(json_output, document, lambda: print_build(result))
+
+
+def _dry_run(
+    recipe: str,
+    target: str,
+    precision: str,
+    options: list[str],
+    checkpoint: Path | None,
+    work_dir: Path | None,
+    json_output: bool,
+) -> None:
+    from edgeexport.bundle import check_replaceable
+    from edgeexport.freeze.tokens import tokens_json
+    from edgeexport.pipeline import default_work_dir, request_from_arguments
+    from edgeexport.terminal import print_tokens
+
+    request = request_from_arguments(recipe, target, precision, options, checkpoint)
+    tokens = tokens_json(request.recipe)
+    folder = work_dir if work_dir is not None else default_work_dir(request.recipe, target, precision)
+    check_replaceable(folder)
+    document = {"would_write": str(folder), "weights": "not read", "tokens": tokens}
+    emit(json_output, document, lambda: print_tokens(request.recipe.name, tokens))

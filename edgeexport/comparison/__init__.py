@@ -1,0 +1,1 @@
+"""Two bundles side by side, and conditions on their figures, for CI. Runs without torch."""

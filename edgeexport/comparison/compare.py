@@ -1,0 +1,231 @@
+"""``edgeexport compare``: figures of two bundles side by side, and whether B keeps the conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeexport.bundle import open_bundle
+from edgeexport.comparison.circumstances import Difference, differences, measured_elsewhere
+from edgeexport.comparison.condition import Condition, Reference, condition_from_text
+from edgeexport.comparison.latency_change import LatencyChange, latency_change
+from edgeexport.comparison.metrics import (
+    HEADLINES,
+    VOCABULARY,
+    BundleFigures,
+    Metric,
+    bundle_figures,
+    is_row_statistic,
+    latency_samples,
+    source_of,
+)
+from edgeexport.errors import ComparisonError, MeasurementError, UsageError, nearest_hint
+
+__all__ = ["SCHEMA", "BundleComparison", "JudgedCondition", "compare_bundles"]
+
+SCHEMA = "edgeexport.comparison/1"
+
+
+@dataclass(frozen=True)
+class JudgedCondition:
+    """A condition, the values that it was judged on, and whether it holds, which makes the comparison fail."""
+
+    condition: Condition
+    values: Mapping[Reference, float]
+    failed: bool
+
+    @property
+    def found(self) -> str:
+        """Such as 'A.latency_p50_ms = 4.1, B.latency_p50_ms = 4.5'."""
+        return ", ".join(f"{reference} = {value:.6g}" for reference, value in self.values.items())
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        values = {str(reference): value for reference, value in self.values.items()}
+        return {"condition": self.condition.text, "failed": self.failed, "values": values}
+
+
+@dataclass(frozen=True)
+class BundleComparison:
+    """Two bundles compared.
+
+    Attributes:
+        a, b: What stands in them; A is what B is held against.
+        conditions: As judged, in the order given.
+        differences: Of build and measurement.
+        latency: Change of the compute time with its interval; None where a bundle has no samples.
+    """
+
+    a: BundleFigures
+    b: BundleFigures
+    conditions: tuple[JudgedCondition, ...]
+    differences: tuple[Difference, ...]
+    latency: LatencyChange | None
+
+    @property
+    def failed(self) -> tuple[JudgedCondition, ...]:
+        """The conditions that hold."""
+        return tuple(item for item in self.conditions if item.failed)
+
+    @property
+    def error(self) -> ComparisonError | None:
+        """What the command ends with (exit code 8); None where no condition holds."""
+        if not self.failed:
+            return None
+        first, more = self.failed[0], len(self.failed) - 1
+        problem = f"fails {first.condition.text} with {first.found}" + (f", and {more} more" if more else "")
+        return ComparisonError(str(self.b.bundle.path), problem, f"compared with A, {self.a.bundle.path}")
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Metrics for people: those that conditions name, then `HEADLINES` that a bundle has."""
+        named = [reference.name for item in self.conditions for reference in item.values]
+        known = [name for name in HEADLINES if name in self.a.metrics or name in self.b.metrics]
+        return tuple(dict.fromkeys([*named, *known]))
+
+    def ratio(self, name: str) -> float | None:
+        """B's value over A's; None where one is missing or A's is 0."""
+        a, b = self.a.metrics.get(name), self.b.metrics.get(name)
+        return b.value / a.value if a is not None and b is not None and a.value else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready form, with every metric of either bundle."""
+        names = sorted({*self.a.metrics, *self.b.metrics})
+        return {
+            "schema": SCHEMA,
+            "status": "failed" if self.failed else "passed",
+            "a": _side(self.a),
+            "b": _side(self.b),
+            "conditions": [item.as_dict() for item in self.conditions],
+            "latency_change": None if self.latency is None else self.latency.as_dict(),
+            "differences": [item.as_dict() for item in self.differences],
+            "metrics": {name: self._metric(name) for name in names},
+        }
+
+    def _metric(self, name: str) -> dict[str, Any]:
+        a, b = self.a.metrics.get(name), self.b.metrics.get(name)
+        some = b or a
+        assert some is not None
+        return {
+            "a": None if a is None else a.value,
+            "b": None if b is None else b.value,
+            "ratio": self.ratio(name),
+            "source": some.source,
+            "provenance": some.provenance,
+        }
+
+
+def compare_bundles(
+    a: Path,
+    b: Path,
+    fail_if: Sequence[str] = (),
+    *,
+    allow_different: bool = False,
+    allow_unstable: bool = False,
+) -> BundleComparison:
+    """Compares B with A.
+
+    Args:
+        a: The bundle that B is held against.
+        b: The bundle in question.
+        fail_if: Conditions that must not hold; see `edgeexport.comparison.condition`.
+        allow_different: Judge measured figures of both even where device, power mode or backend differ.
+        allow_unstable: Judge measured figures even where the device changed during the measurement.
+
+    Returns:
+        The comparison; its ``error`` is to be raised once it has been shown.
+
+    Raises:
+        UsageError: A condition cannot be read, or names a metric that does not exist (exit code 2).
+        MeasurementError: A condition's metric is missing in a bundle, was measured while the device changed, or under
+            circumstances that cannot be compared (exit code 6).
+        BundleError: No bundle, or a damaged one (exit code 9).
+    """
+    conditions = [condition_from_text(text) for text in fail_if]
+    sides = {"A": bundle_figures(open_bundle(a)), "B": bundle_figures(open_bundle(b))}
+    found = differences(sides["A"], sides["B"])
+    judged = []
+    for condition in conditions:
+        _check_names(condition, sides.values())
+        metrics = {reference: _metric_of(condition, reference, sides) for reference in condition.references}
+        measured = _measured_sides(metrics)
+        if not allow_unstable:
+            _check_stable(condition, {side: sides[side] for side in measured})
+        if not allow_different and len(measured) > 1:
+            _check_alike(condition, found)
+        values = {reference: metric.value for reference, metric in metrics.items()}
+        judged.append(JudgedCondition(condition, values, condition.holds(values.__getitem__)))
+    change = latency_change(latency_samples(sides["A"]), latency_samples(sides["B"]))
+    return BundleComparison(sides["A"], sides["B"], tuple(judged), found, change)
+
+
+def _check_names(condition: Condition, sides: Iterable[BundleFigures]) -> None:
+    sides = list(sides)
+    present = {name for side in sides for name in side.metrics}
+    for reference in condition.references:
+        name = reference.name
+        # Of a file that a bundle lacks, nobody knows which names it would have.
+        open_ended = source_of(name)[0] and name.startswith(("bench.", "evaluation.", "engine."))
+        if name in present or name in VOCABULARY or is_row_statistic(name):
+            continue
+        if open_ended and not all(side.has_source(name) for side in sides):
+            continue
+        hint = nearest_hint(name, {*present, *VOCABULARY})
+        if hint.startswith("known"):
+            hint = f"such as {', '.join(HEADLINES[:3])}, tokens.macs, parity.cosine; compare --json lists all"
+        raise UsageError(condition.where, f"there is no metric '{name}'", hint)
+
+
+def _metric_of(condition: Condition, reference: Reference, sides: Mapping[str, BundleFigures]) -> Metric:
+    side = sides[reference.side]
+    metric = side.metrics.get(reference.name)
+    if metric is not None:
+        return metric
+    file, command = source_of(reference.name)
+    where = f"{reference.side} {side.bundle.path}"
+    why = f"{file} does not tell it" if side.has_source(reference.name) else f"there is no {file}"
+    raise MeasurementError(
+        condition.where,
+        f"{reference.name} is missing in {where}: {why}",
+        f"{command.format(bundle=side.bundle.path)} writes it" if command else "",
+    )
+
+
+def _measured_sides(metrics: Mapping[Reference, Metric]) -> list[str]:
+    """The bundles of which a condition uses figures of bench.json that were measured."""
+    found = (item for item in metrics.items() if (item[1].source, item[1].provenance) == ("bench.json", "measured"))
+    return sorted({reference.side for reference, _ in found})
+
+
+def _check_stable(condition: Condition, measured: Mapping[str, BundleFigures]) -> None:
+    for side, figures in measured.items():
+        if figures.unstable:
+            raise MeasurementError(
+                condition.where,
+                f"{side} {figures.bundle.path} was measured while the device changed: {figures.unstable}",
+                f"edgeexport profile {figures.bundle.path} measures it again; --allow-unstable judges it all the same",
+            )
+
+
+def _check_alike(condition: Condition, found: tuple[Difference, ...]) -> None:
+    different = measured_elsewhere(found)
+    if different is not None:
+        raise MeasurementError(
+            condition.where,
+            f"A and B were not measured alike: {different}",
+            "profile both on the same device in the same power mode, or give --allow-different",
+        )
+
+
+def _side(figures: BundleFigures) -> dict[str, Any]:
+    manifest = figures.bundle.manifest
+    return {
+        "path": str(figures.bundle.path),
+        "name": figures.bundle.name,
+        "target": manifest.get("target"),
+        "precision": manifest.get("precision"),
+        "device": None if figures.bench is None else figures.bench.get("device"),
+        "backend": None if figures.bench is None else figures.bench.get("backend"),
+    }

@@ -1,0 +1,51 @@
+"""How a comparison of bundles looks on a terminal: rich tables on standard output."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from edgeexport.comparison.markdown import number_text
+
+if TYPE_CHECKING:
+    from edgeexport.comparison.compare import BundleComparison
+
+__all__ = ["print_comparison"]
+
+# Rich assumes 80 columns where there is no terminal, which breaks words in logs.
+_out = Console() if sys.stdout.isatty() else Console(width=140)
+
+
+def print_comparison(found: BundleComparison) -> None:
+    """Figures side by side, the change of the latency, conditions, and what differs otherwise."""
+    table = Table(title="A against B", title_justify="left")
+    for column in ("metric", "A", "B", "B / A", "from"):
+        table.add_column(column, justify="left" if column in ("metric", "from") else "right")
+    for name in found.shown:
+        a, b = found.a.metrics.get(name), found.b.metrics.get(name)
+        some = b or a
+        assert some is not None
+        values = (None if a is None else a.value, None if b is None else b.value, found.ratio(name))
+        table.add_row(escape(name), *map(number_text, values), escape(f"{some.source}, {some.provenance}"))
+    _print_line(f"A: {found.a.bundle.path}")
+    _print_line(f"B: {found.b.bundle.path}")
+    _out.print(table)
+    if found.latency is not None:
+        change = found.latency
+        interval = f"{change.low:.4f} to {change.high:.4f}, {change.confidence:.0%} interval"
+        _print_line(f"compute time, B / A: {change.ratio:.4f} ({interval}): {change.verdict}")
+        _print_line(f"{change.samples[0]} and {change.samples[1]} samples, {change.method}", "dim")
+    for difference in found.differences:
+        note = "; measured figures are not comparable" if difference.decisive else ""
+        _print_line(f"different: {difference}{note}", "yellow" if difference.decisive else "dim")
+    for item in found.conditions:
+        verdict, style = ("failed", "bold red") if item.failed else ("ok", "green")
+        _print_line(f"{verdict}: {item.condition.text}  ({item.found})", style)
+
+
+def _print_line(text: str, style: str = "") -> None:
+    _out.print(text, style=style, highlight=False, soft_wrap=True, markup=False)

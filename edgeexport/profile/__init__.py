@@ -1,0 +1,1 @@
+"""Measuring a bundle where it runs: time, the conditions it was taken under, energy. Runs without torch."""

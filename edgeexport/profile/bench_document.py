@@ -1,0 +1,147 @@
+"""bench.json: what was measured, how, on what, and under which conditions. Schema 'edgeexport.bench/1'."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeexport import __version__
+from edgeexport.backends.contract import Timing
+from edgeexport.device.clocks import GPU
+from edgeexport.device.conditions import Conditions
+from edgeexport.device.machine import find_jetson
+from edgeexport.profile.inputs import GOLDEN_INPUT
+from edgeexport.profile.pairing import PairedTrace
+from edgeexport.profile.protocol import TimingRequest, Trace
+from edgeexport.profile.statistics import speedup_interval, summary
+from edgeexport.profile.subject import Subject
+
+__all__ = ["SCHEMA", "bench_document", "paired_document", "rows_from_samples"]
+
+SCHEMA = "edgeexport.bench/1"
+
+Rows = dict[str, dict[str, float | int | None] | None]
+
+_WIDE_CV = 0.2
+
+
+def bench_document(
+    subject: Subject, request: TimingRequest, trace: Trace, readings: Sequence[Conditions], root: Path = Path("/")
+) -> dict[str, Any]:
+    """The document of a measurement without baseline and power; ``baseline``, ``power``, ``predicted``, ``layers`` are null.
+
+    Args:
+        subject: What was timed.
+        request, trace: How, and the samples.
+        readings: Conditions from the first to the last.
+        root: Where /proc and /etc are.
+    """
+    rows = rows_from_samples(trace.samples, request.percentiles)
+    end_to_end = rows["end_to_end"]
+    assert end_to_end is not None
+    jetson = find_jetson(root)
+    return {
+        "schema": SCHEMA,
+        "provenance": "measured",
+        "measured_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "bundle": subject.as_dict(),
+        "backend": subject.backend,
+        "engine": subject.file,
+        "engine_options": subject.options,
+        "versions": {
+            "edgeexport": __version__,
+            subject.backend: subject.runner.version,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "device": {**asdict(subject.device), "jetson": None if jetson is None else asdict(jetson)},
+        "conditions": _conditions(readings),
+        "stable": True,
+        "instabilities": [],
+        "notes": _notes(rows, readings, subject.on_gpu),
+        "protocol": {
+            **request.as_dict(),
+            "input": GOLDEN_INPUT,
+            "warmup_runs": trace.warmup_runs,
+            "runs": len(trace.samples),
+            "seconds": trace.seconds,
+            "cuda_graph": subject.cuda_graph,
+            "transfers": rows["transfer"] is not None,
+            "clipped": 0,
+        },
+        "rows": rows,
+        "samples": {"compute": [round(sample.compute_ms, 5) for sample in trace.samples]},
+        "images_per_second": 1000 * int(subject.feed.image.shape[0]) / float(end_to_end["mean"] or 0),
+        "baseline": None,
+        "power": None,
+        "predicted": None,
+        "layers": None,
+    }
+
+
+def paired_document(
+    baseline: Subject, request: TimingRequest, paired: PairedTrace, readings: Sequence[Conditions]
+) -> dict[str, Any]:
+    """The entry ``baseline``: both models' rows from the alternating blocks, and the speed-up of the candidate."""
+    speedup = speedup_interval([item.compute_ms() for item in paired.rounds])
+    return {
+        "bundle": baseline.as_dict(),
+        "engine": baseline.file,
+        "engine_options": baseline.options,
+        "protocol": {
+            "pairs": 2 * len(paired.rounds),
+            "runs_per_block": paired.runs_per_block,
+            "lead_in_runs": paired.lead_in,
+            "warmup_runs": {"baseline": paired.warmup_runs[0], "candidate": paired.warmup_runs[1]},
+            "seconds": paired.seconds,
+            "statistic": "compute, median of a block",
+        },
+        "conditions": _conditions(readings),
+        "rows": {
+            which: rows_from_samples(paired.samples(which), request.percentiles) for which in ("baseline", "candidate")
+        },
+        "speedup": speedup.as_dict(),
+    }
+
+
+def rows_from_samples(samples: Sequence[Timing], percentiles: Sequence[float] = ()) -> Rows:
+    """compute, enqueue, transfer, end_to_end -> summary; None where the device has no such step."""
+    found: Rows = {}
+    for row in ("compute", "enqueue", "transfer", "end_to_end"):
+        values = [value for sample in samples if (value := getattr(sample, f"{row}_ms")) is not None]
+        found[row] = summary(values, percentiles) if values else None
+    return found
+
+
+def _notes(rows: Rows, readings: Sequence[Conditions], on_gpu: bool) -> list[str]:
+    """What a reader should know of a measurement that is valid all the same."""
+    notes = []
+    if not readings[0].known:
+        notes.append("this machine tells neither power mode, clocks nor temperature: only the latencies were watched")
+    loose = [
+        clock.name
+        for clock in readings[0].clocks
+        if clock.name in readings[0].loose_clocks and (clock.drives == GPU or not on_gpu)
+    ]
+    if loose:
+        notes.append(f"clocks were not pinned: {', '.join(loose)} (on a Jetson: sudo jetson_clocks)")
+    compute = rows["compute"]
+    if compute is not None and compute["cv"] is not None and compute["cv"] > _WIDE_CV:
+        notes.append(f"the compute time varies by {compute['cv']:.0%}: something else uses this device")
+    return notes
+
+
+def _conditions(readings: Sequence[Conditions]) -> dict[str, Any]:
+    return {
+        "known": readings[0].known,
+        "loose_clocks": list(readings[-1].loose_clocks),
+        "readings": len(readings),
+        "before": readings[0].as_dict(),
+        "after": readings[-1].as_dict(),
+    }

@@ -1,0 +1,181 @@
+"""What a device can do at most: products per second by dtype, memory rate, time to launch a kernel; each with its source.
+
+Rates of Jetson modules: peaks from NVIDIA's documents (streaming multiprocessors x clock x operations), times the share of
+the peak that was reported as measured on a Jetson AGX Orin in its fastest mode. Where nobody measured, the figure says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgeexport.errors import UsageError, nearest_hint
+
+__all__ = [
+    "ASSUMED",
+    "DERIVED",
+    "MEASURED",
+    "PUBLISHED",
+    "Ceiling",
+    "Ceilings",
+    "ceilings_of",
+    "power_mode_named",
+    "power_modes",
+]
+
+MEASURED, PUBLISHED, DERIVED, ASSUMED = "measured", "published", "derived", "assumed"
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """One limit: its value, and where that comes from.
+
+    ``kind`` is 'measured' (here), 'published' (measured by others on such a device in such a mode), 'derived' (from a peak,
+    by the share that was measured elsewhere) or 'assumed'.
+    """
+
+    value: float
+    kind: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """The limits of a device in one power mode.
+
+    Attributes:
+        target: As in `edgeexport.device.targets.TARGETS`.
+        power_mode: NVIDIA's name of the mode; empty where there are none.
+        giga_macs_per_s: dtype of a product's operands -> 1e9 multiply-accumulates per second. 'tfloat32' is float32
+            rounded to ten bits of mantissa on its way into the matrix units.
+        gigabytes_per_s: Memory rate in 1e9 bytes per second.
+        launch_us: From one kernel to the next at least, in microseconds.
+    """
+
+    target: str
+    power_mode: str
+    giga_macs_per_s: Mapping[str, Ceiling]
+    gigabytes_per_s: Ceiling
+    launch_us: Ceiling
+
+    def product_rate(self, dtype: str) -> float:
+        """Multiply-accumulates per second of products in ``dtype``.
+
+        Raises:
+            UsageError: Nothing is known of that dtype here.
+        """
+        found = self.giga_macs_per_s.get({"bfloat16": "float16", "uint8": "int8"}.get(dtype, dtype))
+        if found is None:
+            known = ", ".join(self.giga_macs_per_s)
+            raise UsageError(f"--target {self.target}", f"no rate of {dtype} products is known, only of {known}")
+        return found.value * 1e9
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Mode:
+    """Streaming multiprocessors, their clock in MHz, and the memory's peak rate in GB/s."""
+
+    multiprocessors: int
+    mhz: int
+    gigabytes_per_s: float
+
+
+_AMPERE = {"float32": 256, "tfloat32": 1024, "float16": 2048, "int8": 4096}
+"""Floating-point or integer operations per multiprocessor and clock, dense; a multiply-accumulate is two."""
+
+# Thor's float16 rate is published (258 TFLOPS dense); that float32 is what Ampere does per clock is assumed.
+_THOR = {"float32": 256, "float16": 8192}
+_OPERATIONS = {"orin": _AMPERE, "orin-nx": _AMPERE, "orin-nano": _AMPERE, "thor": _THOR}
+
+_MODES: dict[str, dict[str, _Mode]] = {
+    "orin": {
+        "MAXN": _Mode(16, 1301, 204.8),
+        "50W": _Mode(16, 816, 204.8),
+        "30W": _Mode(8, 612, 204.8),
+        "15W": _Mode(6, 408, 136.5),
+    },
+    "orin-nx": {"MAXN_SUPER": _Mode(8, 1173, 102.4), "MAXN": _Mode(8, 918, 102.4)},
+    "orin-nano": {"MAXN_SUPER": _Mode(8, 1020, 102.4), "15W": _Mode(8, 625, 68.0)},
+    "thor": {"MAXN": _Mode(20, 1575, 273.0)},
+}
+
+_REPORTED = "reported measurements on Jetson AGX Orin 64GB, MAXN"
+# What was reported there, in TFLOPS and GB/s, of the peak in that mode; the middle of a reported range.
+_PUBLISHED_TFLOPS = {"float32": (5.0, "4.8 to 5.2 TFLOPS"), "float16": (33.5, "33 to 34 TFLOPS in bfloat16")}
+_PUBLISHED_GIGABYTES = 152.8
+_LAUNCH_US = 5.0
+
+
+def power_modes(target: str) -> tuple[str, ...]:
+    """Names of the power modes whose limits are known, the fastest first; none for a device without fixed rates.
+
+    For a PC's GPU or CPU nothing is known ahead: `edgeexport.profile.measured_ceilings` measures.
+    """
+    return tuple(_MODES.get(target, ()))
+
+
+def power_mode_named(target: str, name: str | None) -> str | None:
+    """The mode of `power_modes` that nvpmodel calls ``name`` ('MODE_30W' is 30W); None where its limits are not known."""
+    wanted = (name or "").upper().removeprefix("MODE_")
+    return wanted if wanted in _MODES.get(target, ()) else None
+
+
+def ceilings_of(target: str, power_mode: str = "") -> Ceilings:
+    """The limits of a Jetson.
+
+    Args:
+        target: 'orin', 'orin-nx', 'orin-nano' or 'thor'.
+        power_mode: One of `power_modes`; empty takes the fastest.
+
+    Raises:
+        UsageError: Nothing is known of that target or mode.
+    """
+    modes = _MODES.get(target)
+    if modes is None:
+        raise UsageError(
+            f"--target {target}", "has no published rates to predict from", f"known for {', '.join(_MODES)}"
+        )
+    name = power_mode or next(iter(modes))
+    if name not in modes:
+        raise UsageError(f"power mode {name}", f"unknown for {target}", nearest_hint(name, modes))
+    mode = modes[name]
+    published = (target, name) == ("orin", "MAXN")
+    return Ceilings(
+        target=target,
+        power_mode=name,
+        giga_macs_per_s={dtype: _product_ceiling(target, dtype, mode, published) for dtype in _OPERATIONS[target]},
+        gigabytes_per_s=_memory_ceiling(mode, published),
+        launch_us=Ceiling(_LAUNCH_US, ASSUMED, "not measured on a Jetson; a CUDA graph lowers it"),
+    )
+
+
+def _product_ceiling(target: str, dtype: str, mode: _Mode, published: bool) -> Ceiling:
+    operations = _OPERATIONS[target][dtype]
+    peak = mode.multiprocessors * mode.mhz * 1e6 * operations / 1e12
+    if published and dtype in _PUBLISHED_TFLOPS:
+        value, text = _PUBLISHED_TFLOPS[dtype]
+        return Ceiling(value / 2 * 1e3, PUBLISHED, f"{_REPORTED}: {text} of {peak:.1f}")
+    like = "float32" if dtype == "float32" else "float16"
+    orin = _MODES["orin"]["MAXN"]
+    share = _PUBLISHED_TFLOPS[like][0] / (orin.multiprocessors * orin.mhz * 1e6 * _AMPERE[like] / 1e12)
+    unit = "TOPS" if dtype == "int8" else "TFLOPS"
+    peak_text = (
+        f"peak {peak:.2f} {unit} ({mode.multiprocessors} multiprocessors x {mode.mhz} MHz x {operations} operations)"
+    )
+    guess = ", operations per clock assumed to be Ampere's" if (target, dtype) == ("thor", "float32") else ""
+    kind = ASSUMED if guess else DERIVED
+    return Ceiling(peak * share / 2 * 1e3, kind, f"{peak_text}{guess} x {share:.2f}, the {like} share of {_REPORTED}")
+
+
+def _memory_ceiling(mode: _Mode, published: bool) -> Ceiling:
+    peak = _MODES["orin"]["MAXN"].gigabytes_per_s
+    if published:
+        return Ceiling(_PUBLISHED_GIGABYTES, PUBLISHED, f"{_REPORTED}: {_PUBLISHED_GIGABYTES} GB/s read, of {peak}")
+    share = _PUBLISHED_GIGABYTES / peak
+    text = f"peak {mode.gigabytes_per_s} GB/s x {share:.2f}, the share of {_REPORTED}"
+    return Ceiling(mode.gigabytes_per_s * share, DERIVED, text)

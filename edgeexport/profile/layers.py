@@ -1,0 +1,109 @@
+"""Profiles a bundle's layers: runs the runtime's profiler, divides the times, and writes engine.profile.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgeexport.backends.contract import EngineRecord, Runner
+from edgeexport.bundle import Bundle
+from edgeexport.errors import BuildError
+from edgeexport.profile.attribution import (
+    Attribution,
+    attribution_from_engine,
+    attribution_from_onnxruntime,
+    engine_profile,
+)
+from edgeexport.profile.executed_graph import nodes_from_onnx
+from edgeexport.profile.traces import engine_layers_from_json
+from edgeexport.profile.work import GraphWork, read_work
+
+__all__ = ["PROFILE_FILE", "measure_layers", "write_engine_profile"]
+
+PROFILE_FILE = "engine.profile.json"
+
+_ENGINE_GRAPH = "engine.graph.json"
+_MODEL = "model.onnx"
+
+
+def measure_layers(
+    bundle: Bundle,
+    runner: Runner,
+    record: EngineRecord | None,
+    image: NDArray,
+    extra: Mapping[str, NDArray] | None = None,
+    *,
+    runs: int = 10,
+) -> Attribution | None:
+    """Times a bundle's layers with its runtime's profiler, and divides the time between the parts of the model.
+
+    Args:
+        bundle: What runs.
+        runner: Its engine (`edgeexport.engine.load_engine`), or ``model.onnx`` in ONNX Runtime.
+        record: The engine's; None where ``runner`` runs model.onnx.
+        image, extra: One batch.
+        runs: To take the mean of.
+
+    Returns:
+        None where the bundle has no work.json, so that nothing is known of its parts.
+
+    Raises:
+        BundleError: work.json, or the engine's own description, is damaged.
+    """
+    work = read_work(bundle.path)
+    if work is None:
+        return None
+    if record is None:
+        return _measure_model(bundle, work, image, extra, runs)
+    times = runner.node_times(image, extra, runs)
+    if record.backend == "onnxruntime":
+        nodes = nodes_from_onnx(bundle.path / next(iter(record.files)))
+        return attribution_from_onnxruntime(times, work, nodes, runs=runs)
+    description = bundle.path / _ENGINE_GRAPH
+    engine = None
+    if description.is_file():
+        text = description.read_text(encoding="utf-8", errors="replace")
+        engine = engine_layers_from_json(text, str(description))
+    plugins = bool(record.options.get("plugins", True)) and record.plugins_sha256 is not None
+    return attribution_from_engine(times, work, engine, plugins=plugins, runs=runs)
+
+
+def write_engine_profile(bundle_dir: Path, attribution: Attribution) -> Path:
+    """Writes engine.profile.json into a bundle folder, whole or not at all, and returns its path.
+
+    Raises:
+        BuildError: It cannot be written.
+    """
+    path = bundle_dir / PROFILE_FILE
+    partial = bundle_dir / f".{PROFILE_FILE}.partial-{os.getpid()}"
+    lines = ",\n".join(" " + _line(record) for record in engine_profile(attribution))
+    try:
+        partial.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise BuildError(str(path), f"cannot be written: {error.strerror or error}", "free some space") from error
+    return path
+
+
+def _measure_model(
+    bundle: Bundle, work: GraphWork, image: NDArray, extra: Mapping[str, NDArray] | None, runs: int
+) -> Attribution:
+    """The graph as ONNX Runtime optimises it here is saved for a moment: it tells what was fused into what."""
+    from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
+
+    with tempfile.TemporaryDirectory() as folder:
+        optimised = Path(folder) / "engine.onnx"
+        OnnxRuntimeRunner(bundle.path / _MODEL, save_to=optimised)
+        times = OnnxRuntimeRunner(optimised, optimised=True).node_times(image, extra, runs)
+        return attribution_from_onnxruntime(times, work, nodes_from_onnx(optimised), runs=runs)
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False, allow_nan=False)

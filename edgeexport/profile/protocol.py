@@ -1,0 +1,155 @@
+"""How a latency is measured: warm up, then one inference after the other until both time and count are reached."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgeexport.backends.contract import Timing
+from edgeexport.errors import UsageError
+
+__all__ = ["PERCENTILES", "TimingRequest", "Trace", "Watch", "measure", "percentiles_from_texts", "warm_up"]
+
+PERCENTILES = (50.0, 90.0, 99.0)
+"""Reported always."""
+
+WATCH_EVERY_S = 1.0
+
+Call = Callable[[], Timing]
+Clock = Callable[[], float]
+Watch = Callable[[], None]
+"""Called between inferences, before the first and after the last: looks at the device's conditions."""
+
+
+@dataclass(frozen=True)
+class TimingRequest:
+    """What to measure. Names and defaults are trtexec's.
+
+    Attributes:
+        warmup_ms: Inferences before the measurement, at least one, until this time has passed.
+        duration_s: The measurement takes at least this long.
+        iterations: And at least so many inferences.
+        percentiles: Beside `PERCENTILES`; in 0..100, 0 excluded.
+        pairs: Paired blocks of a comparison with a baseline, at least; see `edgeexport.profile.pairing`.
+    """
+
+    warmup_ms: float = 200.0
+    duration_s: float = 3.0
+    iterations: int = 10
+    percentiles: tuple[float, ...] = ()
+    pairs: int = 32
+
+    def check(self) -> TimingRequest:
+        """Returns itself.
+
+        Raises:
+            UsageError: A value that makes no sense.
+        """
+        for option, value in (("--warmUp", self.warmup_ms), ("--duration", self.duration_s)):
+            if not math.isfinite(value) or value < 0:
+                unit = "milliseconds" if option == "--warmUp" else "seconds"
+                raise UsageError(
+                    f"{option} {value:g}", f"expected {unit}, 0 or more", "such as --warmUp 200 --duration 3"
+                )
+        if self.iterations < 2:
+            raise UsageError(
+                f"--iterations {self.iterations}",
+                "expected 2 or more: one run tells nothing about its spread",
+                "10 is usual",
+            )
+        for percentile in self.percentiles:
+            if not 0 < percentile <= 100:
+                raise UsageError(f"--percentile {percentile:g}", "expected a number above 0, up to 100", "such as 95")
+        return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return {**asdict(self), "percentiles": sorted({*PERCENTILES, *self.percentiles})}
+
+
+def percentiles_from_texts(texts: Sequence[str]) -> tuple[float, ...]:
+    """From a command line: each text one number, or several with commas, as trtexec takes them.
+
+    Raises:
+        UsageError: No number.
+    """
+    found = []
+    for text in texts:
+        for part in text.split(","):
+            try:
+                found.append(float(part))
+            except ValueError:
+                raise UsageError(
+                    f"--percentile {text}", f"{part!r} is no number", "such as --percentile 95,99.9"
+                ) from None
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What was measured, in the order of time; no sample is left out.
+
+    Attributes:
+        samples: The inferences.
+        starts_s: When each began, in seconds since the first.
+        warmup_runs: Inferences before them, not among the samples.
+        seconds: From the first one's begin to the last one's end.
+    """
+
+    samples: tuple[Timing, ...]
+    starts_s: tuple[float, ...]
+    warmup_runs: int
+    seconds: float
+
+
+def measure(
+    call: Call,
+    request: TimingRequest,
+    clock: Clock = time.perf_counter,
+    *,
+    watch: Watch = lambda: None,
+    watch_every_s: float = WATCH_EVERY_S,
+) -> Trace:
+    """Measures one runner.
+
+    Args:
+        call: One inference; its own clock gives the sample.
+        request: See `TimingRequest`.
+        clock: Seconds, for duration and warm-up.
+        watch: Called right after the warm-up, about every ``watch_every_s``, and at the end. Its time is in no sample.
+        watch_every_s: See above.
+    """
+    warmup_runs, _ = warm_up(call, request.warmup_ms, clock)
+    watch()
+    samples: list[Timing] = []
+    starts: list[float] = []
+    begin = end = watched = clock()
+    while end - begin < request.duration_s or len(samples) < request.iterations:
+        starts.append(clock() - begin)
+        samples.append(call())
+        end = clock()
+        if end - watched >= watch_every_s:
+            watch()
+            watched = clock()
+    watch()
+    return Trace(tuple(samples), tuple(starts), warmup_runs, end - begin)
+
+
+def warm_up(call: Call, warmup_ms: float, clock: Clock) -> tuple[int, float]:
+    """Runs at least once and until ``warmup_ms`` have passed.
+
+    Returns:
+        The number of runs, and the shortest one's wall time in seconds.
+    """
+    begin = clock()
+    runs, shortest = 0, math.inf
+    while True:
+        before = clock()
+        call()
+        now = clock()
+        runs, shortest = runs + 1, min(shortest, now - before)
+        if now - begin >= warmup_ms / 1000:
+            return runs, shortest

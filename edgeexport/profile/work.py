@@ -1,0 +1,263 @@
+"""What a bundle's graph has to do, node by node (work.json): products, bytes, and the part of the model that each belongs to.
+
+The build writes it, because the graph itself cannot be read on a device that has no onnx package. A file of its own rather
+than a table in tokens.json: it has one line for each of some thousand nodes, and tokens.json is read by people.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeexport.errors import BundleError
+
+__all__ = [
+    "OTHER",
+    "WORK_FILE",
+    "WORK_SCHEMA",
+    "GraphWork",
+    "NodeWork",
+    "part_order",
+    "part_title",
+    "read_work",
+    "work_bytes",
+    "work_from_dict",
+]
+
+WORK_FILE = "work.json"
+WORK_SCHEMA = "edgeexport.work/1"
+
+OTHER = "other"
+"""The part of what belongs to no part."""
+
+CONVENTION = (
+    "per run of the whole batch. macs: multiply-accumulates of products, and by the convention of tokens.json those of norms "
+    "and resizes (kind tells which). reads, writes: bytes of values that exist at run time only, every operand once; a "
+    "gather reads what it gives out, a view (Reshape, Squeeze) moves nothing. weights: bytes of constants. Nodes that "
+    "depend on constants alone are folded by every runtime and left out"
+)
+
+# Without a number, in order of execution; what has a block's number stands between the embedding and the final norm.
+_BEFORE = ("policy", "share", "embedding")
+_PER_BLOCK = ("merge", "block", "auxiliary_head", "prune")
+_AFTER = ("final_norm", "decode_head", "head", "tail", OTHER)
+_TITLES = {
+    "policy": "policy network",
+    "share": "sharing step",
+    "embedding": "embedding",
+    "final_norm": "final norm",
+    "decode_head": "decode head",
+    "head": "head",
+    "tail": "tail",
+    OTHER: "other",
+    "merge": "merging in block {}",
+    "block": "block {}",
+    "auxiliary_head": "auxiliary head after block {}",
+    "prune": "pruning after block {}",
+}
+_PART = re.compile(r"([a-z_]+?)(?:_(\d+))?")
+
+
+@dataclass(frozen=True)
+class NodeWork:
+    """One node's work.
+
+    Attributes:
+        name: In the graph, where it stands there; nodes of a custom op's body have the name that inlining gives them.
+        op_type: ONNX operator.
+        part: Part of the model; see `part_title`.
+        call: The custom op's node whose body it belongs to; empty for all others.
+        inputs: Values that it reads and that exist at run time only, in the operator's order.
+        outputs: Values that it writes.
+        kind: What ``macs`` counts: 'product', 'norm', 'resize', or '' where they are 0.
+        macs: Multiply-accumulates.
+        dtype: Of the products' operands, as numpy names it.
+        reads, writes, weights: dtype -> bytes.
+    """
+
+    name: str
+    op_type: str
+    part: str
+    call: str = ""
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    kind: str = ""
+    macs: int = 0
+    dtype: str = ""
+    reads: Mapping[str, int] = field(default_factory=dict)
+    writes: Mapping[str, int] = field(default_factory=dict)
+    weights: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def product_macs(self) -> int:
+        """Multiply-accumulates of products: what a runtime's matrix units do."""
+        return self.macs if self.kind == "product" else 0
+
+    @property
+    def bytes(self) -> int:
+        """All bytes read and written, constants among them."""
+        return sum(map(_total, (self.reads, self.writes, self.weights)))
+
+    @property
+    def written_bytes(self) -> int:
+        """Bytes of its outputs."""
+        return _total(self.writes)
+
+
+@dataclass(frozen=True)
+class GraphWork:
+    """All nodes of a bundle's graph in order of execution.
+
+    Attributes:
+        nodes: In standard operators only, bodies of custom ops spelled out.
+        calls: Custom ops as one node each, as a plugin executes them: its operands' bytes, its body's products.
+        plugins: Names of the calls for which there is a TensorRT plugin.
+    """
+
+    nodes: tuple[NodeWork, ...]
+    calls: tuple[NodeWork, ...] = ()
+    plugins: frozenset[str] = frozenset()
+
+    @property
+    def parts(self) -> list[str]:
+        """The parts that have nodes, in the order of the model."""
+        return sorted({node.part for node in self.nodes}, key=part_order)
+
+    def with_plugins(self) -> tuple[NodeWork, ...]:
+        """The nodes as TensorRT executes them with the plugin library: a call stands in place of its body."""
+        calls = {call.name: call for call in self.calls if call.name in self.plugins}
+        found: list[NodeWork] = []
+        placed: set[str] = set()
+        last = {node.call: index for index, node in enumerate(self.nodes) if node.call}
+        for index, node in enumerate(self.nodes):
+            if node.call not in calls:
+                found.append(node)
+            elif last[node.call] == index and node.call not in placed:  # where all that it reads is there
+                placed.add(node.call)
+                found.append(calls[node.call])
+        return tuple(found)
+
+
+def part_title(part: str) -> str:
+    """A part's name for people: 'block_3' -> 'block 3'. An unknown one is shown as it is."""
+    kind, number = _split(part)
+    return _TITLES[kind].format(number) if kind in _TITLES else part
+
+
+def part_order(part: str) -> tuple[int, int, int]:
+    """Sorts parts as the model runs them."""
+    kind, number = _split(part)
+    if kind in _BEFORE:
+        return (0, 0, _BEFORE.index(kind))
+    if kind in _PER_BLOCK:
+        return (1, number, _PER_BLOCK.index(kind))
+    return (2, 0, _AFTER.index(kind) if kind in _AFTER else len(_AFTER))
+
+
+def work_bytes(work: GraphWork) -> bytes:
+    """Content of work.json: one line for each node, so that people and diffs can read it. The same work, the same bytes."""
+    head = {"schema": WORK_SCHEMA, "provenance": "computed from the exported graph", "convention": CONVENTION}
+    lines = [f' "{key}": {_line(value)},' for key, value in head.items()]
+    for key, nodes in (("calls", work.calls), ("nodes", work.nodes)):
+        rows = ",\n".join("  " + _line(_row(node, work.plugins)) for node in nodes)
+        lines.append(f' "{key}": [\n{rows}\n ]' + ("," if key == "calls" else ""))
+    return ("{\n" + "\n".join(lines) + "\n}\n").encode()
+
+
+def work_from_dict(found: Any, where: str = WORK_FILE) -> GraphWork:
+    """Reads work.json's content.
+
+    Args:
+        found: The parsed JSON.
+        where: The file, for messages.
+
+    Raises:
+        BundleError: Of another schema, or damaged.
+    """
+    schema = found.get("schema") if isinstance(found, dict) else None
+    if schema != WORK_SCHEMA:
+        raise BundleError(
+            where,
+            f"schema {schema!r}, this edgeexport reads {WORK_SCHEMA!r}",
+            "build the bundle again with this version, or use the version that wrote it",
+        )
+    try:
+        calls = [dict(row) for row in found["calls"]]
+        plugins = frozenset(str(row["name"]) for row in calls if row.pop("plugin"))
+        return GraphWork(tuple(map(_node, found["nodes"])), tuple(map(_node, calls)), plugins)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(where, f"is damaged ({error!r})", "copy or build the bundle again") from None
+
+
+def read_work(bundle_dir: Path) -> GraphWork | None:
+    """The work of a bundle's graph; None where the bundle was built before there was a work.json.
+
+    Raises:
+        BundleError: The file is damaged.
+    """
+    path = bundle_dir / WORK_FILE
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(str(path), f"cannot be read ({error})", "copy or build the bundle again") from None
+    return work_from_dict(found, str(path))
+
+
+def _split(part: str) -> tuple[str, int]:
+    match = _PART.fullmatch(part)
+    return (part, 0) if match is None else (match[1], int(match[2] or 0))
+
+
+def _total(sizes: Mapping[str, int]) -> int:
+    return sum(sizes.values())
+
+
+def _line(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _row(node: NodeWork, plugins: frozenset[str]) -> dict[str, object]:
+    """What is empty is left out."""
+    row: dict[str, object] = {"name": node.name, "op": node.op_type, "part": node.part}
+    optional: Sequence[tuple[str, Any]] = (
+        ("call", node.call),
+        ("kind", node.kind),
+        ("macs", node.macs),
+        ("dtype", node.dtype),
+        ("reads", dict(node.reads)),
+        ("writes", dict(node.writes)),
+        ("weights", dict(node.weights)),
+        ("in", list(node.inputs)),
+        ("out", list(node.outputs)),
+    )
+    row.update((key, value) for key, value in optional if value)
+    if "::" in node.op_type:
+        row["plugin"] = node.name in plugins
+    return row
+
+
+def _node(row: Mapping[str, Any]) -> NodeWork:
+    return NodeWork(
+        name=str(row["name"]),
+        op_type=str(row["op"]),
+        part=str(row["part"]),
+        call=str(row.get("call", "")),
+        inputs=tuple(map(str, row.get("in", ()))),
+        outputs=tuple(map(str, row.get("out", ()))),
+        kind=str(row.get("kind", "")),
+        macs=int(row.get("macs", 0)),
+        dtype=str(row.get("dtype", "")),
+        reads=_sizes(row, "reads"),
+        writes=_sizes(row, "writes"),
+        weights=_sizes(row, "weights"),
+    )
+
+
+def _sizes(row: Mapping[str, Any], key: str) -> dict[str, int]:
+    return {str(dtype): int(size) for dtype, size in row.get(key, {}).items()}

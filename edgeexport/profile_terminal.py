@@ -1,0 +1,157 @@
+"""How a measurement looks on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from edgeexport.profile.bench import Bench
+
+__all__ = ["print_bench"]
+
+_out = Console() if sys.stdout.isatty() else Console(width=140)
+_TITLES = {"compute": "compute", "enqueue": "enqueue", "transfer": "transfers", "end_to_end": "end to end"}
+
+
+def print_bench(bench: Bench) -> None:
+    """Latencies, what they were measured on and how, the comparison, and the energy."""
+    found = bench.document
+    _line(f"{found['bundle']['name']}: {found['engine']} in {found['backend']} {found['versions'][found['backend']]}")
+    _line(f"on {_device(found)}")
+    if found["conditions"]["known"]:
+        _line(_conditions(found["conditions"]), "dim")
+    _out.print(_rows_table("measured, milliseconds", {"": found["rows"]}))
+    protocol = found["protocol"]
+    _line(
+        f"{_launch(protocol)}; {protocol['runs']} runs in {protocol['seconds']:.1f} s after {_warm_up(protocol)}", "dim"
+    )
+    _line(f"{found['images_per_second']:.1f} images per second, one batch after the other")
+    if found["baseline"] is not None:
+        _print_baseline(found["baseline"])
+    if found["power"] is not None:
+        _print_power(found["power"])
+    if found["predicted"] is not None:
+        predicted = found["predicted"]
+        measured = found["rows"]["compute"]["p50"]
+        _line(
+            f"predicted by roofline for {predicted['power_mode']}: {predicted['total_ms']:.2f} ms; "
+            f"measured median is {measured / predicted['total_ms']:.2f} times that"
+        )
+    if found["layers"] is not None:
+        _print_layers(found["layers"])
+    for text in found["notes"]:
+        _line(f"note: {text}", "yellow")
+    for text in found["instabilities"]:
+        _line(f"unstable: {text}", "bold yellow")
+    _line(f"written: {bench.path}", "dim")
+
+
+def _print_baseline(found: Mapping[str, Any]) -> None:
+    speedup, protocol = found["speedup"], found["protocol"]
+    name = found["bundle"]["name"]
+    rows = {which: {step: row for step, row in found["rows"][which].items() if row} for which in found["rows"]}
+    _out.print(_rows_table(f"in alternating blocks with {name}, milliseconds", rows))
+    interval = f"{speedup['low']:.3f} to {speedup['high']:.3f}"
+    _line(
+        f"speed-up over {name}: {speedup['estimate']:.3f} ({speedup['confidence']:.0%} interval {interval}, "
+        f"{protocol['pairs']} pairs): {speedup['verdict']}",
+        {"faster": "green", "slower": "bold red"}.get(speedup["verdict"], "yellow"),
+    )
+
+
+def _print_power(found: Mapping[str, Any]) -> None:
+    table = Table(title=f"power, watts ({found['covers']}: {' + '.join(found['total'])})", title_justify="left")
+    for column in ("rail", "at work", "at rest"):
+        table.add_column(column, justify="left" if column == "rail" else "right")
+    for name, watts in found["rails"].items():
+        table.add_row(name, f"{watts['load_w']:.2f}", f"{watts['idle_w']:.2f}")
+    table.add_section()
+    table.add_row("total", f"{found['load_w']:.2f}", f"{found['idle_w']:.2f}")
+    _out.print(table)
+    _line(
+        f"{found['gross_mj']:.2f} mJ an inference, {found['net_mj']:.2f} mJ above rest "
+        f"({found['inferences']} inferences in {found['seconds']:.0f} s, {found['rate_hz']:.0f} samples a second)"
+    )
+
+
+def _print_layers(found: Mapping[str, Any]) -> None:
+    table = Table(title="parts of the model, with the runtime's profiler on: shares, no latency", title_justify="left")
+    for column in ("part", "ms", "share", "GMAC", "MB moved"):
+        table.add_column(column, justify="left" if column == "part" else "right")
+    for part in found["parts"]:
+        figures = (
+            f"{part['ms']:.3f}",
+            f"{part['share']:.1%}",
+            f"{part['macs'] / 1e9:.3f}",
+            f"{part['bytes'] / 1e6:.1f}",
+        )
+        table.add_row(part["title"], *figures)
+    _out.print(table)
+
+
+def _rows_table(title: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
+    """One row for each step of each group; the columns are those of the summary."""
+    table = Table(title=title, title_justify="left")
+    first = next(row for rows in groups.values() for row in rows.values() if row is not None)
+    columns = ["mean", *(key for key in first if key[0] == "p"), "min", "max", "cv", "n"]
+    table.add_column("")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for group, rows in groups.items():
+        for name, row in rows.items():
+            title_cell = f"{group} {_TITLES[name]}".strip()
+            if row is None:
+                table.add_row(title_cell, *(["none"] + [""] * (len(columns) - 1)), style="dim")
+            else:
+                table.add_row(title_cell, *(_cell(column, row[column]) for column in columns))
+    return table
+
+
+def _cell(column: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.0f}" if column == "n" else f"{value:.1%}" if column == "cv" else f"{value:.3f}"
+
+
+def _device(found: Mapping[str, Any]) -> str:
+    device = found["device"]
+    jetson = device["jetson"]
+    board = ""
+    if jetson is not None:
+        release = ", ".join(
+            f"{key} {jetson[name]}" for key, name in (("L4T", "l4t"), ("JetPack", "jetpack")) if jetson[name]
+        )
+        board = f"; {jetson['model']}{f', {release}' if release else ''}"
+    return f"{device['name']} ({device['machine']}){board}"
+
+
+def _conditions(found: Mapping[str, Any]) -> str:
+    after = found["after"]
+    parts = []
+    if after["power_mode"] is not None:
+        parts.append(f"power mode {after['power_mode']['name'] or after['power_mode']['id']}")
+    clocks = [clock for clock in after["clocks"] if clock["current_hz"] is not None]
+    parts += [f"{clock['name']} {clock['current_hz'] / 1e6:.0f} MHz" for clock in clocks]
+    if after["temperatures"]:
+        hottest = max(after["temperatures"], key=lambda zone: zone["celsius"])
+        parts.append(f"{hottest['name']} {hottest['celsius']:.1f} °C")
+    return "; ".join(parts)
+
+
+def _launch(protocol: Mapping[str, Any]) -> str:
+    graph = protocol["cuda_graph"]
+    return "no CUDA graph on a CPU" if graph is None else f"CUDA graph {'on' if graph else 'off'}"
+
+
+def _warm_up(protocol: Mapping[str, Any]) -> str:
+    runs = protocol["warmup_runs"]
+    return f"{runs} run{'s' if runs > 1 else ''} of warm-up"
+
+
+def _line(text: str, style: str | None = None) -> None:
+    _out.print(text, style=style, highlight=False, soft_wrap=True, markup=False)

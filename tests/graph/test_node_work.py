@@ -1,0 +1,296 @@
+"""The work of every node, and the part of the model that it belongs to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeexport.bundle import open_bundle
+from edgeexport.errors import LintError
+from edgeexport.graph.cost import graph_macs
+from edgeexport.graph.export import SCOPE_KEY
+from edgeexport.graph.inline import inlined_model
+from edgeexport.graph.node_work import graph_work
+from edgeexport.profile.work import WORK_FILE, GraphWork, NodeWork, read_work
+from edgeexport.recipe.schema import Recipe
+
+_HOST = "model = dict(type='timm', img_size=64, patch_size=8, embed_dim=48, depth=3, num_heads=3, num_classes=10)\n"
+_LOGITS = "input = dict(shape=(1, 3, 64, 64))\noutput = 'logits'\n"
+_MERGED = _HOST + _LOGITS + "reduction = dict(tome=dict(r=9))\n"
+_LATENT = (
+    "model = dict(type='sd_block', grid=(8, 8), embed_dims=32, num_heads=2, context_tokens=7, context_width=24)\n"
+    "input = dict(shape=(1, 64, 32))\noutput = 'tokens'\nreduction = dict(tome=dict(r=40, variant='sd'))\n"
+)
+
+
+def _exported(text: str, folder: Path) -> tuple[GraphWork, onnx.ModelProto, onnx.ModelProto, Recipe]:
+    """Work, model.onnx and the plain graph of a recipe."""
+    from edgeexport.freeze.fixed import fixed_from_model
+    from edgeexport.models.weights import model_from_recipe
+    from edgeexport.pipeline import exported_graphs
+    from edgeexport.recipe import load_recipe
+
+    file = folder / "small.py"
+    file.write_text(text)
+    recipe = load_recipe(file)
+    model, origin = model_from_recipe(recipe)
+    graphs = exported_graphs(fixed_from_model(model, recipe), origin)
+    return graph_work(graphs.with_functions, graphs.plain, recipe), graphs.with_functions, graphs.plain, recipe
+
+
+def _work_of_bundle(bundle: Path) -> GraphWork:
+    work = read_work(bundle)
+    assert work is not None
+    return work
+
+
+def _products(work: GraphWork, part: str) -> int:
+    return sum(node.product_macs for node in work.nodes if node.part == part)
+
+
+def test_bundle_carries_its_work(tiny_bundle: Path) -> None:
+    bundle = open_bundle(tiny_bundle)
+    assert WORK_FILE in bundle.manifest["files"]
+    work = _work_of_bundle(tiny_bundle)
+    graph = bundle.json("tokens.json")["graph"]
+    for kind in ("product", "norm", "resize"):
+        assert sum(node.macs for node in work.nodes if node.kind == kind) == graph[f"{kind}_macs"]
+
+
+def test_parts_of_a_pruned_segvit(tiny_bundle: Path) -> None:
+    work = _work_of_bundle(tiny_bundle)
+    assert work.parts == [
+        "embedding",
+        "block_1",
+        "block_2",
+        "auxiliary_head_2",
+        "prune_2",
+        "block_3",
+        "auxiliary_head_3",
+        "prune_3",
+        "block_4",
+        "decode_head",
+        "tail",
+    ]
+    for row in open_bundle(tiny_bundle).json("tokens.json")["blocks"]:
+        expected = row["macs"]["attention"] + row["macs"]["mlp"]
+        assert _products(work, f"block_{row['block']}") == expected
+    pruning = [node for node in work.nodes if node.part == "prune_2"]
+    assert {"TopK", "ArgMax", "Sigmoid"} <= {node.op_type for node in pruning}
+    assert sum(node.macs for node in pruning) == 0
+
+
+def test_nodes_are_those_of_the_model(tiny_bundle: Path) -> None:
+    model = onnx.load(tiny_bundle / "model.onnx")
+    known = {node.name: node for node in model.graph.node}
+    work = _work_of_bundle(tiny_bundle)
+    for node in work.nodes:
+        if node.call:
+            assert known[node.call].domain == "edgeexport"
+        else:
+            assert known[node.name].op_type == node.op_type
+    assert {call.name for call in work.calls} == {name for name, node in known.items() if node.domain}
+    # A protecting step has no plugin: its body runs in either case.
+    fused = work.with_plugins()
+    bodies = {known[node.call].op_type for node in fused if node.call}
+    assert bodies == {"TokenProtect"}
+    names = [node.name for node in fused]
+    assert work.plugins <= set(names) and len(names) == len(set(names))
+
+
+def test_calls_stand_where_their_inputs_are_known(tiny_bundle: Path) -> None:
+    work = _work_of_bundle(tiny_bundle)
+    made = {value for node in work.nodes for value in node.outputs} | {
+        value for call in work.calls for value in call.outputs
+    }
+    known = set()
+    for node in work.with_plugins():
+        assert all(value in known for value in node.inputs if value in made), node
+        known.update(node.outputs)
+
+
+def test_merging_in_a_timm_host(tmp_path: Path) -> None:
+    work, model, plain, _ = _exported(_MERGED, tmp_path)
+    assert [part for part in work.parts if part.startswith("merge")] == ["merge_1", "merge_2", "merge_3"]
+    assert {"embedding", "block_1", "block_2", "block_3", "final_norm", "head"} <= set(work.parts)
+    assert "other" not in work.parts
+    parts = {node.name: node.part for node in work.nodes}
+    by_op: dict[str, list[str]] = {}
+    for node in model.graph.node:
+        part = parts.get(node.name, "")
+        by_op.setdefault(node.op_type, []).append(part)
+        if node.op_type == "Log":  # of the sizes, for the next block's attention
+            assert part.startswith("merge")
+        if node.op_type in ("Softmax", "Gelu", "MatMul"):
+            assert part.startswith("block")
+    assert by_op["ReduceMean"] == ["merge_1", "merge_2", "merge_3"]  # of the keys: what is matched
+    calls = [(call.op_type.removeprefix("edgeexport::"), call.part) for call in work.calls]
+    assert calls == [(name, f"merge_{block}") for block in (1, 2, 3) for name in ("TokenMatch", "TokenMerge")]
+    assert sum(node.product_macs for node in work.nodes) == graph_macs(plain).of_category("product")
+    assert all(call.product_macs for call in work.calls)
+
+
+def test_merging_in_a_latent_block(tmp_path: Path) -> None:
+    work, _, _, _ = _exported(_LATENT, tmp_path)
+    assert work.parts == ["merge_1", "block_1"]
+    assert {call.part for call in work.calls} == {"merge_1"}
+    softmax = [node.part for node in work.nodes if node.op_type == "Softmax"]
+    assert softmax == ["block_1", "block_1"]
+
+
+@pytest.mark.parametrize("variant", ["tome", "sd"])
+def test_merging_around_blocks_of_a_segvit(tmp_path: Path, variant: str) -> None:
+    """Tokens are matched ahead of a block's first module, and come back behind its last: both belong to that block."""
+    dense = f"dict(tome=dict(r=16, dense=True, variant='{variant}'))"
+    work, _, _, _ = _exported(_SHARING.replace("dict(cts=dict(num_shared=8))", dense), tmp_path)
+    assert [part for part in work.parts if part.startswith("merge")] == ["merge_1", "merge_2", "merge_3"]
+    assert {call.part for call in work.calls if "TokenMatch" in call.op_type} == {"merge_1", "merge_2", "merge_3"}
+    returned = [call.part for call in work.calls if "TokenUnmerge" in call.op_type]
+    assert returned == sorted(returned) and set(returned) == {"merge_1", "merge_2", "merge_3"}
+    assert {node.part for node in work.nodes if node.op_type == "Softmax"} >= {"block_1", "block_2", "block_3"}
+    assert "other" not in work.parts and "share" not in work.parts
+
+
+_SHARING = """
+_head = dict(type="PruneHead", img_size=128, in_channels=32, channels=32, num_heads=2, num_classes=6, layers_per_decoder=2)
+model = dict(
+    type="EncoderDecoderPrune",
+    backbone=dict(type="ViT_prune", img_size=(128, 128), patch_size=16, embed_dims=32, num_layers=3, num_heads=2,
+                  out_indices=(1, 2), norm_cfg=dict(type="LN", eps=1e-6), with_cls_token=False, num_classes=6),
+    decode_head=dict(_head), auxiliary_head=[dict(_head, in_index=0, thresh=0.9)],
+)
+checkpoint = None
+input = dict(shape=(1, 3, 128, 128), preprocess=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375],
+                                                     bgr_to_rgb=True))
+output = "class_map"
+reduction = dict(cts=dict(num_shared=8))
+"""
+
+
+@pytest.mark.slow
+def test_sharing(tmp_path: Path) -> None:
+    """Slow for the policy network, an EfficientNet."""
+    work, _, _, _ = _exported(_SHARING, tmp_path)
+    assert work.parts[:4] == ["policy", "share", "embedding", "block_1"]
+    assert _products(work, "policy") > 0 and _products(work, "share") == 0
+    convolutions = {node.part for node in work.nodes if node.op_type == "Conv"}
+    assert convolutions == {"policy"}
+    shared = {call.op_type for call in work.calls if call.part == "share"}
+    assert shared == {"edgeexport::TokenPartition", "edgeexport::TokenUnmerge"}
+
+
+def _recipe(tmp_path: Path) -> Recipe:
+    from edgeexport.recipe import load_recipe
+
+    file = tmp_path / "host.py"
+    file.write_text(_HOST + _LOGITS)
+    return load_recipe(file)
+
+
+def _graph(nodes: list[onnx.NodeProto], dtype: int = TensorProto.FLOAT) -> onnx.ModelProto:
+    """x (4, 8) in, y out, with a weight w (8, 8) and an index of two rows."""
+    weight = numpy_helper.from_array(np.zeros((8, 8), helper.tensor_dtype_to_np_dtype(dtype)), "w")
+    constants = [weight, numpy_helper.from_array(np.array([1, 3], np.int64), "index")]
+    constants.append(numpy_helper.from_array(np.array([2, 16], np.int64), "shape"))
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", dtype, (4, 8))],
+        [helper.make_tensor_value_info("y", dtype, None)],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def _scoped(node: onnx.NodeProto, scope: str) -> onnx.NodeProto:
+    node.metadata_props.add(key=SCOPE_KEY, value=scope)
+    return node
+
+
+def _only(model: onnx.ModelProto, tmp_path: Path) -> NodeWork:
+    (node,) = graph_work(model, inlined_model(model), _recipe(tmp_path)).nodes
+    return node
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name", "size"), [(TensorProto.FLOAT, "float32", 4), (TensorProto.FLOAT16, "float16", 2)]
+)
+def test_bytes_of_a_product(tmp_path: Path, dtype: int, name: str, size: int) -> None:
+    node = _only(_graph([helper.make_node("MatMul", ["x", "w"], ["y"], name="p")], dtype), tmp_path)
+    assert (node.macs, node.kind, node.dtype) == (4 * 8 * 8, "product", name)
+    assert (node.reads, node.writes, node.weights) == ({name: 32 * size}, {name: 32 * size}, {name: 64 * size})
+    assert node.bytes == 128 * size and node.inputs == ("x",)
+
+
+def test_bytes_of_a_gather_a_view_and_a_double_operand(tmp_path: Path) -> None:
+    gather = _only(_graph([helper.make_node("Gather", ["x", "index"], ["y"], name="g")]), tmp_path)
+    assert (gather.reads, gather.weights, gather.writes) == ({"float32": 64}, {"int64": 16}, {"float32": 64})
+    view = _only(_graph([helper.make_node("Reshape", ["x", "shape"], ["y"], name="v")]), tmp_path)
+    assert view.bytes == 0
+    double = _only(_graph([helper.make_node("Add", ["x", "x"], ["y"], name="a")]), tmp_path)
+    assert double.reads == {"float32": 128}
+
+
+def test_what_depends_on_constants_alone_is_left_out(tmp_path: Path) -> None:
+    model = _graph(
+        [
+            helper.make_node("Transpose", ["w"], ["wt"], name="t"),
+            helper.make_node("MatMul", ["x", "wt"], ["y"], name="p"),
+        ]
+    )
+    # The plain graph of a bundle has folded it; one that has not is read alike.
+    (node,) = graph_work(model, model, _recipe(tmp_path)).nodes
+    assert (node.name, node.inputs, node.weights) == ("p", ("x",), {"float32": 256})
+
+
+def test_nodes_outside_modules_are_placed_by_order(tmp_path: Path) -> None:
+    def add(before: str, after: str, scope: str = "") -> onnx.NodeProto:
+        node = helper.make_node("Add", [before, before], [after], name=f"add_{after}")
+        return _scoped(node, scope) if scope else node
+
+    model = _graph(
+        [
+            add("x", "a"),
+            add("a", "b", "model.patch_embed.proj"),
+            add("b", "c"),
+            add("c", "d", "model.blocks.0.norm1"),
+            add("d", "e"),
+            add("e", "f", "model.blocks.1.mlp.fc1"),
+            add("f", "g", "model.norm"),
+            add("g", "h"),
+            add("h", "y", "model.head"),
+        ]
+    )
+    work = graph_work(model, model, _recipe(tmp_path))
+    parts = {node.outputs[0]: node.part for node in work.nodes}
+    assert [parts[value] for value in "abcdefghy"] == [
+        "embedding",
+        "embedding",
+        "embedding",
+        "block_1",
+        "block_1",
+        "block_2",
+        "final_norm",
+        "head",
+        "head",
+    ]
+
+
+def test_unknown_shapes_are_refused(tmp_path: Path) -> None:
+    model = _graph([helper.make_node("Add", ["x", "x"], ["y"], name="a")])
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    del model.graph.value_info[:]
+    with pytest.raises(LintError, match="'x' is unknown"):
+        graph_work(model, model, _recipe(tmp_path))
+
+
+def test_file_has_a_line_per_node(tiny_bundle: Path) -> None:
+    text = (tiny_bundle / WORK_FILE).read_text()
+    found = json.loads(text)
+    assert len(text.splitlines()) == len(found["nodes"]) + len(found["calls"]) + 9
