@@ -26,7 +26,7 @@ from edgeexport.pipeline import _tail_check, build
 from edgeexport.plugin.build_record import facts_from_library
 from edgeexport.verification import verify_bundle
 
-WRITTEN_ONCE = ["model.onnx", "model.trt.onnx", "tokens.json", "golden.npz", "manifest.json"]
+WRITTEN_ONCE = ["model.onnx", "model.trt.onnx", "tokens.json", "work.json", "golden.npz", "manifest.json"]
 
 
 def test_bundle_holds_what_the_design_names(tiny_bundle: Path) -> None:

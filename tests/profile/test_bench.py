@@ -200,7 +200,7 @@ def test_power(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     watts = 0.843 * 6.170 + 0.780 * 3.437 + 4.968 * 0.953
     assert found["load_w"] == pytest.approx(watts) and found["idle_w"] == pytest.approx(watts)
     assert found["net_mj"] == pytest.approx(0, abs=1e-6) and found["gross_mj"] > 0
-    assert found["total"] == ["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"] and found["sensor_average_ms"] == 430
+    assert list(found["total"]) == ["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"] and found["sensor_average_ms"] == 430
     lines = (simulated.folder / "power.csv").read_text().splitlines()
     assert lines[0] == "seconds,phase,VDD_GPU_SOC_w,VDD_CPU_CV_w,VIN_SYS_5V0_w,VDDQ_VDD2_1V8AO_w,total_w"
     assert {line.split(",")[1] for line in lines[1:]} == {"idle", "load"}
