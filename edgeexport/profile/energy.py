@@ -165,7 +165,7 @@ def energy_from_samples(
         total=rails.total,
         covers=rails.covers,
         rate_hz=_rate_hz(load),
-        longest_gap_s=max(b.seconds - a.seconds for a, b in itertools.pairwise(load)),
+        longest_gap_s=max((b.seconds - a.seconds for a, b in itertools.pairwise(load)), default=0.0),
         sensor_average_ms=rails.update_interval_ms,
         settling_s=settling_s(rails),
     )
