@@ -122,8 +122,7 @@ class FakeDevice:
             user=user,
             group=user,
             extra_groups=None if user is None else [],
-            # A test run in the background ignores SIGINT, and children would, too.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=_heed_signals,
         )
 
     def run(self, *arguments: object, user: int | None = None) -> subprocess.CompletedProcess[str]:
@@ -133,6 +132,12 @@ class FakeDevice:
 
     def _text(self, name: str) -> str:
         return (self.folder / "device" / name).read_text().strip()
+
+
+def _heed_signals() -> None:
+    """A test run in the background ignores SIGINT, under nohup SIGHUP, and children would, too."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def fake_device(folder: Path) -> FakeDevice:
