@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
@@ -19,6 +19,8 @@ from edgeexport.calibration.proposal import signed_text
 from edgeexport.command_output import errors_console
 
 if TYPE_CHECKING:
+    from rich.console import JustifyMethod
+
     from edgeexport.calibration.counts_command import CountsCalibration
     from edgeexport.calibration.counts_outcome import CountsOutcome
     from edgeexport.calibration.proposal import Form, Proposal
@@ -76,22 +78,14 @@ def print_counts(found: CountsCalibration) -> None:
 
 def _print_forms(proposal: Proposal) -> None:
     title = f"{proposal.recipe}: {proposal.request.text}, on {proposal.images} images"
-    table = Table(title=escape(title), title_justify="left")
-    milliseconds = proposal.unit == "ms"
-    quality = "mIoU" if proposal.measure == "mIoU" else "pixels as dense"
-    for column in (
-        "",
-        "windows shared",
-        "pruned",
-        "tokens",
-        "GMAC",
-        *(["ms"] if milliseconds else []),
-        "against dense",
-    ):
-        table.add_column(column, justify="left" if column in ("", "pruned", "tokens") else "right")
-    for column in (quality, "points lost (95 %)"):
-        table.add_column(column, justify="right")
-    rows = [("dense", proposal.dense), (f"multiples of {proposal.align}", proposal.chosen)]
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, show_lines=True, padding=(0, 1, 0, 0))
+    cost = "GMAC" if proposal.unit == "MACs" else "ms"
+    quality = "mIoU %" if proposal.measure == "mIoU" else "as dense %"
+    for column in ("", "reduction", "tokens", cost, "change", quality):
+        justify: JustifyMethod = "left" if column in ("", "reduction") else "right"
+        table.add_column(column, justify=justify, no_wrap=True)
+    table.add_column("points lost", justify="right", no_wrap=True)
+    rows = [("dense", proposal.dense), (f"aligned to {proposal.align}", proposal.chosen)]
     if proposal.exact is not None and proposal.exact.counts != proposal.chosen.counts:
         rows.append(("not aligned", proposal.exact))
     if proposal.chosen.counts == proposal.dense.counts:
@@ -99,36 +93,44 @@ def _print_forms(proposal: Proposal) -> None:
     for name, form in rows:
         style = "bold" if form.counts == proposal.proposed.counts else ""
         table.add_row(name, *_form_cells(proposal, form), style=style)
-    for name, adaptive in (("by threshold", proposal.adaptive), ("same mean tokens", proposal.equal_mean)):
+    for name, adaptive in (("by threshold", proposal.adaptive), ("same mean", proposal.equal_mean)):
         if adaptive is not None:
             table.add_row(name, *_threshold_cells(proposal, adaptive), style="dim")
     _out.print(table)
 
 
 def _form_cells(proposal: Proposal, form: Form) -> list[str]:
+    """A line for the tokens that enter block 1, then one for every stage; an interval has a line of its own."""
     dense = proposal.dense
-    pruned = ", ".join(f"{k} after {block}" for block, k in form.counts.prune) or "-"
-    tokens = (*dense.tokens[:1], *form.tokens) if form.counts.num_shared else form.tokens
-    cells = [str(form.counts.num_shared or "-"), pruned, " > ".join(map(str, tokens)), f"{form.macs / 1e9:.3f}"]
-    if proposal.unit == "ms":
-        cells.append(f"{form.cost:.3f}")
+    pruned = "\n".join([_shared(form.counts.num_shared), *(f"after {block}: {k}" for block, k in form.counts.prune)])
+    cost = f"{form.cost / 1e9:.3f}" if proposal.unit == "MACs" else f"{form.cost:.3f}"
     change = "" if form is dense else proposal.cost_change(form, dense)
-    quality = "" if form.quality is None else f"{form.quality:.2f} %"
+    quality = "" if form.quality is None else f"{form.quality:.2f}"
     lost = ""
-    if form.loss is not None and form.quality is not None and dense.quality is not None:
-        lost = f"{dense.quality - form.quality:.2f} ({form.loss.low:.2f} to {form.loss.high:.2f})"
-    return [*cells, change, quality, lost]
+    if form is not dense and form.quality is not None and dense.quality is not None:
+        lost = f"{dense.quality - form.quality:.2f}"
+    if form.loss is not None:
+        lost += f"\n{form.loss.low:.2f} to {form.loss.high:.2f}"
+    return [pruned, "\n".join(map(str, form.tokens)), cost, change, quality, lost]
 
 
 def _threshold_cells(proposal: Proposal, form: ThresholdForm) -> list[str]:
-    """Counts of these are means over images."""
-    thetas = ", ".join(f">{theta:.3g} after {block}" for block, theta in form.thresholds.items())
-    left = [form.tokens[0], *(after for before, after in itertools.pairwise(form.tokens) if after != before)]
-    tokens = " > ".join(f"{count:.0f}" for count in left)
-    cells = [str(form.num_shared or "-"), thetas, tokens, f"{form.macs / 1e9:.3f}"]
-    change = f"{signed_text(100 * (form.macs / proposal.dense.macs - 1), 1)} %"
+    """Counts of these are means over images; their milliseconds are in no table."""
+    thetas = "\n".join(
+        [_shared(form.num_shared), *(f"after {block}: >{theta:.3g}" for block, theta in form.thresholds.items())]
+    )
+    left = [form.tokens[0], *(form.tokens[block] for block in form.thresholds)]
+    cost, change = "", ""
+    if proposal.unit == "MACs":
+        cost = f"{form.macs / 1e9:.3f}"
+        change = f"{signed_text(100 * (form.macs / proposal.dense.macs - 1), 1)} %"
     lost = "" if proposal.dense.quality is None else f"{proposal.dense.quality - form.quality:.2f}"
-    return [*cells, *(["", ""] if proposal.unit == "ms" else [change]), f"{form.quality:.2f} %", lost]
+    tokens = "\n".join(f"{count:.0f}" for count in left)
+    return [thetas, tokens, cost, change, f"{form.quality:.2f}", lost]
+
+
+def _shared(windows: int) -> str:
+    return f"{windows} shared" if windows else ""
 
 
 def _print_places(outcome: CountsOutcome) -> None:
@@ -136,11 +138,11 @@ def _print_places(outcome: CountsOutcome) -> None:
     labelled = bool(outcome.exits)
     title = f"what the {outcome.proposal.images} images would allow"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for column in ("", "threshold", "least", "median", "most", "chosen", "images that allow it"):
-        table.add_column(column, justify="right" if column else "left")
+    for column in ("", "theta", "least", "median", "most", "chosen", "covered"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     if labelled:
-        for column in ("wrong at the exit", "by threshold"):
-            table.add_column(column, justify="right")
+        for column in ("wrong", "by theta"):
+            table.add_column(column, justify="right", no_wrap=True)
     for place in outcome.places:
         values = sorted(place.available)
         allowed = [str(values[0]), str(values[len(values) // 2]), str(values[-1])] if values else [""] * 3
@@ -150,11 +152,13 @@ def _print_places(outcome: CountsOutcome) -> None:
         if labelled:
             points = outcome.exit_points(place.block)
             exits = ["", ""] if points is None else [_percent(points[0].wrong_share), _percent(points[1].wrong_share)]
-        name = f"tokens after block {place.block}" if place.block else "windows to share"
+        name = f"after block {place.block}" if place.block else "windows"
         table.add_row(name, theta, *allowed, str(place.chosen), covered, *exits)
     _out.print(Padding(table, (1, 0, 0, 1)))
     if labelled:
-        _print_line(" wrong at the exit: share of the pruned tokens; by threshold: at the same mean count")
+        _print_line(
+            " wrong: tokens whose class was wrong when they left, of all that left; by threshold, as many on average"
+        )
 
 
 def _percent(share: float | None) -> str:

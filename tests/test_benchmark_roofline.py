@@ -14,6 +14,7 @@ pytest.importorskip("torch", reason="exports models")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 def test_calibrates_predicts_and_measures(tiny_recipe: Path, tmp_path: Path) -> None:
     """In a process of its own: its sessions share one thread pool, which has to be made before any other session is."""
     dense = tmp_path / "dense.py"

@@ -253,7 +253,12 @@ def test_interrupt_leaves_the_old_bundle_whole(tiny_recipe: Path, tiny_bundle: P
     shutil.copytree(tiny_bundle, target)
     command = [sys.executable, "-m", "edgeexport.cli", "build", str(tiny_recipe), "--target", "orin"]
     process = subprocess.Popen(
-        [*command, "--work-dir", str(target)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        [*command, "--work-dir", str(target)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        # A test run in the background ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     for line in process.stderr:

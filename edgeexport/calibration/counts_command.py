@@ -29,6 +29,7 @@ ALIGN = 8
 """Token counts that matrix units like: multiples of this."""
 
 _TOLD = 5
+_COMPUTING = ("counts", "observations", "quality", "stage_observation", "threshold_forms", "token_labels")
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,8 @@ def _key(
 
 def _program() -> str:
     digest = hashlib.sha256(program_sha256().encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+    for name in _COMPUTING:
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return digest.hexdigest()
 
 

@@ -17,12 +17,10 @@ from edgeexport.calibration.proposal import cost_text
 from edgeexport.calibration.search import Evaluated, best_within_budget, cheapest_within
 from edgeexport.calibration.space import CountSpace
 from edgeexport.errors import UsageError
-from edgeexport.freeze.alignment import aligned_window_counts
 
 __all__ = ["Choice", "Measured", "choice_by_coverage", "choice_by_search", "pareto_front"]
 
 _ROUNDS = 4
-_SWEEP = (0.5, 0.75, 1.25, 1.5)
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,6 @@ class Measured:
 def choice_by_coverage(task: CountsTask, observe: ObserveFixed, measured: Measured, align: int) -> Choice:
     """The largest counts that the wanted share of images allows, without those that cost more than they save.
 
-    Measures the quality of a few counts below and above as well, so that it can be seen how it changes.
-
     Raises:
         UsageError: See `counts_for_coverage`.
     """
@@ -90,10 +86,6 @@ def choice_by_coverage(task: CountsTask, observe: ObserveFixed, measured: Measur
     if counts == Counts():
         wanted = f"{100 * task.request.value:g} % of the images"
         return Choice(counts, None, f"there are no counts but 0 that suit {wanted}", None, (), details)
-    for factor in _SWEEP:
-        scaled = _scaled(counts, factor, task.space, align)
-        if scaled is not None:
-            measured.quality(scaled)
     exact, _ = _coverage_that_pays(task, observe, measured, 1)
     saves = measured.cost(counts) < measured.cost(Counts())
     reason = "" if saves else "at the counts that the images allow, heads and policy network cost more than is saved"
@@ -162,7 +154,7 @@ def _coverage_that_pays(
         cheapest = min(_parts(found.counts), key=measured.cost)
         if cheapest in (found.counts, Counts()):
             return found, tuple(notes)
-        notes += _left_out(found.counts, cheapest)
+        notes += _left_out(found.counts, cheapest, measured, task.cost.unit)
         blocks = tuple(block for block in blocks if cheapest.pruned_after(block))
         shares = cheapest.num_shared > 0
 
@@ -267,27 +259,16 @@ def _parts(counts: Counts) -> Iterator[Counts]:
         yield Counts(shared, tuple(stage for stage, kept in zip(counts.prune, taken[1:], strict=True) if kept))
 
 
-def _left_out(counts: Counts, kept: Counts) -> list[str]:
+def _left_out(counts: Counts, kept: Counts, measured: Measured, unit: str) -> list[str]:
+    """Why counts are not taken: what the model would cost with them in addition to those kept."""
     sentences = []
-    if counts.num_shared and not kept.num_shared:
-        sentences.append(
-            f"Sharing {counts.num_shared} windows is left out: the policy network costs more than it saves."
-        )
-    for block, k in counts.prune:
-        if not kept.pruned_after(block):
-            sentences.append(f"Pruning {k} tokens after block {block} is left out: its head costs more than it saves.")
+    parts = [("Sharing {} windows", 0, counts.num_shared)]
+    parts += [(f"Pruning {{}} tokens after block {block}", block, k) for block, k in counts.prune]
+    for text, block, count in parts:
+        if not count or (kept.pruned_after(block) if block else kept.num_shared):
+            continue
+        prune = {**dict(kept.prune), **({block: count} if block else {})}
+        more = measured.cost(Counts.of(kept.num_shared if block else count, prune)) - measured.cost(kept)
+        what = "its head" if block else "the policy network"
+        sentences.append(f"{text.format(count)} is left out: {what} costs {cost_text(more, unit)} more than is saved.")
     return sentences
-
-
-def _scaled(counts: Counts, factor: float, space: CountSpace, align: int) -> Counts | None:
-    """About ``factor`` times the counts, aligned; None where that is nothing new, or leaves no token."""
-    windows = aligned_window_counts(space.num_patches, space.num_patches // 4, align)
-    shared = max((count for count in (0, *windows) if count <= counts.num_shared * factor), default=0)
-    left, prune = space.num_patches - 3 * shared, {}
-    for block, k in counts.prune:
-        after = -(-(left - round(k * factor)) // align) * align
-        if after < 1:
-            return None
-        prune[block], left = max(left - after, 0), min(after, left)
-    scaled = Counts.of(shared, prune)
-    return None if scaled in (counts, Counts()) else scaled

@@ -9,7 +9,8 @@ from edgeexport.calibration.counts import Counts, counts_from_recipe, recipe_wit
 from edgeexport.calibration.counts_methods import Choice, Measured, choice_by_coverage, choice_by_search, pareto_front
 from edgeexport.calibration.counts_outcome import CountsOutcome, Place
 from edgeexport.calibration.counts_request import CountsTask
-from edgeexport.calibration.coverage import covered_images
+from edgeexport.calibration.counts_sweep import counts_around
+from edgeexport.calibration.coverage import CoveredImages, covered_images
 from edgeexport.calibration.exits import exit_evidence
 from edgeexport.calibration.image_passes import PASSES_SCHEMA, ImagePasses, OnProgress, UsableImages
 from edgeexport.calibration.interval import MIOU, coverage_interval
@@ -86,6 +87,9 @@ class CountsRun:
             choice = choice_by_coverage(task, self.passes.fixed, self.measured, self.align)
         else:
             choice = choice_by_search(task, self.measured, self.align)
+        # So that it can be seen how quality changes with every count.
+        for counts in counts_around(choice.counts, task.space.num_patches, task.space.shared[-1], self.align):
+            self.measured.quality(counts)
         fixed = self.passes.fixed(choice.counts, task.blocks)
         proposal = self._proposal(choice, fixed, weights["origin"] == "random")
         chosen = choice.counts
@@ -141,7 +145,7 @@ class CountsRun:
             equal_mean=self._equal_mean(counts),
             candidates=len(self.measured.evaluated),
             reason=choice.reason,
-            notes=(*choice.notes, *self._caveats(chosen, random)),
+            notes=(*choice.notes, *self._caveats(chosen, covered, random)),
         )
 
     def _equal_mean(self, counts: Counts) -> ThresholdForm | None:
@@ -161,8 +165,13 @@ class CountsRun:
         )
         return found.form(shared, thresholds, None if beside is None else self.quality.areas(beside))
 
-    def _caveats(self, chosen: Form, random: bool) -> list[str]:
-        request, notes = self.task.request, []
+    def _caveats(self, chosen: Form, covered: CoveredImages | None, random: bool) -> list[str]:
+        request = self.task.request
+        notes: list[str] = []
+        if request.method == "coverage" and covered is not None and covered.together < request.value * covered.images:
+            notes.append(
+                f"Each count by itself suits at least {100 * request.value:g} % of the images, all together suit fewer."
+            )
         if request.method != "coverage" and chosen.counts != Counts():
             notes.append("Chosen and measured on the same images: on others expect a little less.")
         if request.method == "max-miou-drop" and chosen.loss is not None and chosen.loss.high > request.value:

@@ -105,7 +105,7 @@ def draw_quality(
     title: str,
     path: Path,
 ) -> None:
-    """Quality against cost with the Pareto front, and against every count that varies: the best that was measured with it.
+    """Quality against cost with the Pareto front, and against every count with the others as chosen.
 
     Args:
         points: All that was measured.
@@ -120,22 +120,50 @@ def draw_quality(
         title: Above all panels.
         path: The PNG file.
     """
-    varied = [axis for axis in range(len(axes_names)) if len({point.counts[axis] for point in points}) > 1]
+    lines = {axis: _line_through(chosen or dense, points, axis) for axis in range(len(axes_names))}
+    varied = [axis for axis, line in lines.items() if len(line) > 1]
+    shown = [dense, *pareto, *([chosen] if chosen else []), *(point for axis in varied for point in lines[axis])]
+    levels = [point.quality for point in shown] + [quality for _, quality in adaptive]
+    if limit is not None and limit[0] == "quality":
+        levels.append(limit[1])
+    spread = max(max(levels) - min(levels), 0.2)
+    low, high = min(levels) - 0.15 * spread, max(levels) + 0.1 * spread
 
     def draw(axes: Axes, axis: int) -> None:
+        # What a search tried and found bad would squeeze all that matters into a line.
+        inside = [point for point in points if point.quality >= low]
+        below = [point for point in points if point.quality < low]
+
+        def places(found: Sequence[QualityPoint], level: float | None = None) -> tuple[list[float], list[float]]:
+            across = [point.cost if axis < 0 else point.counts[axis] for point in found]
+            return across, [point.quality if level is None else level for point in found]
+
+        axes.scatter(*places(inside), s=16, color=_GREY, label=f"{len(points)} measured")
+        if below:
+            axes.scatter(
+                *places(below, low + 0.02 * spread), s=20, marker="v", color=_GREY, label="worse than the picture shows"
+            )
         if axis < 0:
-            _draw_front(axes, points, pareto, dense, chosen, adaptive)
+            axes.plot(*places(pareto), color=_GREEN, linewidth=1.6, label="Pareto front")
+            if adaptive:
+                label = "by threshold (mean cost)"
+                axes.scatter(*_columns(adaptive), s=46, marker="s", color=_BLUE, label=label, zorder=3)
             axes.set_xlabel(cost_label)
             axes.set_title("quality against cost", fontsize=9)
         else:
-            _draw_axis(axes, points, axis, chosen)
+            axes.plot(*places(lines[axis]), color=_BLUE, linestyle=":", label="only this count changed")
+            axes.locator_params(axis="x", integer=True)
             axes.set_xlabel(axes_names[axis])
             axes.set_title(f"quality against {axes_names[axis]}", fontsize=9)
+        axes.scatter(*places([dense]), s=60, marker="D", color=_BLACK, label="dense", zorder=3)
+        if chosen is not None:
+            axes.scatter(*places([chosen]), s=150, marker="*", color=_RUST, label="chosen", zorder=4)
         if limit is not None and limit[0] == "quality":
             axes.axhline(limit[1], color=_RUST, linewidth=1.2, linestyle="--", label=f"at least {limit[1]:.2f}")
         if limit is not None and limit[0] == "cost" and axis < 0:
             axes.axvline(limit[1], color=_RUST, linewidth=1.2, linestyle="--", label=f"budget {limit[1]:g}")
-        axes.margins(x=0.08, y=0.1)
+        axes.margins(x=0.08)
+        axes.set_ylim(low, high)
 
     _draw_panels([-1, *varied], title, quality_label, draw, path)
 
@@ -214,34 +242,14 @@ def _is_empty(handle: object) -> bool:
     return patches is not None and not patches
 
 
-def _draw_front(
-    axes: Axes,
-    points: Sequence[QualityPoint],
-    pareto: Sequence[QualityPoint],
-    dense: QualityPoint,
-    chosen: QualityPoint | None,
-    adaptive: Sequence[tuple[float, float]],
-) -> None:
-    axes.scatter(*_columns([(p.cost, p.quality) for p in points]), s=16, color=_GREY, label=f"{len(points)} measured")
-    axes.plot(*_columns([(p.cost, p.quality) for p in pareto]), color=_GREEN, linewidth=1.6, label="Pareto front")
-    axes.scatter([dense.cost], [dense.quality], s=60, marker="D", color=_BLACK, label="dense", zorder=3)
-    if adaptive:
-        label = "by threshold (mean cost)"
-        axes.scatter(*_columns(adaptive), s=46, marker="s", color=_BLUE, label=label, zorder=3)
-    if chosen is not None:
-        axes.scatter([chosen.cost], [chosen.quality], s=150, marker="*", color=_RUST, label="chosen", zorder=4)
+def _line_through(center: QualityPoint, points: Sequence[QualityPoint], axis: int) -> list[QualityPoint]:
+    """The points that differ from ``center`` in one count alone, and itself, ascending by that count."""
 
+    def others(point: QualityPoint) -> tuple[int, ...]:
+        return (*point.counts[:axis], *point.counts[axis + 1 :])
 
-def _draw_axis(axes: Axes, points: Sequence[QualityPoint], axis: int, chosen: QualityPoint | None) -> None:
-    best: dict[int, float] = {}
-    for point in points:
-        count = point.counts[axis]
-        best[count] = max(best.get(count, point.quality), point.quality)
-    axes.scatter(*_columns([(p.counts[axis], p.quality) for p in points]), s=16, color=_GREY)
-    axes.plot(*_columns(sorted(best.items())), color=_GREEN, linestyle=":", label="best measured with this count")
-    if chosen is not None:
-        axes.scatter([chosen.counts[axis]], [chosen.quality], s=150, marker="*", color=_RUST, zorder=4)
-    axes.locator_params(axis="x", integer=True)
+    found = [point for point in points if others(point) == others(center)]
+    return sorted(found, key=lambda point: point.counts[axis])
 
 
 def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:

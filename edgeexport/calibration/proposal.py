@@ -37,7 +37,8 @@ class Request:
     def text(self) -> str:
         """As on the command line."""
         threshold = "" if self.threshold is None else f" --threshold {self.threshold:g}"
-        return f"--{self.method} {self.value:g}{threshold}"
+        value = f"{self.value / 1e9:g}e9" if self.method == "macs" and self.value >= 1e7 else f"{self.value:g}"
+        return f"--{self.method} {value}{threshold}"
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,9 @@ class Proposal:
             )
             return [f"{text}: {below}."]
         text = f"{it} the dense model's class at {chosen.quality:.2f} % of the pixels of {_images(self.images)}"
-        return [f"{text}{between and between.replace('(', '(off at ')}; without labels that says nothing of accuracy."]
+        if chosen.loss is not None:
+            between = f" ({_CONFIDENCE}: {100 - chosen.loss.high:.2f} to {100 - chosen.loss.low:.2f} %)"
+        return [f"{text}{between}; without labels that says nothing of accuracy."]
 
     def _against_thresholds(self) -> list[str]:
         form, chosen = self.equal_mean, self.chosen

@@ -94,13 +94,11 @@ class Trace:
 
     Attributes:
         samples: The inferences.
-        starts_s: When each began, in seconds since the first.
         warmup_runs: Inferences before them, not among the samples.
         seconds: From the first one's begin to the last one's end.
     """
 
     samples: tuple[Timing, ...]
-    starts_s: tuple[float, ...]
     warmup_runs: int
     seconds: float
 
@@ -125,17 +123,15 @@ def measure(
     warmup_runs, _ = warm_up(call, request.warmup_ms, clock)
     watch()
     samples: list[Timing] = []
-    starts: list[float] = []
     begin = end = watched = clock()
     while end - begin < request.duration_s or len(samples) < request.iterations:
-        starts.append(clock() - begin)
         samples.append(call())
         end = clock()
         if end - watched >= watch_every_s:
             watch()
             watched = clock()
     watch()
-    return Trace(tuple(samples), tuple(starts), warmup_runs, end - begin)
+    return Trace(tuple(samples), warmup_runs, end - begin)
 
 
 def warm_up(call: Call, warmup_ms: float, clock: Clock) -> tuple[int, float]:

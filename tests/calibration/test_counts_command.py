@@ -322,7 +322,7 @@ def test_json_is_all_that_standard_output_holds(
     assert document["proposal"]["method"] == "coverage"
     assert document["files"]["recipe"] == str(tmp_path / "tiny_calibrated.py")
     shown = edgeexport("calibrate", recipe, *arguments)
-    for wanted in ("tiny: --coverage 0.8", "multiples of 8", "tokens after block 3", "tiny_calibrated.py"):
+    for wanted in ("tiny: --coverage 0.8", "aligned to 8", "after block 3", "tiny_calibrated.py"):
         assert wanted in shown.out
     assert "results of an earlier run are used" in shown.err
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from observation_cases import image_of, stage_of, tiny
 from edgeexport.calibration.counts import Counts
 from edgeexport.calibration.counts_methods import Measured, choice_by_coverage, choice_by_search, pareto_front
 from edgeexport.calibration.counts_request import CountsTask
+from edgeexport.calibration.counts_sweep import counts_around
 from edgeexport.calibration.proposal import Request
 from edgeexport.calibration.search import Evaluated
 from edgeexport.calibration.space import CountSpace
@@ -110,11 +110,27 @@ def test_the_dense_model_wins_where_nothing_pays_or_nothing_is_allowed(recipe: R
     assert "no counts but 0 that suit 75 % of the images" in never.reason
 
 
-def test_coverage_shows_how_quality_changes_with_k(recipe: Recipe) -> None:
-    measured = measured_by(Sum(), lambda counts: 80.0 - counts.pruned_after(2))
-    task = replace(task_of(recipe, "coverage", 1.0), space=CountSpace(PATCHES, 8, (0,), ((2, STAGES),)))
-    choice_by_coverage(task, seen([32, 40], [0, 0], [0, 0]), measured, 8)
-    assert sorted(item.counts.pruned_after(2) for item in measured.evaluated) == [16, 24, 40, 48]
+def test_a_sweep_changes_one_count_at_a_time() -> None:
+    around = counts_around(Counts(8, ((2, 16), (3, 8))), PATCHES, 16, 8)
+    assert set(around) == {
+        *(Counts.of(shared, {2: 16, 3: 8}) for shared in (0,)),
+        *(Counts.of(8, {2: k, 3: 8}) for k in (0, 8, 24)),
+        *(Counts.of(8, {2: 16, 3: k}) for k in (0,)),
+    }, "half of 8 and one and a half times 8 are 8 in steps of 8"
+    assert counts_around(Counts(), PATCHES, 16, 8) == ()
+    assert Counts(0, ((2, 72),)) not in counts_around(Counts(0, ((2, 48),)), PATCHES, 16, 8), "leaves no token"
+
+
+@given(st.integers(0, 16), st.integers(0, 40), st.integers(0, 20))
+def test_a_sweep_keeps_what_is_aligned(shared: int, first: int, second: int) -> None:
+    counts = Counts.of(8 * (shared // 8), {2: 8 * (first // 8), 3: 8 * (second // 8)})
+    if counts.tokens(PATCHES)[-1] < 1:
+        return
+    for changed in counts_around(counts, PATCHES, 16, 8):
+        assert all(tokens % 8 == 0 and tokens > 0 for tokens in changed.tokens(PATCHES))
+        before = (counts.num_shared, counts.pruned_after(2), counts.pruned_after(3))
+        after = (changed.num_shared, changed.pruned_after(2), changed.pruned_after(3))
+        assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
 
 
 weights = st.tuples(*[st.floats(0.0, 3.0)] * 3)

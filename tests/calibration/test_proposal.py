@@ -93,7 +93,7 @@ def test_when_the_dense_model_wins_it_says_so_first_and_proposes_it() -> None:
 def test_without_labels_nothing_is_called_accuracy() -> None:
     said = proposal(measure="agreement", dense=replace(DENSE, quality=100.0), coverage=None).statement
     assert "mIoU" not in said
-    assert "the dense model's class at 79.60 % of the pixels of 10 images" in said
+    assert "the dense model's class at 79.60 % of the pixels of 10 images (95 % confidence: 99.10 to 99.90 %)" in said
     assert "says nothing of accuracy" in said
 
 

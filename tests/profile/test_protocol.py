@@ -31,8 +31,6 @@ def test_duration_and_iterations(
     assert abs(trace.warmup_runs - warmup_runs) <= 1
     assert abs(len(trace.samples) - runs) <= 3
     assert len(trace.samples) >= iterations and trace.seconds >= duration_s
-    assert len(trace.starts_s) == len(trace.samples) and trace.starts_s[0] < 1e-5
-    assert trace.starts_s[1] == pytest.approx(0.01, abs=1e-4)
 
 
 def test_every_sample_is_kept() -> None:
