@@ -144,7 +144,7 @@ def draw_quality(
                 *places(below, low + 0.02 * spread), s=20, marker="v", color=_GREY, label="worse than the picture shows"
             )
         if axis < 0:
-            axes.plot(*places(pareto), color=_GREEN, linewidth=1.6, label="Pareto front")
+            axes.plot(*places(pareto), color=_GREEN, linewidth=1.6, marker="o", markersize=4, label="Pareto front")
             if adaptive:
                 label = "by threshold (mean cost)"
                 axes.scatter(*_columns(adaptive), s=46, marker="s", color=_BLUE, label=label, zorder=3)
