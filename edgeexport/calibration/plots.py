@@ -72,11 +72,12 @@ def draw_counts(panels: Sequence[CountPanel], title: str, path: Path) -> None:
 
     def draw(axes: Axes, panel: CountPanel) -> None:
         values = sorted(panel.values)
-        ranks = range(1, len(values) + 1)
+        edges = [rank + 0.5 for rank in range(len(values) + 1)]
         short = sum(value < panel.chosen for value in values)
-        width: dict[str, Any] = {"width": 1.0, "edgecolor": "white", "linewidth": 0.3 if len(values) < 80 else 0.0}
-        axes.bar(ranks[short:], values[short:], color=_GREY, label="images that allow it", **width)
-        axes.bar(ranks[:short], values[:short], color=_RUST, label="images that allow fewer", **width)
+        if short < len(values):
+            axes.stairs(values[short:], edges[short:], fill=True, color=_GREY, label="images that allow it")
+        if short:
+            axes.stairs(values[:short], edges[: short + 1], fill=True, color=_RUST, label="images that allow fewer")
         axes.axhline(panel.chosen, color=_GREEN, linewidth=2.4, label="chosen")
         numbers = f"chosen {panel.chosen}"
         if panel.exact is not None and panel.exact != panel.chosen:
@@ -218,8 +219,7 @@ def _draw_panels(
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
-            if not _is_empty(handle):
-                meanings.setdefault(name, handle)
+            meanings.setdefault(name, handle)
     for axes in found[len(panels) :]:
         axes.set_visible(False)
     figure.suptitle(title, fontsize=10, wrap=True)
@@ -234,12 +234,6 @@ def _draw_panels(
         fontsize=9,
     )
     figure.savefig(path, dpi=_DPI)
-
-
-def _is_empty(handle: object) -> bool:
-    """A bar chart without bars: its colour means nothing here."""
-    patches = getattr(handle, "patches", None)
-    return patches is not None and not patches
 
 
 def _line_through(center: QualityPoint, points: Sequence[QualityPoint], axis: int) -> list[QualityPoint]:

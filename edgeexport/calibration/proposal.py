@@ -233,12 +233,12 @@ class Proposal:
             return []
         between = f"{_CONFIDENCE}: {100 * interval.low:.1f} to {100 * interval.high:.1f} %"
         share = f"{100 * found.together / found.images:.1f} %; {between}"
-        nothing = "prune and share nothing" if 0 in found.per_block else "prune nothing"
-        if set(found.per_block) == {0}:
-            nothing = "share nothing"
-        return [
-            f"In {found.together} of {_images(found.images)} ({share}) they {nothing} that the adaptive form would keep."
-        ]
+        nothing = []
+        if set(found.per_block) != {0}:
+            nothing.append("prune nothing that the adaptive form would keep")
+        if 0 in found.per_block:
+            nothing.append("share no window that the policy network would not")
+        return [f"In {found.together} of {_images(found.images)} ({share}) they {' and '.join(nothing)}."]
 
     def _alignment(self) -> list[str]:
         exact, chosen = self.exact, self.chosen
