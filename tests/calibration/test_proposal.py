@@ -55,6 +55,10 @@ def test_everything_that_a_decision_needs_is_said() -> None:
     assert "an mIoU of 79.60 % against 80.00 % dense on 10 images: 0.40 points below" in said
     assert "(95 % confidence: 0.10 to 0.90 below)" in said
     assert "In 9 of 10 images (90.0 %; 95 % confidence: 55.5 to 99.8 %)" in said
+    assert (
+        "they prune nothing that the adaptive form would keep and share no window that the policy network would not"
+        in said
+    )
     assert "Not aligned, they would be: share 8 windows and prune 18 tokens after block 3;" in said
     assert "multiples of 8 tokens change the cost by +3.4 % and mIoU by +0.10 points" in said
 
