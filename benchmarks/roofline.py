@@ -1,15 +1,19 @@
 """The latency model of `edgeexport.profile.roofline`, checked in ONNX Runtime on this machine.
 
 Its two ceilings, products and bytes per second, are measured on the dense SegViT-Ti: ONNX Runtime's profiler says how the
-time divides between products and all else, a run without the profiler how long it takes. With them it predicts the other
-ViT-Ti recipes, which are then timed taking turns with the dense one.
+time divides between products and all else, a run without the profiler how long it takes. Two operators that ONNX Runtime
+computes value by value, and the dense model does not have at any size (ArgMax over all classes and Resize, in the original
+head's tail), are timed alone. With these it predicts the other ViT-Ti recipes, which are then timed taking turns with the
+dense one.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,6 +33,7 @@ from edgeexport.graph.node_work import graph_work
 from edgeexport.images import shipped_photos
 from edgeexport.models.weights import model_from_recipe
 from edgeexport.ops import OPSET
+from edgeexport.profile.ceilings import MEASURED, Ceiling
 from edgeexport.profile.measured_ceilings import ceilings_from_profile
 from edgeexport.profile.roofline import predict
 from edgeexport.profile.work import GraphWork, part_title
@@ -51,6 +56,7 @@ LARGEST_ERROR = 0.25
 
 _PROFILED_RUNS = 20
 _CHAIN = 400
+_CLASSES = 64
 
 
 @dataclass(frozen=True)
@@ -93,12 +99,16 @@ def measure_roofline(
     dense = exported[calibrated_on]
     on_stage("time per launch")
     launch_us = _launch_us(max(rounds, 10))
+    on_stage("time per value of ArgMax and Resize")
+    value_ns = _value_ns(rounds)
     on_stage(f"{rounds} rounds of {len(exported)} models")
     times = latencies_ms({name: item.run for name, item in exported.items()}, rounds)
     dense_ms = statistics.median(times[calibrated_on])
     on_stage(f"{calibrated_on}: profile of {_PROFILED_RUNS} runs")
     node_times = dense.runner.node_times(dense.image, runs=_PROFILED_RUNS)
-    ceilings = ceilings_from_profile(dense.work, node_times, dense_ms, launch_us, target="cpu", name=calibrated_on)
+    ceilings = ceilings_from_profile(
+        dense.work, node_times, dense_ms, launch_us, value_ns, target="cpu", name=calibrated_on
+    )
     rows: list[dict[str, Any]] = []
     for name, item in exported.items():
         prediction = predict(item.work, ceilings, backend="onnxruntime")
@@ -156,13 +166,49 @@ def _launch_us(rounds: int) -> float:
     return gained_ms / _CHAIN * 1e3
 
 
+def _value_ns(rounds: int) -> dict[str, Ceiling]:
+    """ArgMax over classes that are not the last axis, and linear Resize, on maps of some million values."""
+    rng = np.random.default_rng(0)
+    small, large = (1, _CLASSES, 32, 32), (1, _CLASSES, 256, 256)
+    sizes = helper.make_tensor("sizes", TensorProto.INT64, [4], large)
+    nodes = {
+        "ArgMax": (helper.make_node("ArgMax", ["x"], ["y"], axis=1, keepdims=0), large, TensorProto.INT64, ()),
+        "Resize": (
+            helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], mode="linear"),
+            small,
+            TensorProto.FLOAT,
+            (sizes,),
+        ),
+    }
+    runs: dict[str, Callable[[], object]] = {}
+    for name, (node, shape, dtype, constants) in nodes.items():
+        session = _session([node], shape, dtype, constants)
+        feed = {"x": rng.standard_normal(shape).astype(np.float32)}
+        runs[name] = partial(session.run, None, feed)
+    found = latencies_ms(runs, rounds)
+    values = math.prod(large)
+    return {
+        name: Ceiling(
+            statistics.median(times) * 1e6 / values, MEASURED, f"{name} alone on {values} values, on this machine"
+        )
+        for name, times in found.items()
+    }
+
+
 def _chain(length: int) -> onnxruntime.InferenceSession:
-    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
-    names = ["x", *(f"y{index}" for index in range(length))]
+    names = ["x", *(f"v{index}" for index in range(length - 1)), "y"]
     nodes = [helper.make_node("Add", [before, "x"], [after]) for before, after in pairwise(names)]
-    output = helper.make_tensor_value_info(names[-1], TensorProto.FLOAT, [1])
+    return _session(nodes, [1], TensorProto.FLOAT)
+
+
+def _session(
+    nodes: Sequence[onnx.NodeProto], shape: Sequence[int], dtype: int, constants: Sequence[onnx.TensorProto] = ()
+) -> onnxruntime.InferenceSession:
+    """Of a graph from float32 ``x`` of ``shape`` to ``y`` of ``dtype``."""
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    output = helper.make_tensor_value_info("y", dtype, None)
     model = helper.make_model(
-        helper.make_graph(nodes, "chain", [value], [output]),
+        helper.make_graph(list(nodes), "timed", [value], [output], list(constants)),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=onnx.IR_VERSION_2024_3_25,
     )

@@ -7,7 +7,7 @@ the peak that was reported as measured on a Jetson AGX Orin in its fastest mode.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgeexport.errors import UsageError, nearest_hint
@@ -51,6 +51,8 @@ class Ceilings:
             rounded to ten bits of mantissa on its way into the matrix units.
         gigabytes_per_s: Memory rate in 1e9 bytes per second.
         launch_us: From one kernel to the next at least, in microseconds.
+        value_ns: Operator -> nanoseconds per value, for operators that the runtime computes value by value, far below
+            the memory rate (ONNX Runtime's ArgMax and Resize on a CPU); empty where none is known.
     """
 
     target: str
@@ -58,6 +60,7 @@ class Ceilings:
     giga_macs_per_s: Mapping[str, Ceiling]
     gigabytes_per_s: Ceiling
     launch_us: Ceiling
+    value_ns: Mapping[str, Ceiling] = field(default_factory=dict)
 
     def product_rate(self, dtype: str) -> float:
         """Multiply-accumulates per second of products in ``dtype``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgeexport.backends.contract import NodeTime
 from edgeexport.errors import MeasurementError
@@ -21,7 +21,14 @@ _DTYPE = "float32"
 
 
 def ceilings_from_profile(
-    work: GraphWork, times: Sequence[NodeTime], run_ms: float, launch_us: float, *, target: str, name: str
+    work: GraphWork,
+    times: Sequence[NodeTime],
+    run_ms: float,
+    launch_us: float,
+    value_ns: Mapping[str, Ceiling] | None = None,
+    *,
+    target: str,
+    name: str,
 ) -> Ceilings:
     """Ceilings with which `edgeexport.profile.roofline.predict` gives ``run_ms`` for the model that was profiled.
 
@@ -33,28 +40,37 @@ def ceilings_from_profile(
         times: ONNX Runtime's node times.
         run_ms: Latency of a run without the profiler.
         launch_us: Time per node that does nothing.
+        value_ns: See `Ceilings`; of operators that the profiled model does not have, or hardly.
         target: 'cpu' or 'gpu'.
         name: The model, for the source of the figures.
 
     Raises:
-        MeasurementError: The profile has no products, or the launches alone would take longer than the run.
+        MeasurementError: The profile has no products, or what is timed apart would alone take longer than the run.
     """
     views = [item.ms for item in times if item.op_type in VIEWS]
     profiler_ms = statistics.median(views) if views else 0.0
     kernels = kernels_from_nodes(work.nodes, FUSIONS["onnxruntime"])
-    net = [(item.op_type in PRODUCT_OPS, max(item.ms - profiler_ms, 0.0)) for item in times]
-    product_ms = sum(ms for product, ms in net if product)
-    other_ms = sum(ms for product, ms in net if not product)
-    left_ms = run_ms - 1e-3 * launch_us * sum(kernel.launched for kernel in kernels)
+    by_value = value_ns or {}
+    net = [(item.op_type, max(item.ms - profiler_ms, 0.0)) for item in times]
+    product_ms = sum(ms for op_type, ms in net if op_type in PRODUCT_OPS)
+    other_ms = sum(ms for op_type, ms in net if op_type not in PRODUCT_OPS and op_type not in by_value)
+    values_ms = 1e-6 * sum(
+        node.values * by_value[node.op_type].value for node in work.nodes if node.op_type in by_value
+    )
+    left_ms = run_ms - values_ms - 1e-3 * launch_us * sum(kernel.launched for kernel in kernels)
     if product_ms <= 0 or other_ms <= 0 or left_ms <= 0:
         raise MeasurementError(
             f"calibration on {name}",
             f"{product_ms:.3g} ms of products, {other_ms:.3g} ms of other nodes, {left_ms:.3g} ms of {run_ms:.3g} without "
-            "launches: all should be positive",
+            "launches and what goes value by value: all should be positive",
             "measure again on a quiet machine",
         )
     scale = left_ms / (product_ms + other_ms)
-    moved = sum(kernel.bytes for kernel in kernels if not kernel.is_product)
+    moved = sum(
+        kernel.bytes
+        for kernel in kernels
+        if not kernel.is_product and not any(node.op_type in by_value for node in kernel.nodes)
+    )
     bytes_per_ms = moved / (other_ms * scale)
     macs = [
         (sum(node.product_macs for node in kernel.nodes), kernel.bytes / bytes_per_ms)
@@ -72,6 +88,7 @@ def ceilings_from_profile(
             bytes_per_ms * 1e3 / 1e9, MEASURED, f"{source}, of which all but products take {1 - share:.0%}"
         ),
         launch_us=Ceiling(launch_us, MEASURED, "a chain of nodes on single values, on this machine"),
+        value_ns=by_value,
     )
 
 

@@ -14,17 +14,22 @@ from edgeexport.profile.ceilings import Ceilings, ceilings_of, power_modes
 from edgeexport.profile.kernels import FUSIONS, Kernel, kernels_from_nodes
 from edgeexport.profile.work import GraphWork, part_order, part_title
 
-__all__ = ["MODEL", "KernelTime", "Prediction", "predict", "predictions"]
+__all__ = ["BOUNDS", "MODEL", "KernelTime", "Prediction", "predict", "predictions"]
 
 MODEL = (
     "roofline per kernel: launch time + max(multiply-accumulates of its products / rate for their dtype, bytes that it reads "
-    "and writes / memory rate); caches are not modelled, kernels run one after the other"
+    "and writes / memory rate, values of operators that go value by value x time per value); caches are not modelled, "
+    "kernels run one after the other"
 )
+
+
+BOUNDS = ("products", "memory", "values", "launch")
+"""What a kernel's time is bound by."""
 
 
 @dataclass(frozen=True)
 class KernelTime:
-    """A kernel's predicted time, and what bounds it: 'products', 'memory' or 'launch', whichever takes longest."""
+    """A kernel's predicted time, and which of `BOUNDS` takes longest."""
 
     kernel: Kernel
     ms: float
@@ -47,7 +52,7 @@ class Prediction:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form: the total, the time by part of the model and by what bounds it, and the ceilings with sources."""
-        bounds = dict.fromkeys(("products", "memory", "launch"), 0.0)
+        bounds = dict.fromkeys(BOUNDS, 0.0)
         for kernel in self.kernels:
             bounds[kernel.bound] += kernel.ms
         return {
@@ -65,7 +70,7 @@ class Prediction:
 
     def _part(self, part: str) -> dict[str, Any]:
         kernels = [item for item in self.kernels if item.kernel.part == part]
-        ms = dict.fromkeys(("products", "memory", "launch"), 0.0)
+        ms = dict.fromkeys(BOUNDS, 0.0)
         for item in kernels:
             ms[item.bound] += item.ms
         return {
@@ -119,7 +124,12 @@ def _timed(kernel: Kernel, ceilings: Ceilings, tf32: bool) -> KernelTime:
         if node.product_macs
     )
     memory_s = kernel.bytes / (ceilings.gigabytes_per_s.value * 1e9)
+    values_s = sum(
+        node.values * ceilings.value_ns[node.op_type].value * 1e-9
+        for node in kernel.nodes
+        if node.op_type in ceilings.value_ns
+    )
     launch_s = ceilings.launch_us.value * 1e-6
-    needed = {"products": products_s, "memory": memory_s, "launch": launch_s}
+    needed = dict(zip(BOUNDS, (products_s, memory_s, values_s, launch_s), strict=True))
     bound = max(needed, key=lambda name: needed[name])
-    return KernelTime(kernel, 1e3 * (launch_s + max(products_s, memory_s)), bound)
+    return KernelTime(kernel, 1e3 * (launch_s + max(products_s, memory_s, values_s)), bound)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgeexport.errors import BundleError
 
 __all__ = [
@@ -101,6 +103,13 @@ class NodeWork:
     def bytes(self) -> int:
         """All bytes read and written, constants among them."""
         return sum(map(_total, (self.reads, self.writes, self.weights)))
+
+    @property
+    def values(self) -> int:
+        """Numbers that it goes through: read or written, whichever are more (ArgMax reads more, Resize writes more)."""
+        return max(
+            sum(count // _item_bytes(dtype) for dtype, count in side.items()) for side in (self.reads, self.writes)
+        )
 
     @property
     def written_bytes(self) -> int:
@@ -212,6 +221,10 @@ def read_work(bundle_dir: Path) -> GraphWork | None:
 def _split(part: str) -> tuple[str, int]:
     match = _PART.fullmatch(part)
     return (part, 0) if match is None else (match[1], int(match[2] or 0))
+
+
+def _item_bytes(dtype: str) -> int:
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize  # numpy has no name for bfloat16
 
 
 def _total(sizes: Mapping[str, int]) -> int:

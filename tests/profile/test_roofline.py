@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from edgeexport.errors import MeasurementError, UsageError
 from edgeexport.profile.ceilings import MEASURED, Ceiling, Ceilings, ceilings_of, power_modes
 from edgeexport.profile.measured_ceilings import ceilings_from_profile
 from edgeexport.profile.roofline import predict, predictions
-from edgeexport.profile.work import GraphWork, read_work
+from edgeexport.profile.work import GraphWork, NodeWork, read_work
 
 
 def _ceilings(giga_macs: float, gigabytes: float, launch_us: float, **more: float) -> Ceilings:
@@ -49,6 +50,19 @@ def test_the_slower_of_products_and_bytes(
     assert found.total_ms == pytest.approx(ms, rel=1e-3)
     assert found.kernels[0].bound == bound
     assert found.as_dict()["parts"][0]["bound"] == bound
+
+
+def test_operators_that_go_value_by_value() -> None:
+    """ArgMax goes through what it reads, Resize through what it writes; the slowest of the limits counts."""
+    argmax = NodeWork("a", "ArgMax", "tail", reads={"float32": 4_000_000}, writes={"int64": 800})
+    resize = NodeWork("r", "Resize", "tail", reads={"float32": 400}, writes={"float16": 4_000_000})
+    assert (argmax.values, resize.values) == (1_000_000, 2_000_000)
+    ceilings = replace(_ceilings(1.0, 100.0, 0.0), value_ns={"ArgMax": Ceiling(3.0, MEASURED, "a test")})
+    found = predict(GraphWork((argmax, resize)), ceilings, backend="onnxruntime")
+    assert [item.bound for item in found.kernels] == ["values", "memory"]
+    assert found.kernels[0].ms == pytest.approx(3.0)
+    assert found.kernels[1].ms == pytest.approx(4.0004e-2)
+    assert found.as_dict()["bound_ms"]["values"] == pytest.approx(3.0)
 
 
 def test_parts_add_up_and_bodies_differ_from_plugins() -> None:
@@ -140,6 +154,19 @@ def test_calibration_tells_rates_apart() -> None:
     assert slow.gigabytes_per_s.value == pytest.approx(fast.gigabytes_per_s.value)
     assert slow.product_rate("float32") == pytest.approx(7000 / 0.1, rel=1e-6)
     assert slow.product_rate("float32") < fast.product_rate("float32")
+
+
+def test_what_is_timed_apart_is_taken_off_first() -> None:
+    """The same profile with a Resize of 3 ms more: the same rates, and 3 ms more are predicted."""
+    value_ns = {"Resize": Ceiling(3e5, MEASURED, "a test")}
+    resize = NodeWork("a", "Resize", "tail", reads={"float32": 4}, writes={"float32": 40})
+    more = replace(WORK, nodes=(*WORK.nodes, resize))
+    times = [*_profile(10.0, 10.0, 0.0), NodeTime("a", "Resize", 2.0)]
+    plain = ceilings_from_profile(WORK, _profile(10.0, 10.0, 0.0), 20.0, 0.0, target="cpu", name="plain")
+    found = ceilings_from_profile(more, times, 23.0, 0.0, value_ns, target="cpu", name="more")
+    assert found.gigabytes_per_s.value == pytest.approx(plain.gigabytes_per_s.value)
+    assert found.product_rate("float32") == pytest.approx(plain.product_rate("float32"))
+    assert predict(more, found, backend="onnxruntime").total_ms == pytest.approx(23.0, rel=1e-6)
 
 
 @pytest.mark.parametrize(
