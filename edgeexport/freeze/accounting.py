@@ -9,10 +9,9 @@ Imports no torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeexport.freeze.macs import (
-    BlockMacs,
     atm_head_macs,
     bilinear_resize_macs,
     layer_norm_macs,
@@ -23,13 +22,11 @@ from edgeexport.freeze.macs import (
 )
 from edgeexport.freeze.merge_macs import merge_block_macs
 from edgeexport.freeze.merge_schedule import MergeSchedule, merge_schedule
-from edgeexport.freeze.merging_json import merging_json
+from edgeexport.freeze.model_macs import Accounting, ModelMacs, tokens_document
 from edgeexport.freeze.schedule import HeadTokens, TokenSchedule, dense_recipe, token_schedule
 from edgeexport.recipe.schema import Recipe
 
-__all__ = ["CONVENTION", "TOKENS_SCHEMA", "Accounting", "ModelMacs", "account", "tokens_json"]
-
-TOKENS_SCHEMA = "edgeexport.tokens/1"
+__all__ = ["CONVENTION", "SegVitMacs", "account", "tokens_json"]
 
 CONVENTION = (
     "multiply-accumulates per image, fvcore convention: multiply-accumulate 1, LayerNorm 5 per element, "
@@ -42,9 +39,9 @@ CONVENTION = (
 )
 
 
-@dataclass(frozen=True)
-class ModelMacs:
-    """Multiply-accumulates per image of one model with one token schedule.
+@dataclass(frozen=True, kw_only=True)
+class SegVitMacs(ModelMacs):
+    """Multiply-accumulates per image of one SegViT with one token schedule.
 
     ``blocks`` and ``heads`` run parallel to those of ``schedule``, and ``merging`` tells what merges inside the blocks.
     ``policy`` is 0 where no tokens are shared.
@@ -52,48 +49,9 @@ class ModelMacs:
 
     schedule: TokenSchedule
     merging: MergeSchedule
-    embedding: int
-    blocks: tuple[BlockMacs, ...]
-    final_norm: int
-    heads: tuple[int, ...]
-    tail: int
-    policy: int
-
-    @property
-    def backbone(self) -> int:
-        """Patch embedding, blocks and final norm."""
-        return self.embedding + sum(block.total for block in self.blocks) + self.final_norm
-
-    @property
-    def without_policy(self) -> int:
-        """Everything but the policy network: what the papers' tables state."""
-        return self.backbone + sum(self.heads) + self.tail
-
-    @property
-    def total(self) -> int:
-        """Everything that runs, the policy network included."""
-        return self.without_policy + self.policy
 
 
-@dataclass(frozen=True)
-class Accounting:
-    """A recipe's work beside that of the same model without reduction (and with its final head alone)."""
-
-    reduced: ModelMacs
-    dense: ModelMacs
-
-    @property
-    def ratio(self) -> float:
-        """Dense work over reduced work, the policy network counted: the speed-up that the saving allows."""
-        return self.dense.total / self.reduced.total
-
-    @property
-    def ratio_without_policy(self) -> float:
-        """Dense work over reduced work, the policy network left out."""
-        return self.dense.without_policy / self.reduced.without_policy
-
-
-def account(recipe: Recipe) -> Accounting:
+def account(recipe: Recipe) -> Accounting[SegVitMacs]:
     """Counts the recipe's fixed form and its dense counterpart.
 
     Raises:
@@ -103,80 +61,46 @@ def account(recipe: Recipe) -> Accounting:
 
 
 def tokens_json(recipe: Recipe) -> dict[str, object]:
-    """Returns the content of a bundle's tokens.json: schedule and work, reduced beside dense.
-
-    Counts are exact integers per image; scaling and rounding are the reader's. Raises as `account` does.
-    """
+    """Returns the content of a bundle's tokens.json (see `tokens_document`). Raises as `account` does."""
     accounting = account(recipe)
     reduced, dense = accounting.reduced, accounting.dense
     schedule = reduced.schedule
-    return {
-        "schema": TOKENS_SCHEMA,
-        "provenance": "computed",
-        "convention": CONVENTION,
-        "image": [recipe.input.height, recipe.input.width],
+    sharing = {
+        "windows": schedule.num_windows,
+        "requested": schedule.num_shared_requested,
+        "shared": schedule.num_shared,
+    }
+    geometry = {
         "grid": list(schedule.grid),
         "patches": schedule.num_patches,
         "class_token": bool(schedule.num_prefix),
-        "sharing": {
-            "windows": schedule.num_windows,
-            "requested": schedule.num_shared_requested,
-            "shared": schedule.num_shared,
-        }
-        if schedule.num_shared
-        else None,
-        "merging": merging_json(recipe),
-        "embedding": {"tokens": schedule.tokens_in, "macs": reduced.embedding, "dense_macs": dense.embedding},
-        "blocks": [
-            {
-                "block": tokens.block,
-                "tokens_in": tokens.tokens_in,
-                "tokens_out": tokens.tokens_out,
-                "reason": "; ".join(filter(None, (tokens.reason, step.reason))),
-                "macs": {
-                    "attention": macs.attention,
-                    "matching": macs.matching,
-                    "mlp": macs.mlp,
-                    "norms": macs.norms,
-                    "total": macs.total,
-                },
-                "dense_macs": dense_macs.total,
-            }
-            for tokens, step, macs, dense_macs in zip(
-                schedule.blocks, reduced.merging.steps, reduced.blocks, dense.blocks, strict=True
-            )
-        ],
-        "heads": [
-            {
-                "name": head.name,
-                "type": head.spec.type,
-                "blocks": list(head.blocks),
-                "tokens": head.tokens,
-                "pruned": head.pruned,
-                "macs": macs,
-                "dense_macs": dense.heads[0] if head.name == "decode_head" else 0,
-            }
-            for head, macs in zip(schedule.heads, reduced.heads, strict=True)
-        ],
-        "final_norm": {"macs": reduced.final_norm, "dense_macs": dense.final_norm},
-        "tail": {"macs": reduced.tail, "dense_macs": dense.tail},
-        "policy_network": {"macs": reduced.policy, "dense_macs": 0},
-        "totals": {
-            "macs": reduced.total,
-            "macs_without_policy": reduced.without_policy,
-            "dense_macs": dense.total,
-            "dense_over_reduced": accounting.ratio,
-            "dense_over_reduced_without_policy": accounting.ratio_without_policy,
-        },
+        "sharing": sharing if schedule.num_shared else None,
     }
+    blocks = (
+        replace(tokens, reason="; ".join(filter(None, (tokens.reason, step.reason))))
+        for tokens, step in zip(schedule.blocks, reduced.merging.steps, strict=True)
+    )
+    heads = (
+        {
+            "name": head.name,
+            "type": head.spec.type,
+            "blocks": list(head.blocks),
+            "tokens": head.tokens,
+            "pruned": head.pruned,
+            "macs": macs,
+            "dense_macs": dense.heads[0] if head.name == "decode_head" else 0,
+        }
+        for head, macs in zip(schedule.heads, reduced.heads, strict=True)
+    )
+    return tokens_document(recipe, accounting, CONVENTION, geometry, schedule.tokens_in, blocks, heads)
 
 
-def _model_macs(recipe: Recipe) -> ModelMacs:
+def _model_macs(recipe: Recipe) -> SegVitMacs:
     schedule, merging = token_schedule(recipe), merge_schedule(recipe)
     backbone = recipe.segvit.backbone
     width, height = recipe.input.width, recipe.input.height
     hidden = int(backbone.mlp_ratio * backbone.embed_dims)
-    return ModelMacs(
+    return SegVitMacs(
         schedule=schedule,
         merging=merging,
         embedding=patch_embedding_macs(

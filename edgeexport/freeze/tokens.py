@@ -9,7 +9,7 @@ __all__ = ["tokens_json"]
 
 
 def tokens_json(recipe: Recipe) -> dict[str, object]:
-    """Returns the content of a bundle's tokens.json (schema `edgeexport.freeze.accounting.TOKENS_SCHEMA`).
+    """Returns the content of a bundle's tokens.json (schema `edgeexport.freeze.model_macs.TOKENS_SCHEMA`).
 
     Raises:
         RecipeError: The token counts do not fit the model.

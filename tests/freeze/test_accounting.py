@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from edgeexport.errors import RecipeError
-from edgeexport.freeze.accounting import CONVENTION, TOKENS_SCHEMA, account, tokens_json
+from edgeexport.freeze.accounting import CONVENTION, account, tokens_json
 from edgeexport.freeze.macs import layer_norm_macs, policy_network_macs, prune_head_macs, vit_block_macs
+from edgeexport.freeze.model_macs import TOKENS_SCHEMA
 from edgeexport.recipe.schema import (
     BackboneSpec,
     CtsSpec,

@@ -97,7 +97,7 @@ def test_parts_of_a_vit() -> None:
     assert reduced.blocks[0].matching == 99 * 98 * 64
     assert reduced.blocks[1:] == (vit_block_macs(194, 384),) * 11
     assert reduced.final_norm == layer_norm_macs(194, 384)
-    assert reduced.head == 384 * 1000
+    assert reduced.heads == (384 * 1000,)
 
 
 def test_hosts_without_final_norm_or_with_two_heads() -> None:
@@ -105,7 +105,7 @@ def test_hosts_without_final_norm_or_with_two_heads() -> None:
     assert account_merging(recipe_of(pooled)).reduced.final_norm == layer_norm_macs(1, 384)
     distilled = replace(VIT_S, distilled=True, num_prefix=2)
     found = account_merging(recipe_of(distilled)).reduced
-    assert (found.head, found.schedule.tokens_in) == (2 * 384 * 1000, 198)
+    assert (found.heads, found.schedule.tokens_in) == ((2 * 384 * 1000,), 198)
 
 
 def test_video_patches_are_deep_and_spectrograms_have_one_channel() -> None:
@@ -122,7 +122,7 @@ def test_diffusion_block() -> None:
     m = n - 2048
     assert block.attention == 6 * m * c**2 + 2 * m**2 * c + 2 * text * 768 * c + 2 * m * text * c
     assert (block.mlp, block.norms, block.matching) == (12 * m * c**2, 15 * n * c, 3072 * 1024 * c)
-    assert (accounting.reduced.embedding, accounting.reduced.head, accounting.reduced.final_norm) == (0, 0, 0)
+    assert (accounting.reduced.embedding, accounting.reduced.heads, accounting.reduced.final_norm) == (0, (), 0)
 
 
 def test_tokens_json_of_a_classifier() -> None:
