@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from edgeexport.backends.graph_outputs import TensorInfo
 from edgeexport.errors import BuildError, BundleError, ParityError, UsageError
@@ -30,7 +30,19 @@ __all__ = [
 
 SCHEMA = "edgeexport.bundle/1"
 _FAMILY = SCHEMA.split("/")[0]
+_AGAIN = "copy or build the bundle again"
 _REQUIRED = ("name", "input", "inner_outputs", "files")
+
+
+class _Manifest(dict[str, Any]):
+    """A manifest's entries; reading one that it lacks is a `BundleError`, wherever that happens."""
+
+    def __init__(self, entries: Mapping[str, Any], path: Path) -> None:
+        super().__init__(entries)
+        self._path = path
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise BundleError(str(self._path), f"lacks {key!r}", _AGAIN)
 
 
 @dataclass(frozen=True)
@@ -107,23 +119,23 @@ def open_bundle(path: Path, *, check_hashes: bool = True) -> Bundle:
     missing = [key for key in _REQUIRED if key not in manifest]
     if missing or not isinstance(manifest["files"], dict):
         problem = f"lacks {', '.join(missing)}" if missing else "'files' is no list of files with their sha256"
-        raise BundleError(str(path / "manifest.json"), problem, "copy or build the bundle again")
+        raise BundleError(str(path / "manifest.json"), problem, _AGAIN)
     if check_hashes:
         for name, expected in manifest["files"].items():
             file = path / name
             if not file.is_file():
-                raise BundleError(str(file), "is missing from the bundle", "copy or build the bundle again")
+                raise BundleError(str(file), "is missing from the bundle", _AGAIN)
             try:
                 found = sha256_of(file)
             except OSError as error:
-                raise BundleError(str(file), f"cannot be read ({error})", "copy or build the bundle again") from None
+                raise BundleError(str(file), f"cannot be read ({error})", _AGAIN) from None
             if found != expected:
                 raise BundleError(
                     str(file),
                     f"was changed after the build: sha256 {found[:12]}..., the manifest says {str(expected)[:12]}...",
-                    "copy or build the bundle again",
+                    _AGAIN,
                 )
-    return Bundle(path, manifest)
+    return Bundle(path, _Manifest(manifest, path / "manifest.json"))
 
 
 def check_replaceable(path: Path) -> None:
@@ -235,6 +247,6 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BundleError(str(path), "is missing from the bundle", "copy or build the bundle again") from None
+        raise BundleError(str(path), "is missing from the bundle", _AGAIN) from None
     except (OSError, ValueError) as error:
-        raise BundleError(str(path), f"cannot be read ({error})", "copy or build the bundle again") from None
+        raise BundleError(str(path), f"cannot be read ({error})", _AGAIN) from None

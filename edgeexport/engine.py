@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +20,7 @@ from edgeexport.backends.onnxruntime_engine import OnnxRuntimeBackend
 from edgeexport.bundle import Bundle, json_bytes, open_bundle, sha256_of
 from edgeexport.device.fit import why_not_this_machine
 from edgeexport.device.targets import ONNXRUNTIME, Target, target_named
+from edgeexport.engine_files import partial_engine_folder
 from edgeexport.errors import BuildError, BundleError, UsageError, nearest_hint
 
 __all__ = [
@@ -143,7 +142,14 @@ def engine_record(bundle: Bundle) -> EngineRecord | None:
         BundleError: engine.json is damaged or of another schema.
     """
     path = bundle.path / ENGINE_RECORD
-    return EngineRecord.from_dict(bundle.json(ENGINE_RECORD), path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        found = bundle.json(ENGINE_RECORD)
+    except BundleError as error:  # the bundle itself is whole
+        again = f"build the engine again: edgeexport build {bundle.path}"
+        raise BundleError(error.where, error.problem, again) from None
+    return EngineRecord.from_dict(found, path)
 
 
 def load_engine(bundle: Bundle) -> Runner:
@@ -195,18 +201,17 @@ def runner_from_bundle(
         raise UsageError(
             f"--engine {engine}", f"expected {' or '.join(ENGINE_CHOICES)}", nearest_hint(engine, ENGINE_CHOICES)
         )
-    record = engine_record(bundle) if engine == "auto" else None
-    if record is not None and record.provenance == BUILT_HERE:
-        if threads:
-            raise UsageError(
-                f"threads = {threads}", "an engine keeps the threads it was built with", "use --engine none"
-            )
-        try:
+    try:
+        record = engine_record(bundle) if engine == "auto" else None
+        if record is not None and record.provenance == BUILT_HERE:
+            if threads:
+                raise UsageError(
+                    f"threads = {threads}", "an engine keeps the threads it was built with", "use --engine none"
+                )
             return load_engine(bundle)
-        except BundleError as error:
-            raise BundleError(
-                error.where, error.problem, f"{error.remedy}; or --engine none runs model.onnx"
-            ) from error
+    except BundleError as error:
+        remedy = f"{error.remedy}; or --engine none runs model.onnx"
+        raise BundleError(error.where, error.problem, remedy) from error
     extra = bundle.inner_outputs if extra_outputs is None else extra_outputs
     return OnnxRuntimeRunner(bundle.path / "model.onnx", extra_outputs=extra, threads=threads)
 
@@ -240,9 +245,9 @@ def _backend_for(target: Target) -> Backend:
     """
     if target.kind == ONNXRUNTIME:
         return BACKENDS["onnxruntime"]
-    tensorrt = BACKENDS.get("tensorrt")
-    reason = tensorrt.unavailable() if tensorrt is not None else "this version of edgeexport has no backend for it"
-    if tensorrt is not None and not reason:
+    tensorrt = BACKENDS["tensorrt"]
+    reason = tensorrt.unavailable()
+    if not reason:
         return tensorrt
     if target.jetson_models:
         remedy = "use the TensorRT of JetPack (python3 -m venv --system-site-packages), not one from pip"
@@ -261,17 +266,10 @@ def _backend_for(target: Target) -> Backend:
 
 def _built(bundle: Bundle, backend: Backend, options: EngineOptions, on_stage: Callable[[str], None]) -> EngineRecord:
     """Builds into a folder beside the final names, moves the files, and writes engine.json last."""
-    partial = bundle.path / f".engine.partial-{os.getpid()}"
-    with _disk_errors(bundle.path):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-    try:
-        with _disk_errors(bundle.path):
-            record = backend.build(bundle, partial, options, on_stage)
-            (partial / ENGINE_RECORD).write_bytes(json_bytes(record.as_dict()))
-            _replace_engine(bundle, partial, list(record.files))
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with _disk_errors(bundle.path), partial_engine_folder(bundle.path) as partial:
+        record = backend.build(bundle, partial, options, on_stage)
+        (partial / ENGINE_RECORD).write_bytes(json_bytes(record.as_dict()))
+        _replace_engine(bundle, partial, list(record.files))
     return record
 
 

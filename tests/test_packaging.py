@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
-import pytest
 import tomllib
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -57,56 +54,3 @@ def test_constraints_pin_every_requirement() -> None:
         if "==" in line
     }
     assert wanted <= pinned, wanted - pinned
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("python", ["3.10", "3.12"])  # of JetPack 6 and JetPack 7
-@pytest.mark.parametrize("machine", ["aarch64", "x86_64"])
-def test_device_runtime_resolves(python: str, machine: str, tmp_path: Path) -> None:
-    """The light installation with ONNX Runtime has wheels for the Pythons of the Jetsons; needs a package index."""
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
-    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed", "--report", "-"]
-    command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", python]
-    for tag in ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014"):  # Ubuntu 22.04 takes up to 2_35
-        command += ["--platform", f"{tag}_{machine}"]
-    done = subprocess.run([*command, "--target", str(tmp_path), *wanted], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    chosen = {item["metadata"]["name"].lower() for item in json.loads(done.stdout)["install"]}
-    assert {"numpy", "pillow", "jinja2", "polygraphy", "rich", "typer", "onnxruntime"} <= chosen
-    assert not {"torch", "onnx"} & chosen
-
-
-def _interpreter(version: str) -> str:
-    """A Python of that version: by its name, or among pyenv's (whose own stand-ins may find none)."""
-    named = shutil.which(f"python{version}")
-    others = Path.home().glob(f".pyenv/versions/{version}.*/bin/python")
-    for candidate in [*([named] if named else []), *map(str, others)]:
-        done = subprocess.run([candidate, "--version"], capture_output=True, text=True, check=False)
-        if done.returncode == 0 and done.stdout.startswith(f"Python {version}."):
-            return candidate
-    pytest.skip(f"no Python {version} on this machine")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("version", ["3.10", "3.12"])
-def test_device_runtime_runs_in_the_pythons_of_jetsons(version: str, tiny_bundle: Path, tmp_path: Path) -> None:
-    """Installed with ONNX Runtime alone: the engine of a bundle is built, verified and run. Needs a package index."""
-    subprocess.run([_interpreter(version), "-m", "venv", str(tmp_path / "v")], check=True, capture_output=True)
-    program = tmp_path / "v" / "bin" / "edgeexport"
-    install = [str(program.with_name("pip")), "install", "--quiet", f"{REPOSITORY}[cpu]"]
-    subprocess.run(install, check=True, capture_output=True)
-    shutil.copytree(tiny_bundle, tmp_path / "b")
-    photo = str(REPOSITORY / "edgeexport" / "assets" / "coffee.jpg")
-    for arguments in (
-        ["build", "b", "--target", "cpu"],
-        ["verify", "b", "--json"],
-        ["run", "b", photo],
-        ["inspect", "b"],
-        ["doctor"],
-    ):
-        done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-    verified = json.loads((tmp_path / "b" / "verify.json").read_text())
-    assert verified["runner"].startswith("onnxruntime engine ")
-    assert {item["status"] for item in verified["comparisons"]} == {"passed"}

@@ -29,6 +29,7 @@ __all__ = [
     "Runner",
     "Timing",
     "check_same",
+    "graph_sha256",
 ]
 
 ENGINE_SCHEMA = "edgeexport.engine/1"
@@ -237,6 +238,7 @@ class Backend(Protocol):
         Raises:
             UsageError: The runtime is missing here.
             BuildError: It refuses the graph.
+            OSError: ``folder`` cannot be written, or the disk is full; `engine.build_engine` tells it as a `BuildError`.
         """
 
     def load(self, bundle: Bundle, record: EngineRecord) -> Runner:
@@ -246,6 +248,22 @@ class Backend(Protocol):
             UsageError: The runtime is missing here.
             BundleError: The engine is from another version, device, graph or plugin library, or damaged (exit code 9).
         """
+
+
+def graph_sha256(bundle: Bundle, name: str) -> str:
+    """A graph's hash, from the manifest: `edgeexport.bundle.open_bundle` has held the file to it.
+
+    Raises:
+        BundleError: The manifest lists no such file.
+    """
+    found = bundle.manifest["files"].get(name)
+    if found is None:
+        raise BundleError(
+            str(bundle.path / "manifest.json"),
+            f"lists no {name}, which the engine is built from",
+            "build the bundle again",
+        )
+    return str(found)
 
 
 def check_same(bundle: Bundle, how: str, found: object, expected: object, remedy: str) -> None:

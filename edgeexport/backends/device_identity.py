@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.backends.contract import DeviceIdentity
+from edgeexport.device.machine import find_jetson
 
 __all__ = ["gpu_identity", "processor_identity"]
 
@@ -18,13 +19,14 @@ _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 
 
 def processor_identity(root: Path = Path("/")) -> DeviceIdentity:
-    """The processor by the name that Linux gives it; on an Arm board, where there is none, by the board's model.
+    """The processor by the name that Linux gives it; on a Jetson, where there is none, by its model.
 
     Args:
-        root: Where /proc is.
+        root: Where /proc, /sys and /etc are.
     """
     found = re.search(r"^model name\s*:\s*(.+)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
-    name = found.group(1).strip() if found else _text(root / "proc/device-tree/model").strip("\0 \n")
+    jetson = None if found else find_jetson(root)
+    name = found.group(1).strip() if found else jetson.model if jetson is not None else ""
     return DeviceIdentity(name or platform.processor() or "unknown processor", platform.machine())
 
 

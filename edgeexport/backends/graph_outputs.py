@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 __all__ = ["TensorInfo", "appended_outputs"]
 
-_ELEMENT_TYPE = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "bool": 9}
+_ELEMENT_TYPE = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "bool": 9, "float16": 10}
 
 
 @dataclass(frozen=True)

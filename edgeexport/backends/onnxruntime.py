@@ -143,13 +143,22 @@ def installed_onnxruntime() -> Any:
     """The module.
 
     Raises:
-        UsageError: It is not installed.
+        UsageError: It is not installed, or its installation does not load.
     """
     try:
         import onnxruntime
-    except ImportError:
-        raise UsageError("onnxruntime", "is not installed", "pip install 'edgeexport[cpu]'") from None
+    except ModuleNotFoundError as error:
+        if error.name == "onnxruntime":
+            raise UsageError("onnxruntime", "is not installed", "pip install 'edgeexport[cpu]'") from None
+        raise _does_not_load(error) from error
+    except Exception as error:  # a broken installation raises whatever it likes
+        raise _does_not_load(error) from error
     return onnxruntime
+
+
+def _does_not_load(error: Exception) -> UsageError:
+    remedy = "python -c 'import onnxruntime' shows why; then pip install --force-reinstall onnxruntime"
+    return UsageError("onnxruntime", f"is installed but does not load: {error}", remedy)
 
 
 def _session(setting: _Setting, save_to: Path | None = None, profile: Path | None = None) -> Any:

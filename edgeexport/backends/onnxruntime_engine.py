@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeexport.backends.contract import DeviceIdentity, EngineOptions, EngineRecord, Runner, check_same
+from edgeexport.backends.contract import DeviceIdentity, EngineOptions, EngineRecord, Runner, check_same, graph_sha256
 from edgeexport.backends.device_identity import gpu_identity, processor_identity
 from edgeexport.backends.onnxruntime import CPU_PROVIDER, CUDA_PROVIDER, OnnxRuntimeRunner, installed_onnxruntime
 from edgeexport.device.targets import ONNXRUNTIME, target_named
@@ -45,8 +46,6 @@ class OnnxRuntimeBackend:
             installed_onnxruntime()
         except UsageError as error:
             return f"onnxruntime {error.problem}"
-        except Exception as error:  # an installation that does not load raises whatever it likes
-            return f"onnxruntime does not load: {error}"
         return ""
 
     def without_cuda(self) -> str:
@@ -77,6 +76,7 @@ class OnnxRuntimeBackend:
         Raises:
             UsageError: ONNX Runtime is missing, or there is no GPU to build for.
             BuildError: It refuses the graph.
+            OSError: The engine cannot be written.
         """
         # Imported here: bundle.py imports this package.
         from edgeexport.bundle import hashes_of
@@ -89,13 +89,19 @@ class OnnxRuntimeBackend:
         on_stage(f"ONNX Runtime {version} optimises the graph for {device}")
         own = [str(entry["name"]) for entry in bundle.manifest["outputs"]]
         started = time.perf_counter()
-        OnnxRuntimeRunner(
-            bundle.path / GRAPH_FILE,
-            extra_outputs=[info for info in bundle.inner_outputs if info.name not in own],
-            threads=options.threads,
-            provider=provider,
-            save_to=folder / ENGINE_FILE,
-        )
+        try:
+            OnnxRuntimeRunner(
+                bundle.path / GRAPH_FILE,
+                extra_outputs=[info for info in bundle.inner_outputs if info.name not in own],
+                threads=options.threads,
+                provider=provider,
+                save_to=folder / ENGINE_FILE,
+            )
+        except BuildError:
+            # ONNX Runtime calls a full disk a failed serialization; a copy of the graph, of about the engine's size, tells.
+            with (bundle.path / GRAPH_FILE).open("rb") as graph, (folder / ENGINE_FILE).open("wb") as copy:
+                shutil.copyfileobj(graph, copy)
+            raise
         build_seconds = time.perf_counter() - started
         if not (folder / ENGINE_FILE).is_file():
             raise BuildError(str(folder / ENGINE_FILE), f"ONNX Runtime {version} saved no optimised graph")
@@ -105,7 +111,7 @@ class OnnxRuntimeBackend:
             target=options.target,
             precision=options.precision,
             graph=GRAPH_FILE,
-            graph_sha256=_graph_hash(bundle, GRAPH_FILE),
+            graph_sha256=graph_sha256(bundle, GRAPH_FILE),
             plugins_sha256=None,
             device=device,
             options={**options.as_dict(), "provider": provider},
@@ -132,7 +138,7 @@ class OnnxRuntimeBackend:
         if provider not in offered:
             raise BundleError(where, f"the engine needs {provider}, this ONNX Runtime has {', '.join(offered)}", again)
         check_same(bundle, "on", _device(provider) or "no GPU", record.device, again)
-        graph_hash = _graph_hash(bundle, record.graph)
+        graph_hash = graph_sha256(bundle, record.graph)
         check_same(bundle, f"from {record.graph} of sha256", graph_hash, record.graph_sha256, again)
         try:
             return OnnxRuntimeRunner(
@@ -149,15 +155,3 @@ class OnnxRuntimeBackend:
 
 def _device(provider: str) -> DeviceIdentity | None:
     return processor_identity() if provider == CPU_PROVIDER else gpu_identity()
-
-
-def _graph_hash(bundle: Bundle, name: str) -> str:
-    """From the manifest: `open_bundle` has held the file to it."""
-    found = bundle.manifest["files"].get(name)
-    if found is None:
-        raise BundleError(
-            str(bundle.path / "manifest.json"),
-            f"lists no {name}, which the engine is built from",
-            "build the bundle again",
-        )
-    return str(found)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from edgeexport.backends.tensorrt_api import SMALLEST, why_not_this_version
 from edgeexport.device.machine import Gpu, Machine, Probe, examine_machine, version_tuple
 from edgeexport.device.targets import TARGETS, Target, target_named
 from edgeexport.plugin.search import Search
@@ -20,7 +21,6 @@ UNAVAILABLE = "unavailable"
 NOT_NEEDED = "not-needed"
 
 EXPORT_PYTHON = (3, 11)
-TENSORRT_SMALLEST = (10, 3)
 # (package, smallest version) of the extra [export]; a test holds this to pyproject.toml.
 EXPORT_REQUIREMENTS: tuple[tuple[str, str], ...] = (
     ("torch", "2.13"),
@@ -244,13 +244,14 @@ def _device_run(machine: Machine, target: Target, here: bool) -> Capability:
 def _engine_runtime(machine: Machine, target: Target) -> tuple[str, str, str]:
     """Status, detail and remedy of what builds and runs engines on the target's own hardware."""
     tensorrt = machine.package_version("tensorrt")
-    smallest = ".".join(str(part) for part in TENSORRT_SMALLEST)
-    if tensorrt and version_tuple(tensorrt) >= TENSORRT_SMALLEST:
-        return READY, f"tensorrt {tensorrt} is installed", ""
-    found = f"tensorrt {tensorrt} is older than {smallest}" if tensorrt else "no tensorrt for Python was found"
+    reason = why_not_this_version(tensorrt) if tensorrt else ""
+    if tensorrt and not reason:
+        limit = "" if version_tuple(tensorrt) >= SMALLEST else ", for FP32 bundles built with --no-plugins alone"
+        return READY, f"tensorrt {tensorrt} is installed{limit}", ""
+    found = f"tensorrt {tensorrt} {reason}" if tensorrt else "no tensorrt for Python was found"
     if machine.jetson is not None:
         remedy = "use the tensorrt of JetPack (python3 -m venv --system-site-packages), not one from pip"
-        return MISSING, found, "flash JetPack 6.1 or newer" if tensorrt else remedy
+        return MISSING, found, "flash a JetPack from 6.1 to 7.2" if tensorrt else remedy
     providers = machine.onnxruntime_providers or ()
     if "CUDAExecutionProvider" in providers:
         return READY, f"{found}; onnxruntime {_onnxruntime_version(machine)} has CUDAExecutionProvider", ""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 __all__ = [
     "PACKAGES",
+    "UNKNOWN_MODEL",
     "Gpu",
     "Jetson",
     "Machine",
@@ -53,11 +54,18 @@ PACKAGES = (
     "tensorrt-rtx-cu13-libs",
 )
 
+UNKNOWN_MODEL = "Jetson"
+
 _TOOL_TIMEOUT_S = 20.0
 _IMPORT_TIMEOUT_S = 60.0
 _PROVIDERS_CODE = "import json, onnxruntime; print(json.dumps(onnxruntime.get_available_providers()))"
 _RTX_CODE = "import tensorrt_rtx_bindings; print(tensorrt_rtx_bindings.__version__)"
 _GPU_FIELDS = "name,driver_version,memory.total,compute_cap"
+# Where a Jetson's model stands. Docker hides the device tree, so the first two (`--security-opt systempaths=unconfined` shows
+# them); the firmware's table and the kernel's SoC device it leaves. NVIDIA's own scripts read the third; the fourth is the
+# kernel's copy of the first, in Linux 6.8 (JetPack 7). Documented; not seen in a container on a Jetson.
+_DEVICE_TREE = ("proc/device-tree/model", "sys/firmware/devicetree/base/model")
+_MODEL_FILES = (*_DEVICE_TREE, "sys/devices/virtual/dmi/id/product_name", "sys/devices/soc0/machine")
 # (first L4T release, JetPack), descending; NVIDIA's release notes.
 _JETPACKS = (((39, 2), "7.2"), ((36, 4), "6.1 - 6.2"), ((36, 3), "6.0"), ((35, 0), "5.x"))
 
@@ -91,7 +99,8 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Jetson:
-    """A Jetson module: the device tree's model, Linux for Tegra release such as '36.4.3', JetPack it belongs to."""
+    """A Jetson module: its model (`UNKNOWN_MODEL` where that is hidden), Linux for Tegra release such as '36.4.3', JetPack
+    it belongs to."""
 
     model: str
     l4t: str | None
@@ -146,8 +155,8 @@ def _output_of(command: Sequence[str], timeout_s: float) -> str | None:
 class Probe:
     """How to look at a machine; tests put fakes here.
 
-    ``run(command, timeout_s)`` gives a command's standard output, or None if it failed. ``root`` is where /proc and
-    /etc are.
+    ``run(command, timeout_s)`` gives a command's standard output, or None if it failed. ``root`` is where /proc,
+    /sys and /etc are.
     """
 
     which: Callable[[str], str | None] = shutil.which
@@ -182,7 +191,7 @@ def examine_machine(probe: Probe) -> Machine:
 
 
 def find_jetson(root: Path = Path("/")) -> Jetson | None:
-    """Module and release of the Jetson whose /proc and /etc are below ``root``; None for another machine."""
+    """Module and release of the Jetson whose /proc, /sys and /etc are below ``root``; None for another machine."""
     return _jetson(Probe(root=root))
 
 
@@ -268,7 +277,10 @@ def _gpu_models(folder: Path) -> list[str]:
 
 
 def _jetson(probe: Probe) -> Jetson | None:
-    model = _text(probe.root / "proc/device-tree/model").strip("\0 \n")
+    models = {name: _text(probe.root / name).strip("\0 \n") for name in _MODEL_FILES}
+    # A board of another maker may not call itself a Jetson: then its device tree counts, where there is a release.
+    named = [model for model in models.values() if "jetson" in model.lower()]
+    model = next((model for model in (*named, *(models[name] for name in _DEVICE_TREE)) if model), "")
     release = re.search(r"# R(\d+).*?REVISION: (\d+(?:\.\d+)*)", _text(probe.root / "etc/nv_tegra_release"))
     if "jetson" not in model.lower() and not release:
         return None
@@ -277,7 +289,7 @@ def _jetson(probe: Probe) -> Jetson | None:
     l4t = f"{release.group(1)}.{release.group(2)}"
     # Of the same major release only: of an unknown one nothing is claimed.
     same = [name for first, name in _JETPACKS if version_tuple(l4t) >= first and version_tuple(l4t)[0] == first[0]]
-    return Jetson(model or "Jetson", l4t, same[0] if same else None)
+    return Jetson(model or UNKNOWN_MODEL, l4t, same[0] if same else None)
 
 
 def _text(path: Path) -> str:

@@ -28,7 +28,7 @@ __all__ = [
 
 FORMS = ("adaptive", "fixed", "onnxruntime", "tensorrt")
 _NEEDS_BUNDLE = "needs a bundle: build one with edgeexport build, then evaluate that"
-_NO_ENGINE = "there is no engine in this bundle"
+_NO_ENGINE = "evaluate runs torch and ONNX Runtime; edgeexport verify checks an engine against the same outputs"
 
 
 @dataclass(frozen=True)

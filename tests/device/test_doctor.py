@@ -152,7 +152,14 @@ def test_jetson_knows_itself(tmp_path: Path) -> None:
     [
         ("10.3.0", "ready", "tensorrt 10.3.0 is installed"),
         ("11.4.1", "ready", "tensorrt 11.4.1 is installed"),
-        ("8.6.2", "missing", "tensorrt 8.6.2 is older than 10.3"),
+        ("8.6.2", "ready", "tensorrt 8.6.2 is installed, for FP32 bundles built with --no-plugins alone"),
+        ("8.5.2", "missing", "8.x for a bundle without plugins"),
+        (
+            "10.0.1",
+            "missing",
+            "tensorrt 10.0.1 is too old; expected 10.3 to 11.x, or 8.6 to 8.x for a bundle without plugins",
+        ),
+        ("12.0.0", "missing", "tensorrt 12.0.0 is newer than this edgeexport knows; expected 10.3 to 11.x"),
     ],
 )
 def test_tensorrt_of_a_jetson(tmp_path: Path, version: str, status: str, detail: str) -> None:
@@ -160,7 +167,7 @@ def test_tensorrt_of_a_jetson(tmp_path: Path, version: str, status: str, detail:
     found = _of("orin", probe)
     for name in ("engine build", "run on the device"):
         assert found[name].status == status and found[name].detail.endswith(detail)
-        assert found[name].remedy == ("" if status == "ready" else "flash JetPack 6.1 or newer")
+        assert found[name].remedy == ("" if status == "ready" else "flash a JetPack from 6.1 to 7.2")
 
 
 def test_gpu_of_a_pc(tmp_path: Path) -> None:

@@ -168,7 +168,9 @@ def test_bundle_in_all_forms(tiny_bundle: Path, tmp_path: Path) -> None:
     assert onnx.scores.miou == pytest.approx(fixed.scores.miou, abs=0.05)
     document = document_of(found)
     assert document["recipe"] == "tiny"
-    assert document["not_run"] == {"tensorrt": "there is no engine in this bundle"}
+    assert document["not_run"] == {
+        "tensorrt": "evaluate runs torch and ONNX Runtime; edgeexport verify checks an engine against the same outputs"
+    }
 
 
 def test_incomplete_last_batch(tmp_path: Path, executed: list[tuple[str, int]]) -> None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from interpreters import found_interpreter, interpreter
 from jetson_files import REPOSITORY, copied_paths, in_context, tracked_files
 from packaging.markers import Marker
 
@@ -45,19 +46,9 @@ def pinned(version: str) -> dict[str, str]:
 def test_every_package_of_the_runtime_is_pinned(version: str) -> None:
     project = (REPOSITORY / "pyproject.toml").read_text()
     (dependencies,) = re.findall(r"(?m)^dependencies = \[(.*)\]$", project)
-    names = set(re.findall(r'"([\w-]+)>=', dependencies)) | {"hatchling"}
+    (with_onnxruntime,) = re.findall(r"(?m)^cpu = \[(.*)\]$", project)
+    names = set(re.findall(r'"([\w-]+)>=', dependencies + with_onnxruntime)) | {"hatchling"}
     assert names <= set(pinned(version))
-
-
-def python_of(version: str) -> str | None:
-    """An interpreter of that version with venv: on PATH, or one of pyenv's."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    places = [shutil.which(f"python{version}"), *map(str, sorted(pyenv.glob(f"{version}.*/bin/python")))]
-    for place in places:
-        code = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2])"
-        if place and subprocess.run([place, "-c", code], capture_output=True, text=True).stdout.strip() == version:
-            return place
-    return None
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +65,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("version", PYTHONS)
 def test_installs_where_that_python_is(source: Path, tmp_path: Path, version: str) -> None:
-    python = python_of(version)
-    if python is None:
-        pytest.skip(f"there is no Python {version} with venv on this machine")
+    python = interpreter(version)
     environment = tmp_path / "environment"
     variables = {**os.environ, "PYTHON": python, "PIP_CONSTRAINT": "/etc/pip/an-images-own.txt", "PYTHONPATH": ""}
     script = source / "jetson" / "install-runtime.sh"
@@ -115,7 +104,7 @@ def test_quickstart_installs_compiles_and_tells(source: Path, tmp_path: Path) ->
     environment = tmp_path / "environment"
     variables = {
         **os.environ,
-        "PYTHON": python_of("3.10") or sys.executable,
+        "PYTHON": found_interpreter("3.10") or sys.executable,
         "PYTHONPATH": "",
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
         "CUDA_HOME": str(toolkit.nvcc.parents[1]),

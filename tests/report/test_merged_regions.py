@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from edgeexport.report.class_probability import ClassProbability
 from edgeexport.report.merge_map import MergedBlock, MergeMap
@@ -30,21 +30,6 @@ def _photo(seed: int = 0) -> Image.Image:
 
 def _regions(image: Image.Image) -> NDArray:
     return np.asarray(image)[:SIDE, SIDE + GUTTER : 2 * SIDE + GUTTER].astype(int)
-
-
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every text that is drawn (not only measured), in order."""
-    texts: list[str] = []
-    plain = ImageDraw.ImageDraw.text
-
-    def text(self: ImageDraw.ImageDraw, xy: Any, words: str, *rest: Any, **options: Any) -> None:
-        if self.im.size != (1, 1):
-            texts.append(words)
-        plain(self, xy, words, *rest, **options)
-
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
-    return texts
 
 
 @pytest.mark.parametrize("thickness", [1, 2, 3])

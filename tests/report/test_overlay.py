@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from edgeexport.report.overlay import LONGEST_SIDE, SHARED_BLUE, UNSHARED_RED, draw_overlay, stage_brightness
 from edgeexport.report.token_map import TokenMap, token_map_from_decisions
@@ -25,21 +23,6 @@ def _patches(image: Image.Image) -> NDArray:
 
 def _count(image: Image.Image, colour: tuple[int, int, int], height: int = 1024) -> int:
     return int((np.asarray(image)[:height] == np.array(colour)).all(axis=-1).sum())
-
-
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every text that is drawn (not only measured), in order."""
-    texts: list[str] = []
-    plain = ImageDraw.ImageDraw.text
-
-    def text(self: ImageDraw.ImageDraw, xy: Any, words: str, *rest: Any, **options: Any) -> None:
-        if self.im.size != (1, 1):
-            texts.append(words)
-        plain(self, xy, words, *rest, **options)
-
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
-    return texts
 
 
 def test_classes_lie_over_the_photograph_in_their_colour() -> None:

@@ -1,0 +1,237 @@
+"""TensorRT as a backend, 10.3 to 11.x: builds, loads and runs engine.plan on the GPU found here.
+
+Written from NVIDIA's documentation. The build runs in TensorRT-RTX without a GPU (tests/backends/test_tensorrt_rtx_build.py);
+loading and executing an engine has not run anywhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeexport.backends.contract import EngineOptions, EngineRecord, Runner, check_same, graph_sha256
+from edgeexport.backends.cuda_runtime import open_cuda
+from edgeexport.backends.device_identity import gpu_identity
+from edgeexport.backends.tensorrt_api import TensorRt, installed_tensorrt
+from edgeexport.backends.tensorrt_build import BuildRequest, BuiltPlan, build_plan
+from edgeexport.backends.tensorrt_log import EngineLog, logger_for
+from edgeexport.backends.tensorrt_plugins import (
+    PluginLibrary,
+    library_for_build,
+    library_of_engine,
+    load_plugins,
+    plugin_ops,
+)
+from edgeexport.backends.tensorrt_runner import TensorRtRunner
+from edgeexport.errors import BuildError, BundleError, UsageError
+
+if TYPE_CHECKING:
+    from edgeexport.bundle import Bundle
+
+__all__ = ["DESCRIPTION_FILE", "ENGINE_FILE", "GRAPH_FILE", "LOG_FILE", "TIMING_CACHE_FILE", "TensorRtBackend"]
+
+GRAPH_FILE = "model.trt.onnx"
+ENGINE_FILE = "engine.plan"
+DESCRIPTION_FILE = "engine.graph.json"
+LOG_FILE = "engine.log"
+TIMING_CACHE_FILE = "timing.cache"
+
+_NO_GPU = "the CUDA driver shows no GPU"
+_DLA_TARGETS = ("orin", "orin-nx")  # Orin Nano and Thor have none
+
+
+class TensorRtBackend:
+    """See the module."""
+
+    name = "tensorrt"
+
+    def unavailable(self) -> str:
+        """Why it cannot be used on this machine; empty if it can."""
+        try:
+            installed_tensorrt()
+        except UsageError as error:
+            return f"{error.where} {error.problem}"
+        return "" if gpu_identity() else _NO_GPU
+
+    def check(self, options: EngineOptions) -> None:
+        """Refuses what ONNX Runtime alone offers, and accelerators where there are none.
+
+        Raises:
+            UsageError: See above.
+        """
+        if options.threads:
+            raise UsageError(
+                f"threads = {options.threads}", "TensorRT runs on the GPU", "leave it out, or give --target cpu"
+            )
+        if options.workspace_mib is not None and options.workspace_mib < 1:
+            raise UsageError(
+                f"workspace_mib = {options.workspace_mib}", "expected 1 or more", "such as --workspace 4096"
+            )
+        core = options.dla_core
+        if core is None:
+            return
+        if core < 0:
+            raise UsageError(f"dla_core = {core}", "expected 0 or more", "such as --useDLACore 0")
+        if options.target not in _DLA_TARGETS:
+            found = f"target {options.target} has no deep-learning accelerator"
+            raise UsageError(f"dla_core = {core}", found, f"leave it out; {' and '.join(_DLA_TARGETS)} have")
+        if options.precision != "fp16":  # left empty before a build from a recipe, which is fp32 then
+            found = "a deep-learning accelerator computes in half precision, and the bundle's graphs are fp32"
+            raise UsageError(f"dla_core = {core}", found, "build the bundle with --precision fp16")
+
+    def build(
+        self, bundle: Bundle, folder: Path, options: EngineOptions, on_stage: Callable[[str], None]
+    ) -> EngineRecord:
+        """Builds engine.plan from model.trt.onnx, and writes its description, log and timing cache beside it.
+
+        Raises:
+            UsageError: TensorRT is missing, or too old for the graph; there is no GPU; or plugins are not wanted and the
+                graph has them.
+            BuildError: No plugin library fits, or TensorRT refuses the graph.
+            OSError: The engine's files cannot be written.
+        """
+        # Imported here: bundle.py imports this package.
+        from edgeexport.bundle import hashes_of, sha256_of
+
+        trt = installed_tensorrt()
+        device = gpu_identity()
+        if device is None or device.compute_capability is None:
+            raise UsageError(f"--target {options.target}", _NO_GPU, "build the engine on the device that runs it")
+        library = self._library(bundle, trt, options, device.compute_capability)
+        own = [str(entry["name"]) for entry in bundle.manifest["outputs"]]
+        inner = tuple(info for info in bundle.inner_outputs if info.name not in own)
+        earlier = bundle.path / TIMING_CACHE_FILE
+        cache = earlier.read_bytes() if earlier.is_file() else b""
+        request = BuildRequest(
+            graph=bundle.path / GRAPH_FILE,
+            inner_outputs=inner,
+            workspace_mib=options.workspace_mib,
+            dla_core=options.dla_core,
+            library=library,
+            timing_cache=cache,
+        )
+        log = EngineLog()
+        started = time.perf_counter()
+        built = build_plan(trt, request, log, on_stage)
+        seconds = time.perf_counter() - started
+        if built.cache_note:
+            on_stage(f"the earlier {TIMING_CACHE_FILE} was not used: {built.cache_note}")
+        if built.description_note:
+            on_stage(f"no {DESCRIPTION_FILE}: {built.description_note}")
+        return EngineRecord(
+            backend=self.name,
+            backend_version=trt.version,
+            target=options.target,
+            precision=options.precision,
+            graph=GRAPH_FILE,
+            graph_sha256=graph_sha256(bundle, GRAPH_FILE),
+            plugins_sha256=None if library is None else library.sha256,
+            device=device,
+            options={
+                **options.as_dict(),
+                "strongly_typed": trt.strongly_typed,
+                "tf32": "off",
+                "inner_outputs": [info.name for info in inner],
+                "plugin_library": None if library is None else library.place,
+                "timing_cache": "new" if not cache else built.cache_note or "reused",
+                "timing_cache_from": sha256_of(earlier) if cache and not built.cache_note else None,
+                "layer_information": built.description_note or DESCRIPTION_FILE,
+            },
+            build_seconds=seconds,
+            files=hashes_of(folder, _written(folder, built, log)),
+        )
+
+    def load(self, bundle: Bundle, record: EngineRecord) -> Runner:
+        """Loads the engine, unless version, device, graph or plugin library are not those that it was built with.
+
+        Raises:
+            UsageError: TensorRT or CUDA's runtime is missing.
+            BundleError: See above, or the file is no engine (exit code 9).
+            BuildError: The GPU has too little memory.
+        """
+        again = f"build it again here: edgeexport build {bundle.path} --target {record.target}"
+        trt = installed_tensorrt()
+        check_same(bundle, "with TensorRT", trt.version, record.backend_version, again)
+        check_same(bundle, "on", gpu_identity() or "no GPU", record.device, again)
+        graph_hash = graph_sha256(bundle, record.graph)
+        check_same(bundle, f"from {record.graph} of sha256", graph_hash, record.graph_sha256, again)
+        inner = _inner_names(bundle, record, again)
+        library = None
+        if record.plugins_sha256 is not None:
+            library, found = library_of_engine(bundle, record.plugins_sha256)
+            check_same(bundle, "with the plugin library of sha256", found, record.plugins_sha256, again)
+        cuda = open_cuda()
+        log = EngineLog()
+        logger = logger_for(trt.module, log)
+        runtime = trt.started("Runtime", logger, log.errors)
+        path = bundle.path / next(iter(record.files))
+        if library is not None:
+            ops = plugin_ops(bundle, record.graph)
+            try:
+                load_plugins(runtime.get_plugin_registry(), library, ops, log.complaints)
+            except BuildError as error:
+                raise BundleError(error.where, error.problem, error.remedy) from error
+        if record.options.get("dla_core") is not None:
+            runtime.DLA_core = record.options["dla_core"]
+        trt.module.init_libnvinfer_plugins(logger, "")
+        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        if engine is None:
+            raise BundleError(str(path), f"TensorRT {trt.version} does not load it: {log.errors()}", again)
+        own = [str(entry["name"]) for entry in bundle.manifest["outputs"]]
+        try:
+            return TensorRtRunner(
+                trt,
+                engine,
+                cuda,
+                inputs=[str(bundle.manifest["input"]["name"]), *(info.name for info in bundle.extra_inputs)],
+                outputs=[*own, *inner],
+                own_outputs=len(own),
+                cuda_graph=bool(record.options.get("cuda_graph")),
+                errors=log.errors,
+            )
+        except UsageError as error:
+            if error.where != "the engine":
+                raise
+            raise BundleError(str(path), error.problem, again) from error
+
+    def _library(
+        self, bundle: Bundle, trt: TensorRt, options: EngineOptions, compute_capability: str
+    ) -> PluginLibrary | None:
+        """The plugin library that the graph needs; None for one in standard operators."""
+        ops = plugin_ops(bundle, GRAPH_FILE)
+        plain = "make a bundle without: edgeexport build RECIPE --no-plugins"
+        if ops and not options.plugins:
+            problem = f"{GRAPH_FILE} of this bundle has plugin nodes ({', '.join(ops)})"
+            raise UsageError("--no-plugins", problem, plain)
+        if ops and not trt.takes_plugins:
+            raise UsageError(f"TensorRT {trt.version}", f"cannot load the plugins that {GRAPH_FILE} needs", plain)
+        if options.precision != "fp32" and not trt.strongly_typed:
+            problem = f"keeps no types of the graph, which is {options.precision}"
+            raise UsageError(f"TensorRT {trt.version}", problem, "build the bundle with --precision fp32")
+        if not ops:
+            return None
+        return library_for_build(bundle, ops, tensorrt=trt.version, compute_capability=compute_capability)
+
+
+def _written(folder: Path, built: BuiltPlan, log: EngineLog) -> list[str]:
+    """Writes the engine's files; returns their names, the engine first."""
+    contents = {
+        ENGINE_FILE: built.plan,
+        DESCRIPTION_FILE: built.description.encode(),
+        TIMING_CACHE_FILE: built.timing_cache,
+        LOG_FILE: log.text().encode(),
+    }
+    names = [name for name, content in contents.items() if content or name == ENGINE_FILE]
+    for name in names:
+        (folder / name).write_bytes(contents[name])
+    return names
+
+
+def _inner_names(bundle: Bundle, record: EngineRecord, again: str) -> list[str]:
+    names = record.options.get("inner_outputs")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        problem = f"options.inner_outputs is {names!r}, expected a list of names"
+        raise BundleError(str(bundle.path / "engine.json"), problem, again)
+    return names
