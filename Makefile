@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
+# Processes that share the tests out by file; each keeps to one thread, or they would fight over the cores. 0: one, no sharing.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: demo test test-all check bench install clean
 
@@ -17,10 +20,10 @@ demo: install
 	@echo "open work_dirs/demo/*_overlay.png and work_dirs/scenes_cts_dtop-orin-fp32/report.html"
 
 test: install
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 test-all: install
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 check: install
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 ``python -m benchmarks [macs] [tail] [ti] [b] [adaptive] [merging] [build]`` runs a selection; all without arguments.
 ``python -m benchmarks accuracy --data DIR --out FILE`` measures the trained scenes recipes on held-out scenes.
 ``python -m benchmarks block-table RECIPE --out FILE`` writes a latency table for `edgeexport calibrate --latency-ms`.
+``python -m benchmarks half-precision [RECIPE ...]`` compares FP16 graphs with the FP32 model that follows their decisions.
 ``python -m benchmarks roofline`` checks the latency model of predictions: exit 1 where it is further off than --limit.
 """
 
@@ -21,7 +22,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, block_table, builds, merging, models, published, roofline, tail
+from benchmarks import accuracy, block_table, builds, half_precision, merging, models, published, roofline, tail
 from benchmarks.pairing import THREADS, share_one_pool
 from edgeexport.errors import EdgeExportError
 from edgeexport.recipe import load_recipe
@@ -129,6 +130,13 @@ def write_accuracy(
         _err.print(f"error: {error}", highlight=False, markup=False)
         raise typer.Exit(error.exit_code) from None
     print(accuracy.markdown_table(found))
+
+
+def compare_half_precision(
+    names: Annotated[list[str] | None, typer.Argument(help="Recipes, without .py; all families by default.")] = None,
+) -> None:
+    """Prints errors and decisions of FP16 graphs."""
+    half_precision.print_half_precision(names or [])
 
 
 def check_roofline(
@@ -242,6 +250,7 @@ def _spread(ratio: dict[str, float]) -> str:
 _COMMANDS: dict[str, Callable[..., None]] = {
     "accuracy": write_accuracy,
     "block-table": write_block_table,
+    "half-precision": compare_half_precision,
     "roofline": check_roofline,
 }
 

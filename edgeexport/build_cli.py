@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgeexport.command_output import JsonFlag, emit, errors_console, stages_shown
 from edgeexport.errors import UsageError
+from edgeexport.remote_options import HostOption, RemoteCommandOption, device_from_options, refuse_with_host
 
 if TYPE_CHECKING:
     from edgeexport.backends.contract import EngineOptions
+    from edgeexport.remote import Device
 
 __all__ = ["build"]
 
@@ -29,15 +31,14 @@ def build(
         typer.Option(help="orin, orin-nx, orin-nano, thor, gpu or cpu; for a bundle, its own where left out."),
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Weights, instead of the recipe's.")] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="fp32 (fp16 is not in this version); for a bundle, its own where left out.")
-    ] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or fp16; for a bundle, its own where left out.")] = None,
     cfg_options: Annotated[
         list[str] | None,
         typer.Option("--cfg-options", help="key=value, replaces what stands in the recipe; repeatable."),
     ] = None,
     work_dir: Annotated[Path | None, typer.Option(help="The bundle folder itself.")] = None,
-    host: Annotated[str | None, typer.Option(help="ssh://user@device (not in this version).")] = None,
+    host: HostOption = None,
+    remote_command: RemoteCommandOption = None,
     no_plugins: Annotated[
         bool, typer.Option("--no-plugins", help="Only standard operators in model.trt.onnx.")
     ] = False,
@@ -54,13 +55,14 @@ def build(
     ] = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Build a verified static-shape bundle from a recipe, with its engine where this machine is the target; or the
-    engine of a bundle, which needs no torch.
+    """Build a verified static-shape bundle from a recipe, with its engine where this machine is the target or --host
+    names one; or the engine of a bundle, which needs no torch.
     """
     from edgeexport.backends.contract import EngineOptions
 
-    if host is not None:
-        raise UsageError("--host", "building on a device is not in this version", "build here and copy the bundle")
+    device = device_from_options(host, remote_command)
+    if device is not None:
+        refuse_with_host("it builds nothing", dry_run=dry_run)
     engine = EngineOptions(
         precision=precision or "",
         workspace_mib=workspace,
@@ -77,20 +79,29 @@ def build(
             "--dry-run": dry_run,
         }
         _build_engine(
-            Path(subject), target, engine, [name for name, value in of_a_recipe.items() if value], json_output
+            Path(subject), target, engine, [name for name, value in of_a_recipe.items() if value], device, json_output
         )
         return
     if target is None:
         raise UsageError("--target", "is missing", "a build from a recipe needs one, such as --target orin")
+    if dry_run:
+        _dry_run(subject, target, precision or "fp32", cfg_options or [], checkpoint, work_dir, json_output)
+        return
     _build_bundle(
-        subject, target, checkpoint, precision or "fp32", cfg_options or [], work_dir, engine, dry_run, json_output
+        subject, target, checkpoint, precision or "fp32", cfg_options or [], work_dir, engine, device, json_output
     )
 
 
 def _build_engine(
-    bundle: Path, target: str | None, options: EngineOptions, misplaced: list[str], json_output: bool
+    bundle: Path,
+    target: str | None,
+    options: EngineOptions,
+    misplaced: list[str],
+    device: Device | None,
+    json_output: bool,
 ) -> None:
     from edgeexport.engine import build_engine
+    from edgeexport.report.refresh import refresh_report
     from edgeexport.terminal import print_engine
 
     if misplaced:
@@ -100,7 +111,13 @@ def _build_engine(
             "leave them out, or name a recipe",
         )
     with stages_shown("an existing engine stays as it was") as on_stage:
-        result = build_engine(bundle, target=target, options=options, on_stage=on_stage)
+        if device is None:
+            result = build_engine(bundle, target=target, options=options, on_stage=on_stage)
+            refresh_report(bundle, on_stage)
+        else:
+            from edgeexport.remote import remote_build
+
+            result = remote_build(bundle, device, target=target, options=options, on_stage=on_stage)
     emit(json_output, result.as_dict(), lambda: print_engine(result))
 
 
@@ -112,27 +129,26 @@ def _build_bundle(
     cfg_options: list[str],
     work_dir: Path | None,
     engine: EngineOptions,
-    dry_run: bool,
+    device: Device | None,
     json_output: bool,
 ) -> None:
-    if dry_run:
-        _dry_run(recipe, target, precision, cfg_options, checkpoint, work_dir, json_output)
-        return
     from edgeexport.pipeline import build as build_bundle
+    from edgeexport.remote_recipe import remote_build_recipe
     from edgeexport.terminal import print_build
 
+    export: dict[str, Any] = {
+        "precision": precision,
+        "cfg_options": cfg_options,
+        "checkpoint": checkpoint,
+        "work_dir": work_dir,
+    }
     with stages_shown("an existing bundle stays as it was") as on_stage:
-        result = build_bundle(
-            recipe,
-            target,
-            precision=precision,
-            cfg_options=cfg_options,
-            checkpoint=checkpoint,
-            work_dir=work_dir,
-            plugins=engine.plugins,
-            engine_options=engine,
-            on_stage=on_stage,
-        )
+        if device is None:
+            result = build_bundle(
+                recipe, target, plugins=engine.plugins, engine_options=engine, on_stage=on_stage, **export
+            )
+        else:
+            result = remote_build_recipe(recipe, target, device, options=engine, on_stage=on_stage, **export)
     for warning in result.warnings:
         errors_console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
     document = {

@@ -15,6 +15,7 @@ from edgeexport.device_cli import compare, profile
 from edgeexport.errors import EdgeExportError, UsageError
 from edgeexport.evidence_cli import calibrate, evaluate
 from edgeexport.plugin_cli import plugin_app
+from edgeexport.remote_options import HostOption, RemoteCommandOption, device_from_options, refuse_with_host
 
 __all__ = ["app", "main"]
 
@@ -26,7 +27,10 @@ app = typer.Typer(
 )
 app.add_typer(plugin_app, name="plugin")
 
-_EXPORT_PACKAGES = {"mmengine", "mmseg", "onnx", "onnx_ir", "onnxscript", "safetensors", "timm", "torch"}
+_EXPORT_PACKAGES = {
+    "matplotlib", "mmcv", "mmengine", "mmseg", "onnx", "onnx_graphsurgeon", "onnx_ir", "onnxscript", "safetensors", "scipy",
+    "timm", "torch", "torchvision",
+}  # fmt: skip
 
 EngineChoice = Annotated[
     str, typer.Option(help="auto: the bundle's engine if one was built here, else model.onnx; none: model.onnx.")
@@ -39,9 +43,11 @@ def _root() -> None:
 
 
 @app.command()
-def version() -> None:
-    """Print the version."""
-    typer.echo(__version__)
+def version(json_output: JsonFlag = False) -> None:
+    """Print the version; with --json also the schemas, which `--host` compares."""
+    from edgeexport.device.remote_edgeexport import version_facts
+
+    emit(json_output, version_facts(), lambda: typer.echo(__version__))
 
 
 @app.command()
@@ -110,21 +116,25 @@ def verify(
         Path | None, typer.Option(help="The policy network's own file, if it had one.")
     ] = None,
     engine: EngineChoice = "auto",
+    host: HostOption = None,
+    remote_command: RemoteCommandOption = None,
     json_output: JsonFlag = False,
 ) -> None:
     """Compare a bundle's outputs and token decisions with the original. Exit code 4 if they differ."""
     from edgeexport.terminal import print_verify
     from edgeexport.verification import verify_bundle
 
+    device = device_from_options(host, remote_command)
+    given = {"data": data, "checkpoint": checkpoint, "policy_checkpoint": policy_checkpoint}
+    if device is not None:
+        refuse_with_host("the original model is run here alone", **given)
     with stages_shown() as on_stage:
-        result = verify_bundle(
-            bundle,
-            data=data,
-            checkpoint=checkpoint,
-            policy_checkpoint=policy_checkpoint,
-            engine=engine,
-            on_stage=on_stage,
-        )
+        if device is None:
+            result = verify_bundle(bundle, engine=engine, on_stage=on_stage, **given)
+        else:
+            from edgeexport.remote import remote_verify
+
+            result = remote_verify(bundle, device, engine=engine, on_stage=on_stage)
     emit(json_output, result.as_dict(), lambda: print_verify(result))
 
 
@@ -166,7 +176,8 @@ def main() -> NoReturn:
     except ModuleNotFoundError as error:
         if not error.name or error.name.partition(".")[0] not in _EXPORT_PACKAGES:
             raise
-        text = f"error: this needs {error.name}, which is not installed | pip install 'edgeexport[export]'"
+        remedy = "pip install 'edgeexport[export]' (Python 3.11 or newer)"
+        text = f"error: this needs {error.name}, which is not installed | {remedy}"
         errors_console.print(text, style="bold red", highlight=False, soft_wrap=True, markup=False)
         sys.exit(UsageError.exit_code)
     except EdgeExportError as error:

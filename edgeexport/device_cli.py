@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edgeexport.command_output import JsonFlag, emit, stages_shown
 from edgeexport.errors import UsageError
+from edgeexport.remote_options import HostOption, RemoteCommandOption, device_from_options
 
 __all__ = ["compare", "profile"]
 
@@ -34,12 +35,15 @@ def profile(
         typer.Option("--allow-unstable", help="Keep the figures of a run during which the device changed, marked."),
     ] = False,
     engine: Annotated[str, typer.Option(help="auto: the bundle's engine if it has one; none: model.onnx.")] = "auto",
+    host: HostOption = None,
+    remote_command: RemoteCommandOption = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Measure latency (and energy) on this machine; writes bench.json. Exit code 6 if the device changed meanwhile."""
+    """Measure latency (and energy) here or on --host; writes bench.json. Exit code 6 if the device changed meanwhile."""
     from edgeexport.profile.bench import profile_bundle
     from edgeexport.profile.protocol import TimingRequest, percentiles_from_texts
     from edgeexport.profile_terminal import print_bench
+    from edgeexport.report.refresh import refresh_report
 
     request = TimingRequest(
         warmup_ms=warm_up_ms,
@@ -47,16 +51,21 @@ def profile(
         iterations=iterations,
         percentiles=percentiles_from_texts(percentile or []),
     )
+    device = device_from_options(host, remote_command)
+    asked: dict[str, Any] = {
+        "baseline": baseline,
+        "power": power,
+        "allow_unstable": allow_unstable,
+        "engine": engine,
+    }
     with stages_shown("an earlier bench.json stays as it was") as on_stage:
-        found = profile_bundle(
-            bundle,
-            request,
-            baseline=baseline,
-            power=power,
-            allow_unstable=allow_unstable,
-            engine=engine,
-            on_stage=on_stage,
-        )
+        if device is None:
+            found = profile_bundle(bundle, request, on_stage=on_stage, **asked)
+            refresh_report(bundle, on_stage)
+        else:
+            from edgeexport.remote import remote_profile
+
+            found = remote_profile(bundle, request, device, on_stage=on_stage, **asked)
     emit(json_output, found.document, lambda: print_bench(found))
 
 

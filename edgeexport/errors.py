@@ -13,6 +13,7 @@ __all__ = [
     "BundleError",
     "CheckpointError",
     "ComparisonError",
+    "DeviceError",
     "EdgeExportError",
     "ImageError",
     "LintError",
@@ -86,6 +87,12 @@ class MeasurementError(EdgeExportError):
     """A measurement cannot be made here, or was made under conditions that changed."""
 
     exit_code = 6
+
+
+class DeviceError(EdgeExportError):
+    """A device cannot be reached, or is not ready to be used."""
+
+    exit_code = 7
 
 
 class ComparisonError(EdgeExportError):

@@ -22,7 +22,7 @@ from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
 from edgeexport.bundle import SCHEMA, Bundle, check_replaceable, hashes_of, json_bytes, open_bundle, staged_bundle
 from edgeexport.device.targets import Target, target_named
 from edgeexport.engine import build_engine_if_possible, check_engine_options
-from edgeexport.errors import BuildError, ParityError, UsageError
+from edgeexport.errors import BuildError, ParityError
 from edgeexport.freeze.fixed import FixedModel, fixed_from_model
 from edgeexport.freeze.fixed_segvit import FixedSegVit
 from edgeexport.freeze.tokens import tokens_json
@@ -50,9 +50,14 @@ from edgeexport.verify.golden import write_golden
 from edgeexport.verify.parity import followed_reference, reference_of
 from edgeexport.verify.reference import FOLLOWED, RUNTIME_CHECK, Reference
 from edgeexport.verify.suite import parity_status, run_parity
+from edgeexport.verify.tolerances import Tolerances, tolerances_of
 
 __all__ = ["BuildLog", "BuildResult", "build", "default_work_dir", "exported_graphs", "request_from_arguments"]
 
+HALF_ON_CPU = (
+    "float16 on a CPU makes files smaller, not runs faster: ONNX Runtime has no float16 kernels there for products, "
+    "convolutions and softmax, and computes in float32 between casts"
+)
 _VERSIONED = ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "onedl-mmengine", "onedl-mmsegmentation", "numpy")
 
 
@@ -126,10 +131,7 @@ def request_from_arguments(
         UsageError, RecipeError, CheckpointError: Exit code 2.
     """
     chosen = target_named(target)
-    if precision != "fp32":
-        if precision == "fp16":
-            raise UsageError("--precision fp16", "is not in this version", "use --precision fp32")
-        raise UsageError(f"--precision {precision}", "unknown precision, expected fp32", "use --precision fp32")
+    tolerances_of(precision)
     return _Request(load_recipe(recipe, cfg_options, checkpoint), chosen, precision, plugins)
 
 
@@ -148,6 +150,7 @@ def build(
     work_dir: Path | None = None,
     plugins: bool = True,
     engine_options: EngineOptions | None = None,
+    local_engine: bool = True,
     on_stage: Callable[[str], None] = lambda name: None,
 ) -> BuildResult:
     """Builds a bundle: what `edgeexport build` does.
@@ -155,12 +158,14 @@ def build(
     Args:
         recipe: Path or name of a shipped recipe.
         target: Name of a deployment target (`edgeexport.device.targets.TARGETS`).
-        precision: 'fp32'.
+        precision: 'fp32', or 'fp16': products in float16, decisions and the residual stream in float32
+            (`edgeexport.graph.half_precision_policy`).
         cfg_options: ``key=value`` replacements in the recipe.
         checkpoint: Instead of the recipe's.
         work_dir: The bundle folder; `default_work_dir` if None.
         plugins: False puts the plugin-free graph into model.trt.onnx.
         engine_options: What is asked of the engine, where this machine can build it; None asks for nothing special.
+        local_engine: False leaves the engine to another machine.
         on_stage: Called with each stage's name as it starts.
 
     Raises:
@@ -178,7 +183,7 @@ def build(
     with log.stage("torch's exporter"):
         exported = export_of_fixed(fixed, _metadata(fixed.recipe, origin))
     with log.stage("graph passes"):
-        graphs = graphs_from_export(fixed, exported)
+        graphs = graphs_from_export(fixed, exported, precision)
     with log.stage("lint"):
         report = lint_model(graphs.with_functions, target=target)
         report.raise_for_findings()
@@ -189,19 +194,23 @@ def build(
         comparisons, warnings = _fill(staging, request, fixed, origin, graphs, report, log)
         with log.stage("engine"):
             asked = replace(engine_options or EngineOptions(), plugins=plugins)
-            engine, no_engine = build_engine_if_possible(staging, options=asked, on_stage=on_stage)
-        if engine is None and not request.target.jetson_models:  # a Jetson's is built there
+            engine, no_engine = None, "left to another machine"
+            if local_engine:
+                engine, no_engine = build_engine_if_possible(staging, options=asked, on_stage=on_stage)
+        if graphs.half is not None and request.target.name == "cpu":
+            warnings.append(HALF_ON_CPU)
+        if engine is None and local_engine and not request.target.jetson_models:  # a Jetson's is built there
             warnings.append(f"engine not built: {no_engine}")
         with log.stage("report"):
-            write_report(staging, overlay=_overlay(staging) if request.recipe.input.is_photo else None)
+            write_report(staging, overlays=_overlays(staging) if request.recipe.input.is_photo else None)
         (staging / "build.log").write_text(log.text(), encoding="utf-8")
     bundle = open_bundle(folder, check_hashes=False)
     return BuildResult(bundle, tuple(comparisons), tuple(warnings), log.seconds, log.peak_bytes, engine, no_engine)
 
 
-def exported_graphs(fixed: FixedModel, origin: WeightsOrigin) -> BundleGraphs:
+def exported_graphs(fixed: FixedModel, origin: WeightsOrigin, precision: str = "fp32") -> BundleGraphs:
     """The graphs that a build would write."""
-    return graphs_from_export(fixed, export_of_fixed(fixed, _metadata(fixed.recipe, origin)))
+    return graphs_from_export(fixed, export_of_fixed(fixed, _metadata(fixed.recipe, origin)), precision)
 
 
 def _metadata(recipe: Recipe, origin: WeightsOrigin) -> dict[str, str]:
@@ -229,7 +238,8 @@ def _fill(
         runner = OnnxRuntimeRunner(staging / "model.onnx", extra_outputs=graphs.inner)
         references: list[Reference] = []
         batches = image_batches(recipe.input, shipped_photos())
-        comparisons = run_parity(fixed, runner, _kept(fixed, batches, references))
+        tolerances = tolerances_of(request.precision)
+        comparisons = run_parity(fixed, runner, _kept(fixed, batches, references, tolerances))
         cases = _golden_cases(fixed, runner, references, comparisons)
         del runner
         (staging / "parity.json").write_bytes(
@@ -271,6 +281,8 @@ def _fill(
         if library["status"] == "not-built" and request.target.kind == "tensorrt":
             warnings.append(f"plugin library not built: {library['reason']}")
     log.notes.append(f"weights: {origin.statement}")
+    if graphs.half is not None:
+        log.notes.append(graphs.half.text)
     if parity_status(comparisons) == "incomplete":
         warnings.append(_why_incomplete(comparisons))
     checks = {
@@ -285,6 +297,8 @@ def _fill(
         },
         "tail": tail,
     }
+    if graphs.half is not None:
+        checks["half_precision"] = {"status": "converted", **graphs.half.as_dict()}
     with log.stage("manifest"):
         manifest = _manifest(request, fixed, origin, graphs, checks)
         manifest["plugin_library"] = library
@@ -300,10 +314,12 @@ def _why_incomplete(comparisons: Sequence[Comparison]) -> str:
     return f"parity incomplete: a check needs {IMAGES_NEEDED} images; {reasons[0] if reasons else 'too few were given'}"
 
 
-def _kept(fixed: FixedModel, batches: Iterator[Any], references: list[Reference]) -> Iterator[Reference]:
+def _kept(
+    fixed: FixedModel, batches: Iterator[Any], references: list[Reference], tolerances: Tolerances
+) -> Iterator[Reference]:
     """References of batches as they are asked for, remembered in ``references``."""
     for batch in batches:
-        references.append(reference_of(fixed, batch))
+        references.append(reference_of(fixed, batch, tolerances=tolerances))
         yield references[-1]
 
 
@@ -353,12 +369,11 @@ def _tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dic
     ]
 
 
-def _overlay(staging: Path) -> bytes | None:
-    """What `edgeexport run` draws of the first shipped photograph, as a PNG; None if it draws nothing."""
+def _overlays(staging: Path) -> dict[str, bytes]:
+    """What `edgeexport run` draws of the first two shipped photographs: name -> PNG; empty if it draws nothing."""
     with tempfile.TemporaryDirectory() as folder:
-        found = predict_images(staging, shipped_photos()[:1], Path(folder), engine="none")
-        pictures = found.images[0].pictures
-        return pictures[0].read_bytes() if pictures else None
+        found = predict_images(staging, shipped_photos()[:2], Path(folder), engine="none")
+        return {item.image.name: item.pictures[0].read_bytes() for item in found.images if item.pictures}
 
 
 def _check_rtx(staging: Path, plugins: bool, plain: onnx.ModelProto) -> RtxCheck:

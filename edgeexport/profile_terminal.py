@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from edgeexport.report.bench_text import conditions_text, device_text, launch_text, warm_up_text
+
 if TYPE_CHECKING:
     from edgeexport.profile.bench import Bench
 
@@ -22,13 +24,14 @@ def print_bench(bench: Bench) -> None:
     """Latencies, what they were measured on and how, the comparison, and the energy."""
     found = bench.document
     _line(f"{found['bundle']['name']}: {found['engine']} in {found['backend']} {found['versions'][found['backend']]}")
-    _line(f"on {_device(found)}")
+    _line(f"on {device_text(found['device'])}")
     if found["conditions"]["known"]:
-        _line(_conditions(found["conditions"]), "dim")
+        _line(conditions_text(found["conditions"]["after"]), "dim")
     _out.print(_rows_table("measured, milliseconds", {"": found["rows"]}))
     protocol = found["protocol"]
     _line(
-        f"{_launch(protocol)}; {protocol['runs']} runs in {protocol['seconds']:.1f} s after {_warm_up(protocol)}", "dim"
+        f"{launch_text(protocol)}; {protocol['runs']} runs in {protocol['seconds']:.1f} s after {warm_up_text(protocol)}",
+        "dim",
     )
     _line(f"{found['images_per_second']:.1f} images per second, one batch after the other")
     if found["baseline"] is not None:
@@ -116,41 +119,6 @@ def _cell(column: str, value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.0f}" if column == "n" else f"{value:.1%}" if column == "cv" else f"{value:.3f}"
-
-
-def _device(found: Mapping[str, Any]) -> str:
-    device = found["device"]
-    jetson = device["jetson"]
-    board = ""
-    if jetson is not None:
-        release = ", ".join(
-            f"{key} {jetson[name]}" for key, name in (("L4T", "l4t"), ("JetPack", "jetpack")) if jetson[name]
-        )
-        board = f"; {jetson['model']}{f', {release}' if release else ''}"
-    return f"{device['name']} ({device['machine']}){board}"
-
-
-def _conditions(found: Mapping[str, Any]) -> str:
-    after = found["after"]
-    parts = []
-    if after["power_mode"] is not None:
-        parts.append(f"power mode {after['power_mode']['name'] or after['power_mode']['id']}")
-    clocks = [clock for clock in after["clocks"] if clock["current_hz"] is not None]
-    parts += [f"{clock['name']} {clock['current_hz'] / 1e6:.0f} MHz" for clock in clocks]
-    if after["temperatures"]:
-        hottest = max(after["temperatures"], key=lambda zone: zone["celsius"])
-        parts.append(f"{hottest['name']} {hottest['celsius']:.1f} °C")
-    return "; ".join(parts)
-
-
-def _launch(protocol: Mapping[str, Any]) -> str:
-    graph = protocol["cuda_graph"]
-    return "no CUDA graph on a CPU" if graph is None else f"CUDA graph {'on' if graph else 'off'}"
-
-
-def _warm_up(protocol: Mapping[str, Any]) -> str:
-    runs = protocol["warmup_runs"]
-    return f"{runs} run{'s' if runs > 1 else ''} of warm-up"
 
 
 def _line(text: str, style: str | None = None) -> None:

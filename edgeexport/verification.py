@@ -12,6 +12,7 @@ from edgeexport.engine import runner_from_bundle
 from edgeexport.errors import BuildError, ImageError, ParityError, UsageError
 from edgeexport.images import shipped_photos
 from edgeexport.original import GivenWeights, original_recipe, why_no_original
+from edgeexport.report.refresh import refresh_report
 from edgeexport.verify.batches import image_batches
 from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
 from edgeexport.verify.golden_check import golden_comparisons
@@ -99,6 +100,7 @@ def verify_bundle(
         raise BuildError(
             str(path / "verify.json"), f"cannot be written ({error})", "make the bundle writable"
         ) from error
+    refresh_report(path, on_stage)
     failed = [item for item in comparisons if item.status == "failed"]
     if failed:
         raise ParityError(
@@ -131,9 +133,12 @@ def _original_comparisons(
     from edgeexport.models.weights import model_from_recipe
     from edgeexport.verify.parity import reference_of
     from edgeexport.verify.suite import run_parity
+    from edgeexport.verify.tolerances import tolerances_of
 
     recipe = original_recipe(bundle, files)
     model, _ = model_from_recipe(recipe)
     fixed = fixed_from_model(model, recipe)
     batches = image_batches(recipe.input, photos)
-    return run_parity(fixed, runner, (reference_of(fixed, batch) for batch in batches), every=every)
+    tolerances = tolerances_of(bundle.manifest["precision"])
+    references = (reference_of(fixed, batch, tolerances=tolerances) for batch in batches)
+    return run_parity(fixed, runner, references, every=every)

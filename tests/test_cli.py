@@ -47,9 +47,8 @@ def test_dry_run_from_any_folder(edgeexport: Command, tmp_path: Path, monkeypatc
     ("arguments", "message"),
     [
         (("--target", "orion"), "did you mean 'orin'?"),
-        (("--target", "orin", "--precision", "fp16"), "--precision fp16 | is not in this version"),
-        (("--target", "orin", "--precision", "int8"), "unknown precision"),
-        (("--target", "orin", "--host", "ssh://orin"), "building on a device is not in this version"),
+        (("--target", "orin", "--precision", "int8"), "--precision int8 | unknown precision, expected fp32 or fp16"),
+        (("--target", "orin", "--host", "orin"), "--host orin | is no ssh address"),
         (("--target", "orin", "--cfg-options", "reduction.dtop.prune={2: 64}"), "reduction.dtop.prune[2] = 64"),
         (("--target", "orin", "--cfg-options", "reduction.dtop.prune={2: -1}"), "reduction.dtop.prune[2] = -1"),
         (("--target", "orin", "--cfg-options", "reduction.dtop.prun={2: 1}"), "did you mean 'prune'?"),

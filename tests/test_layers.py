@@ -11,45 +11,27 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "edgeexport"
 BLOCKED = ("torch", "torchvision", "timm", "mmengine", "mmseg", "mmcv", "onnx", "onnxscript", "onnx_ir", "safetensors")
+EXPORT_ONLY = {"pipeline"}
+# Where every module is for the device.
+DEVICE_FOLDERS = ("backends", "comparison", "device", "plugin", "profile", "report")
 DEVICE_MODULES = [
     "edgeexport",
-    "edgeexport.build_cli",
-    "edgeexport.bundle",
+    *(f"edgeexport.{path.stem}" for path in PACKAGE.glob("*.py") if path.stem not in {"__init__", *EXPORT_ONLY}),
+    *(
+        f"edgeexport.{folder}.{path.stem}"
+        for folder in DEVICE_FOLDERS
+        for path in (PACKAGE / folder).glob("*.py")
+        if path.stem != "__init__"
+    ),
     "edgeexport.evaluation.progress_file",
     "edgeexport.evaluation.annotation",
     "edgeexport.evaluation.dataset",
-    "edgeexport.original",
-    "edgeexport.evidence_terminal",
-    "edgeexport.evidence_cli",
-    "edgeexport.command_output",
-    "edgeexport.cli",
-    "edgeexport.engine",
-    "edgeexport.images",
-    "edgeexport.inspection",
     "edgeexport.ops.match_tables",
-    "edgeexport.predict",
-    "edgeexport.predictor",
-    "edgeexport.terminal",
-    "edgeexport.verification",
     "edgeexport.recipe.schema",
     "edgeexport.verify.batches",
     "edgeexport.verify.compare",
     "edgeexport.verify.decisions",
     "edgeexport.verify.golden_check",
-    *(f"edgeexport.backends.{path.stem}" for path in (PACKAGE / "backends").glob("*.py") if path.stem != "__init__"),
-    *(
-        f"edgeexport.comparison.{path.stem}"
-        for path in (PACKAGE / "comparison").glob("*.py")
-        if path.stem != "__init__"
-    ),
-    "edgeexport.comparison_terminal",
-    *(f"edgeexport.device.{path.stem}" for path in (PACKAGE / "device").glob("*.py") if path.stem != "__init__"),
-    "edgeexport.device_cli",
-    "edgeexport.plugin_cli",
-    "edgeexport.profile_terminal",
-    *(f"edgeexport.profile.{path.stem}" for path in (PACKAGE / "profile").glob("*.py") if path.stem != "__init__"),
-    *(f"edgeexport.plugin.{path.stem}" for path in (PACKAGE / "plugin").glob("*.py") if path.stem != "__init__"),
-    *(f"edgeexport.report.{path.stem}" for path in (PACKAGE / "report").glob("*.py") if path.stem != "__init__"),
 ]
 BLOCKER = f"""
 import sys
@@ -85,33 +67,6 @@ def test_device_runtime_is_python_3_10() -> None:
         ast.parse(Path(file).read_text(encoding="utf-8"), file, feature_version=(3, 10))
     with pytest.raises(SyntaxError):  # the check can fail
         ast.parse("try: pass\nexcept* ValueError: pass", feature_version=(3, 10))
-
-
-@pytest.mark.parametrize("command", ["build", "verify", "inspect", "run", "profile"])
-def test_commands_on_a_bundle_work_without_torch(command: str, tiny_bundle: Path, tmp_path: Path) -> None:
-    import shutil
-
-    bundle = tmp_path / "b"
-    shutil.copytree(tiny_bundle, bundle)
-    arguments = [command, str(bundle)]
-    if command == "build":  # the engine of a bundle
-        arguments += ["--target", "cpu"]
-    if command == "profile":
-        arguments += ["--duration", "0.05", "--warmUp", "1", "--allow-unstable"]
-    if command == "run":
-        arguments += [str(PACKAGE / "assets" / "coffee.jpg"), "--out-dir", str(tmp_path / "out")]
-    done = run_without_torch("from edgeexport.cli import main\nmain()", *arguments)
-    assert done.returncode == 0, done.stderr
-    if command == "verify":
-        assert "original not run: torch" in done.stdout
-        assert "incomplete" in done.stdout
-
-
-def test_commands_that_need_more_say_what(tiny_bundle: Path) -> None:
-    done = run_without_torch("from edgeexport.cli import main\nmain()", "lint", str(tiny_bundle / "model.onnx"))
-    assert done.returncode == 2
-    assert "pip install 'edgeexport[export]'" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from edgeexport.models.preprocess import normalised_image
 from edgeexport.models.segvit import SegVit
 from edgeexport.models.vit import VitBlock, patches_from_image
 from edgeexport.ops.match_tables import tables_from_layout
+from edgeexport.ops.token_partition import token_partition
 from edgeexport.ops.token_unmerge import token_unmerge
 from edgeexport.ops.upsample_argmax import upsample_argmax
 from edgeexport.recipe.schema import MergeSpec, Recipe
@@ -51,6 +52,8 @@ class SegVitTrace:
             stage: confidence, predicted class, pruning key, and index among the first block's tokens.
         uncertified_pixels: int32 (B,), with the fast class-map tail.
         merge: What merged in each block, with dense merging.
+        selections: ``shared_windows`` or ``pruned_tokens_<block>`` -> int32 (B, k), to be carried out instead of the model's
+            own choice, which is kept all the same: how an execution that decided a near tie differently is followed.
     """
 
     prediction: Tensor | None = None
@@ -68,6 +71,7 @@ class SegVitTrace:
     stage_tokens: dict[int, Tensor] = field(default_factory=dict)
     uncertified_pixels: Tensor | None = None
     merge: MergeTrace = field(default_factory=MergeTrace)
+    selections: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class FixedSegVit(nn.Module):
@@ -161,9 +165,21 @@ class FixedSegVit(nn.Module):
             pairs.append(("uncertified_pixels", found.uncertified_pixels))
         return pairs
 
-    def trace(self, image: Tensor, *, imposed: Mapping[int, Decision] | None = None) -> SegVitTrace:
-        """One pass with every decision kept; batched, with constant shapes. ``imposed``: merges, see `MergeTrace`."""
-        trace = SegVitTrace(merge=MergeTrace(imposed=imposed or {}))
+    def trace(
+        self,
+        image: Tensor,
+        *,
+        imposed: Mapping[int, Decision] | None = None,
+        selections: Mapping[str, Tensor] | None = None,
+    ) -> SegVitTrace:
+        """One pass with every decision kept; batched, with constant shapes.
+
+        Args:
+            image: In the recipe's input form.
+            imposed: Merges to carry out instead of the model's own, see `MergeTrace`.
+            selections: Selections likewise, see `SegVitTrace`.
+        """
+        trace = SegVitTrace(merge=MergeTrace(imposed=imposed or {}), selections=selections or {})
         pixels = normalised_image(image, self.recipe.input)
         x, layout = self._embed(pixels, trace)
         if isinstance(self.model.decode_head, AtmHead):
@@ -176,8 +192,12 @@ class FixedSegVit(nn.Module):
             return backbone.embed(patches_from_image(pixels, self.patch_size), self.position), None
         assert self.model.policy_net is not None
         trace.policy_logits = self.model.policy_net(pixels)
-        layout = layout_fixed(window_scores(trace.policy_logits), self.num_shared, self.grid[1] // 2)
+        columns = self.grid[1] // 2
+        layout = layout_fixed(window_scores(trace.policy_logits), self.num_shared, columns)
         trace.shared_windows = layout.shared_windows
+        if "shared_windows" in trace.selections:
+            every = torch.arange(self.num_patches // 4)[None].expand(pixels.shape[0], -1)
+            layout = layout_fixed(_chosen(every, trace.selections["shared_windows"]), self.num_shared, columns)
         patches = share_patches(pixels, layout, self.patch_size)
         return backbone.embed(patches, share_positions(self.position, layout, self.grid)), layout
 
@@ -216,9 +236,9 @@ class FixedSegVit(nn.Module):
             if k:
                 if alive is None:
                     alive = torch.arange(x.shape[1], dtype=torch.int32)[None].expand(batch, -1)
-                kept, pruned, mask = self._prune_stage(number, k, x, alive, trace)
+                kept, pruned, gone, mask = self._prune_stage(number, k, x, alive, trace)
                 masks.append(token_unmerge(mask.transpose(1, 2), pruned))
-                left.append(trace.pruned_tokens[number])
+                left.append(gone)
                 alive = token_unmerge(alive[:, :, None], kept)[:, :, 0]
                 x = token_unmerge(x, kept)
             if number == head.spec.stages[0]:
@@ -241,7 +261,8 @@ class FixedSegVit(nn.Module):
 
     def _prune_stage(
         self, number: int, k: int, x: Tensor, alive: Tensor, trace: SegVitTrace
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What stays and what leaves, by place among ``alive``; what leaves, by index; mask logits (B, K, n)."""
         head = self.model.auxiliary_head_after(number)
         class_logits, mask_logits = head(x)
         trace.stage_scores[number] = PruneHead.token_scores(class_logits, mask_logits)
@@ -251,12 +272,16 @@ class FixedSegVit(nn.Module):
         )
         trace.stage_confidence[number], trace.stage_label[number] = confidence, label
         trace.stage_priority[number], trace.stage_tokens[number] = priority(confidence, protected), alive
-        trace.pruned_tokens[number] = token_unmerge(alive[:, :, None], pruned)[:, :, 0]
+        gone = trace.pruned_tokens[number] = token_unmerge(alive[:, :, None], pruned)[:, :, 0]
+        name = f"pruned_tokens_{number}"
+        if name in trace.selections:
+            kept, pruned = token_partition(_chosen(alive, trace.selections[name]), k)
+            gone = token_unmerge(alive[:, :, None], pruned)[:, :, 0]
         pruned_confidence = token_unmerge(confidence[:, :, None], pruned)[:, :, 0]
         trace.smallest_pruned_confidence[number] = pruned_confidence.amin(dim=1)
         pruned_protected = token_unmerge(protected[:, :, None].to(torch.float32), pruned)[:, :, 0]
         trace.protected_pruned[number] = pruned_protected.sum(dim=1).to(torch.int32)
-        return kept, pruned, mask_logits
+        return kept, pruned, gone, mask_logits
 
     def _predict(self, scores: Tensor, trace: SegVitTrace) -> None:
         trace.class_scores = scores
@@ -264,3 +289,8 @@ class FixedSegVit(nn.Module):
             trace.prediction = F.interpolate(scores, size=self.size, mode="bilinear", align_corners=False)
         else:
             trace.prediction, trace.uncertified_pixels = upsample_argmax(scores, *self.size, self.candidates)
+
+
+def _chosen(tokens: Tensor, selection: Tensor) -> Tensor:
+    """Scores by which exactly the selected of ``tokens`` (B, n) are taken: float32 (B, n), 1 for those, else 0."""
+    return (tokens[:, :, None] == selection[:, None, :]).any(dim=2).to(torch.float32)

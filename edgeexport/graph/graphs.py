@@ -11,6 +11,7 @@ from edgeexport.errors import BuildError
 from edgeexport.freeze.fixed import FixedModel
 from edgeexport.freeze.fixed_segvit import FixedSegVit
 from edgeexport.graph.export import exported_model
+from edgeexport.graph.half_precision import HalfPrecision, half_precision_model
 from edgeexport.graph.inline import inlined_model
 from edgeexport.graph.outputs import select_outputs
 from edgeexport.graph.plugin_graph import plugin_model
@@ -42,6 +43,7 @@ class BundleGraphs:
         extra_inputs: Its further inputs; only a diffusion block has one.
         outputs: Graph outputs, the prediction first.
         inner: Inner values that a runner may ask for: decisions and the scores behind a class map.
+        half: What the conversion to float16 did; None where there was none.
     """
 
     with_functions: onnx.ModelProto
@@ -51,6 +53,7 @@ class BundleGraphs:
     extra_inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     inner: tuple[TensorInfo, ...]
+    half: HalfPrecision | None = None
 
 
 def export_of_fixed(fixed: FixedModel, metadata: dict[str, str]) -> onnx.ModelProto:
@@ -58,11 +61,14 @@ def export_of_fixed(fixed: FixedModel, metadata: dict[str, str]) -> onnx.ModelPr
     return exported_model(fixed, fixed.example_inputs(), fixed.input_names, fixed.output_names, metadata)
 
 
-def graphs_from_export(fixed: FixedModel, model: onnx.ModelProto) -> BundleGraphs:
+def graphs_from_export(fixed: FixedModel, model: onnx.ModelProto, precision: str = "fp32") -> BundleGraphs:
     """Derives every graph of the bundle from `export_of_fixed`, which it takes over and changes.
 
+    With ``precision`` 'fp16' the exported graph becomes one of mixed precision, before anything is derived from it: custom ops
+    keep float32, so that their bodies and plugins are the same.
+
     Raises:
-        BuildError: The exporter's graph lacks something that a bundle needs.
+        BuildError: The exporter's graph lacks something that a bundle needs, or a weight does not fit into float16.
     """
     available = {value.name: _tensor_info(value) for value in model.graph.output}
     wanted = [fixed.recipe.output, *fixed.recipe.extra_outputs]
@@ -70,10 +76,14 @@ def graphs_from_export(fixed: FixedModel, model: onnx.ModelProto) -> BundleGraph
     if missing:
         raise BuildError("graph", f"has no output {', '.join(missing)}", f"available: {', '.join(available)}")
     select_outputs(model, wanted)
-    model.functions.extend(_functions(fixed, model))
+    bodies = _functions(fixed, model)
     alive = {name for node in model.graph.node for name in node.output}
     decisions = ["class_scores", *fixed.decisions]
     inner = [available[name] for name in decisions if name in available and name in alive and name not in wanted]
+    half = None
+    if precision == "fp16":
+        model, half = half_precision_model(model, [item.name for item in inner])
+    model.functions.extend(bodies)
     inputs = [_tensor_info(value) for value in model.graph.input]
     return BundleGraphs(
         with_functions=model,
@@ -83,6 +93,7 @@ def graphs_from_export(fixed: FixedModel, model: onnx.ModelProto) -> BundleGraph
         extra_inputs=tuple(inputs[1:]),
         outputs=tuple(available[name] for name in wanted),
         inner=tuple(inner),
+        half=half,
     )
 
 

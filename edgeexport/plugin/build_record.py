@@ -107,7 +107,7 @@ def check_library(
         raise BundleError(
             where,
             f"is a library for {facts.machine}, this device is {machine}",
-            "build it on the device: cmake -S plugins -B build && cmake --build build",
+            "build it on the device: edgeexport plugin build",
         )
     if architecture not in facts.architectures:
         found = ", ".join(f"sm_{number}" for number in facts.architectures)

@@ -1,6 +1,6 @@
-"""What report.html shows, taken from a bundle's JSON files: text and numbers already in the form that people read.
+"""What report.html shows, taken from a bundle's files: text, numbers and drawings already in the form that people read.
 
-Figures carry how they were obtained (computed, measured, published); here nothing is measured.
+Every figure carries how it was obtained: computed, measured, predicted or published.
 """
 
 from __future__ import annotations
@@ -10,59 +10,55 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeexport.backends.contract import EngineRecord
-from edgeexport.report.engine_text import engine_text
+from edgeexport.profile.attribution import LAYERS_SCHEMA
+from edgeexport.report.bench_text import circumstances_text
+from edgeexport.report.bench_view import BENCH_SCHEMA, BenchView, bench_view
+from edgeexport.report.bundle_files import BundleFiles
+from edgeexport.report.chart import Chart
+from edgeexport.report.checks_view import CheckRow, check_rows
+from edgeexport.report.comparison_view import ComparisonView, VerifyView, comparison_view, verify_view
+from edgeexport.report.engine_view import EngineView, engine_view
+from edgeexport.report.layer_chart import layer_chart
 from edgeexport.report.merge_text import merge_text
 from edgeexport.report.plugin_text import library_text
-from edgeexport.report.token_view import TokenView, count_text, token_view
+from edgeexport.report.prediction_view import PredictionView, prediction_view, predictions_of_bundle
+from edgeexport.report.token_chart import token_chart
+from edgeexport.report.token_view import TokenView, token_view
+from edgeexport.report.work_chart import work_chart
 
-__all__ = [
-    "CheckRow",
-    "ComparisonView",
-    "ReportView",
-    "ValueRow",
-    "report_view",
-]
+__all__ = ["LayersView", "ReportView", "report_view"]
 
 Json = Mapping[str, Any]
 
-
-@dataclass(frozen=True)
-class CheckRow:
-    """A check of the build; ``status`` as the manifest has it ('passed', 'failed', 'not-run', ...), or 'warning'."""
-
-    name: str
-    status: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class ValueRow:
-    """One compared output or decision."""
-
-    name: str
-    status: str
-    figures: str
+_WEIGHTS_ENTRIES = {
+    "origin": "origin of the weights",
+    "seed": "seed of the weights",
+    "file": "checkpoint file",
+    "sha256": "checkpoint sha256",
+    "policy_file": "policy network's file",
+    "policy_sha256": "policy network's sha256",
+}
 
 
 @dataclass(frozen=True)
-class ComparisonView:
-    """One comparison of parity.json."""
+class LayersView:
+    """A chart of the model's parts: its heading, how its figures were obtained, and what is to be known of them."""
 
-    title: str
-    pair: str
-    images: str
-    status: str
-    reason: str
-    values: tuple[ValueRow, ...]
-    facts: tuple[tuple[str, str], ...]
+    heading: str
+    provenance: tuple[str, ...]
+    note: str
+    chart: Chart
 
 
 @dataclass(frozen=True)
 class ReportView:
-    """Everything that the template needs; ``tokens`` is None where the bundle has no tokens.json.
+    """Everything that the template needs; what the bundle does not hold is None or empty.
 
-    ``picture`` describes the overlay, should there be one.
+    Attributes:
+        random_weights: The model is untrained: this is said first.
+        bench, no_bench: What was measured; or why there is nothing to show.
+        prediction, no_prediction: Likewise what is predicted.
+        picture: Describes the overlays, should there be any.
     """
 
     name: str
@@ -72,33 +68,94 @@ class ReportView:
     random_weights: bool
     checks: tuple[CheckRow, ...]
     tokens: TokenView | None
+    token_chart: Chart | None
+    work_chart: Chart | None
+    bench: BenchView | None
+    no_bench: str
+    prediction: PredictionView | None
+    no_prediction: str
+    layers: tuple[LayersView, ...]
     comparisons: tuple[ComparisonView, ...]
+    verify: VerifyView | None
     picture: str
+    engine: EngineView | None
     versions: tuple[tuple[str, str], ...]
     files: tuple[tuple[str, str], ...]
     checkpoint: tuple[tuple[str, str], ...]
     recipe: str
 
 
-def report_view(
-    manifest: Json, tokens: Json | None, parity: Json | None, engine: EngineRecord | None = None
-) -> ReportView:
-    """Reads manifest.json, tokens.json, parity.json and engine.json (None: not in the bundle)."""
+def report_view(found: BundleFiles) -> ReportView:
+    """Arranges a bundle's files."""
+    manifest, tokens = found.manifest, found.tokens
     weights = manifest["weights"]
+    engine = None if found.engine is None else engine_view(found.engine, manifest, found.timing_cache_sha256)
+    bench, no_bench = _bench(found)
+    predicted, no_prediction = predictions_of_bundle(manifest, found.work)
+    prediction = prediction_view(predicted, bench) if predicted else None
     return ReportView(
         name=str(manifest["name"]),
         description=str(manifest.get("description") or ""),
-        facts=(*_facts(manifest), *([("Engine", engine_text(engine))] if engine is not None else [])),
+        facts=(*_facts(manifest), *([("Engine", engine.summary)] if engine is not None else [])),
         weights=str(weights["statement"]),
         random_weights=weights["origin"] == "random",
-        checks=tuple(_checks(manifest["checks"])),
+        checks=tuple(check_rows(manifest["checks"])),
         tokens=None if tokens is None else token_view(tokens),
-        comparisons=tuple(_comparison(entry) for entry in (parity or {}).get("comparisons", ())),
+        token_chart=None if tokens is None else token_chart(tokens),
+        work_chart=None if tokens is None else work_chart(tokens),
+        bench=None if bench is None else bench_view(bench, found.manifest_sha256),
+        no_bench=no_bench,
+        prediction=prediction,
+        no_prediction=no_prediction,
+        layers=tuple(_layers(bench, prediction)),
+        comparisons=tuple(map(comparison_view, (found.parity or {}).get("comparisons", ()))),
+        verify=None if found.verify is None else verify_view(found.verify),
         picture=_picture(manifest),
+        engine=engine,
         versions=(("edgeexport", str(manifest["edgeexport"])), *_pairs(manifest["versions"])),
         files=_pairs(manifest["files"]),
-        checkpoint=tuple((name, str(weights[name])) for name in ("file", "sha256") if weights.get(name)),
+        checkpoint=tuple(
+            (title, str(weights[key])) for key, title in _WEIGHTS_ENTRIES.items() if weights.get(key) is not None
+        ),
         recipe=json.dumps(manifest.get("recipe", {}), indent=2, ensure_ascii=False),
+    )
+
+
+def _bench(found: BundleFiles) -> tuple[Json | None, str]:
+    if found.bench is None:
+        return None, "Nothing was measured yet: edgeexport profile BUNDLE, on the device."
+    schema = found.bench.get("schema")
+    if schema != BENCH_SCHEMA:
+        return None, f"bench.json has the schema {schema!r}, this edgeexport reads {BENCH_SCHEMA!r}: profile again."
+    return found.bench, ""
+
+
+def _layers(bench: Json | None, prediction: PredictionView | None) -> list[LayersView]:
+    """One chart where measurement and prediction are for the same device and mode, else one for each."""
+    measured = None if bench is None else bench.get("layers")
+    if measured is not None and measured.get("schema") != LAYERS_SCHEMA:
+        measured = None
+    views = []
+    together = bench is not None and prediction is not None and prediction.by_part is bench["predicted"]
+    if bench is not None and measured is not None:
+        beside = prediction.by_part if together and prediction is not None else None
+        title = "Measured time of each part of the model" + (", beside the predicted one" if together else "")
+        chart = layer_chart("layers", title, measured, beside)
+        how = ("measured", "predicted") if together else ("measured",)
+        views.append(LayersView("Time of each part", how, _measured_note(bench, measured), chart))
+    if prediction is not None and not (together and views):
+        title = f"Predicted time of each part of the model on {prediction.target}, {prediction.mode}"
+        note = f"On {prediction.target}, power mode {prediction.mode}; no measurement."
+        chart = layer_chart("predicted", title, None, prediction.by_part)
+        views.append(LayersView("Predicted time of each part", ("predicted",), note, chart))
+    return views
+
+
+def _measured_note(bench: Json, layers: Json) -> str:
+    placed, divided = 100 * layers["attributed_share"], 100 * layers["divided_share"]
+    return (
+        f"On {circumstances_text(bench)}: {layers['method']}. "
+        f"{placed:.1f} % of the time could be placed, {divided:.1f} % was divided between parts by estimate."
     )
 
 
@@ -153,84 +210,6 @@ def _picture(manifest: Json) -> str:
             "picture."
         )
     return "The prediction over a photograph; the legend is part of the picture."
-
-
-def _checks(checks: Json) -> list[CheckRow]:
-    rows = []
-    titles = {"lint": "Static graph", "parity": "Parity", "tensorrt_rtx": "TensorRT-RTX parses and builds it"}
-    for name, found in checks.items():
-        if not found:
-            continue
-        if name == "tail":
-            rows += [] if found["form"] == "none" else [_tail_check(found)]  # none: scores, not a class map
-            continue
-        details = [f"version {found['version']}"] if found.get("version") else []
-        details += [f"{found[key]} {key}" for key in ("nodes", "comparisons") if key in found]
-        details += [str(found["reason"])] if found.get("reason") else []
-        rows.append(CheckRow(titles.get(name, name), str(found.get("status", "not-run")), "; ".join(details)))
-    return rows
-
-
-def _tail_check(tail: Json) -> CheckRow:
-    """Uncertified pixels are no failure of the build, but nobody may overlook them."""
-    title, form = "Class map", str(tail["form"])
-    if form != "fast":
-        return CheckRow(title, "passed", f"{form} form: the scores of all classes are resized, nothing to certify")
-    pixels, needed, images = int(tail["uncertified_pixels"]), tail.get("candidates_needed"), tail.get("images")
-    over = f" in {images} test images" if images else " in the test images"
-    detail = f"fast form, {tail['candidates']} candidates per cell: {count_text(pixels)} uncertified pixels{over}"
-    if needed:
-        detail += f"; {needed} candidates would certify all" if pixels else f"; {needed} candidates would have sufficed"
-    return CheckRow(title, "warning" if pixels else "passed", detail)
-
-
-def _comparison(entry: Json) -> ComparisonView:
-    values = [
-        ValueRow(item["stage"], "passed" if item["equal"] else "failed", _decision_figures(item))
-        for item in entry["decisions"]
-    ]
-    values += [
-        ValueRow(item["name"], "passed" if item["passed"] else "failed", _output_figures(item))
-        for item in entry["outputs"]
-    ]
-    facts = tuple((name, json.dumps(value)) for name, value in entry.get("facts", {}).items())
-    return ComparisonView(
-        title=str(entry["check"]),
-        pair=f"{entry['reference']} against {entry['candidate']}",
-        images=", ".join(entry["images"]),
-        status=str(entry["status"]),
-        reason=str(entry.get("reason") or ""),
-        values=tuple(values),
-        facts=facts,
-    )
-
-
-def _output_figures(item: Json) -> str:
-    parts = []
-    if item["agreement"] is not None:
-        parts.append(
-            "all pixels equal" if not item["differing"] else f"{100 * item['agreement']:.5f} % of pixels equal"
-        )
-        if item["differing"]:
-            parts.append(
-                f"{count_text(item['differing'])} differ, {count_text(item['unexplained'])} of them no near tie"
-            )
-    if item["max_abs"] is not None:
-        parts.append(f"max abs {item['max_abs']:.2g}")
-    if item["max_rel"] is not None:
-        parts.append(f"max rel {item['max_rel']:.2g}")
-    if item["cosine"] is not None:
-        parts.append(f"cosine {item['cosine']:.9f}")
-    return ", ".join(parts) or "shapes differ"
-
-
-def _decision_figures(item: Json) -> str:
-    margin = "" if item["margin"] is None else f"; score margin at the cut {item['margin']:.2g}"
-    if item["equal"]:
-        return f"same {count_text(item['tokens'])} chosen (Jaccard 1){margin}"
-    return (
-        f"{count_text(item['differing'])} of {count_text(item['tokens'])} differ, Jaccard {item['jaccard']:.4f}{margin}"
-    )
 
 
 def _pairs(entries: Json) -> tuple[tuple[str, str], ...]:

@@ -6,19 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["BlockRow", "MacRow", "TokenView", "count_text", "token_view"]
+__all__ = ["MacRow", "TokenView", "count_text", "token_view"]
 
 Json = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class BlockRow:
-    """A bar of the token schedule; ``width`` is the share of the dense model's tokens, in percent."""
-
-    label: str
-    tokens: int
-    width: float
-    note: str
 
 
 @dataclass(frozen=True)
@@ -40,7 +30,6 @@ class MacRow:
 class TokenView:
     """Token schedule and work; ``path`` tells how the number of tokens changes, ``matching`` whether any are matched."""
 
-    bars: tuple[BlockRow, ...]
     rows: tuple[MacRow, ...]
     headline: str
     path: str
@@ -54,13 +43,8 @@ class TokenView:
 def token_view(tokens: Json) -> TokenView:
     """Reads tokens.json."""
     blocks, totals = tokens["blocks"], tokens["totals"]
-    source, noun = ("image", "patches") if tokens["embedding"]["macs"] else ("latent", "positions")
+    noun = "patches" if tokens["embedding"]["macs"] else "positions"
     full, left = tokens["patches"] + tokens.get("num_prefix", 0), blocks[-1]["tokens_out"]
-    bars = [BlockRow(source, full, 100.0, _input_note(tokens, noun))]
-    for block in blocks:
-        width = 100 * block["tokens_in"] / full
-        bars.append(BlockRow(f"block {block['block']}", block["tokens_in"], width, block["reason"]))
-    bars.append(BlockRow("head" if tokens["heads"] else "output", left, 100 * left / full, ""))
     rows = [_mac_row("patch embedding", tokens["embedding"], tokens=tokens["embedding"]["tokens"])]
     rows += [
         _mac_row(
@@ -86,7 +70,6 @@ def token_view(tokens: Json) -> TokenView:
         rows.append(_mac_row("sum", totals, emphasis=True))
     path, path_ends = _token_path(tokens, noun, full, left)
     return TokenView(
-        bars=tuple(bars),
         rows=tuple(rows),
         headline=_headline(totals["macs"], totals["dense_macs"]),
         path=path,
@@ -96,15 +79,6 @@ def token_view(tokens: Json) -> TokenView:
         convention=str(tokens["convention"]),
         provenance=str(tokens["provenance"]),
     )
-
-
-def _input_note(tokens: Json, noun: str) -> str:
-    """What the tokens that enter block 1 are."""
-    prefix = tokens.get("num_prefix", 0)
-    if not prefix:
-        return noun
-    others = "class token" if prefix == 1 and tokens["class_token"] else f"{prefix} prefix tokens"
-    return f"{count_text(tokens['patches'])} {noun} and {others}"
 
 
 def _token_path(tokens: Json, noun: str, full: int, left: int) -> tuple[str, str]:

@@ -1,11 +1,12 @@
 """Comparison of two executions: numbers, class maps and token decisions. Framework-neutral: numpy arrays in, facts out.
 
-Tolerances are fixed here, so that a build, `edgeexport verify` and a check on the device judge alike:
+Tolerances go by the precision of the graph (`edgeexport.verify.tolerances`), so that a build, `edgeexport verify` and a check
+on the device judge alike:
 
-- floating outputs: |a - b| <= ATOL + RTOL |b| everywhere;
-- class maps: may differ only at pixels whose two best reference scores lie within NEAR_TIE;
-- decisions (sets of token indices): equal, or differing only in tokens whose reference score lies within NEAR_TIE of the
-  cut. In that case the two executions legitimately went on with different tokens, and their outputs are not comparable.
+- floating outputs: |a - b| <= atol + rtol |b| + share * max |b| everywhere;
+- class maps: may differ only at pixels whose two best reference scores are a near tie;
+- decisions (sets of token indices): equal, or differing only in tokens whose reference score is a near tie with the cut.
+  In that case the two executions legitimately went on with different tokens, and their outputs are not comparable.
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexport.verify.tolerances import FP32, Tolerances
+
 __all__ = [
-    "ATOL",
     "IMAGES_NEEDED",
-    "NEAR_TIE",
-    "RTOL",
     "Comparison",
     "DecisionDifference",
     "OutputDifference",
@@ -35,9 +35,6 @@ __all__ = [
     "output_difference",
 ]
 
-ATOL = 1e-4
-RTOL = 1e-3
-NEAR_TIE = 1e-5
 IMAGES_NEEDED = 2
 """Different batches of images on which a check has to pass."""
 
@@ -47,7 +44,7 @@ class OutputDifference:
     """One output of two executions.
 
     ``max_abs`` and ``max_rel`` are the largest absolute and relative error (relative to |reference|, where that exceeds
-    ATOL), ``cosine`` the cosine of the flattened arrays; all three over the elements that are finite in both, and
+    atol), ``cosine`` the cosine of the flattened arrays; all three over the elements that are finite in both, and
     ``not_finite`` counts the others, any of which fails the output. For class maps ``agreement`` is the share of equal
     pixels, ``differing`` their number and ``unexplained`` how many of those are no near tie.
     """
@@ -69,7 +66,8 @@ class DecisionDifference:
 
     ``jaccard`` is the smallest over the batch. ``margin`` is the reference's score distance of the cut (k-th to k+1-th),
     and ``farthest`` by how much the other choice violates the reference's order, tokens of uncertain score aside: infinite
-    where a token has no place in that order. Both None if unknown. ``image`` counts within the batch.
+    where a token has no place in that order. Both None if unknown. ``image`` counts within the batch. Up to ``allowed`` a
+    violation is taken for rounding.
     """
 
     stage: str
@@ -80,11 +78,12 @@ class DecisionDifference:
     margin: float | None
     farthest: float | None
     image: int = 0
+    allowed: float = FP32.near_tie
 
     @property
     def near_tie(self) -> bool:
         """Whether the difference consists of near ties only."""
-        return not self.equal and self.farthest is not None and self.farthest <= NEAR_TIE
+        return not self.equal and self.farthest is not None and self.farthest <= self.allowed
 
 
 @dataclass(frozen=True)
@@ -110,20 +109,23 @@ class Comparison:
         return {name: _rounded(value) for name, value in asdict(self).items()}
 
 
-def float_difference(name: str, candidate: NDArray, reference: NDArray) -> OutputDifference:
-    """Compares floating outputs of equal shape."""
+def float_difference(
+    name: str, candidate: NDArray, reference: NDArray, tolerances: Tolerances = FP32
+) -> OutputDifference:
+    """Compares floating outputs of equal shape, images first."""
     if candidate.shape != reference.shape:
         return OutputDifference(name, False)
     a, b = candidate.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
     finite = np.isfinite(a) & np.isfinite(b)
+    allowed = _allowed(reference, tolerances)[finite]
     a, b = a[finite], b[finite]
     error = np.abs(a - b)
-    sizable = np.abs(b) > ATOL
+    sizable = np.abs(b) > tolerances.atol
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     not_finite = int((~finite).sum())
     return OutputDifference(
         name=name,
-        passed=not not_finite and bool((error <= ATOL + RTOL * np.abs(b)).all()),
+        passed=not not_finite and bool((error <= allowed).all()),
         max_abs=float(error.max(initial=0.0)),
         max_rel=float((error[sizable] / np.abs(b[sizable])).max(initial=0.0)),
         cosine=float(a @ b / norm) if norm else float(np.array_equal(a, b)),
@@ -131,10 +133,20 @@ def float_difference(name: str, candidate: NDArray, reference: NDArray) -> Outpu
     )
 
 
+def _allowed(reference: NDArray, tolerances: Tolerances) -> NDArray:
+    """The largest error allowed of each element, flat."""
+    size = np.abs(reference.astype(np.float64))
+    allowed = tolerances.atol + tolerances.rtol * size
+    if tolerances.share and size.size and size.ndim:
+        largest = np.where(np.isfinite(size), size, 0.0).reshape(len(size), -1).max(axis=1)
+        allowed += tolerances.share * largest.reshape(-1, *[1] * (size.ndim - 1))
+    return allowed.ravel()
+
+
 def class_map_difference(
     name: str, candidate: NDArray, reference: NDArray, near_tie: NDArray[np.bool_]
 ) -> OutputDifference:
-    """Compares class maps (B, H, W); ``near_tie`` marks pixels whose two best reference scores are within NEAR_TIE."""
+    """Compares class maps (B, H, W); ``near_tie`` marks pixels whose two best reference scores are a near tie."""
     if candidate.shape != reference.shape:
         return OutputDifference(name, False)
     differs = candidate != reference
@@ -149,7 +161,14 @@ def class_map_difference(
 
 
 def decision_difference(
-    stage: str, candidate: NDArray, reference: NDArray, score: NDArray | None = None, *, image: int = 0
+    stage: str,
+    candidate: NDArray,
+    reference: NDArray,
+    score: NDArray | None = None,
+    *,
+    image: int = 0,
+    tolerances: Tolerances = FP32,
+    logits: bool = False,
 ) -> DecisionDifference:
     """Compares two selections of token indices, as sets, row by row.
 
@@ -159,8 +178,10 @@ def decision_difference(
         reference: int (B, k).
         score: float (B, N), the reference's score by token index, of which the selection takes the largest: NaN where a
             token was not eligible, infinite where rounding decides about it. It tells how far a difference is from a tie.
-            Logits have no scale of their own, so the distance is relative to a cut beyond 1.
+            Scores have no common scale, so the distance is relative to a cut beyond 1.
         image: Which image of its batch this is about; `judged` follows every image through its stages.
+        tolerances: How far a difference may be from a tie.
+        logits: Distances are relative to the range of the scores too, as far as ``tolerances`` allows.
     """
     jaccard, differing, tokens = 1.0, 0, 0
     margin: float | None = None
@@ -181,12 +202,17 @@ def decision_difference(
             continue
         unknown = any(not 0 <= token < row.size or np.isnan(row[token]) for token in a ^ b)
         own = _order(row, certain, a)
-        if unknown or own is None or cut is None:
+        if unknown or ((own is None or cut is None) and not np.isposinf(row).any()):
             farthest = np.inf  # no place in the reference's order, so nothing lies near its cut
             continue
-        violation = max(own[1] - own[0], 0.0) / max(abs(cut[0]), 1.0)
+        spread = float(np.ptp(row[certain])) * tolerances.logit_range / tolerances.near_tie if logits else 0.0
+        scale = max(abs(cut[0]) if cut is not None else 0.0, 1.0, spread)
+        # Without order of its own it chose, or left out, nothing but tokens that rounding decides about.
+        violation = max(own[1] - own[0], 0.0) / scale if own is not None else 0.0
         farthest = violation if farthest is None else max(farthest, violation)
-    return DecisionDifference(stage, differing == 0, jaccard, tokens, differing, margin, _float(farthest), image)
+    return DecisionDifference(
+        stage, differing == 0, jaccard, tokens, differing, margin, _float(farthest), image, tolerances.near_tie
+    )
 
 
 def _order(row: NDArray, certain: NDArray[np.bool_], chosen: set[int]) -> tuple[float, float] | None:
@@ -198,9 +224,9 @@ def _order(row: NDArray, certain: NDArray[np.bool_], chosen: set[int]) -> tuple[
 
 
 def decision_differences(
-    stage: str, candidate: NDArray, reference: NDArray, score: NDArray | None
+    stage: str, candidate: NDArray, reference: NDArray, score: NDArray | None, tolerances: Tolerances = FP32
 ) -> list[DecisionDifference]:
-    """`decision_difference` for every image of a batch."""
+    """`decision_difference` for every image of a batch; ``shared_windows`` are chosen by logits."""
     return [
         decision_difference(
             stage,
@@ -208,6 +234,8 @@ def decision_differences(
             reference[image : image + 1],
             None if score is None else score[image : image + 1],
             image=image,
+            tolerances=tolerances,
+            logits=stage == "shared_windows",
         )
         for image in range(reference.shape[0])
     ]
@@ -229,21 +257,24 @@ def integer_difference(name: str, candidate: NDArray, reference: NDArray, *, tol
 
 
 def output_difference(
-    name: str, candidate: NDArray, reference: NDArray, near_tie: NDArray[np.bool_] | None
+    name: str,
+    candidate: NDArray,
+    reference: NDArray,
+    near_tie: NDArray[np.bool_] | None,
+    tolerances: Tolerances = FP32,
 ) -> OutputDifference:
     """Compares any output that is no token decision, by what its name and type say it is.
 
-    ``uncertified_pixels`` may differ by one pixel in 10,000: rounding decides whether a score exceeds its bound.
+    ``uncertified_pixels`` may differ by a small share of the pixels: rounding decides whether a score exceeds its bound.
     """
     if name == "class_map":
         ties = np.zeros(reference.shape, dtype=bool) if near_tie is None else near_tie
         return class_map_difference(name, candidate, reference, ties)
     if reference.dtype.kind == "f":
-        return float_difference(name, candidate, reference)
+        return float_difference(name, candidate, reference, tolerances)
     pixels = 0 if near_tie is None else int(near_tie[:1].size)
-    return integer_difference(
-        name, candidate, reference, tolerance=pixels // 10_000 if name == "uncertified_pixels" else 0
-    )
+    few = int(tolerances.uncertified * pixels + 1e-6) if name == "uncertified_pixels" else 0
+    return integer_difference(name, candidate, reference, tolerance=few)
 
 
 def judged(

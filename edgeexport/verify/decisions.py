@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexport.verify.compare import DecisionDifference, decision_difference, decision_differences
+from edgeexport.verify.tolerances import FP32, Tolerances
 
 __all__ = ["MergeDecision", "decision_outputs", "decisions_between", "merge_difference", "with_empty_decisions"]
 
@@ -59,6 +60,7 @@ def decisions_between(
     reference: Mapping[str, NDArray],
     scores: Mapping[str, NDArray],
     gaps: Mapping[str, NDArray],
+    tolerances: Tolerances = FP32,
 ) -> list[DecisionDifference]:
     """Compares every decision of a batch that ``scores`` names, in that order, each for every image.
 
@@ -67,6 +69,7 @@ def decisions_between(
         reference: Outputs by name.
         scores: Decision -> float (B, N), the reference's scores; see `decision_difference` and `merge_difference`.
         gaps: Merge -> float (B, N); see `merge_difference`.
+        tolerances: What counts as a near tie.
 
     Raises:
         KeyError: An output of a decision is missing, or a merge's gaps are.
@@ -74,7 +77,7 @@ def decisions_between(
     found: list[DecisionDifference] = []
     for name, score in scores.items():
         if not name.startswith(_MERGES):
-            found += decision_differences(name, candidate[name], reference[name], score)
+            found += decision_differences(name, candidate[name], reference[name], score, tolerances)
             continue
         ours, theirs = ([values[output] for output in _outputs_of(name)] for values in (candidate, reference))
         found += [
@@ -85,6 +88,7 @@ def decisions_between(
                 score[image],
                 gaps[name][image],
                 image=image,
+                tolerances=tolerances,
             )
             for image in range(score.shape[0])
         ]
@@ -92,7 +96,14 @@ def decisions_between(
 
 
 def merge_difference(
-    stage: str, candidate: MergeDecision, reference: MergeDecision, score: NDArray, gap: NDArray, *, image: int = 0
+    stage: str,
+    candidate: MergeDecision,
+    reference: MergeDecision,
+    score: NDArray,
+    gap: NDArray,
+    *,
+    image: int = 0,
+    tolerances: Tolerances = FP32,
 ) -> DecisionDifference:
     """Compares one image's merges: equal if the same sources go to the same targets and the kept stand in the same order.
 
@@ -115,6 +126,7 @@ def merge_difference(
             at 0 in all of them; NaN where a token is no source.
         gap: float (N,), best minus second-best similarity of each source; infinite with a single destination.
         image: Which image of its batch this is about.
+        tolerances: How large a violation counts as a near tie.
     """
     ours, theirs = candidate.edges, reference.edges
     selection = decision_difference(stage, candidate.source[None], reference.source[None], score[None])
@@ -131,7 +143,10 @@ def merge_difference(
         farthest = float(np.where(np.isnan(violations), np.inf, violations).max())  # NaN: nothing known, so no excuse
     either, both = ours.items() | theirs.items(), ours.items() & theirs.items()
     jaccard = len(both) / len(either) if either else 1.0
-    return DecisionDifference(stage, differing == 0, jaccard, len(theirs), differing, selection.margin, farthest, image)
+    allowed = tolerances.similarity
+    return DecisionDifference(
+        stage, differing == 0, jaccard, len(theirs), differing, selection.margin, farthest, image, allowed
+    )
 
 
 def _outputs_of(decision: str) -> tuple[str, ...]:

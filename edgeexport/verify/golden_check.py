@@ -6,6 +6,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -15,15 +16,19 @@ from edgeexport.bundle import Bundle
 from edgeexport.errors import BundleError
 from edgeexport.verify.compare import (
     Comparison,
+    OutputDifference,
     comparable_images,
     judged,
     output_difference,
 )
 from edgeexport.verify.decisions import decision_outputs, decisions_between, with_empty_decisions
+from edgeexport.verify.tolerances import Tolerances, tolerances_of
 
-__all__ = ["GOLDEN_CHECK", "golden_comparisons"]
+__all__ = ["AGREEMENT", "GOLDEN_CHECK", "golden_comparisons"]
 
 GOLDEN_CHECK = "golden outputs against this machine"
+AGREEMENT = "agreement behind near ties decided differently, not judged"
+"""Among a comparison's facts: output -> how far it agrees, on images that went on with other tokens."""
 
 
 class _Runner(Protocol):
@@ -36,6 +41,9 @@ class _Runner(Protocol):
 def golden_comparisons(bundle: Bundle, runner: _Runner) -> list[Comparison]:
     """Runs every stored case and compares outputs and decisions with what the reference computed at build time.
 
+    With float16, the reference carried out the decisions that ONNX Runtime made at build time. Where this machine decides
+    a near tie differently, its outputs cannot be compared; how far they agree all the same is told for information.
+
     Raises:
         BundleError: golden.npz is missing or damaged.
     """
@@ -46,32 +54,48 @@ def golden_comparisons(bundle: Bundle, runner: _Runner) -> list[Comparison]:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise BundleError(str(path), f"cannot be read ({error})", "copy or build the bundle again") from None
     cases = sorted({name.split("/")[0] for name in arrays if "/" in name})
-    return [_one_case(case, arrays, runner) for case in cases]
+    tolerances = tolerances_of(bundle.manifest.get("precision", "fp32"))
+    return [_one_case(case, arrays, runner, tolerances) for case in cases]
 
 
-def _one_case(case: str, arrays: Mapping[str, NDArray], runner: _Runner) -> Comparison:
+def _one_case(case: str, arrays: Mapping[str, NDArray], runner: _Runner, tolerances: Tolerances) -> Comparison:
     found = runner.run(arrays[f"{case}/image"], _below(arrays, f"{case}/input/"))
     names = tuple(str(name) for name in arrays[f"{case}/names"])
     stored = _below(arrays, f"{case}/")
     scores, gaps = _below(arrays, f"{case}/score/"), _below(arrays, f"{case}/gap/")
     found = with_empty_decisions(found, stored, decision_outputs(scores))
     returned = {name: score for name, score in scores.items() if set(decision_outputs([name])) <= found.keys()}
-    decisions = decisions_between(found, stored, returned, gaps)
+    decisions = decisions_between(found, stored, returned, gaps, tolerances)
     decided = decision_outputs(scores)
     rows = comparable_images(decisions, len(names))
     ties = None
     if "near_tie" in stored:
         shape = stored["class_map"].shape
         bits = np.unpackbits(stored["near_tie"], count=math.prod(shape))
-        ties = bits.reshape(shape).astype(bool)[rows]
-    outputs = [
-        output_difference(name, value[rows], stored[name][rows], ties)
-        for name, value in found.items()
-        if name in stored and name not in decided and rows
-    ]
-    return judged(
-        GOLDEN_CHECK, "torch fixed, at build time", f"{runner.name} {runner.version}", names, outputs, decisions
-    )
+        ties = bits.reshape(shape).astype(bool)
+    compared = {name: value for name, value in found.items() if name in stored and name not in decided}
+
+    def differences(images: list[int]) -> list[OutputDifference]:
+        tied = None if ties is None else ties[images]
+        return [
+            output_difference(name, value[images], stored[name][images], tied, tolerances)
+            for name, value in compared.items()
+            if images
+        ]
+
+    pair = "torch fixed, at build time", f"{runner.name} {runner.version}"
+    comparison = judged(GOLDEN_CHECK, *pair, names, differences(rows), decisions)
+    apart = [image for image in range(len(names)) if image not in rows]
+    if comparison.status != "not-applicable":
+        return comparison
+    agreements = {item.name: _agreement(item) for item in differences(apart)}
+    return replace(comparison, facts={**comparison.facts, AGREEMENT: agreements})
+
+
+def _agreement(difference: OutputDifference) -> dict[str, float]:
+    """The share of equal pixels, or the cosine and the largest error."""
+    figures = {"agreement": difference.agreement, "cosine": difference.cosine, "max_abs": difference.max_abs}
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 def _below(arrays: Mapping[str, NDArray], prefix: str) -> dict[str, NDArray]:

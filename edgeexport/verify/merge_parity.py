@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,25 +9,29 @@ from numpy.typing import NDArray
 from edgeexport.freeze.fixed_merge_vit import FixedMergeVit
 from edgeexport.freeze.fixed_sd_block import FixedSdBlock
 from edgeexport.reduction.adaptive_sd_block import AdaptiveSdBlock
-from edgeexport.reduction.merging import Decision
 from edgeexport.reduction.original_vit import OriginalVit
 from edgeexport.verify.batches import ImageBatch
+from edgeexport.verify.imposed import Imposed
 from edgeexport.verify.merges import merge_outputs, merge_scores
 from edgeexport.verify.reference import Reference
+from edgeexport.verify.tolerances import FP32, Tolerances
 
 __all__ = ["merge_reference", "original_outputs"]
 
 
 def merge_reference(
-    fixed: FixedMergeVit | FixedSdBlock, batch: ImageBatch, imposed: Mapping[int, Decision] | None = None
+    fixed: FixedMergeVit | FixedSdBlock,
+    batch: ImageBatch,
+    imposed: Imposed | None = None,
+    tolerances: Tolerances = FP32,
 ) -> Reference:
     """Runs the fixed form in torch, carrying out ``imposed`` merges if there are any."""
     inputs = [torch.from_numpy(batch.pixels), *(torch.from_numpy(value) for value in batch.extra.values())]
     with torch.no_grad():
-        trace = fixed.trace(*inputs, imposed=imposed)
+        trace = fixed.trace(*inputs, imposed=imposed.merges if imposed is not None else None)
     outputs = {name: tensor.numpy() for name, tensor in fixed.outputs_of(trace).items()}
     scores, gaps = merge_scores(trace)
-    return Reference(batch, outputs, scores, None, trace, gaps)
+    return Reference(batch, outputs, scores, None, trace, gaps, tolerances)
 
 
 def original_outputs(fixed: FixedMergeVit | FixedSdBlock, batch: ImageBatch) -> dict[str, NDArray]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from edgeexport.freeze.merge_trace import MergeTrace
-from edgeexport.reduction.merging import Decision
 
-__all__ = ["imposed_merges", "merge_outputs", "merge_scores"]
+__all__ = ["merge_outputs", "merge_scores"]
 
 
 class _Merge(Protocol):
@@ -29,15 +26,6 @@ def merge_scores(trace: MergeTrace) -> tuple[dict[str, NDArray], dict[str, NDArr
     blocks = sorted(trace.best)
     scores = {f"merges_{block}": trace.best[block].numpy() for block in blocks}
     return scores, {f"merges_{block}": trace.gap[block].numpy() for block in blocks}
-
-
-def imposed_merges(found: Mapping[str, NDArray], blocks: Iterable[int], images: slice) -> dict[int, Decision]:
-    """Merges that an execution made, for a fixed model to follow: block -> int32 source, target and kept of ``images``."""
-
-    def tensor(kind: str, block: int) -> Tensor:
-        return torch.from_numpy(found[f"merge_{kind}_{block}"][images])
-
-    return {block: (tensor("source", block), tensor("target", block), tensor("kept", block)) for block in blocks}
 
 
 def merge_outputs(images: Sequence[Mapping[int, _Merge]]) -> dict[str, NDArray]:

@@ -10,17 +10,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexport.verify.compare import NEAR_TIE
+from edgeexport.verify.tolerances import FP32
 
 __all__ = ["uncertain_protection"]
 
 
-def uncertain_protection(scores: NDArray, per_class: int) -> NDArray[np.bool_]:
+def uncertain_protection(scores: NDArray, per_class: int, near_tie: float = FP32.near_tie) -> NDArray[np.bool_]:
     """Tokens of one image whose protection rounding may change.
 
     Args:
         scores: float (K, n), class scores of the tokens at a pruning stage.
         per_class: Tokens protected per predicted class; 0 protects none.
+        near_tie: Scores this close may change places.
 
     Returns:
         bool (n,).
@@ -31,7 +32,7 @@ def uncertain_protection(scores: NDArray, per_class: int) -> NDArray[np.bool_]:
         return uncertain
     confidence = scores.max(axis=0)
     label = scores.argmax(axis=0)
-    rival = scores >= confidence - NEAR_TIE  # (K, n): classes that a token may be given
+    rival = scores >= confidence - near_tie  # (K, n): classes that a token may be given
     wavering = rival.sum(axis=0) > 1
     for klass in range(classes):
         members = np.flatnonzero((label == klass) | (rival[klass] & wavering))
@@ -43,7 +44,7 @@ def uncertain_protection(scores: NDArray, per_class: int) -> NDArray[np.bool_]:
         # The edge lies between these two, wherever the wavering tokens go; equal confidences may change places.
         first = confidence[order[max(per_class - max(shift, 1), 0)]]
         last = confidence[order[min(per_class + max(shift, 1), len(order)) - 1]]
-        if shift or (len(order) > per_class and first - last <= NEAR_TIE):
-            near = (confidence[order] <= first + NEAR_TIE) & (confidence[order] >= last - NEAR_TIE)
+        if shift or (len(order) > per_class and first - last <= near_tie):
+            near = (confidence[order] <= first + near_tie) & (confidence[order] >= last - near_tie)
             uncertain[order[near]] = True
     return uncertain

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgeexport.verify.batches import ImageBatch
 from edgeexport.verify.compare import Comparison, comparable_images, judged, output_difference
 from edgeexport.verify.decisions import decision_outputs, decisions_between, with_empty_decisions
+from edgeexport.verify.tolerances import FP32, Tolerances
 
 __all__ = [
     "BATCH_CHECK",
@@ -45,10 +46,11 @@ class Runner(Protocol):
 class Reference:
     """What fixed torch computed for a batch: outputs by name, scores behind each decision, and near ties of the class map.
 
-    ``near_tie`` is bool (B, H, W), True where the two best full-resolution scores are within `NEAR_TIE`; None where the
+    ``near_tie`` is bool (B, H, W), True where the two best full-resolution scores are a near tie; None where the
     prediction is no class map. ``decision_scores`` maps a decision's name, in order of depth, to float (B, N) by token
     index: NaN where not eligible, infinite where the token's protection is a toss-up. ``decision_gaps`` has the leads of
-    best matches, for merges (see `edgeexport.verify.decisions`). ``trace`` is the fixed model's own.
+    best matches, for merges (see `edgeexport.verify.decisions`). ``trace`` is the fixed model's own. ``tolerances`` tells how
+    closely an execution has to meet all this, and what a near tie is.
     """
 
     batch: ImageBatch
@@ -57,6 +59,7 @@ class Reference:
     near_tie: NDArray[np.bool_] | None
     trace: Any
     decision_gaps: dict[str, NDArray] = field(default_factory=dict)
+    tolerances: Tolerances = FP32
 
 
 def joined_reference(batch: ImageBatch, singles: list[Reference]) -> Reference:
@@ -70,7 +73,7 @@ def joined_reference(batch: ImageBatch, singles: list[Reference]) -> Reference:
     if first.near_tie is not None:
         near_tie = np.concatenate([one.near_tie for one in singles if one.near_tie is not None])
     scores, gaps = joined("decision_scores"), joined("decision_gaps")
-    return Reference(batch, joined("outputs"), scores, near_tie, first.trace, gaps)
+    return Reference(batch, joined("outputs"), scores, near_tie, first.trace, gaps, first.tolerances)
 
 
 def compare_outputs(
@@ -85,7 +88,7 @@ def compare_outputs(
 ) -> Comparison:
     """Judges outputs and decisions of an execution by name; values the candidate did not return are not compared.
 
-    With ``following``, ``reference`` carried out the candidate's own merges: near ties that it would have decided
+    With ``following``, ``reference`` carried out the candidate's own decisions: near ties that it would have decided
     differently are counted and excused, and the outputs of all images are compared.
     """
     decided = decision_outputs(reference.decision_scores)
@@ -93,13 +96,16 @@ def compare_outputs(
     missing = [name for name in (prediction, *decided) if name not in found]
     if missing:
         raise KeyError(f"{candidate_name} returned no {', '.join(missing)}")
-    decisions = decisions_between(found, reference.outputs, reference.decision_scores, reference.decision_gaps)
+    tolerances = reference.tolerances
+    decisions = decisions_between(
+        found, reference.outputs, reference.decision_scores, reference.decision_gaps, tolerances
+    )
     near_ties = [item for item in decisions if item.near_tie] if following else []
     judged_decisions = [item for item in decisions if item not in near_ties]
     rows = comparable_images(judged_decisions, len(reference.batch.names))
     ties = None if reference.near_tie is None else reference.near_tie[rows]
     outputs = [
-        output_difference(name, value[rows], reference.outputs[name][rows], ties)
+        output_difference(name, value[rows], reference.outputs[name][rows], ties, tolerances)
         for name, value in found.items()
         if name not in decided and rows
     ]

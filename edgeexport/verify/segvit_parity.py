@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgeexport.freeze.fixed_segvit import FixedSegVit
+from edgeexport.freeze.fixed_segvit import FixedSegVit, SegVitTrace
 from edgeexport.reduction.adaptive_segvit import AdaptiveImage, AdaptiveSegVit
 from edgeexport.reduction.cts import window_scores
 from edgeexport.reduction.dtop import threshold_for_count
-from edgeexport.reduction.merging import Decision
 from edgeexport.verify.batches import ImageBatch
 from edgeexport.verify.compare import (
-    NEAR_TIE,
     Comparison,
     class_map_difference,
     comparable_images,
@@ -26,17 +22,27 @@ from edgeexport.verify.compare import (
     float_difference,
     judged,
 )
+from edgeexport.verify.imposed import Imposed
 from edgeexport.verify.merges import merge_outputs, merge_scores
 from edgeexport.verify.protection import uncertain_protection
 from edgeexport.verify.reference import ORIGINAL_CHECK, Reference
+from edgeexport.verify.tolerances import FP32, Tolerances
 
-__all__ = ["segvit_merge_outputs", "segvit_original_comparison", "segvit_reference"]
+__all__ = ["segvit_judged", "segvit_merge_outputs", "segvit_original_comparison", "segvit_reference"]
 
 
-def segvit_reference(fixed: FixedSegVit, batch: ImageBatch, imposed: Mapping[int, Decision] | None = None) -> Reference:
-    """Runs the fixed form in torch, carrying out ``imposed`` merges if there are any."""
+def segvit_reference(
+    fixed: FixedSegVit, batch: ImageBatch, imposed: Imposed | None = None, tolerances: Tolerances = FP32
+) -> Reference:
+    """Runs the fixed form in torch, carrying out ``imposed`` decisions if there are any."""
+    chosen = imposed or Imposed()
     with torch.no_grad():
-        trace = fixed.trace(torch.from_numpy(batch.pixels), imposed=imposed)
+        trace = fixed.trace(torch.from_numpy(batch.pixels), imposed=chosen.merges, selections=chosen.selections)
+    return segvit_judged(fixed, batch, trace, tolerances)
+
+
+def segvit_judged(fixed: FixedSegVit, batch: ImageBatch, trace: SegVitTrace, tolerances: Tolerances) -> Reference:
+    """A trace of the fixed form as a reference: near ties and tossed-up protection by ``tolerances``."""
     scores: dict[str, NDArray] = {}
     if trace.policy_logits is not None:
         scores["shared_windows"] = window_scores(trace.policy_logits).numpy()
@@ -44,16 +50,18 @@ def segvit_reference(fixed: FixedSegVit, batch: ImageBatch, imposed: Mapping[int
     for block in fixed.prune:
         keys = trace.stage_priority[block].clone()
         for image, stage_scores in enumerate(trace.stage_scores[block].numpy()):
-            keys[image][torch.from_numpy(uncertain_protection(stage_scores, fixed.protect_per_class))] = float("inf")
+            uncertain = uncertain_protection(stage_scores, fixed.protect_per_class, tolerances.near_tie)
+            keys[image][torch.from_numpy(uncertain)] = float("inf")
         row = torch.full((batch.pixels.shape[0], first_tokens), float("nan"))
         scores[f"pruned_tokens_{block}"] = row.scatter(1, trace.stage_tokens[block].long(), keys).numpy()
     outputs = {name: tensor.numpy() for name, tensor in fixed.outputs_of(trace).items()}
     near_tie = None
     if fixed.recipe.output == "class_map":
         assert trace.class_scores is not None
-        near_tie = torch.cat([_near_tie(row[None], fixed.size) for row in trace.class_scores]).numpy()
+        rows = [_near_tie(row[None], fixed.size, tolerances.class_tie) for row in trace.class_scores]
+        near_tie = torch.cat(rows).numpy()
     merges, gaps = merge_scores(trace.merge)
-    return Reference(batch, outputs, scores | merges, near_tie, trace, gaps)
+    return Reference(batch, outputs, scores | merges, near_tie, trace, gaps, tolerances)
 
 
 def segvit_original_comparison(fixed: FixedSegVit, reference: Reference) -> Comparison:
@@ -127,7 +135,7 @@ def _judge_adaptive(
         outputs.append(float_difference("token_scores", reference.trace.token_scores.numpy()[rows], tokens))
     if rows and fixed.recipe.output == "class_map":
         maps = np.stack([found[i].class_map.numpy() for i in rows])
-        ties = np.concatenate([_top_two_within(found[i].scores[None]).numpy() for i in rows])
+        ties = np.concatenate([_top_two_within(found[i].scores[None], FP32.class_tie).numpy() for i in rows])
         outputs.append(class_map_difference("class_map", reference.outputs["class_map"][rows], maps, ties))
     elif rows:
         scores = np.stack([found[i].scores.numpy() for i in rows])
@@ -143,18 +151,18 @@ def _own_counts(fixed: FixedSegVit, adaptive: AdaptiveSegVit, reference: Referen
     return [{block: int(tokens.numel()) for block, tokens in image.pruned_tokens.items()} for image in images]
 
 
-def _near_tie(class_scores: Tensor, size: tuple[int, int]) -> Tensor:
+def _near_tie(class_scores: Tensor, size: tuple[int, int], distance: float) -> Tensor:
     """Scores (1, K, h, w), at any resolution -> bool (1, H, W)."""
     if tuple(class_scores.shape[2:]) != size:
         class_scores = F.interpolate(class_scores, size=size, mode="bilinear", align_corners=False)
-    return _top_two_within(class_scores)
+    return _top_two_within(class_scores, distance)
 
 
-def _top_two_within(scores: Tensor) -> Tensor:
+def _top_two_within(scores: Tensor, distance: float) -> Tensor:
     if scores.shape[1] == 1:
         return torch.zeros_like(scores[:, 0], dtype=torch.bool)
     best = scores.topk(2, dim=1).values
-    return best[:, 0] - best[:, 1] <= NEAR_TIE
+    return best[:, 0] - best[:, 1] <= distance
 
 
 def _present(value: Tensor | None) -> Tensor:

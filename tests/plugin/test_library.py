@@ -56,7 +56,11 @@ def test_fitting_library_passes(tmp_path: Path) -> None:
         ({"architecture": 86}, "compiled for sm_87, the GPU needs sm_86 (compute capability 8.6)", "--cuda-arch 86"),
         ({"architecture": 110}, "the GPU needs sm_110 (compute capability 11.0)", "--cuda-arch 110"),
         ({"tensorrt": "11.4.1"}, "headers of TensorRT 10.14.1, TensorRT 11.4.1 is to load it", "--tensorrt-include"),
-        ({"machine": "aarch64"}, "is a library for x86_64, this device is aarch64", "cmake -S plugins -B build"),
+        (
+            {"machine": "aarch64"},
+            "is a library for x86_64, this device is aarch64",
+            "on the device: edgeexport plugin build",
+        ),
         ({"source_hash": "cd" * 32}, "from other sources (abababababab), expected cdcdcdcdcdcd", "plugin build"),
     ],
 )

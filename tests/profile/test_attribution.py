@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import xml.dom.minidom
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,6 @@ from edgeexport.profile.attribution import (
     engine_profile,
     layers_from_engine_profile,
 )
-from edgeexport.profile.attribution_plot import svg_from_layers
 from edgeexport.profile.executed_graph import GraphNode
 from edgeexport.profile.layers import PROFILE_FILE, measure_layers, write_engine_profile
 from edgeexport.profile.traces import EngineLayer, EngineLayers, node_times_from_trtexec
@@ -151,30 +149,6 @@ def test_engine_profile_is_read_by_tools_and_by_us() -> None:
         "nodes": ["mm1"],
     }
     assert layers_from_engine_profile([{"count": 3}]) is None and layers_from_engine_profile({}) is None
-
-
-def test_plot() -> None:
-    found = attribution_from_onnxruntime(_times(*range(1, 15)), WORK, _GRAPH, runs=5).summary()
-    predicted = {"target": "orin", "power_mode": "30W", "parts": [{"part": "block_1", "ms": 12.5}]}
-    text = svg_from_layers(found, predicted)
-    document = xml.dom.minidom.parseString(text)
-    bars = [item for item in document.getElementsByTagName("rect") if item.getAttribute("class") == "time"]
-    widths = [float(bar.getAttribute("width")) for bar in bars]
-    assert len(widths) == 5 and widths[3] / widths[0] == pytest.approx(36 / 3, rel=0.02)
-    assert (
-        len([line for line in document.getElementsByTagName("line") if line.getAttribute("class") == "predicted"]) == 1
-    )
-    assert (
-        "predicted (orin 30W)" in text
-        and "measured time" in text
-        and "http" not in text.replace("www.w3.org", "", 1)[60:]
-    )
-    assert "predicted (" not in svg_from_layers(found)
-
-
-def test_plot_of_nothing() -> None:
-    found = attribution_from_onnxruntime([NodeTime("mm1", "Gemm", 0.0)], WORK, runs=1).summary()
-    xml.dom.minidom.parseString(svg_from_layers({**found, "backend": "<&>"}))
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_profiling_modules_import_without_torch_and_onnx() -> None:
     code = (
         "import sys\nfor name in ('torch', 'onnx', 'timm', 'onnxruntime'): sys.modules[name] = None\n"
-        "import edgeexport.profile.attribution, edgeexport.profile.attribution_plot, edgeexport.profile.layers, "
+        "import edgeexport.profile.attribution, edgeexport.profile.layers, "
         "edgeexport.profile.measured_ceilings, edgeexport.profile.roofline"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

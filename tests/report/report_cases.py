@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from edgeexport.profile.work import GraphWork, work_bytes
 from edgeexport.verify.compare import Comparison, DecisionDifference, OutputDifference
 
 STATEMENT = "random weights, seed 0: predictions mean nothing"
@@ -267,5 +268,6 @@ def write_bundle(folder: Path, **files: Any) -> Path:
     """Writes ``name=content`` as name.json; manifest.json is there unless given."""
     folder.mkdir()
     for name, content in {"manifest": manifest(), **files}.items():
-        (folder / f"{name}.json").write_text(json.dumps(content))
+        written = work_bytes(content) if isinstance(content, GraphWork) else json.dumps(content).encode()
+        (folder / f"{name}.json").write_bytes(written)
     return folder

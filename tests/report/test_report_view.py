@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
+from measured_cases import bench, orin_bench, verify, work
 from report_cases import (
     STATEMENT,
     latent_manifest,
@@ -12,7 +16,14 @@ from report_cases import (
     tokens,
 )
 
-from edgeexport.report.report_view import report_view
+from edgeexport.report.bundle_files import BundleFiles
+from edgeexport.report.report_view import ReportView
+from edgeexport.report.report_view import report_view as view_of_files
+
+
+def report_view(manifest: dict[str, Any], tokens: dict[str, Any] | None, parity: dict[str, Any] | None) -> ReportView:
+    """Of a bundle with these files alone."""
+    return view_of_files(BundleFiles(manifest, tokens, parity))
 
 
 def test_facts_and_weights() -> None:
@@ -23,7 +34,9 @@ def test_facts_and_weights() -> None:
     assert facts["Input"] == "uint8 1 x 64 x 64 x 3, BGR, normalised in the graph"
     assert facts["Output"] == "class_map: int32 1 x 64 x 64"
     assert facts["Reduction"] == "2 shared windows; 3 tokens pruned after block 1"
-    assert view.tokens is None and view.comparisons == () and view.checkpoint == ()
+    assert view.tokens is None and view.comparisons == ()
+    assert view.checkpoint == (("origin of the weights", "random"), ("seed of the weights", "0"))
+    assert view.engine is None and view.verify is None and view.bench is None and "edgeexport profile" in view.no_bench
 
 
 def test_checkpoint_is_named_and_dense_is_said() -> None:
@@ -36,7 +49,11 @@ def test_checkpoint_is_named_and_dense_is_said() -> None:
     }
     view = report_view(manifest(weights=weights, num_shared=0, prune=[]), None, None)
     assert not view.random_weights
-    assert view.checkpoint == (("file", "x.pth"), ("sha256", "cd" * 32))
+    assert view.checkpoint == (
+        ("origin of the weights", "checkpoint"),
+        ("checkpoint file", "x.pth"),
+        ("checkpoint sha256", "cd" * 32),
+    )
     assert dict(view.facts)["Reduction"] == "none (dense)"
 
 
@@ -69,6 +86,15 @@ def test_uncertified_pixels_are_a_warning(tail: dict[str, object], status: str, 
     assert row.status == status and detail in row.detail
 
 
+def test_conversion_to_half_precision_is_told() -> None:
+    half = {"nodes": 900, "half_nodes": 300, "casts": 40, "half_weights": 5_000_000}
+    half |= {"subnormal_weights": 1200, "zeroed_weights": 7}
+    (row,) = report_view(manifest(checks={"half_precision": {"status": "converted", **half}}), None, None).checks
+    assert (row.name, row.status) == ("Products in float16", "converted")
+    assert row.detail.startswith("300 of 900 nodes, 40 casts, 5,000,000 weights, of which 1,200 below float16's")
+    assert "(7 became 0)" in row.detail
+
+
 def test_scores_have_no_class_map_check() -> None:
     assert report_view(manifest(checks={"tail": {"form": "none"}, "lint": None}), None, None).checks == ()
 
@@ -76,13 +102,6 @@ def test_scores_have_no_class_map_check() -> None:
 def test_token_schedule_and_work() -> None:
     view = report_view(manifest(), tokens(), None).tokens
     assert view is not None and view.provenance == "computed"
-    bars = [(bar.label, bar.tokens, bar.width, bar.note) for bar in view.bars]
-    assert bars == [
-        ("image", 16, 100.0, "patches"),
-        ("block 1", 10, 62.5, "shared 2 windows; pruned 3 after block 1"),
-        ("block 2", 7, 43.75, ""),
-        ("head", 7, 43.75, ""),
-    ]
     rows = {row.label: row for row in view.rows}
     assert "final norm" not in rows  # nothing to count
     assert (rows["block 2"].attention, rows["block 2"].mlp, rows["block 2"].total) == ("0.700", "1.400", "2.100")
@@ -122,13 +141,6 @@ def test_pictures_of_other_bundles_are_described() -> None:
 def test_token_schedule_of_a_classifier_counts_its_class_token() -> None:
     view = report_view(merge_manifest(), merge_tokens(), None).tokens
     assert view is not None
-    assert [(bar.label, bar.tokens, round(bar.width, 1), bar.note) for bar in view.bars] == [
-        ("image", 17, 100.0, "16 patches and class token"),
-        ("block 1", 17, 100.0, ""),
-        ("block 2", 17, 100.0, "window 3: merged 5"),
-        ("block 3", 12, 70.6, "merged 3 (of 4 asked)"),
-        ("head", 9, 52.9, ""),
-    ]
     assert (view.path, view.path_ends) == ("17 → 9 tokens", "from the patches to the final head")
     rows = {row.label: row for row in view.rows}
     assert list(rows) == ["patch embedding", "block 1", "block 2", "block 3", "classifier head", "sum"]
@@ -138,8 +150,8 @@ def test_token_schedule_of_a_classifier_counts_its_class_token() -> None:
 
 
 def test_prefix_tokens_are_counted() -> None:
-    view = report_view(merge_manifest(), {**merge_tokens(), "num_prefix": 2}, None).tokens
-    assert view is not None and (view.bars[0].tokens, view.bars[0].note) == (18, "16 patches and 2 prefix tokens")
+    chart = report_view(merge_manifest(), {**merge_tokens(), "num_prefix": 2}, None).token_chart
+    assert chart is not None and "16 patches and 2 prefix tokens" in chart.note
 
 
 def test_a_diffusion_block_has_positions_and_no_head() -> None:
@@ -153,11 +165,7 @@ def test_a_diffusion_block_has_positions_and_no_head() -> None:
     )
     assert report.checks == ()
     assert view is not None
-    assert [(bar.label, bar.tokens, bar.note) for bar in view.bars] == [
-        ("latent", 64, "positions"),
-        ("block 1", 64, "merged 32, unmerged after"),
-        ("output", 64, ""),
-    ]
+    assert report.token_chart is not None and "64 positions" in report.token_chart.note
     assert [row.label for row in view.rows] == ["block 1", "sum"]
     assert view.path == "64 → 32 → 64 tokens"
 
@@ -182,15 +190,50 @@ def test_small_work_has_two_decimals() -> None:
 def test_parity_figures() -> None:
     passed, failed, skipped = report_view(manifest(), None, parity()).comparisons
     assert (passed.status, passed.pair, passed.images) == ("passed", "torch adaptive against torch fixed", "coffee.jpg")
-    assert [(value.name, value.status, value.figures) for value in passed.values] == [
+    assert [(value.name, value.status, value.figures) for value in passed.decisions] == [
         ("shared_windows", "passed", "same 104 chosen (Jaccard 1); score margin at the cut 0.0013"),
+    ]
+    assert [(value.name, value.status, value.figures) for value in passed.outputs] == [
         ("token_scores", "passed", "max abs 1.1e-06, max rel 3e-05, cosine 1.000000000"),
         ("class_map", "passed", "all pixels equal"),
     ]
     assert passed.facts == (("thresholds", '[{"6": 0.5}]'),)
-    assert [(value.status, value.figures) for value in failed.values] == [
+    assert [(value.status, value.figures) for value in (*failed.decisions, *failed.outputs)] == [
         ("failed", "2 of 144 differ, Jaccard 0.9862; score margin at the cut 0.0003"),
         ("failed", "99.90000 % of pixels equal, 1,262 differ, 7 of them no near tie"),
         ("failed", "shapes differ"),
     ]
-    assert (skipped.status, skipped.reason, skipped.values) == ("not-applicable", "a near tie", ())
+    assert (skipped.status, skipped.reason, skipped.decisions, skipped.outputs) == (
+        "not-applicable",
+        "a near tie",
+        (),
+        (),
+    )
+
+
+def test_measured_and_predicted_parts_share_a_chart_on_the_same_device_alone() -> None:
+    files = BundleFiles(manifest(), tokens(), work=work(), bench=orin_bench())
+    (together,) = view_of_files(files).layers
+    assert together.provenance == ("measured", "predicted") and "predicted ms" in together.chart.table.headers
+    assert together.note.startswith("On TEST DATA Orin, power mode MODE_30W, tensorrt 10.3.0: mean of 10 runs")
+    assert "97.5 % of the time could be placed, 10.0 % was divided" in together.note
+    one, two = view_of_files(replace(files, bench=bench())).layers
+    assert (one.provenance, two.provenance) == (("measured",), ("predicted",))
+    assert "predicted ms" not in one.chart.table.headers and "measured ms" not in two.chart.table.headers
+    (alone,) = view_of_files(replace(files, bench=None)).layers
+    assert alone.provenance == ("predicted",) and "MAXN; no measurement" in alone.note
+    assert view_of_files(BundleFiles(manifest(target="cpu"), tokens(), work=work())).layers == ()
+
+
+def test_files_of_other_schemas_are_not_read_as_ours() -> None:
+    view = view_of_files(BundleFiles(manifest(), bench={"schema": "edgeexport.bench/9"}))
+    assert view.bench is None and "'edgeexport.bench/9'" in view.no_bench
+    layers = {"schema": "edgeexport.layers/9"}
+    assert view_of_files(BundleFiles(manifest(), bench=bench(layers=layers))).layers == ()
+    assert view_of_files(BundleFiles(manifest(), bench=bench(layers=None))).bench is not None
+
+
+def test_verify_is_shown_with_what_was_executed() -> None:
+    view = view_of_files(BundleFiles(manifest(), verify=verify("incomplete"))).verify
+    assert view is not None and (view.status, view.runner) == ("incomplete", "TensorRT 10.3.0")
+    assert view.original_not_run == "torch is not installed" and len(view.comparisons) == 1

@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 
 from edgeexport.bundle import json_bytes
 from edgeexport.verify.compare import (
-    ATOL,
-    NEAR_TIE,
-    RTOL,
     Comparison,
     DecisionDifference,
     OutputDifference,
@@ -29,6 +26,9 @@ from edgeexport.verify.compare import (
     judged,
     output_difference,
 )
+from edgeexport.verify.tolerances import FP32
+
+ATOL, RTOL, NEAR_TIE = FP32.atol, FP32.rtol, FP32.near_tie
 
 
 def array(*values: float) -> NDArray:

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeexport.verify.compare import NEAR_TIE, DecisionDifference, decision_differences
+from edgeexport.verify.compare import DecisionDifference, decision_differences
 from edgeexport.verify.decisions import MergeDecision, decision_outputs, decisions_between, merge_difference
+from edgeexport.verify.tolerances import FP32
 
+NEAR_TIE = FP32.near_tie
 NEAR, FAR = 0.4 * NEAR_TIE, 0.3
 
 

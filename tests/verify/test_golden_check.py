@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from edgeexport.bundle import Bundle
 from edgeexport.errors import BundleError
 from edgeexport.verify.batches import ImageBatch
-from edgeexport.verify.compare import NEAR_TIE, Comparison
+from edgeexport.verify.compare import Comparison
 from edgeexport.verify.golden import GOLDEN_CASES, write_golden
 from edgeexport.verify.golden_check import golden_comparisons
+from edgeexport.verify.tolerances import FP32
 
+NEAR_TIE = FP32.near_tie
 CONTEXT = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
 
 

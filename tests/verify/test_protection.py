@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgeexport.ops.token_protect import token_protect_reference
-from edgeexport.verify.compare import NEAR_TIE, decision_difference
+from edgeexport.verify.compare import decision_difference
 from edgeexport.verify.protection import uncertain_protection
+from edgeexport.verify.tolerances import FP32
+
+NEAR_TIE = FP32.near_tie
 
 
 def protected(scores: NDArray, per_class: int) -> NDArray[np.bool_]:

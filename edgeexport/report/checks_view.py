@@ -1,0 +1,66 @@
+"""Checks of the build as the report shows them, taken from the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgeexport.report.token_view import count_text
+
+__all__ = ["CheckRow", "check_rows"]
+
+Json = Mapping[str, Any]
+
+_TITLES = {"lint": "Static graph", "parity": "Parity", "tensorrt_rtx": "TensorRT-RTX parses and builds it"}
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """A check of the build; ``status`` as the manifest has it ('passed', 'failed', 'not-run', ...), or 'warning'."""
+
+    name: str
+    status: str
+    detail: str
+
+
+def check_rows(checks: Json) -> list[CheckRow]:
+    """Reads the manifest's ``checks``."""
+    rows = []
+    for name, found in checks.items():
+        if not found:
+            continue
+        if name == "tail":
+            rows += [] if found["form"] == "none" else [_tail_check(found)]  # none: scores, not a class map
+            continue
+        if name == "half_precision":
+            rows.append(_half_precision_check(found))
+            continue
+        details = [f"version {found['version']}"] if found.get("version") else []
+        details += [f"{found[key]} {key}" for key in ("nodes", "comparisons") if key in found]
+        details += [str(found["reason"])] if found.get("reason") else []
+        rows.append(CheckRow(_TITLES.get(name, name), str(found.get("status", "not-run")), "; ".join(details)))
+    return rows
+
+
+def _tail_check(tail: Json) -> CheckRow:
+    """Uncertified pixels are no failure of the build, but nobody may overlook them."""
+    title, form = "Class map", str(tail["form"])
+    if form != "fast":
+        return CheckRow(title, "passed", f"{form} form: the scores of all classes are resized, nothing to certify")
+    pixels, needed, images = int(tail["uncertified_pixels"]), tail.get("candidates_needed"), tail.get("images")
+    over = f" in {images} test images" if images else " in the test images"
+    detail = f"fast form, {tail['candidates']} candidates per cell: {count_text(pixels)} uncertified pixels{over}"
+    if needed:
+        detail += f"; {needed} candidates would certify all" if pixels else f"; {needed} candidates would have sufficed"
+    return CheckRow(title, "warning" if pixels else "passed", detail)
+
+
+def _half_precision_check(found: Json) -> CheckRow:
+    """Weights that float16 made 0 are no failure, the parity judges; but they are told."""
+    detail = (
+        f"{count_text(found['half_nodes'])} of {count_text(found['nodes'])} nodes, {count_text(found['casts'])} casts, "
+        f"{count_text(found['half_weights'])} weights, of which {count_text(found['subnormal_weights'])} below float16's "
+        f"normal range ({count_text(found['zeroed_weights'])} became 0); decisions stay in float32"
+    )
+    return CheckRow("Products in float16", str(found["status"]), detail)

@@ -1,0 +1,55 @@
+"""Commands that add figures to a bundle leave a page that shows them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from shared_cases import CommandResult
+
+from edgeexport.report.pictures import pictures_from_report
+
+
+def test_build_profile_and_verify_refresh_the_page(
+    tiny_bundle: Path, tmp_path: Path, edgeexport: Callable[..., CommandResult]
+) -> None:
+    bundle = tmp_path / "b"
+    shutil.copytree(tiny_bundle, bundle)
+    page = bundle / "report.html"
+    pictures = pictures_from_report(page)
+    assert [picture.name for picture in pictures] == ["astronaut.jpg", "chelsea.jpg"]
+
+    def text() -> str:
+        return page.read_text(encoding="utf-8")
+
+    assert edgeexport("build", bundle, "--target", "cpu").code == 0
+    assert "engine.onnx: onnxruntime" in text() and "Nothing was measured yet" in text()
+    assert edgeexport("profile", bundle, "--duration", 0.02, "--warmUp", 1, "--allow-unstable").code == 0
+    assert "at the median, on " in text() and "Verified after the build" not in text()
+    assert edgeexport("verify", bundle).code == 0
+    assert "Verified after the build" in text()
+    assert pictures_from_report(page) == pictures
+
+
+def test_a_failed_verification_is_shown(
+    tiny_bundle: Path, tmp_path: Path, edgeexport: Callable[..., CommandResult]
+) -> None:
+    import json
+
+    import numpy as np
+
+    from edgeexport.bundle import sha256_of
+
+    bundle = tmp_path / "b"
+    shutil.copytree(tiny_bundle, bundle)
+    with np.load(bundle / "golden.npz") as found:
+        golden = {name: found[name] for name in found.files}
+    name = next(key for key in golden if "class_map" in key)
+    golden[name] = golden[name] + 1
+    np.savez_compressed(bundle / "golden.npz", **golden)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"]["golden.npz"] = sha256_of(bundle / "golden.npz")
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    assert edgeexport("verify", bundle).code == 4
+    assert '<span class="status failed">' in (bundle / "report.html").read_text(encoding="utf-8")
