@@ -4,6 +4,7 @@
 ``python -m benchmarks accuracy --data DIR --out FILE`` measures the trained scenes recipes on held-out scenes.
 ``python -m benchmarks block-table RECIPE --out FILE`` writes a latency table for `edgeexport calibrate --latency-ms`.
 ``python -m benchmarks half-precision [RECIPE ...]`` compares FP16 graphs with the FP32 model that follows their decisions.
+``python -m benchmarks predicted [RECIPE ...] [--target T]`` predicts latencies on a Jetson, per precision and power mode.
 ``python -m benchmarks roofline`` checks the latency model of predictions: exit 1 where it is further off than --limit.
 """
 
@@ -22,7 +23,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accuracy, block_table, builds, half_precision, merging, models, published, roofline, tail
+from benchmarks import (
+    accuracy,
+    block_table,
+    builds,
+    half_precision,
+    merging,
+    models,
+    predicted,
+    published,
+    roofline,
+    tail,
+)
 from benchmarks.pairing import THREADS, share_one_pool
 from edgeexport.errors import EdgeExportError
 from edgeexport.recipe import load_recipe
@@ -139,6 +151,28 @@ def compare_half_precision(
     half_precision.print_half_precision(names or [])
 
 
+def predict_latencies(
+    recipes: Annotated[list[str] | None, typer.Argument(help="The first is what the others are set against.")] = None,
+    target: Annotated[str, typer.Option(help="orin, orin-nx, orin-nano or thor.")] = "orin",
+) -> None:
+    """Predicts latencies by roofline, in FP32 and FP16; nothing is measured."""
+    try:
+        found = predicted.predicted_latencies(recipes or predicted.RECIPES, target, _say)
+    except EdgeExportError as error:
+        _err.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(error.exit_code) from None
+    rows = [
+        {
+            "recipe": row["recipe"],
+            "precision": row["precision"],
+            **{mode: f"{ms} ({row['of_first'][mode]})" for mode, ms in row["ms"].items()},
+        }
+        for row in found["rows"]
+    ]
+    _show_rows(f"Predicted ms on {target}, and how many times as fast as the first", rows)
+    print(json.dumps(found, indent=1))
+
+
 def check_roofline(
     rounds: Annotated[int, typer.Option(min=2, help="Counted rounds.")] = 20,
     limit: Annotated[float, typer.Option(min=0.0, help="Largest error of a prediction.")] = roofline.LARGEST_ERROR,
@@ -251,6 +285,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "accuracy": write_accuracy,
     "block-table": write_block_table,
     "half-precision": compare_half_precision,
+    "predicted": predict_latencies,
     "roofline": check_roofline,
 }
 

@@ -82,6 +82,9 @@ def build(
             Path(subject), target, engine, [name for name, value in of_a_recipe.items() if value], device, json_output
         )
         return
+    if target is None and Path(subject).suffix != ".py":
+        remedy = "check the path of the bundle; or give --target orin with a recipe"
+        raise UsageError(subject, "is no folder here, and a recipe needs --target", remedy)
     if target is None:
         raise UsageError("--target", "is missing", "a build from a recipe needs one, such as --target orin")
     if dry_run:

@@ -55,7 +55,8 @@ cat <<END
 Next, with a bundle that a PC has made with: edgeexport build RECIPE --target $target
 
   export PATH="$environment/bin:\$PATH"
-  edgeexport build BUNDLE      # its engine, on this device
+  nvpmodel -m ID               # as root, once: the mode to deploy in (names: /etc/nvpmodel.conf); it may ask for a reboot
+  "$here/with-clocks.sh" --mode MAXN -- edgeexport build BUNDLE    # its engine, tuned for that mode
   edgeexport verify BUNDLE
   "$here/with-clocks.sh" --mode MAXN -- edgeexport profile BUNDLE --power
 END

@@ -43,6 +43,13 @@ def test_dry_run_from_any_folder(edgeexport: Command, tmp_path: Path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_is_not_there(edgeexport: Command, tmp_path: Path) -> None:
+    """The bundle's path is wrong: the message says so, and not that --target is missing."""
+    found = edgeexport("build", tmp_path / "bundle")
+    assert found.code == 2
+    assert "bundle | is no folder here, and a recipe needs --target | check the path of the bundle" in found.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
