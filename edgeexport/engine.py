@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edgeexport.backends import BACKENDS
 from edgeexport.backends.contract import BUILT_HERE, Backend, EngineOptions, EngineRecord, Runner
+from edgeexport.backends.device_identity import build_settings
 from edgeexport.backends.graph_outputs import TensorInfo
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.backends.onnxruntime_engine import OnnxRuntimeBackend
@@ -268,6 +269,8 @@ def _built(bundle: Bundle, backend: Backend, options: EngineOptions, on_stage: C
     """Builds into a folder beside the final names, moves the files, and writes engine.json last."""
     with _disk_errors(bundle.path), partial_engine_folder(bundle.path) as partial:
         record = backend.build(bundle, partial, options, on_stage)
+        settings = build_settings(on_gpu=record.device.compute_capability is not None)
+        record = replace(record, options={**record.options, **settings})
         (partial / ENGINE_RECORD).write_bytes(json_bytes(record.as_dict()))
         _replace_engine(bundle, partial, list(record.files))
     return record

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from edgeexport.report.bench_text import conditions_text, device_text, launch_text, warm_up_text
+from edgeexport.report.bench_text import conditions_text, device_text, differences_text, launch_text, warm_up_text
 
 if TYPE_CHECKING:
     from edgeexport.profile.bench import Bench
@@ -65,6 +65,9 @@ def _print_baseline(found: Mapping[str, Any]) -> None:
         f"{protocol['pairs']} pairs): {speedup['verdict']}",
         {"faster": "green", "slower": "bold red"}.get(speedup["verdict"], "yellow"),
     )
+    differences = differences_text(found)
+    if differences:
+        _line(f"not of the models alone: {differences}", "bold yellow")
 
 
 def _print_power(found: Mapping[str, Any]) -> None:
@@ -83,7 +86,10 @@ def _print_power(found: Mapping[str, Any]) -> None:
 
 
 def _print_layers(found: Mapping[str, Any]) -> None:
-    table = Table(title="parts of the model, with the runtime's profiler on: shares, no latency", title_justify="left")
+    what = "shares, no latency"
+    if found["provenance"] == "estimate":
+        what = f"an estimate, {found['divided_share']:.0%} was divided between parts by their work"
+    table = Table(title=f"parts of the model, with the runtime's profiler on: {what}", title_justify="left")
     for column in ("part", "ms", "share", "GMAC", "MB moved"):
         table.add_column(column, justify="left" if column == "part" else "right")
     for part in found["parts"]:

@@ -202,10 +202,14 @@ def print_lint(report: LintReport) -> None:
 def print_verify(result: VerifyResult) -> None:
     """Every comparison of a verification."""
     _print_comparisons(result.comparisons)
-    _out.print(f"executed: {result.runner}", highlight=False)
+    executed = result.executed
+    _out.print(f"executed: {f'{executed.engine} in ' if executed else ''}{result.runner}", highlight=False)
+    if executed is not None and executed.engine_not_run:
+        text = f"not executed: {executed.engine_not_run}, the bundle's engine: nothing here is said of it"
+        _out.print(text, style="bold yellow", soft_wrap=True, markup=False)
     if result.original_not_run:
         _out.print(f"original not run: {result.original_not_run}", style="yellow", soft_wrap=True, markup=False)
-    _out.print(_status(result.status))
+    _out.print(_status(result.status, result.explanation and f"({result.explanation})"), soft_wrap=True)
 
 
 def print_predictions(found: Predictions) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from edgeexport.backends.contract import Runner
-from edgeexport.bundle import Bundle, json_bytes, open_bundle
-from edgeexport.engine import runner_from_bundle
-from edgeexport.errors import BuildError, ImageError, ParityError, UsageError
+from edgeexport.backends.contract import BUILT_HERE, Runner
+from edgeexport.bundle import Bundle, json_bytes, open_bundle, sha256_of
+from edgeexport.engine import engine_record, runner_from_bundle
+from edgeexport.errors import BuildError, BundleError, ImageError, ParityError, UsageError
 from edgeexport.images import shipped_photos
 from edgeexport.original import GivenWeights, original_recipe, why_no_original
 from edgeexport.report.refresh import refresh_report
@@ -17,22 +17,45 @@ from edgeexport.verify.batches import image_batches
 from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
 from edgeexport.verify.golden_check import golden_comparisons
 
-__all__ = ["VerifyResult", "photos_in_folder", "verify_bundle"]
+__all__ = ["Executed", "VerifyResult", "photos_in_folder", "verify_bundle"]
 
+_SCHEMA = "edgeexport.verify/1"
+_GRAPH, _VERIFY = "model.onnx", "verify.json"
+_NOT_INSTALLED = "not installed"  # of `why_no_original`
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What a verification is about.
+
+    Attributes:
+        engine: The engine's file, or 'model.onnx'.
+        engine_sha256: Of the engine, as engine.json has it; None for model.onnx, whose hash the manifest has.
+        manifest_sha256: Of manifest.json.
+        engine_not_run: The engine's file, where there is one and model.onnx was executed instead; else empty.
+    """
+
+    engine: str
+    engine_sha256: str | None
+    manifest_sha256: str
+    engine_not_run: str = ""
 
 
 @dataclass(frozen=True)
 class VerifyResult:
     """All comparisons made, and why the original was not run where it was not (empty if it was).
 
-    ``runner`` names what was executed and its version: the bundle's engine, or model.onnx in ONNX Runtime.
+    ``runner`` names what was executed and its version: the bundle's engine, or model.onnx in ONNX Runtime. ``executed`` is
+    that file and the hashes by which to tell later whether it is still there; None where it ran elsewhere: verify.json,
+    which was brought here from there, has them.
     """
 
     bundle: Bundle
     comparisons: tuple[Comparison, ...]
     original_not_run: str
     runner: str
+    executed: Executed | None = None
 
     @property
     def status(self) -> str:
@@ -44,12 +67,32 @@ class VerifyResult:
             passed[item.check] += item.status == "passed"
         return "incomplete" if self.original_not_run or min(passed.values(), default=0) < IMAGES_NEEDED else "passed"
 
+    @property
+    def explanation(self) -> str:
+        """What was checked and what was not, where the status is 'incomplete'; empty otherwise."""
+        if self.status != "incomplete":
+            return ""
+        passed = [item for item in self.comparisons if item.status == "passed"]
+        checked = f"{len(passed)} of {len(self.comparisons)} comparisons passed and none failed"
+        if not self.original_not_run:
+            return f"{checked}; every check needs {IMAGES_NEEDED} different batches on which it passes"
+        known = "with what the original model computed at the build (golden.npz)"
+        if _NOT_INSTALLED in self.original_not_run:
+            return (
+                f"{checked}, {known}: all that can be checked without torch, and what is expected on a device. "
+                "Not checked: the original model itself, again; `edgeexport verify` does that where the bundle was built"
+            )
+        return f"{checked}, {known}. Not checked: the original model itself, again"
+
     def as_dict(self) -> dict[str, object]:
         """JSON-ready form; verify.json in the bundle."""
+        executed = _executed_elsewhere(self.bundle) if self.executed is None else asdict(self.executed)
         return {
-            "schema": "edgeexport.verify/1",
+            "schema": _SCHEMA,
             "status": self.status,
+            "explanation": self.explanation,
             "runner": self.runner,
+            **executed,
             "original_not_run": self.original_not_run,
             "comparisons": [item.as_dict() for item in self.comparisons],
         }
@@ -93,13 +136,11 @@ def verify_bundle(
     if not reason:
         on_stage("original model")
         comparisons += _original_comparisons(bundle, runner, photos, files, every=data is not None)
-    result = VerifyResult(bundle, tuple(comparisons), reason, executed)
+    result = VerifyResult(bundle, tuple(comparisons), reason, executed, _executed(bundle, engine))
     try:
-        (path / "verify.json").write_bytes(json_bytes(result.as_dict()))
+        (path / _VERIFY).write_bytes(json_bytes(result.as_dict()))
     except OSError as error:
-        raise BuildError(
-            str(path / "verify.json"), f"cannot be written ({error})", "make the bundle writable"
-        ) from error
+        raise BuildError(str(path / _VERIFY), f"cannot be written ({error})", "make the bundle writable") from error
     refresh_report(path, on_stage)
     failed = [item for item in comparisons if item.status == "failed"]
     if failed:
@@ -123,6 +164,27 @@ def photos_in_folder(folder: Path) -> list[Path]:
             str(folder), "holds no image", f"expected files ending in {', '.join(sorted(_IMAGE_SUFFIXES))}"
         )
     return photos
+
+
+def _executed(bundle: Bundle, engine: str) -> Executed:
+    """What `runner_from_bundle` takes for the same arguments."""
+    manifest = sha256_of(bundle.path / "manifest.json")
+    try:
+        record = engine_record(bundle)
+    except BundleError:  # damaged: with --engine none that does not matter, and otherwise it was refused before
+        record = None
+    if record is None:
+        return Executed(_GRAPH, None, manifest)
+    file, sha256 = next(iter(record.files.items()))
+    if engine != "auto" or record.provenance != BUILT_HERE:
+        return Executed(_GRAPH, None, manifest, engine_not_run=file)
+    return Executed(file, sha256, manifest)
+
+
+def _executed_elsewhere(bundle: Bundle) -> dict[str, object]:
+    found = bundle.json(_VERIFY) if (bundle.path / _VERIFY).is_file() else None
+    names = [field.name for field in fields(Executed)]
+    return {name: found.get(name) for name in names} if isinstance(found, dict) else {}
 
 
 def _original_comparisons(

@@ -121,6 +121,25 @@ def test_build_and_load(bundle: Bundle) -> None:
     np.testing.assert_array_equal(load_engine(open_bundle(bundle.path)).run(IMAGE)["best"], [1, 0])
 
 
+def test_settings_of_the_machine_are_recorded(
+    tmp_path: Path, tensorrt: FakeBackend, on_any_device: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runtime tunes an engine in the power mode that it finds: the timing may be in another."""
+    asked: list[bool] = []
+
+    def settings(on_gpu: bool) -> dict[str, Any]:
+        asked.append(on_gpu)
+        return {"power_mode": "MODE_30W", "gpu_multiprocessors": 8}
+
+    monkeypatch.setattr(engine_module, "build_settings", settings)
+    bundle = write_engine_bundle(tmp_path / "b", target="orin")
+    assert build_engine(bundle.path).record.options["power_mode"] == "MODE_30W"
+    record = build_engine(bundle.path, target="cpu").record
+    assert asked == [True, False]
+    assert record.options["threads"] == 0 and record.options["power_mode"] == "MODE_30W"
+    assert engine_record(bundle) == record
+
+
 def test_building_again_replaces(built: Bundle) -> None:
     (built.path / "engine.onnx").write_bytes(b"damaged")
     build_engine(built.path, options=EngineOptions(threads=1))

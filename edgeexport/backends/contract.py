@@ -7,7 +7,7 @@ graph and plugin library it came from, and `Backend.load` refuses it where one o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -68,16 +68,33 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class DeviceIdentity:
-    """What an engine runs on: the processor's or GPU's name, the machine's architecture ('x86_64', 'aarch64'), and the
-    GPU's compute capability such as '8.7' (None for a CPU)."""
+    """What an engine runs on.
+
+    Attributes:
+        name: The processor's or GPU's. CUDA calls the GPU of every Jetson Orin 'Orin'.
+        machine: The architecture: 'x86_64', 'aarch64'.
+        compute_capability: The GPU's, such as '8.7'; None for a CPU.
+        board: The Jetson's model, which tells an AGX Orin from an Orin NX; None for another machine, where it is hidden (in
+            a container), and in engine.json of earlier versions.
+    """
 
     name: str
     machine: str
     compute_capability: str | None = None
+    board: str | None = None
 
     def __str__(self) -> str:
-        capability = f", compute capability {self.compute_capability}" if self.compute_capability else ""
-        return f"{self.name} ({self.machine}{capability})"
+        facts = [self.machine]
+        if self.compute_capability:
+            facts.append(f"compute capability {self.compute_capability}")
+        if self.board and self.board != self.name:
+            facts.append(self.board)
+        return f"{self.name} ({', '.join(facts)})"
+
+    def may_be(self, other: DeviceIdentity) -> bool:
+        """Whether nothing that both tell differs."""
+        unknown = self.board is None or other.board is None
+        return (replace(self, board=other.board) if unknown else self) == other
 
 
 @dataclass(frozen=True)
@@ -90,7 +107,8 @@ class EngineRecord:
         graph, graph_sha256: The bundle's file that it was built from.
         plugins_sha256: Of the plugin library that it needs; None without.
         device: What it was built on and runs on.
-        options: `EngineOptions.as_dict`, and what the backend adds (such as ONNX Runtime's provider).
+        options: `EngineOptions.as_dict`, what the backend adds (such as ONNX Runtime's provider), and
+            `device_identity.build_settings`.
         build_seconds: Wall time of the build.
         files: The engine's own files in the bundle folder -> sha256; the first is the engine.
         provenance: How it came here.
@@ -277,9 +295,13 @@ def check_same(bundle: Bundle, how: str, found: object, expected: object, remedy
         remedy: What to do.
 
     Raises:
-        BundleError: ``found != expected`` (exit code 9).
+        BundleError: ``found != expected``, or a device that cannot be the expected one (exit code 9).
     """
-    if found != expected:
+    if isinstance(found, DeviceIdentity) and isinstance(expected, DeviceIdentity):
+        same = found.may_be(expected)
+    else:
+        same = found == expected
+    if not same:
         raise BundleError(
             str(bundle.path / "engine.json"), f"the engine was built {how} {expected}, found {found}", remedy
         )

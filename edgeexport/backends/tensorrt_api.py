@@ -24,6 +24,7 @@ __all__ = [
     "REQUIRED",
     "SMALLEST",
     "TensorRt",
+    "accelerator_note",
     "installed_tensorrt",
     "why_not_this_version",
 ]
@@ -35,6 +36,9 @@ PLAIN_SMALLEST = (8, 6)
 """8.x takes a graph in standard operators, in FP32: JetPack 6.0 has 8.6.2."""
 
 NEWEST_MAJOR = 11
+
+TYPED_ACCELERATOR = (11, 4, 1)
+"""The first release whose documentation has strongly typed networks on deep-learning accelerators (JetPack 7.2.2, AGX Orin)."""
 
 STRONGLY_TYPED = "NetworkDefinitionCreationFlag.STRONGLY_TYPED"
 EXPLICIT_BATCH = "NetworkDefinitionCreationFlag.EXPLICIT_BATCH"
@@ -189,6 +193,17 @@ def why_not_this_version(version: str) -> str:
     return (
         f"is too old; expected {_text(SMALLEST)} to {NEWEST_MAJOR}.x, or {_text(PLAIN_SMALLEST)} to 8.x for a bundle "
         "without plugins"
+    )
+
+
+def accelerator_note(version: str) -> str:
+    """What is to be said before an engine is built for a deep-learning accelerator; empty for a release that documents it."""
+    if version_tuple(version) >= TYPED_ACCELERATOR:
+        return ""
+    first = _text(TYPED_ACCELERATOR)
+    return (
+        f"strongly typed networks on a deep-learning accelerator are documented for TensorRT {first} with JetPack 7.2.2 alone, "
+        f"not for {version}: it may refuse the graph, or leave all of it to the GPU"
     )
 
 

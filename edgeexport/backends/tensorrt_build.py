@@ -2,8 +2,13 @@
 
 The engine is strongly typed: the graph says every precision. TF32 is off, which TensorRT has on by default: 'fp32' means FP32
 products, as those that decide which tokens stay need them; speed is what FP16 is for. Polygraphy, NVIDIA's own tool, sets what
-all versions have in common. Two engines are built: the one that runs, and a second one with DETAILED information, which is
-asked for its layers and thrown away; it takes the first one's timings from the cache, and with them its kernels.
+all versions have in common. Two engines are built: the one that runs, and a second one with DETAILED information, which
+tells its layers and is the one that the profiler runs: of an engine without it the profiler reports whole fused regions, one
+row for hundreds of nodes. It takes the first one's timings from the cache, and with them its kernels.
+
+Deep-learning accelerators: NVIDIA documents them with strongly typed networks for TensorRT 11.4.1 with JetPack 7.2.2 alone; up
+to 10.7 the documented way are builder flags, which a strongly typed network forbids. Layers that they do not take run on the
+GPU without a word from the build: how many are counted in its log.
 
 Inner outputs (token decisions, scores at low resolution) are outputs of the engine, so that the engine that is timed is the
 one that is verified. Decisions are results of TopK or of a plugin, which are in memory anyway; scores end a matrix product,
@@ -13,6 +18,7 @@ ArgMax would have read from memory all the same. Timing does not copy them to th
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,9 +33,10 @@ from edgeexport.backends.tensorrt_api import (
     WORKSPACE,
     TensorRt,
 )
+from edgeexport.backends.tensorrt_load import PlanLoader
 from edgeexport.backends.tensorrt_log import EngineLog, logger_for
 from edgeexport.backends.tensorrt_plugins import PluginLibrary, load_plugins
-from edgeexport.errors import BuildError, UsageError
+from edgeexport.errors import BuildError, BundleError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["BuildRequest", "BuiltPlan", "build_plan"]
 
 _MIB = 1 << 20
+_EMPTIED = ("Failed to deserialize timing cache", "timing cache will not be used")  # TensorRT-RTX logs both
 _SILENT = 1000  # above every severity of Polygraphy's logger, which writes to standard output
 
 
@@ -71,6 +79,9 @@ class BuiltPlan:
         cache_note: Why the earlier cache was not used; empty if it was, or there was none.
         description: JSON of the engine inspector; empty where there is none.
         description_note: Why not.
+        detailed: The second engine, which the description is of and the profiler runs; empty where there is no description.
+        layers_by_device: How many layers are on the accelerator ('dla') and on the GPU ('gpu'); None where none was asked
+            for, or TensorRT does not tell.
     """
 
     plan: bytes
@@ -78,6 +89,8 @@ class BuiltPlan:
     cache_note: str
     description: str
     description_note: str
+    detailed: bytes = b""
+    layers_by_device: dict[str, int] | None = None
 
 
 def build_plan(trt: TensorRt, request: BuildRequest, log: EngineLog, on_stage: Callable[[str], None]) -> BuiltPlan:
@@ -92,35 +105,60 @@ def build_plan(trt: TensorRt, request: BuildRequest, log: EngineLog, on_stage: C
     builder = trt.started("Builder", logger, log.errors)
     _check_dla(builder, request.dla_core)
     trt.module.init_libnvinfer_plugins(logger, "")
+    start = len(log.lines)
     if request.library is not None:
-        start = len(log.lines)
         load_plugins(
             builder.get_plugin_registry(), request.library.path, request.library.ops, lambda: log.complaints(start)
         )
     on_stage(f"TensorRT {trt.version} parses and builds {request.graph.name}; this takes minutes")
     plan, cache, note = _serialized(trt, builder, logger, request, request.timing_cache, LAYER_NAMES_ONLY, log)
-    on_stage(f"TensorRT {trt.version} builds a second engine, for the description of the layers")
+    placed = log.layers_by_device(start)
+    on_stage(f"TensorRT {trt.version} builds a second engine, for the description and the profile of the layers")
+    detailed = b""
     try:
         detailed, _, _ = _serialized(trt, builder, logger, request, cache, DETAILED, log)
-        description, why = described(trt, logger, detailed, request.library, log)
-    except BuildError as error:  # the engine that runs is there: a description is worth no failure
+        description, why = described(trt, detailed, request, log)
+    except (BuildError, BundleError) as error:  # the engine that runs is there: a description is worth no failure
         description, why = "", f"{error.where} {error.problem}"
-    return BuiltPlan(plan, cache, note, description, why)
+    if not description:  # nothing would tell what its layers are made from
+        detailed = b""
+    if request.dla_core is None:
+        placed = None
+    elif placed is None and description:
+        placed = _described_places(description)
+    return BuiltPlan(plan, cache, note, description, why, detailed, placed)
 
 
-def described(
-    trt: TensorRt, logger: Any, plan: bytes, library: PluginLibrary | None, log: EngineLog
-) -> tuple[str, str]:
-    """The engine inspector's JSON and ''; or '' and why there is none."""
-    start = len(log.lines)
-    runtime = trt.started("Runtime", logger, log.errors)
-    if library is not None:
-        load_plugins(runtime.get_plugin_registry(), library.path, library.ops, lambda: log.complaints(start))
-    engine = runtime.deserialize_cuda_engine(plan)
+def described(trt: TensorRt, plan: bytes, request: BuildRequest, log: EngineLog) -> tuple[str, str]:
+    """The engine inspector's JSON of a DETAILED engine and ''; or '' and why there is none.
+
+    Raises:
+        BuildError, BundleError: As `PlanLoader` does.
+    """
+    library = request.library
+    loader = PlanLoader(
+        trt,
+        log,
+        library=None if library is None else library.path,
+        ops=() if library is None else library.ops,
+        dla_core=request.dla_core,
+    )
+    engine, why = loader.engine(plan)
     if engine is None:
-        return "", f"the second engine does not load: {log.errors(start) or 'no reason given'}"
+        return "", f"the second engine does not load: {why}"
     text = engine.create_engine_inspector().get_engine_information(trt.value(JSON))
     return (text, "") if text else ("", "the engine inspector gave nothing")
+
+
+def _described_places(description: str) -> dict[str, int] | None:
+    """As `EngineLog.layers_by_device`, by the types of the layers; None where the inspector's JSON has none."""
+    try:
+        layers = json.loads(description, strict=False)["Layers"]
+        kinds = [str(layer["LayerType"]).lower() for layer in layers]
+    except (ValueError, KeyError, TypeError):
+        return None
+    on_accelerator = sum("dla" in kind for kind in kinds)
+    return {"dla": on_accelerator, "gpu": len(kinds) - on_accelerator}
 
 
 def _serialized(
@@ -172,7 +210,8 @@ def _config(trt: TensorRt, builder: Any, request: BuildRequest, verbosity: str) 
 def _use_cache(config: Any, cache: bytes, log: EngineLog) -> str:
     """Gives the builder an earlier timing cache; returns why it was not taken.
 
-    TensorRT refuses one of another version or device. Of a damaged one it makes an empty one, and says so in its log.
+    TensorRT refuses one of another version or device. Of a damaged one it makes an empty one, and says so in its log; what
+    else it warns of meanwhile (lazy loading of CUDA, deprecations) has nothing to do with the cache.
     """
     if not cache:
         return ""
@@ -182,10 +221,11 @@ def _use_cache(config: Any, cache: bytes, log: EngineLog) -> str:
     except Exception as error:  # pybind11 raises TypeError where TensorRT gave no cache
         return " ".join(str(error).split())
     complaints = log.complaints(start)
-    if taken and not complaints:
-        return ""
-    if not taken:  # a refused cache may be left in place
-        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
+    if taken:
+        emptied = any(words in message for _, message in log.lines[start:] for words in _EMPTIED)
+        return complaints if emptied else ""
+    # A refused cache may be left in place.
+    config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
     return complaints or "TensorRT refused it: it is of another version or device"
 
 
@@ -196,7 +236,7 @@ def _check_dla(builder: Any, core: int | None) -> None:
         raise UsageError(
             f"dla_core = {core}",
             f"TensorRT offers no such deep-learning accelerator on this machine: {found}",
-            "leave it out to use the GPU; on an Orin only some releases offer it (10.3, 11.4.1 with JetPack 7.2.2)",
+            "leave it out to use the GPU; TensorRT offers it up to 10.7, and from 11.4.1 with JetPack 7.2.2 on",
         )
 
 

@@ -9,31 +9,35 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeexport.backends.contract import EngineOptions, EngineRecord, Runner, check_same, graph_sha256
 from edgeexport.backends.cuda_runtime import open_cuda
 from edgeexport.backends.device_identity import gpu_identity
-from edgeexport.backends.tensorrt_api import TensorRt, installed_tensorrt
+from edgeexport.backends.tensorrt_api import TensorRt, accelerator_note, installed_tensorrt
 from edgeexport.backends.tensorrt_build import BuildRequest, BuiltPlan, build_plan
-from edgeexport.backends.tensorrt_log import EngineLog, logger_for
-from edgeexport.backends.tensorrt_plugins import (
-    PluginLibrary,
-    library_for_build,
-    library_of_engine,
-    load_plugins,
-    plugin_ops,
-)
+from edgeexport.backends.tensorrt_load import PlanLoader
+from edgeexport.backends.tensorrt_log import EngineLog
+from edgeexport.backends.tensorrt_plugins import PluginLibrary, library_for_build, library_of_engine, plugin_ops
 from edgeexport.backends.tensorrt_runner import TensorRtRunner
 from edgeexport.errors import BuildError, BundleError, UsageError
 
 if TYPE_CHECKING:
     from edgeexport.bundle import Bundle
 
-__all__ = ["DESCRIPTION_FILE", "ENGINE_FILE", "GRAPH_FILE", "LOG_FILE", "TIMING_CACHE_FILE", "TensorRtBackend"]
+__all__ = [
+    "DESCRIPTION_FILE",
+    "DETAILED_FILE",
+    "ENGINE_FILE",
+    "GRAPH_FILE",
+    "LOG_FILE",
+    "TIMING_CACHE_FILE",
+    "TensorRtBackend",
+]
 
 GRAPH_FILE = "model.trt.onnx"
 ENGINE_FILE = "engine.plan"
+DETAILED_FILE = "engine.detailed.plan"
 DESCRIPTION_FILE = "engine.graph.json"
 LOG_FILE = "engine.log"
 TIMING_CACHE_FILE = "timing.cache"
@@ -84,7 +88,8 @@ class TensorRtBackend:
     def build(
         self, bundle: Bundle, folder: Path, options: EngineOptions, on_stage: Callable[[str], None]
     ) -> EngineRecord:
-        """Builds engine.plan from model.trt.onnx, and writes its description, log and timing cache beside it.
+        """Builds engine.plan from model.trt.onnx, and writes beside it the engine that is profiled and described, its
+        description, the log and the timing cache.
 
         Raises:
             UsageError: TensorRT is missing, or too old for the graph; there is no GPU; or plugins are not wanted and the
@@ -113,6 +118,9 @@ class TensorRtBackend:
             timing_cache=cache,
         )
         log = EngineLog()
+        doubts = "" if options.dla_core is None else accelerator_note(trt.version)
+        if doubts:
+            on_stage(doubts)
         started = time.perf_counter()
         built = build_plan(trt, request, log, on_stage)
         seconds = time.perf_counter() - started
@@ -120,6 +128,8 @@ class TensorRtBackend:
             on_stage(f"the earlier {TIMING_CACHE_FILE} was not used: {built.cache_note}")
         if built.description_note:
             on_stage(f"no {DESCRIPTION_FILE}: {built.description_note}")
+        if options.dla_core is not None:
+            on_stage(_accelerator_share(options.dla_core, built))
         return EngineRecord(
             backend=self.name,
             backend_version=trt.version,
@@ -138,6 +148,9 @@ class TensorRtBackend:
                 "timing_cache": "new" if not cache else built.cache_note or "reused",
                 "timing_cache_from": sha256_of(earlier) if cache and not built.cache_note else None,
                 "layer_information": built.description_note or DESCRIPTION_FILE,
+                **(
+                    {} if options.dla_core is None else {"layers_by_device": built.layers_by_device, "dla_note": doubts}
+                ),
             },
             build_seconds=seconds,
             files=hashes_of(folder, _written(folder, built, log)),
@@ -164,21 +177,17 @@ class TensorRtBackend:
             check_same(bundle, "with the plugin library of sha256", found, record.plugins_sha256, again)
         cuda = open_cuda()
         log = EngineLog()
-        logger = logger_for(trt.module, log)
-        runtime = trt.started("Runtime", logger, log.errors)
         path = bundle.path / next(iter(record.files))
-        if library is not None:
-            ops = plugin_ops(bundle, record.graph)
-            try:
-                load_plugins(runtime.get_plugin_registry(), library, ops, log.complaints)
-            except BuildError as error:
-                raise BundleError(error.where, error.problem, error.remedy) from error
-        if record.options.get("dla_core") is not None:
-            runtime.DLA_core = record.options["dla_core"]
-        trt.module.init_libnvinfer_plugins(logger, "")
-        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        ops = () if library is None else plugin_ops(bundle, record.graph)
+        try:
+            loader = PlanLoader(trt, log, library=library, ops=ops, dla_core=record.options.get("dla_core"))
+        except BuildError as error:
+            if library is None or error.where != str(library):
+                raise
+            raise BundleError(error.where, error.problem, error.remedy) from error
+        engine, why = loader.engine(path.read_bytes())
         if engine is None:
-            raise BundleError(str(path), f"TensorRT {trt.version} does not load it: {log.errors()}", again)
+            raise BundleError(str(path), f"TensorRT {trt.version} does not load it: {why}", again)
         own = [str(entry["name"]) for entry in bundle.manifest["outputs"]]
         try:
             return TensorRtRunner(
@@ -189,7 +198,8 @@ class TensorRtBackend:
                 outputs=[*own, *inner],
                 own_outputs=len(own),
                 cuda_graph=bool(record.options.get("cuda_graph")),
-                errors=log.errors,
+                log=log,
+                detailed=lambda: _detailed_engine(bundle, record, loader),
             )
         except UsageError as error:
             if error.where != "the engine":
@@ -215,10 +225,30 @@ class TensorRtBackend:
         return library_for_build(bundle, ops, tensorrt=trt.version, compute_capability=compute_capability)
 
 
+def _detailed_engine(bundle: Bundle, record: EngineRecord, loader: PlanLoader) -> tuple[Any, str]:
+    """The engine to profile and ''; or None and why there is none, so that the other one has to do."""
+    if DETAILED_FILE not in record.files:
+        why = record.options.get("layer_information", DESCRIPTION_FILE)
+        return None, "it was built before there was one" if why == DESCRIPTION_FILE else str(why)
+    engine, why = loader.engine((bundle.path / DETAILED_FILE).read_bytes())
+    return engine, "" if engine is not None else f"{DETAILED_FILE} does not load: {why}"
+
+
+def _accelerator_share(core: int, built: BuiltPlan) -> str:
+    """How much of the engine runs on the accelerator; a layer there is up to a whole network."""
+    places = built.layers_by_device
+    if places is None:
+        return f"accelerator {core}: TensorRT does not tell what runs there"
+    if not places["dla"]:
+        return f"accelerator {core}: nothing runs there, all {places['gpu']} layers fell back to the GPU"
+    return f"accelerator {core}: {places['dla']} of {sum(places.values())} layers run there, the others on the GPU"
+
+
 def _written(folder: Path, built: BuiltPlan, log: EngineLog) -> list[str]:
     """Writes the engine's files; returns their names, the engine first."""
     contents = {
         ENGINE_FILE: built.plan,
+        DETAILED_FILE: built.detailed,
         DESCRIPTION_FILE: built.description.encode(),
         TIMING_CACHE_FILE: built.timing_cache,
         LOG_FILE: log.text().encode(),

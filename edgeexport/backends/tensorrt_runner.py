@@ -25,6 +25,7 @@ from edgeexport.backends.cuda_runtime import (
     HostBuffer,
 )
 from edgeexport.backends.tensorrt_api import INPUT, TensorRt
+from edgeexport.backends.tensorrt_log import EngineLog
 from edgeexport.errors import BuildError, UsageError
 
 __all__ = ["TensorRtRunner", "mean_layer_times"]
@@ -51,7 +52,12 @@ class TensorRtRunner:
         outputs: Names: the graph's own, then the inner ones.
         own_outputs: How many of ``outputs`` are the graph's own, which alone are fetched when timing.
         cuda_graph: Capture the inference.
-        errors: What TensorRT has logged as errors since a moment of its own; '' for none.
+        log: Gets what TensorRT says from now on.
+        detailed: Loads the engine with detailed layer information, which is asked for layer times: it and '', or None and why
+            there is none.
+
+    Attributes:
+        profile_note: Why `node_times` last profiled the engine itself; empty if it did not.
 
     Raises:
         BuildError: There is too little memory, or the inference cannot be captured.
@@ -68,18 +74,20 @@ class TensorRtRunner:
         outputs: Sequence[str],
         own_outputs: int,
         cuda_graph: bool = False,
-        errors: Callable[[], str] = lambda: "",
+        log: EngineLog,
+        detailed: Callable[[], tuple[Any, str]] = lambda: (None, "none was built"),
     ) -> None:
         self.name = "tensorrt engine"
         self.version = trt.version
         self.output_names = list(outputs)
-        self._trt, self._engine, self._cuda, self._errors = trt, engine, cuda, errors
+        self.profile_note = ""
+        self._trt, self._engine, self._cuda, self._log, self._detailed = trt, engine, cuda, log, detailed
         self._inputs, self._own = list(inputs), list(outputs[:own_outputs])
         self._check_names()
         self._stream = CudaStream(cuda)
         self._tensors = {name: self._tensor(name) for name in (*inputs, *outputs)}
         self._events = [CudaEvent(cuda) for _ in range(4)]
-        self._context = self._new_context()
+        self._context = self._new_context(engine)
         self._graph: CudaGraph | None = self._captured() if cuda_graph else None
 
     def run(self, image: NDArray, extra: Mapping[str, NDArray] | None = None) -> dict[str, NDArray]:
@@ -127,6 +135,9 @@ class TensorRtRunner:
     def node_times(self, image: NDArray, extra: Mapping[str, NDArray] | None = None, runs: int = 10) -> list[NodeTime]:
         """Times of the layers by TensorRT's profiler, mean over ``runs``, in a context of its own, without a CUDA graph.
 
+        The engine that is profiled is another one than that which is timed, built alike with detailed information, and
+        loaded for this alone; without it, the profiler names whole fused regions, and ``profile_note`` says so.
+
         Raises:
             UsageError, BuildError: As `run` does.
         """
@@ -141,7 +152,10 @@ class TensorRtRunner:
 
         self._take(image, extra)
         self._copy_in()
-        context = self._new_context()
+        engine, why = self._detailed()
+        fused = "the engine that is timed was profiled, whose layers are whole fused regions, since there is none with details"
+        self.profile_note = f"{fused}: {why}" if engine is None else ""
+        context = self._new_context(self._engine if engine is None else engine)
         profiler = Profiler(self._trt.module)
         context.profiler = profiler
         for _ in range(_PROFILE_WARM_UP_RUNS + runs):
@@ -165,14 +179,16 @@ class TensorRtRunner:
         host = HostBuffer(self._cuda, shape, self._trt.module.nptype(self._engine.get_tensor_dtype(name)))
         return _Tensor(host, DeviceBuffer(self._cuda, host.size_bytes))
 
-    def _new_context(self) -> Any:
-        context = self._engine.create_execution_context()
+    def _new_context(self, engine: Any) -> Any:
+        start = self._log.receive()
+        context = engine.create_execution_context()
         if context is None:
-            problem = f"TensorRT gives no execution context: {self._errors() or 'no reason given'}"
+            problem = f"TensorRT gives no execution context: {self._log.errors(start) or 'no reason given'}"
             raise BuildError("the engine", problem, "free memory of the GPU: stop other programs, or lower --workspace")
         for name, tensor in self._tensors.items():
             if not context.set_tensor_address(name, tensor.device.address):
-                raise BuildError(f"tensor {name!r}", f"TensorRT refuses its address: {self._errors()}", "build again")
+                reason = self._log.errors(start) or "no reason given"
+                raise BuildError(f"tensor {name!r}", f"TensorRT refuses its address: {reason}", "build it again")
         return context
 
     def _captured(self) -> CudaGraph:
@@ -217,8 +233,9 @@ class TensorRtRunner:
             self._enqueue(self._context)
 
     def _enqueue(self, context: Any) -> None:
+        start = self._log.receive()
         if not context.execute_async_v3(self._stream.handle):
-            reason = self._errors() or "no reason given"
+            reason = self._log.errors(start) or "no reason given"
             raise BuildError("the engine", f"TensorRT does not execute it: {reason}", "build it again on this machine")
 
 

@@ -1,80 +1,72 @@
 """Under which circumstances two bundles were built and measured, and where these differ.
 
-A latency says something about a bundle only beside others of the same device, power mode and runtime. Where these differ,
-a condition on measured figures of both is refused; everything else is told.
+A latency says something about a bundle only beside others of the same board, power mode, clocks and runtime. Where these
+differ, a condition on measured figures of both is refused; everything else is told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
+from edgeexport.comparison.clocks import clock_differences
+from edgeexport.comparison.difference import Difference
 from edgeexport.comparison.metrics import BundleFigures
 
-__all__ = ["Difference", "differences", "measured_elsewhere"]
+__all__ = ["differences", "measured_elsewhere"]
 
 
-@dataclass(frozen=True)
-class Difference:
-    """What is not the same in A and B.
+_DECIDES, _SPEED, _TOLD = "decides", "speed", "told"
 
-    Attributes:
-        what: For people.
-        a, b: As each bundle records it; 'unknown' where it does not.
-        decisive: Whether measured figures cannot be compared because of it.
-    """
-
-    what: str
-    a: str
-    b: str
-    decisive: bool
-
-    def __str__(self) -> str:
-        return f"{self.what}: A {self.a}, B {self.b}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
-        return asdict(self)
-
-
-# (what, path in bench.json, whether it decides)
+# (what, path in bench.json, what follows from it)
 _MEASURED = (
-    ("backend", ("backend",), True),
-    ("device", ("device", "name"), True),
-    ("compute capability", ("device", "compute_capability"), True),
-    ("power mode", ("conditions", "before", "power_mode", "name"), True),
-    ("processors in use", ("conditions", "before", "online_cpus"), False),
-    ("engine", ("engine",), False),
-    ("CUDA graph", ("protocol", "cuda_graph"), False),
-    ("stable", ("stable",), False),
-    ("warm-up in ms", ("protocol", "warmup_ms"), False),
-    ("duration in s", ("protocol", "duration_s"), False),
+    ("backend", ("backend",), _DECIDES),
+    ("device", ("device", "name"), _DECIDES),
+    ("board", ("device", "jetson", "model"), _DECIDES),  # CUDA calls the GPU of every Orin 'Orin'
+    ("compute capability", ("device", "compute_capability"), _DECIDES),
+    ("power mode", ("conditions", "before", "power_mode", "name"), _DECIDES),
+    ("batch", ("bundle", "batch"), _DECIDES),
+    ("processors in use", ("conditions", "before", "online_cpus"), _SPEED),
+    ("engine", ("engine",), _SPEED),
+    ("CUDA graph", ("protocol", "cuda_graph"), _SPEED),
+    ("DLA core", ("engine_options", "dla_core"), _SPEED),
+    ("plugins", ("engine_options", "plugins"), _SPEED),
+    ("threads", ("engine_options", "threads"), _SPEED),
+    ("workspace in MiB", ("engine_options", "workspace_mib"), _SPEED),
+    ("stable", ("stable",), _SPEED),
+    ("warm-up in ms", ("protocol", "warmup_ms"), _TOLD),
+    ("duration in s", ("protocol", "duration_s"), _TOLD),
 )
 _BUILT = (
-    ("recipe", ("name",)),
-    ("target", ("target",)),
-    ("precision", ("precision",)),
-    ("weights", ("weights", "statement")),
-    ("edgeexport", ("edgeexport",)),
+    ("recipe", ("name",), _TOLD),
+    ("target", ("target",), _SPEED),
+    ("precision", ("precision",), _SPEED),
+    ("weights", ("weights", "statement"), _TOLD),
+    ("edgeexport", ("edgeexport",), _TOLD),
 )
 
 
 def differences(a: BundleFigures, b: BundleFigures) -> tuple[Difference, ...]:
     """All differences of build and measurement, those of the measurement only where both were measured."""
-    found = [
-        Difference(what, *texts, decisive=False)
-        for what, path in _BUILT
-        if (texts := _differing(a.bundle.manifest, b.bundle.manifest, path)) is not None
-    ]
+    found = _found(a.bundle.manifest, b.bundle.manifest, _BUILT)
     if a.bench is not None and b.bench is not None:
-        found += [
-            Difference(what, *texts, decisive=decisive)
-            for what, path, decisive in _MEASURED
-            if (texts := _differing(a.bench, b.bench, path)) is not None
-        ]
+        found += _found(a.bench, b.bench, _MEASURED)
+        found += clock_differences(a.bench, b.bench)
         found += _version_differences(a.bench, b.bench)
+    for file in sorted({*a.outdated, *b.outdated}):
+        one, other = (side.outdated.get(file, "up to date") for side in (a, b))
+        found.append(Difference(file, one, other, decisive=file == "bench.json"))
     return tuple(found)
+
+
+def _found(
+    a: Mapping[str, Any], b: Mapping[str, Any], entries: tuple[tuple[str, tuple[str, ...], str], ...]
+) -> list[Difference]:
+    return [
+        Difference(what, *texts, decisive=follows == _DECIDES, speed=follows != _TOLD)
+        for what, path, follows in entries
+        if (texts := _differing(a, b, path)) is not None
+    ]
 
 
 def measured_elsewhere(found: tuple[Difference, ...]) -> Difference | None:
@@ -86,7 +78,11 @@ def _version_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Dif
     """Of the packages and runtimes that bench.json lists."""
     names = sorted({name for side in (a, b) for name in side.get("versions") or {}})
     found = ((name, _differing(a, b, ("versions", name))) for name in names)
-    return [Difference(f"version of {name}", *texts, decisive=False) for name, texts in found if texts is not None]
+    return [
+        Difference(f"version of {name}", *texts, decisive=False, speed=name in (a.get("backend"), b.get("backend")))
+        for name, texts in found
+        if texts is not None
+    ]
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any], path: tuple[str, ...]) -> tuple[str, str] | None:

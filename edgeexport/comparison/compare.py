@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.bundle import open_bundle
-from edgeexport.comparison.circumstances import Difference, differences, measured_elsewhere
+from edgeexport.comparison.circumstances import differences, measured_elsewhere
 from edgeexport.comparison.condition import Condition, Reference, condition_from_text
+from edgeexport.comparison.difference import Difference
 from edgeexport.comparison.latency_change import LatencyChange, latency_change
 from edgeexport.comparison.metrics import (
     HEADLINES,
@@ -131,7 +132,8 @@ def compare_bundles(
         a: The bundle that B is held against.
         b: The bundle in question.
         fail_if: Conditions that must not hold; see `edgeexport.comparison.condition`.
-        allow_different: Judge measured figures of both even where device, power mode or backend differ.
+        allow_different: Judge measured figures of both even where board, power mode, clocks or backend differ, and those of
+            verify.json even where it is of model.onnx and the bundle has an engine.
         allow_unstable: Judge measured figures even where the device changed during the measurement.
 
     Returns:
@@ -139,8 +141,8 @@ def compare_bundles(
 
     Raises:
         UsageError: A condition cannot be read, or names a metric that does not exist (exit code 2).
-        MeasurementError: A condition's metric is missing in a bundle, was measured while the device changed, or under
-            circumstances that cannot be compared (exit code 6).
+        MeasurementError: A condition's metric is missing in a bundle, is of an engine that is gone, was measured while the
+            device changed, or under circumstances that cannot be compared (exit code 6).
         BundleError: No bundle, or a damaged one (exit code 9).
     """
     conditions = [condition_from_text(text) for text in fail_if]
@@ -150,6 +152,7 @@ def compare_bundles(
     for condition in conditions:
         _check_names(condition, sides.values())
         metrics = {reference: _metric_of(condition, reference, sides) for reference in condition.references}
+        _check_current(condition, metrics, sides, allow_different=allow_different)
         measured = _measured_sides(metrics)
         if not allow_unstable:
             _check_stable(condition, {side: sides[side] for side in measured})
@@ -193,6 +196,25 @@ def _metric_of(condition: Condition, reference: Reference, sides: Mapping[str, B
     )
 
 
+def _check_current(
+    condition: Condition,
+    metrics: Mapping[Reference, Metric],
+    sides: Mapping[str, BundleFigures],
+    *,
+    allow_different: bool,
+) -> None:
+    """Refuses results of an engine that is gone, and a verification of model.onnx where an engine is what runs."""
+    for reference, metric in metrics.items():
+        figures, file = sides[reference.side], metric.source
+        where = f"{reference.side} {figures.bundle.path}"
+        again = source_of(reference.name)[1].format(bundle=figures.bundle.path)
+        if file in figures.outdated:
+            raise MeasurementError(condition.where, f"{where}: {file} is {figures.outdated[file]}", f"again: {again}")
+        if file == "verify.json" and figures.engine_not_verified and not allow_different:
+            remedy = f"{again} checks the engine, with --host where it is elsewhere; or give --allow-different"
+            raise MeasurementError(condition.where, f"{where}: {file} is {figures.engine_not_verified}", remedy)
+
+
 def _measured_sides(metrics: Mapping[Reference, Metric]) -> list[str]:
     """The bundles of which a condition uses figures of bench.json that were measured."""
     found = (item for item in metrics.items() if (item[1].source, item[1].provenance) == ("bench.json", "measured"))
@@ -215,7 +237,7 @@ def _check_alike(condition: Condition, found: tuple[Difference, ...]) -> None:
         raise MeasurementError(
             condition.where,
             f"A and B were not measured alike: {different}",
-            "profile both on the same device in the same power mode, or give --allow-different",
+            "profile both on the same device in the same power mode with the same clocks, or give --allow-different",
         )
 
 

@@ -46,6 +46,9 @@ def _lines(found: BundleComparison) -> Iterator[str]:
             f"Compute time, B / A: {change.ratio:.4f} ({change.low:.4f} to {change.high:.4f}, {change.confidence:.0%} "
             f"interval): {change.verdict}. {change.samples[0]} and {change.samples[1]} samples, {change.method}."
         )
+        besides = [_escaped(str(item)) for item in found.differences if item.speed]
+        if besides:
+            yield f"Not of the models alone: {'; '.join(besides)}."
     if found.differences:
         yield from ("", "Different in A and B:", "")
         for difference in found.differences:
@@ -65,7 +68,8 @@ def _described(figures: BundleFigures) -> str:
     parts = [figures.bundle.name, str(manifest.get("target")), str(manifest.get("precision"))]
     device = bench.get("device") if bench is not None else None
     if isinstance(device, dict):
-        parts.append(f"measured on {device.get('name')}")
+        board = (device.get("jetson") or {}).get("model")
+        parts.append(f"measured on {board or device.get('name')}")
     elif bench is None:
         parts.append("not profiled")
     return _escaped(", ".join(parts))

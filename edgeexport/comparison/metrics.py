@@ -27,8 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from edgeexport.bundle import Bundle
+from edgeexport.bundle import Bundle, sha256_of
 from edgeexport.comparison.agreement import AGREEMENT_NAMES, agreement_figures
+from edgeexport.comparison.outdated import engine_left_out, outdated
 from edgeexport.errors import BundleError
 
 __all__ = [
@@ -136,12 +137,16 @@ class BundleFigures:
         metrics: Name -> figure.
         bench: bench.json; None where the bundle was not profiled.
         engine: engine.json; None where there is no engine.
+        outdated: 'bench.json', 'verify.json' -> what it is of, where that is no longer in the bundle.
+        engine_not_verified: What verify.json is of instead of the engine; empty where it is of the engine, or there is none.
     """
 
     bundle: Bundle
     metrics: Mapping[str, Metric]
     bench: Mapping[str, Any] | None
     engine: Mapping[str, Any] | None
+    outdated: Mapping[str, str]
+    engine_not_verified: str
 
     @property
     def unstable(self) -> str:
@@ -203,7 +208,16 @@ def bundle_figures(bundle: Bundle) -> BundleFigures:
             found += [Metric(name, value, f"{root}.json", provenance) for name, value in _numbers(document, root)]
     found += _size_metrics(bundle.path)
     metrics = {metric.name: metric for metric in found if math.isfinite(metric.value)}
-    return BundleFigures(bundle, metrics, documents["bench"], documents["engine"])
+    files = (documents["engine"] or {}).get("files")
+    engine_files = files if isinstance(files, dict) else {}
+    manifest = sha256_of(bundle.path / "manifest.json")
+    earlier = {
+        f"{root}.json": text
+        for root in ("bench", "verify")
+        if (document := documents[root]) is not None and (text := outdated(document, engine_files, manifest))
+    }
+    left_out = engine_left_out(documents["verify"] or {}, engine_files)
+    return BundleFigures(bundle, metrics, documents["bench"], documents["engine"], earlier, left_out)
 
 
 def _document(bundle: Bundle, name: str) -> dict[str, Any] | None:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from edgeexport.device.sysfs import number_of, numbered, text_of
 
-__all__ = ["Throttling", "read_throttling"]
+__all__ = ["Throttling", "costs_no_speed", "read_throttling", "slows"]
 
-# Cooling devices that cost speed. Fans cost none; a Jetson's *-alert devices do not act but tell that something else
-# (BPMP firmware) does. Kernels before 5.12 write thermal-cpufreq-0 where later ones write cpufreq-cpu0.
-_SLOWING = re.compile(r"-throttle-alert$|^hot-surface-alert$|^(thermal-)?(cpufreq|devfreq)-|^Processor$")
+# Cooling devices that cost speed. A Jetson's *-throttle-alert devices do not act but tell that something else (BPMP
+# firmware) does. Kernels before 5.12 write thermal-cpufreq-0 where later ones write cpufreq-cpu0.
+_SLOWING = re.compile(r"-throttle-alert$|^(thermal-)?(cpufreq|devfreq)-|^Processor$")
+# Fans, and a Jetson's warning that its case may be too hot to touch: from 70 degrees on, far below where it slows down.
+_HARMLESS = re.compile(r"fan|^hot-surface-alert$", re.IGNORECASE)
 # Jetson Linux Developer Guide, Jetson Orin, "Over-current throttling".
 _OVER_CURRENT = {1: "under-voltage (oc1)", 2: "average over-current (oc2)", 3: "instantaneous over-current (oc3)"}
 
@@ -31,6 +33,16 @@ class Throttling:
     events: Mapping[str, int] = field(default_factory=dict)
 
 
+def slows(kind: str) -> bool:
+    """Whether a cooling device of this type is known to cost speed when it is at work."""
+    return _SLOWING.search(kind) is not None
+
+
+def costs_no_speed(kind: str) -> bool:
+    """Whether one of this type is known to cost none. Of an unknown type neither is known."""
+    return _HARMLESS.search(kind) is not None
+
+
 def read_throttling(root: Path = Path("/")) -> Throttling:
     """Reads cooling devices, a Jetson's over-current counters (soctherm_oc) and an x86 processor's throttle counters."""
     return Throttling(_active(root), {**_over_current_events(root), **_processor_events(root)})
@@ -40,7 +52,7 @@ def _active(root: Path) -> dict[str, int]:
     found: dict[str, int] = {}
     for device in numbered(root / "sys/class/thermal", "cooling_device"):
         kind, state = text_of(device / "type") or "", number_of(device / "cur_state")
-        if state is not None and state > 0 and _SLOWING.search(kind):
+        if state is not None and state > 0 and slows(kind):
             found[kind] = max(state, found.get(kind, 0))
     return found
 

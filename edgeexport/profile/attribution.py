@@ -17,6 +17,7 @@ from edgeexport.profile.traces import EngineLayer, EngineLayers, trtexec_records
 from edgeexport.profile.work import OTHER, GraphWork, NodeWork, part_order, part_title
 
 __all__ = [
+    "ESTIMATED_ABOVE",
     "LAYERS_SCHEMA",
     "Attribution",
     "LayerTime",
@@ -27,6 +28,9 @@ __all__ = [
 ]
 
 LAYERS_SCHEMA = "edgeexport.layers/1"
+ESTIMATED_ABOVE = 0.25
+"""Where more than this share of the time was divided between parts by estimate, the parts' times are called an estimate."""
+
 _OWN_RECORD = "edgeexport"
 _NS_PER_MS = 1_000_000
 _MACS_PER_BYTE = {"onnxruntime": 4.0, "tensorrt": 100.0}
@@ -69,6 +73,7 @@ class Attribution:
         layers: In order of execution.
         unaccounted_ns: Of the measured total, what no layer took (the runtime between them).
         nodes: The work of the graph as it was executed.
+        note: What else is to be said of the profile, such as that it is of another engine than it should be.
     """
 
     backend: str
@@ -76,6 +81,7 @@ class Attribution:
     layers: tuple[LayerTime, ...]
     unaccounted_ns: int
     nodes: tuple[NodeWork, ...]
+    note: str = ""
 
     @property
     def total_ns(self) -> int:
@@ -106,16 +112,18 @@ class Attribution:
         divided = sum(layer.ns for layer in self.layers if len(layer.part_ns) > 1)
         return divided / self.total_ns if self.total_ns else 0.0
 
+    @property
+    def provenance(self) -> str:
+        """'measured', or 'estimate' where the runtime's layers are so large that much was divided by estimate."""
+        return "estimate" if self.divided_share > ESTIMATED_ABOVE else "measured"
+
     def summary(self) -> dict[str, Any]:
         """Without the single layers, JSON-ready: what bench.json holds under ``layers``."""
         parts = self.parts_ns
         return {
             "schema": LAYERS_SCHEMA,
-            "provenance": "measured",
-            "method": (
-                f"mean of {self.runs} runs with the runtime's profiler on, which takes time of its own: shares are to be "
-                "trusted, the total is no latency"
-            ),
+            "provenance": self.provenance,
+            "method": self._method(),
             "backend": self.backend,
             "runs": self.runs,
             "total_ms": self.total_ns / _NS_PER_MS,
@@ -128,6 +136,13 @@ class Attribution:
     def as_dict(self) -> dict[str, Any]:
         """The summary and every layer, JSON-ready."""
         return {**self.summary(), "layers": [layer.as_dict() for layer in self.layers]}
+
+    def _method(self) -> str:
+        trust = "shares are to be trusted, the total is no latency"
+        if self.provenance == "estimate":
+            trust = f"{self.divided_share:.0%} of it was divided between parts by their work, so that shares are an estimate"
+        text = f"mean of {self.runs} runs with the runtime's profiler on, which takes time of its own: {trust}"
+        return f"{text}; {self.note}" if self.note else text
 
     def _part(self, part: str, ns: int) -> dict[str, Any]:
         nodes = [node for node in self.nodes if node.part == part]
@@ -178,6 +193,7 @@ def attribution_from_engine(
     plugins: bool,
     runs: int,
     total_ms: float | None = None,
+    note: str = "",
 ) -> Attribution:
     """Divides a TensorRT engine's layer times. Documented, unrun.
 
@@ -187,6 +203,7 @@ def attribution_from_engine(
         engine: What the engine inspector says of a detailed build; without it, layer names have to do.
         plugins: Whether the engine has the plugin library's layers.
         runs, total_ms: As above.
+        note: Of `Attribution`.
     """
     known: dict[str, list[EngineLayer]] = {}
     for layer in engine.layers if engine is not None else ():
@@ -198,7 +215,7 @@ def attribution_from_engine(
     ]
     origins = origins_from_engine_layers(matched, work, plugins=plugins)
     nodes = work.with_plugins() if plugins else work.nodes
-    return _attribution("tensorrt", named, origins, nodes, runs, total_ms)
+    return _attribution("tensorrt", named, origins, nodes, runs, total_ms, note)
 
 
 def engine_profile(attribution: Attribution) -> list[dict[str, Any]]:
@@ -224,6 +241,7 @@ def _attribution(
     nodes: Sequence[NodeWork],
     runs: int,
     total_ms: float | None,
+    note: str = "",
 ) -> Attribution:
     macs_per_byte = _MACS_PER_BYTE[backend]
     layers = []
@@ -235,7 +253,7 @@ def _attribution(
         layers.append(LayerTime(time.name, time.op_type, ns, origin, _divided(ns, weights)))
     timed_ns = sum(layer.ns for layer in layers)
     unaccounted = 0 if total_ms is None else max(round(total_ms * _NS_PER_MS) - timed_ns, 0)
-    return Attribution(backend, runs, tuple(layers), unaccounted, tuple(nodes))
+    return Attribution(backend, runs, tuple(layers), unaccounted, tuple(nodes), note)
 
 
 def _divided(ns: int, weights: Mapping[str, float]) -> dict[str, int]:

@@ -16,7 +16,7 @@ from edgeexport.device.power import Rails, find_rails
 from edgeexport.device.power_sampler import PowerSample, write_power_csv
 from edgeexport.errors import BuildError, MeasurementError
 from edgeexport.profile.bench_document import bench_document, paired_document
-from edgeexport.profile.beside import measured_layers, predicted_latency
+from edgeexport.profile.beside import measured_layers, predicted_latency, why_no_prediction
 from edgeexport.profile.energy import EnergyRequest, measure_energy
 from edgeexport.profile.pairing import measure_pair
 from edgeexport.profile.protocol import TimingRequest, measure
@@ -109,6 +109,7 @@ def profile_bundle(
         document["power"], phases = _energy(subject, rails, energy_request, place, found, on_stage)
     document["baseline"] = compared
     document["predicted"] = predicted_latency(subject, readings[0].power_mode, root)
+    document["no_prediction"] = why_no_prediction(subject, readings[0].power_mode, root)
     on_stage("time the layers with the runtime's profiler")
     document["layers"] = measured_layers(subject)
     document["stable"], document["instabilities"] = not found, found
@@ -138,7 +139,7 @@ def _compared(
         for which in ("baseline", "candidate"):
             latencies = [sample.compute_ms for sample in paired.samples(which)]
             _judge_latency(found, f"comparison, {which}: ", latencies)
-    return paired_document(against, asked, paired, readings)
+    return paired_document(against, subject, asked, paired, readings)
 
 
 def _energy(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,6 +21,7 @@ from edgeexport.profile.pairing import PairedTrace
 from edgeexport.profile.protocol import TimingRequest, Trace
 from edgeexport.profile.statistics import speedup_interval, summary
 from edgeexport.profile.subject import Subject
+from edgeexport.profile.subject_differences import mode_name, subject_differences
 
 __all__ = ["SCHEMA", "bench_document", "paired_document", "rows_from_samples"]
 
@@ -53,6 +54,7 @@ def bench_document(
         "bundle": subject.as_dict(),
         "backend": subject.backend,
         "engine": subject.file,
+        "engine_sha256": subject.engine_sha256,
         "engine_options": subject.options,
         "versions": {
             "edgeexport": __version__,
@@ -64,7 +66,7 @@ def bench_document(
         "conditions": _conditions(readings),
         "stable": True,
         "instabilities": [],
-        "notes": _notes(rows, readings, subject.on_gpu),
+        "notes": _notes(subject, rows, readings),
         "protocol": {
             **request.as_dict(),
             "input": GOLDEN_INPUT,
@@ -86,13 +88,15 @@ def bench_document(
 
 
 def paired_document(
-    baseline: Subject, request: TimingRequest, paired: PairedTrace, readings: Sequence[Conditions]
+    baseline: Subject, candidate: Subject, request: TimingRequest, paired: PairedTrace, readings: Sequence[Conditions]
 ) -> dict[str, Any]:
-    """The entry ``baseline``: both models' rows from the alternating blocks, and the speed-up of the candidate."""
+    """The entry ``baseline``: both models' rows from the alternating blocks, the speed-up of the candidate, and in what
+    besides the model the two differ."""
     speedup = speedup_interval([item.compute_ms() for item in paired.rounds])
     return {
         "bundle": baseline.as_dict(),
         "engine": baseline.file,
+        "engine_sha256": baseline.engine_sha256,
         "engine_options": baseline.options,
         "protocol": {
             "pairs": 2 * len(paired.rounds),
@@ -107,6 +111,7 @@ def paired_document(
             which: rows_from_samples(paired.samples(which), request.percentiles) for which in ("baseline", "candidate")
         },
         "speedup": speedup.as_dict(),
+        "differences": subject_differences(baseline, candidate),
     }
 
 
@@ -119,21 +124,46 @@ def rows_from_samples(samples: Sequence[Timing], percentiles: Sequence[float] = 
     return found
 
 
-def _notes(rows: Rows, readings: Sequence[Conditions], on_gpu: bool) -> list[str]:
+def _notes(subject: Subject, rows: Rows, readings: Sequence[Conditions]) -> list[str]:
     """What a reader should know of a measurement that is valid all the same."""
     notes = []
-    if not readings[0].known:
+    first = readings[0]
+    if not first.known:
         notes.append("this machine tells neither power mode, clocks nor temperature: only the latencies were watched")
     loose = [
         clock.name
-        for clock in readings[0].clocks
-        if clock.name in readings[0].loose_clocks and (clock.drives == GPU or not on_gpu)
+        for clock in first.clocks
+        if clock.name in first.loose_clocks and (clock.drives == GPU or not subject.on_gpu)
     ]
     if loose:
         notes.append(f"clocks were not pinned: {', '.join(loose)} (on a Jetson: sudo jetson_clocks)")
+    # A runtime times its kernels when it builds: what was fastest under other clocks need not be here.
+    built_in = mode_name((subject.options or {}).get("power_mode"))
+    timed_in = "" if first.power_mode is None else mode_name(asdict(first.power_mode))
+    if built_in and timed_in and built_in != timed_in:
+        notes.append(
+            f"the engine was built in power mode {built_in} and timed in {timed_in}: its kernels were chosen for the "
+            "former; build it again for the fastest here"
+        )
     compute = rows["compute"]
-    if compute is not None and compute["cv"] is not None and compute["cv"] > _WIDE_CV:
+    if compute is not None:
+        notes += _row_notes(compute)
+    return notes
+
+
+def _row_notes(compute: Mapping[str, float | int | None]) -> list[str]:
+    notes = []
+    if compute["cv"] is not None and compute["cv"] > _WIDE_CV:
         notes.append(f"the compute time varies by {compute['cv']:.0%}: something else uses this device")
+    runs = int(compute["n"] or 0)
+    # Less than one run lies above such a percentile: it is the slowest run, or between the slowest two.
+    bare = {name: 100 - float(name[1:]) for name in compute if name[0] == "p" and 50 < float(name[1:]) < 100}
+    bare = {name: above for name, above in bare.items() if runs * above < 100 - 1e-6}
+    if bare:
+        names, needed = " and ".join(bare), 100 / min(bare.values())
+        notes.append(
+            f"{names}: of {runs} runs hardly more than the slowest; {needed:,.0f} or more tell it (--iterations)"
+        )
     return notes
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgeexport.backends.device_identity import gpu_multiprocessors
+from edgeexport.device.clocks import GPU, read_clocks
 from edgeexport.device.fit import why_not_this_machine
+from edgeexport.device.machine import find_jetson
 from edgeexport.device.power_mode import PowerMode
 from edgeexport.device.targets import target_named
-from edgeexport.profile.ceilings import ceilings_of, power_mode_named
+from edgeexport.profile.ceilings import ceilings_of, gpu_misfit, power_mode_named, power_modes
 from edgeexport.profile.layers import measure_layers, write_engine_profile
 from edgeexport.profile.roofline import predict
 from edgeexport.profile.subject import Subject
 from edgeexport.profile.work import read_work
 
-__all__ = ["measured_layers", "predicted_latency"]
+__all__ = ["measured_layers", "predicted_latency", "why_no_prediction"]
 
 
 def measured_layers(subject: Subject) -> dict[str, Any] | None:
@@ -39,20 +42,60 @@ def predicted_latency(subject: Subject, mode: PowerMode | None, root: Path = Pat
         root: Where /proc is.
 
     Returns:
-        None where the limits of the device or mode are not known, the engine is not for this device's target, or the
-        bundle has no work.json.
+        None where `why_no_prediction` tells why.
 
     Raises:
         BundleError: work.json is damaged.
     """
-    if subject.record is None or mode is None:
-        return None
-    target = subject.record.target
-    known = power_mode_named(target, mode.name)
-    if known is None or why_not_this_machine(target_named(target), root):
+    if subject.record is None or mode is None or why_no_prediction(subject, mode, root):
         return None
     work = read_work(subject.bundle.path)
-    if work is None:
-        return None
+    known = power_mode_named(subject.record.target, mode.name)
+    assert work is not None and known is not None
     plugins = subject.record.plugins_sha256 is not None
-    return predict(work, ceilings_of(target, known), backend=subject.backend, plugins=plugins).as_dict()
+    ceilings = ceilings_of(subject.record.target, known)
+    return predict(work, ceilings, backend=subject.backend, plugins=plugins).as_dict()
+
+
+def why_no_prediction(subject: Subject, mode: PowerMode | None, root: Path = Path("/")) -> str:
+    """Why nothing can be predicted of what was measured; empty where `predicted_latency` predicts.
+
+    Args:
+        subject: What was measured.
+        mode: During the measurement.
+        root: Where /proc and /sys are; the CUDA driver is asked for the running system's GPU alone.
+
+    Raises:
+        BundleError: work.json is damaged.
+    """
+    if subject.record is None:
+        return "no engine was measured: predictions are of engines"
+    target = target_named(subject.record.target)
+    if not power_modes(target.name):
+        return f"the limits of a {target.title} are not known ahead"
+    core = subject.record.options.get("dla_core")
+    if core is not None:
+        return f"the engine runs on deep-learning accelerator {core}: predictions are of the GPU"
+    misfit = why_not_this_machine(target, root)
+    if misfit:
+        return misfit
+    if mode is None:
+        return "the machine does not tell its power mode"
+    known = power_mode_named(target.name, mode.name)
+    if known is None:
+        return f"the limits of a {target.title} in power mode {mode} are not known"
+    jetson = find_jetson(root)
+    variant = gpu_misfit(
+        target.name,
+        known,
+        "" if jetson is None else jetson.model,
+        multiprocessors=_multiprocessors(root),
+        hertz=next((clock.max_hz for clock in read_clocks(root) if clock.drives == GPU), None),
+    )
+    if variant:
+        return variant
+    return "" if read_work(subject.bundle.path) is not None else "the bundle has no work.json: build it again"
+
+
+def _multiprocessors(root: Path) -> int | None:
+    return gpu_multiprocessors() if root == Path("/") else None

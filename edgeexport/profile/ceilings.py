@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from edgeexport.device.targets import target_named
 from edgeexport.errors import UsageError, nearest_hint
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Ceiling",
     "Ceilings",
     "ceilings_of",
+    "gpu_misfit",
     "power_mode_named",
     "power_modes",
 ]
@@ -107,6 +109,9 @@ _MODES: dict[str, dict[str, _Mode]] = {
     "thor": {"MAXN": _Mode(20, 1575, 273.0)},
 }
 
+# The GPU's clock moves in steps, which differ from NVIDIA's tables by up to 3 per cent: an AGX Orin has 420.75 for 408 MHz.
+_CLOCK_TOLERANCE = 0.04
+
 _REPORTED = "reported measurements on Jetson AGX Orin 64GB, MAXN"
 # What was reported there, in TFLOPS and GB/s, of the peak in that mode; the middle of a reported range.
 _PUBLISHED_TFLOPS = {"float32": (5.0, "4.8 to 5.2 TFLOPS"), "float16": (33.5, "33 to 34 TFLOPS in bfloat16")}
@@ -126,6 +131,33 @@ def power_mode_named(target: str, name: str | None) -> str | None:
     """The mode of `power_modes` that nvpmodel calls ``name`` ('MODE_30W' is 30W); None where its limits are not known."""
     wanted = (name or "").upper().removeprefix("MODE_")
     return wanted if wanted in _MODES.get(target, ()) else None
+
+
+def gpu_misfit(target: str, power_mode: str, model: str, *, multiprocessors: int | None, hertz: int | None) -> str:
+    """Why the limits of a mode are not those of the GPU at hand; empty if they are.
+
+    Modules of one name come in variants, with modes of one name: in MAXN a Jetson AGX Orin 32GB has 14 multiprocessors at
+    930 MHz, one of 64 GB, for which the limits here hold, 16 at 1301 MHz. Their models do not always tell.
+
+    Args:
+        target, power_mode: Among `power_modes`.
+        model: What the machine calls itself.
+        multiprocessors: Of its GPU, those that are switched on; None if unknown.
+        hertz: The highest clock that is set for the GPU; None if unknown.
+    """
+    mode, known = _MODES[target][power_mode], target_named(target)
+    title, size = known.title, f"{known.memory_gb}gb"
+    if multiprocessors is not None and multiprocessors != mode.multiprocessors:
+        expected = f"a {title} in {power_mode} has {mode.multiprocessors}"
+        return f"the GPU has {multiprocessors} multiprocessors switched on, {expected}"
+    if hertz is not None and abs(hertz / 1e6 - mode.mhz) > _CLOCK_TOLERANCE * mode.mhz:
+        expected = f"{mode.mhz} MHz of a {title} in {power_mode}"
+        return f"the GPU's clock is limited to {hertz / 1e6:.0f} MHz, not to the {expected}"
+    if multiprocessors is None and hertz is None and size not in model.lower().replace(" ", ""):
+        return (
+            f"nothing tells whether this {model} is a {title}: neither multiprocessors nor clock of its GPU are known"
+        )
+    return ""
 
 
 def ceilings_of(target: str, power_mode: str = "") -> Ceilings:

@@ -71,7 +71,8 @@ def measure_layers(
         text = description.read_text(encoding="utf-8", errors="replace")
         engine = engine_layers_from_json(text, str(description))
     plugins = bool(record.options.get("plugins", True)) and record.plugins_sha256 is not None
-    return attribution_from_engine(times, work, engine, plugins=plugins, runs=runs)
+    note = getattr(runner, "profile_note", "")  # TensorRtRunner's
+    return attribution_from_engine(times, work, engine, plugins=plugins, runs=runs, note=note)
 
 
 def write_engine_profile(bundle_dir: Path, attribution: Attribution) -> Path:

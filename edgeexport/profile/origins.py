@@ -2,7 +2,8 @@
 
 ONNX Runtime: a node that it executes keeps the names of the values that it computes; what lies between those and its inputs,
 and that no other executed node gives out, is what was fused into it. TensorRT: a layer names the ONNX nodes that it was made
-from. What neither tells is placed by what reads it, and last by its neighbours in order of execution.
+from; one that names a region by its first and last node alone is taken for all that stands between them in the graph, which is
+an estimate. What neither tells is placed by what reads it, and last by its neighbours in order of execution.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ HOW = ("graph", "name", "neighbours", "none")
 before and after it; not at all."""
 
 _NCHWC = "_nchwc"  # ONNX Runtime names a node in its blocked layout after the value that it computes
-_FOREIGN = re.compile(r"\{ForeignNode\[(.+?)\.\.\.(.+?)\]\}")
-_REFORMAT = re.compile(r"Reformatting CopyNode for .*? (?:to|from) ")
+_FOREIGN = re.compile(r"\{ForeignNode\[(.+)\]\}")
+_REFORMAT = re.compile(r"Reformatting CopyNode for (Input|Output)?.*? (?:to|from) ")
+_JOINED = re.compile(r" \+ |, ")
 
 
 @dataclass(frozen=True)
@@ -78,21 +80,84 @@ def origins_from_engine_layers(layers: Sequence[EngineLayer], work: GraphWork, *
         work: Of the bundle's graph.
         plugins: Whether the engine has the plugin library's layers, or the bodies of the custom ops.
     """
-    order = list(work.with_plugins() if plugins else work.nodes)
-    place = {node.name: index for index, node in enumerate(order)}
-    bodies: dict[str, list[NodeWork]] = {}
-    for node in order:
-        bodies.setdefault(node.call or node.name, []).append(node)
+    graph = _Places(work.with_plugins() if plugins else work.nodes)
+    spans = [_span_of(layer, graph) for layer in layers]
+    _close(spans, len(graph.order))
     found = []
-    for layer in layers:
-        nodes = [node for name in layer.nodes for node in _named_nodes(name, order, place, bodies)]
-        how = "graph"
-        if not nodes:
-            how = "name"
-            nodes = [node for name in _names_in(layer.name, order, place) for node in bodies.get(name, ())]
-        unique = tuple({node.name: node for node in nodes}.values())
-        found.append(Origin(how, unique, _parts(unique)) if unique else _UNKNOWN)
+    for span in spans:
+        unique = tuple({node.name: node for node in (graph.order[place] for place in span.places)}.values())
+        found.append(Origin(span.how, unique, _parts(unique)) if unique else _UNKNOWN)
     return _placed_by_neighbours(found)
+
+
+class _Places:
+    """Where nodes stand in the graph, by their own name or that of the custom op whose body they belong to."""
+
+    def __init__(self, nodes: Iterable[NodeWork]) -> None:
+        self.order = tuple(nodes)
+        self._of_node = {node.name: place for place, node in enumerate(self.order)}
+        self._of_call: dict[str, list[int]] = {}
+        for place, node in enumerate(self.order):
+            self._of_call.setdefault(node.call or node.name, []).append(place)
+
+    def named(self, name: str) -> list[int]:
+        """The node of that name, or a call's body; empty for a name that is not the graph's."""
+        return [self._of_node[name]] if name in self._of_node else self._of_call.get(name, [])
+
+    def joined(self, names: str) -> list[int]:
+        """Likewise of names joined by plus signs, or by commas in pointwise fusions: ``PWN(PWN(a), b)``."""
+        if self.named(names):
+            return self.named(names)
+        pieces = [piece.strip().split("PWN(")[-1] for piece in _JOINED.split(names)]
+        closed = [piece.rstrip(")") if piece.count(")") > piece.count("(") else piece for piece in pieces]
+        return [place for piece in closed for place in self.named(piece)]
+
+
+@dataclass
+class _Span:
+    """Places of a layer's nodes. Where ``region`` is given, they lie between these two, None for an end that is unknown."""
+
+    how: str
+    places: Sequence[int] = ()
+    region: tuple[int | None, int | None] | None = None
+
+
+def _span_of(layer: EngineLayer, graph: _Places) -> _Span:
+    listed = [place for name in layer.nodes for place in graph.named(name)]
+    if listed:
+        return _Span("graph", listed)
+    copy = _REFORMAT.match(layer.name)
+    foreign = _FOREIGN.search(layer.name)
+    if foreign is None:
+        return _Span("name", graph.joined(layer.name[copy.end() :] if copy else layer.name))
+    first, _, last = foreign[1].partition("...")
+    starts, ends = graph.joined(first), graph.joined(last or first)
+    if copy:  # for a region's first or last node, not for all of it
+        return _Span("name", ends if copy[1] == "Output" else starts)
+    if not last:
+        return _Span("name", starts)
+    return _Span("name", region=(min(starts, default=None), max(ends, default=None)))
+
+
+def _close(spans: Sequence[_Span], count: int) -> None:
+    """Fills regions. An end whose name TensorRT made up lies where the layer before or behind leaves off."""
+    for span in spans:
+        if span.region and None not in span.region:
+            start, stop = sorted(place for place in span.region if place is not None)
+            span.places = range(start, stop + 1)
+    following = count
+    limits = []
+    for span in reversed(spans):
+        limits.append(following)
+        following = min(span.places, default=following)
+    before = -1
+    for span, behind in zip(spans, reversed(limits), strict=True):
+        if span.region and None in span.region:
+            start = before + 1 if span.region[0] is None else span.region[0]
+            stop = behind - 1 if span.region[1] is None else span.region[1]
+            known = [place for place in span.region if place is not None]
+            span.places = range(start, stop + 1) if start <= stop else known
+        before = max(span.places, default=before)
 
 
 def _claimed(node: GraphNode, makers: Mapping[str, NodeWork], named: Mapping[str, NodeWork]) -> tuple[str, ...]:
@@ -164,22 +229,3 @@ def _placed_by_neighbours(found: Sequence[Origin]) -> list[Origin]:
         before = origin.parts[-1] if origin.parts else before
         result.append(origin)
     return result
-
-
-def _named_nodes(
-    name: str, order: Sequence[NodeWork], place: Mapping[str, int], bodies: Mapping[str, list[NodeWork]]
-) -> list[NodeWork]:
-    """The node of that name, or a call's body."""
-    return [order[place[name]]] if name in place else bodies.get(name, [])
-
-
-def _names_in(layer: str, order: Sequence[NodeWork], place: Mapping[str, int]) -> list[str]:
-    """Node names in a layer's name: joined by plus signs, a copy made for a node, or a range of nodes."""
-    names: list[str] = []
-    foreign = _FOREIGN.search(layer)
-    if foreign and foreign[1] in place and foreign[2] in place:
-        first, last = sorted((place[foreign[1]], place[foreign[2]]))
-        return [node.call or node.name for node in order[first : last + 1]]
-    for piece in _REFORMAT.sub("", layer).split(" + "):
-        names.append(piece.strip())
-    return names

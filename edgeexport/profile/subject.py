@@ -45,6 +45,11 @@ class Subject:
         return None if self.record is None else dict(self.record.options)
 
     @property
+    def engine_sha256(self) -> str | None:
+        """Of the engine's file, to which it was held when it was loaded; None for model.onnx, whose hash the manifest has."""
+        return None if self.record is None else self.record.files.get(self.file)
+
+    @property
     def call(self) -> Callable[[], Timing]:
         """One inference."""
         return lambda: self.runner.timed(self.feed.image, self.feed.extra)

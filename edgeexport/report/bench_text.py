@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["circumstances_text", "conditions_text", "device_text", "launch_text", "mode_text", "warm_up_text"]
+__all__ = [
+    "circumstances_text",
+    "conditions_text",
+    "device_text",
+    "differences_text",
+    "launch_text",
+    "mode_text",
+    "warm_up_text",
+]
 
 Json = Mapping[str, Any]
 
 
 def circumstances_text(bench: Json) -> str:
-    """Device, power mode, runtime and its version: what stands beside every measured figure."""
+    """Device, power mode, runtime and its version: what stands beside every measured figure. A Jetson is named by its model,
+    since CUDA calls the GPU of every Orin the same."""
     runtime = f"{bench['backend']} {bench['versions'].get(bench['backend'], '')}".strip()
-    return ", ".join(filter(None, (str(bench["device"]["name"]), mode_text(bench["conditions"]["before"]), runtime)))
+    device = (bench["device"].get("jetson") or {}).get("model") or bench["device"]["name"]
+    return ", ".join(filter(None, (str(device), mode_text(bench["conditions"]["before"]), runtime)))
 
 
 def device_text(device: Json) -> str:
@@ -41,6 +51,12 @@ def conditions_text(reading: Json) -> str:
         hottest = max(reading["temperatures"], key=lambda zone: zone["celsius"])
         parts.append(f"{hottest['name']} {hottest['celsius']:.1f} °C")
     return "; ".join(filter(None, parts))
+
+
+def differences_text(baseline: Json) -> str:
+    """In what the two of bench.json's ``baseline`` differ besides the model: 'precision: baseline fp32, here fp16; ...'."""
+    entries = baseline.get("differences") or ()
+    return "; ".join(f"{item['what']}: baseline {item['baseline']}, here {item['candidate']}" for item in entries)
 
 
 def launch_text(protocol: Json) -> str:

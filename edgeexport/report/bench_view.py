@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeexport.report.bench_text import circumstances_text, conditions_text, device_text, launch_text, warm_up_text
+from edgeexport.comparison.outdated import engine_left_out, outdated
+from edgeexport.report.bench_text import (
+    circumstances_text,
+    conditions_text,
+    device_text,
+    differences_text,
+    launch_text,
+    warm_up_text,
+)
 from edgeexport.report.chart import Table
 
 __all__ = ["BENCH_SCHEMA", "BenchView", "bench_view"]
@@ -25,7 +33,8 @@ class BenchView:
 
     Attributes:
         headline: Median of the compute time.
-        circumstances: Device, power mode, runtime and version, in one line: what stands beside every measured figure.
+        circumstances: Device, power mode, runtime and version, in one line: what stands beside every measured figure. Behind
+            them, that they are of an earlier engine, where they are; the figures themselves say so, too.
         warnings: Why the figures are to be taken with care; such as a device that changed, or another build measured.
         notes: Further words of the measurement.
         facts: Circumstances at length: device, conditions, engine, protocol.
@@ -54,40 +63,43 @@ class BenchView:
     rails: Table | None
 
 
-def bench_view(bench: Json, manifest_sha256: str = "") -> BenchView:
-    """Reads bench.json; ``manifest_sha256`` is that of the bundle beside it now, empty where it is not known."""
+def bench_view(bench: Json, manifest_sha256: str = "", engine_files: Mapping[str, str] | None = None) -> BenchView:
+    """Reads bench.json.
+
+    Args:
+        bench: Its content.
+        manifest_sha256: Of the manifest beside it now; empty where it is not known.
+        engine_files: engine.json's ``files`` now; None without one.
+    """
+    earlier = outdated(bench, engine_files or {}, manifest_sha256)
+    mark = f" ({earlier.partition(' (')[0]})" if earlier else ""
     baseline, power = bench["baseline"], bench["power"]
     speedup = None if baseline is None else baseline["speedup"]
     against = "" if baseline is None else baseline["bundle"]["name"]
     shown = speedup is not None and not speedup["low"] <= 1 <= speedup["high"]
     return BenchView(
-        headline=f"{bench['rows']['compute']['p50']:.2f} ms",
-        circumstances=circumstances_text(bench),
-        warnings=tuple(_warnings(bench, manifest_sha256)),
+        headline=f"{bench['rows']['compute']['p50']:.2f} ms{mark}",
+        circumstances="; ".join(filter(None, (circumstances_text(bench), earlier))),
+        warnings=tuple(_warnings(bench, earlier, engine_files or {})),
         notes=tuple(map(str, bench["notes"])),
         facts=_facts(bench),
         rows=_latencies({"": bench["rows"]}),
         speedup="" if speedup is None else f"{speedup['estimate']:.2f} times" if shown else "no difference",
-        speedup_words="" if baseline is None else f"{'as fast as' if shown else 'of speed shown to'} {against}",
+        speedup_words="" if baseline is None else f"{'as fast as' if shown else 'of speed shown to'} {against}{mark}",
         speedup_facts=() if baseline is None else _speedup_facts(baseline),
         baseline_rows=None if baseline is None else _latencies(baseline["rows"]),
-        energy="" if power is None else f"{power['gross_mj']:.1f} mJ",
+        energy="" if power is None else f"{power['gross_mj']:.1f} mJ{mark}",
         energy_facts=() if power is None else _energy_facts(power),
         rails=None if power is None else _rails(power),
     )
 
 
-def _warnings(bench: Json, manifest_sha256: str) -> list[str]:
-    found = [] if bench["stable"] else [f"unstable: {text}" for text in bench["instabilities"]]
-    if not bench["stable"] and not found:
-        found.append("unstable: the device changed during the measurement")
-    measured = bench["bundle"].get("manifest_sha256")
-    if manifest_sha256 and measured and measured != manifest_sha256:
-        found.append(
-            f"measured on another build of this bundle (manifest {measured[:12]}..., now {manifest_sha256[:12]}...): "
-            "profile it again"
-        )
-    return found
+def _warnings(bench: Json, earlier: str, engine_files: Mapping[str, str]) -> list[str]:
+    found = [f"measured figures are {earlier}: profile it again"] if earlier else []
+    unstable = [] if bench["stable"] else bench["instabilities"] or ["the device changed during the measurement"]
+    found += [f"unstable: {text}" for text in unstable]
+    left_out = engine_left_out(bench, engine_files)
+    return [*found, f"measured figures are {left_out}"] if left_out else found
 
 
 def _facts(bench: Json) -> Facts:
@@ -137,12 +149,12 @@ def _latencies(groups: Mapping[str, Mapping[str, Any]]) -> Table:
 def _speedup_facts(baseline: Json) -> Facts:
     speedup, protocol = baseline["speedup"], baseline["protocol"]
     interval = f"{speedup['low']:.3f} to {speedup['high']:.3f}"
+    text = f"{speedup['estimate']:.3f}, {100 * speedup['confidence']:.0f} % interval {interval}: {speedup['verdict']}"
+    differences = differences_text(baseline)
     return (
         ("Against", f"{baseline['bundle']['name']} ({baseline['engine']})"),
-        (
-            "Speed-up",
-            f"{speedup['estimate']:.3f}, {100 * speedup['confidence']:.0f} % interval {interval}: {speedup['verdict']}",
-        ),
+        # The differences stand in the same line, which is shown wherever the figure is.
+        ("Speed-up", f"{text}. Not of the models alone: {differences}" if differences else text),
         ("Found by", f"{speedup['method']}; {protocol['pairs']} pairs, {protocol['statistic']}"),
     )
 

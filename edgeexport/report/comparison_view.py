@@ -7,16 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgeexport.comparison.outdated import engine_left_out, outdated
 from edgeexport.report.token_view import count_text
 
 __all__ = ["ComparisonView", "ValueRow", "VerifyView", "comparison_view", "verify_view"]
 
 Json = Mapping[str, Any]
 
+_FOLLOWED = "near ties followed"  # `edgeexport.verify.reference.FOLLOWED`, which needs torch
+
 
 @dataclass(frozen=True)
 class ValueRow:
-    """One compared output or decision: its name, result in figures, and status."""
+    """One compared output or decision: its name, result in figures, and status; see `_decision_statuses`."""
 
     name: str
     status: str
@@ -39,7 +42,11 @@ class ComparisonView:
 
 @dataclass(frozen=True)
 class VerifyView:
-    """verify.json: what was executed, how it ended, and why the original model was not run (empty if it was)."""
+    """verify.json: how it ended, what was executed, and what was not checked (empty if all was).
+
+    ``status`` is 'of-an-earlier-engine' or 'of-model.onnx-alone' where that is so, whatever it was then: nothing is known of
+    what the bundle holds now. ``runner`` says so, too.
+    """
 
     status: str
     runner: str
@@ -47,21 +54,35 @@ class VerifyView:
     comparisons: tuple[ComparisonView, ...]
 
 
-def verify_view(verify: Json) -> VerifyView:
-    """Reads verify.json."""
+def verify_view(verify: Json, manifest_sha256: str = "", engine_files: Mapping[str, str] | None = None) -> VerifyView:
+    """Reads verify.json.
+
+    Args:
+        verify: Its content.
+        manifest_sha256: Of the manifest beside it now; empty where it is not known.
+        engine_files: engine.json's ``files`` now; None without one.
+    """
+    earlier = outdated(verify, engine_files or {}, manifest_sha256)
+    left_out = "" if earlier else engine_left_out(verify, engine_files or {})
+    status, about = str(verify["status"]), earlier or left_out
+    if about and status != "failed":
+        status = "of-an-earlier-engine" if earlier else "of-model.onnx-alone"
+    runner, explained = str(verify.get("runner") or ""), str(verify.get("explanation") or "")
+    reason = str(verify.get("original_not_run") or "")
     return VerifyView(
-        status=str(verify["status"]),
-        runner=str(verify.get("runner") or ""),
-        original_not_run=str(verify.get("original_not_run") or ""),
+        status=status,
+        runner=f"{runner}: {about}, {verify['status']} then" if about else runner,
+        original_not_run=f"{reason}; {explained}" if reason and explained else reason,
         comparisons=tuple(map(comparison_view, verify["comparisons"])),
     )
 
 
 def comparison_view(entry: Json) -> ComparisonView:
     """Reads one entry of ``comparisons``."""
+    statuses = _decision_statuses(entry)
     decisions = [
-        ValueRow(item["stage"], "passed" if item["equal"] else "failed", _decision_figures(item))
-        for item in entry["decisions"]
+        ValueRow(item["stage"], status, _decision_figures(item, status))
+        for item, status in zip(entry["decisions"], statuses, strict=True)
     ]
     outputs = [
         ValueRow(item["name"], "passed" if item["passed"] else "failed", _output_figures(item))
@@ -98,10 +119,36 @@ def _output_figures(item: Json) -> str:
     return ", ".join(parts) or "shapes differ"
 
 
-def _decision_figures(item: Json) -> str:
+def _decision_statuses(entry: Json) -> list[str]:
+    """'passed', 'failed', 'near-tie' (another choice that rounding explains), or 'not-judged', of every decision.
+
+    As `edgeexport.verify.compare.judged` does it: of an image, what differs after its first difference follows from it,
+    unless the reference followed the choice.
+    """
+    followed = _FOLLOWED in (entry.get("facts") or {})
+    apart: set[int] = set()
+    statuses = []
+    for item in entry["decisions"]:
+        farthest, allowed, image = item.get("farthest"), item.get("allowed"), int(item.get("image") or 0)
+        near_tie = farthest is not None and allowed is not None and farthest <= allowed
+        if item["equal"]:
+            statuses.append("passed")
+        elif image in apart and not (followed and near_tie):
+            statuses.append("not-judged")
+        else:
+            statuses.append("near-tie" if near_tie else "failed")
+            if not (followed and near_tie):
+                apart.add(image)
+    return statuses
+
+
+def _decision_figures(item: Json, status: str) -> str:
     margin = "" if item["margin"] is None else f"; score margin at the cut {item['margin']:.2g}"
     if item["equal"]:
         return f"same {count_text(item['tokens'])} chosen (Jaccard 1){margin}"
-    return (
+    text = (
         f"{count_text(item['differing'])} of {count_text(item['tokens'])} differ, Jaccard {item['jaccard']:.4f}{margin}"
     )
+    if status == "near-tie":
+        text += f"; {item['farthest']:.2g} from the reference's order, up to {item['allowed']:.2g} is rounding"
+    return f"{text}; follows from an earlier difference" if status == "not-judged" else text

@@ -9,7 +9,7 @@ from edgeexport.profile.work import part_title
 from edgeexport.report.chart import Chart, LegendEntry, Table, used
 from edgeexport.report.column_chart import Segment, Slot, Stack, column_chart
 
-__all__ = ["layer_chart"]
+__all__ = ["layer_chart", "layers_tag"]
 
 Json = Mapping[str, Any]
 
@@ -31,6 +31,8 @@ _LABELS = {"final_norm": "norm", "decode_head": "head"}
 def layer_chart(name: str, title: str, measured: Json | None, predicted: Json | None) -> Chart:
     """Draws the parts of the model in order; the steps of a block stand on each other.
 
+    Measured times that were divided between parts by estimate are called so wherever they are shown (`layers_tag`).
+
     Args:
         name: Unique on the page.
         title: What stands for the drawing where it is not seen.
@@ -42,11 +44,12 @@ def layer_chart(name: str, title: str, measured: Json | None, predicted: Json | 
     for found, which in ((measured, "measured"), (predicted, "predicted")):
         for part in found["parts"] if found is not None else ():
             places.setdefault(_place(part["part"]), {}).setdefault(which, []).append(part)
+    words = {"measured": "measured" if measured is None else layers_tag(measured), "predicted": "predicted"}
     slots = [
         Slot(
             label,
             tuple(
-                Stack(tuple(_segments(parts.get(which, ()), which)), "predicted" if which == "predicted" else "")
+                Stack(tuple(_segments(parts.get(which, ()), words[which])), "predicted" if which == "predicted" else "")
                 for which, found in (("measured", measured), ("predicted", predicted))
                 if found is not None
             ),
@@ -59,12 +62,17 @@ def layer_chart(name: str, title: str, measured: Json | None, predicted: Json | 
         legend = tuple(LegendEntry(f"{entry.kind} predicted", entry.text) for entry in legend)
     elif predicted is not None:
         legend = (*legend, _PREDICTED_BESIDE)
-    totals = [f"{_name(which)} {found['total_ms']:.3f} ms" for which, found in _both(measured, predicted)]
+    totals = [f"{_name(which, words)} {found['total_ms']:.3f} ms" for which, found in _both(measured, predicted)]
     return Chart(
         svg=column_chart(name, title, f"One column for each part, in all {', '.join(totals)}.", "ms", slots),
         legend=legend,
         table=_table(measured, predicted),
     )
+
+
+def layers_tag(layers: Json) -> str:
+    """What the times of the parts in bench.json's ``layers`` are: 'measured', or 'estimate' where much was divided."""
+    return "estimate" if layers["provenance"] == "estimate" else "measured"
 
 
 def _table(measured: Json | None, predicted: Json | None) -> Table:
@@ -74,7 +82,7 @@ def _table(measured: Json | None, predicted: Json | None) -> Table:
         for part in found["parts"]:
             rows_of.setdefault(part["part"], {})[which] = part
     headers = [""]
-    headers += ["measured ms", "share"] if measured is not None else []
+    headers += [f"{layers_tag(measured)} ms", "share"] if measured is not None else []
     headers += ["predicted ms", "bound by"] if predicted is not None else []
     headers += ["GMAC", "MB moved"]
     rows = []
@@ -90,9 +98,9 @@ def _table(measured: Json | None, predicted: Json | None) -> Table:
     return Table(tuple(headers), tuple(rows))
 
 
-def _segments(parts: Sequence[Json], which: str) -> list[Segment]:
+def _segments(parts: Sequence[Json], word: str) -> list[Segment]:
     return [
-        Segment(_kind(part["part"]), part["ms"], f"{part_title(part['part'])}: {part['ms']:.3f} ms {which}")
+        Segment(_kind(part["part"]), part["ms"], f"{part_title(part['part'])}: {part['ms']:.3f} ms {word}")
         for part in parts
     ]
 
@@ -101,8 +109,11 @@ def _both(measured: Json | None, predicted: Json | None) -> list[tuple[str, Json
     return [(which, found) for which, found in (("measured", measured), ("predicted", predicted)) if found is not None]
 
 
-def _name(which: str) -> str:
-    return "measured, with the profiler on," if which == "measured" else which
+def _name(which: str, words: Mapping[str, str]) -> str:
+    if which != "measured":
+        return which
+    divided = " and divided between the parts by estimate" if words[which] == "estimate" else ""
+    return f"measured{divided}, with the profiler on,"
 
 
 def _place(part: str) -> str:

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeexport.profile.attribution import LAYERS_SCHEMA
-from edgeexport.report.bench_text import circumstances_text
 from edgeexport.report.bench_view import BENCH_SCHEMA, BenchView, bench_view
 from edgeexport.report.bundle_files import BundleFiles
 from edgeexport.report.chart import Chart
 from edgeexport.report.checks_view import CheckRow, check_rows
 from edgeexport.report.comparison_view import ComparisonView, VerifyView, comparison_view, verify_view
 from edgeexport.report.engine_view import EngineView, engine_view
-from edgeexport.report.layer_chart import layer_chart
+from edgeexport.report.layer_chart import layer_chart, layers_tag
 from edgeexport.report.merge_text import merge_text
 from edgeexport.report.plugin_text import library_text
 from edgeexport.report.prediction_view import PredictionView, prediction_view, predictions_of_bundle
@@ -89,8 +88,10 @@ def report_view(found: BundleFiles) -> ReportView:
     """Arranges a bundle's files."""
     manifest, tokens = found.manifest, found.tokens
     weights = manifest["weights"]
+    now = found.manifest_sha256, {} if found.engine is None else found.engine.files
     engine = None if found.engine is None else engine_view(found.engine, manifest, found.timing_cache_sha256)
     bench, no_bench = _bench(found)
+    measured = None if bench is None else bench_view(bench, *now)
     predicted, no_prediction = predictions_of_bundle(manifest, found.work)
     prediction = prediction_view(predicted, bench) if predicted else None
     return ReportView(
@@ -103,13 +104,13 @@ def report_view(found: BundleFiles) -> ReportView:
         tokens=None if tokens is None else token_view(tokens),
         token_chart=None if tokens is None else token_chart(tokens),
         work_chart=None if tokens is None else work_chart(tokens),
-        bench=None if bench is None else bench_view(bench, found.manifest_sha256),
+        bench=measured,
         no_bench=no_bench,
         prediction=prediction,
         no_prediction=no_prediction,
-        layers=tuple(_layers(bench, prediction)),
+        layers=tuple(_layers(bench, prediction, "" if measured is None else measured.circumstances)),
         comparisons=tuple(map(comparison_view, (found.parity or {}).get("comparisons", ()))),
-        verify=None if found.verify is None else verify_view(found.verify),
+        verify=None if found.verify is None else verify_view(found.verify, *now),
         picture=_picture(manifest),
         engine=engine,
         versions=(("edgeexport", str(manifest["edgeexport"])), *_pairs(manifest["versions"])),
@@ -130,7 +131,7 @@ def _bench(found: BundleFiles) -> tuple[Json | None, str]:
     return found.bench, ""
 
 
-def _layers(bench: Json | None, prediction: PredictionView | None) -> list[LayersView]:
+def _layers(bench: Json | None, prediction: PredictionView | None, circumstances: str) -> list[LayersView]:
     """One chart where measurement and prediction are for the same device and mode, else one for each."""
     measured = None if bench is None else bench.get("layers")
     if measured is not None and measured.get("schema") != LAYERS_SCHEMA:
@@ -139,10 +140,12 @@ def _layers(bench: Json | None, prediction: PredictionView | None) -> list[Layer
     together = bench is not None and prediction is not None and prediction.by_part is bench["predicted"]
     if bench is not None and measured is not None:
         beside = prediction.by_part if together and prediction is not None else None
-        title = "Measured time of each part of the model" + (", beside the predicted one" if together else "")
+        tag = layers_tag(measured)
+        word = {"measured": "Measured", "estimate": "Estimated"}[tag]
+        title = f"{word} time of each part of the model" + (", beside the predicted one" if together else "")
         chart = layer_chart("layers", title, measured, beside)
-        how = ("measured", "predicted") if together else ("measured",)
-        views.append(LayersView("Time of each part", how, _measured_note(bench, measured), chart))
+        how = (tag, "predicted") if together else (tag,)
+        views.append(LayersView("Time of each part", how, _measured_note(circumstances, measured), chart))
     if prediction is not None and not (together and views):
         title = f"Predicted time of each part of the model on {prediction.target}, {prediction.mode}"
         note = f"On {prediction.target}, power mode {prediction.mode}; no measurement."
@@ -151,10 +154,10 @@ def _layers(bench: Json | None, prediction: PredictionView | None) -> list[Layer
     return views
 
 
-def _measured_note(bench: Json, layers: Json) -> str:
+def _measured_note(circumstances: str, layers: Json) -> str:
     placed, divided = 100 * layers["attributed_share"], 100 * layers["divided_share"]
     return (
-        f"On {circumstances_text(bench)}: {layers['method']}. "
+        f"On {circumstances}: {layers['method']}. "
         f"{placed:.1f} % of the time could be placed, {divided:.1f} % was divided between parts by estimate."
     )
 

@@ -1,13 +1,16 @@
 """A module `tensorrt` without TensorRT, as NVIDIA documents it: in the shapes of 8.6, 10.3 and 11.4. What is not documented
 is not there.
 
-It checks what TensorRT checks (versions of engines and caches, plugin names taken twice, addresses that were not set), its
-engine computes what the ONNX graph says, with the memory that `stub_cudart.c` hands out, and it remembers how it was asked.
+It keeps the first logger that it is given, as TensorRT does. Its profiler names one region for all layers of an engine that
+was built with their names alone, and those of the inspector, which are no names of the graph, for a detailed one. It checks
+what TensorRT checks (versions of engines and caches, plugin names taken twice, addresses that were not set), its engine
+computes what the ONNX graph says, with the memory that `stub_cudart.c` hands out, and it remembers how it was asked.
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 from types import ModuleType
 from typing import Any
@@ -17,9 +20,20 @@ import onnx
 from cudart_stub import StubCudart
 from onnx.reference import ReferenceEvaluator
 
-__all__ = ["PROFILED_LAYERS", "FakeState", "fake_tensorrt"]
+__all__ = ["COPY", "LAYER_MS", "FakeState", "fake_tensorrt", "layer_name"]
 
-PROFILED_LAYERS = (("wide", 0.5), ("copy", 0.1), ("scores", 0.25), ("copy", 0.2))
+COPY = ("Reformatting CopyNode for Network Output", 0.125)
+"""A layer that the profiler names twice, with its milliseconds."""
+
+LAYER_MS = (0.5, 0.25, 0.125, 0.0625)
+"""Of the graph's nodes in turn."""
+
+
+def layer_name(index: int, op_type: str) -> str:
+    """As Myelin calls a kernel."""
+    return f"__myl_{op_type}_myl0_{index}"
+
+
 _PLAN = b"fake-plan\n"
 _DTYPES = {1: "FLOAT", 2: "UINT8", 6: "INT32", 7: "INT64", 9: "BOOL", 10: "HALF"}
 _NUMPY = {"FLOAT": "float32", "UINT8": "uint8", "INT32": "int32", "INT64": "int64", "BOOL": "bool", "HALF": "float16"}
@@ -32,6 +46,11 @@ class FakeState:
         self.version = version
         self.stub = stub
         self.dla_cores = 0
+        self.dla_ops: tuple[str, ...] = ()  # operators that the accelerator takes
+        self.places_told = True  # in the log
+        self.logger: Any = None
+        self.warns_about_caches = False
+        self.engines_that_load = 1000
         self.builds_that_fit = 1000
         self.broken_inspector = False
         self.refused_op = ""
@@ -40,6 +59,7 @@ class FakeState:
         self.builds: list[dict[str, Any]] = []
         self.loaded: list[tuple[str, str]] = []  # (whose registry, library)
         self.runtime_dla: list[int] = []
+        self.engines: list[str] = []  # verbosities of those that were loaded
         self.contexts = 0
         self.refuses_execution = False
 
@@ -168,6 +188,8 @@ def fake_tensorrt(version: str = "10.3.0", stub: StubCudart | None = None) -> An
 
         def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
             content = cache.serialize()
+            if state.warns_about_caches:
+                self._logger.log(ILogger.Severity.WARNING, "CUDA lazy loading is not enabled.")
             if content and not content.startswith(f"cache of {version} ".encode()) and not ignore_mismatch:
                 return False
             self._cache = cache
@@ -231,12 +253,21 @@ def fake_tensorrt(version: str = "10.3.0", stub: StubCudart | None = None) -> An
             self._network._model = model
             return True
 
+    def only_logger(logger: Any) -> Any:
+        assert isinstance(logger, ILogger)
+        if state.logger is None:
+            state.logger = logger
+        elif state.logger is not logger:
+            message = "The logger passed into createInferRuntime differs from one already registered"
+            state.logger.log(ILogger.Severity.WARNING, message)
+        return state.logger
+
     class Builder:
         __slots__ = ("_logger", "_registry")
 
         def __init__(self, logger: Any) -> None:
-            assert isinstance(logger, ILogger)
-            self._logger, self._registry = logger, IPluginRegistry("builder", logger)
+            self._logger = only_logger(logger)
+            self._registry = IPluginRegistry("builder", self._logger)
 
         @property
         def num_DLA_cores(self) -> int:
@@ -269,6 +300,12 @@ def fake_tensorrt(version: str = "10.3.0", stub: StubCudart | None = None) -> An
                 return None
             self._logger.log(ILogger.Severity.INFO, "Engine generation completed")
             self._logger.log(ILogger.Severity.VERBOSE, "a thousand lines of tactics")
+            facts["dla_ops"] = list(state.dla_ops) if config.default_device_type.name == "DLA" else []
+            if state.places_told and config.default_device_type.name == "DLA":
+                for node in onnx.load_from_string(network._model).graph.node:
+                    taken = node.op_type in state.dla_ops
+                    text = f"[DlaLayer] {{ForeignNode[{node.name}]}}" if taken else f"[GpuLayer] COPY: {node.name}"
+                    self._logger.log(ILogger.Severity.VERBOSE, text)
             if config._cache is not None:
                 config._cache._content = f"cache of {version} after {len(state.builds)} builds".encode()
             return IHostMemory(_PLAN + json.dumps(facts).encode() + b"\n" + network._model)
@@ -285,11 +322,16 @@ def fake_tensorrt(version: str = "10.3.0", stub: StubCudart | None = None) -> An
                 return ""
             graph = self._engine._graph
             detailed = self._engine._facts["verbosity"] == "DETAILED"
+            on_dla = self._engine._facts["dla_ops"]
             layers = [
-                {"Name": node.name, "LayerType": node.op_type, "Metadata": f"[ONNX Layer: {node.name}]"}
+                {
+                    "Name": name,
+                    "LayerType": "DLA" if node.op_type in on_dla else node.op_type,
+                    "Metadata": f"[ONNX Layer: {node.name}]",
+                }
                 if detailed
-                else node.name
-                for node in graph.node
+                else name
+                for name, node in zip(self._engine._layer_names(), graph.node, strict=True)
             ]
             tensors = [value.name for value in (*graph.input, *graph.output)]
             if new:
@@ -329,7 +371,7 @@ def fake_tensorrt(version: str = "10.3.0", stub: StubCudart | None = None) -> An
             if self._profiler is not None:
                 self._runs += 1
                 slow = 10.0 if self._runs <= 2 else 1.0  # a cold start
-                for name, ms in PROFILED_LAYERS:
+                for name, ms in self._engine._profiled():
                     self._profiler.report_layer_time(name, slow * ms)
             return True
 
@@ -365,6 +407,17 @@ def fake_tensorrt(version: str = "10.3.0", stub: StubCudart | None = None) -> An
                 for value in (*loaded.graph.input, *loaded.graph.output)
             }
 
+        def _layer_names(self) -> list[str]:
+            return [layer_name(index, node.op_type) for index, node in enumerate(self._graph.node)]
+
+        def _profiled(self) -> list[tuple[str, float]]:
+            times = [ms for ms, _ in zip(itertools.cycle(LAYER_MS), self._graph.node, strict=False)]
+            if self._facts["verbosity"] == "DETAILED":
+                return [*zip(self._layer_names(), times, strict=True), COPY, COPY]
+            ends = [self._graph.node[index] for index in (0, -1)]
+            names = "...".join(node.name or f"(Unnamed Layer* 3) [{node.op_type}]" for node in ends)
+            return [(f"{{ForeignNode[{names}]}}", sum(times)), COPY, COPY]
+
         @property
         def num_io_tensors(self) -> int:
             return len(self._values)
@@ -392,8 +445,8 @@ def fake_tensorrt(version: str = "10.3.0", stub: StubCudart | None = None) -> An
         __slots__ = ("_logger", "_registry")
 
         def __init__(self, logger: Any) -> None:
-            assert isinstance(logger, ILogger)
-            self._logger, self._registry = logger, IPluginRegistry("runtime", logger)
+            self._logger = only_logger(logger)
+            self._registry = IPluginRegistry("runtime", self._logger)
 
         @property
         def DLA_core(self) -> int:
@@ -412,7 +465,10 @@ def fake_tensorrt(version: str = "10.3.0", stub: StubCudart | None = None) -> An
                     ILogger.Severity.ERROR, "The engine plan file is not compatible: magic tag does not match"
                 )
                 return None
+            if len(state.engines) >= state.engines_that_load:
+                return None
             engine = ICudaEngine(serialized_engine, self._logger)
+            state.engines.append(engine._facts["verbosity"])
             needed = {node.op_type for node in engine._graph.node if node.domain}
             lacking = needed - set(self._registry._names)
             if lacking:

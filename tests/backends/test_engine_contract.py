@@ -20,6 +20,7 @@ from edgeexport.backends.contract import (
     EngineRecord,
     check_same,
 )
+from edgeexport.bundle import Bundle
 from edgeexport.errors import BundleError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +57,40 @@ def test_record_survives_json() -> None:
     gpu = DeviceIdentity("Orin", "aarch64", "8.7")
     assert str(gpu) == "Orin (aarch64, compute capability 8.7)"
     assert EngineRecord.from_dict({**document, "device": gpu.__dict__}, WHERE).device == gpu
+
+
+def test_record_of_an_earlier_version_tells_no_board() -> None:
+    device = {"name": "Orin", "machine": "aarch64", "compute_capability": "8.7"}
+    found = EngineRecord.from_dict({**RECORD.as_dict(), "device": device}, WHERE).device
+    assert found == DeviceIdentity("Orin", "aarch64", "8.7", None)
+
+
+AGX = DeviceIdentity("Orin", "aarch64", "8.7", "NVIDIA Jetson AGX Orin Developer Kit")
+NX = DeviceIdentity("Orin", "aarch64", "8.7", "NVIDIA Jetson Orin NX Engineering Reference Developer Kit")
+HIDDEN = DeviceIdentity("Orin", "aarch64", "8.7")
+
+
+def test_engine_of_another_board_is_refused(tmp_path: Path) -> None:
+    bundle = Bundle(tmp_path, {})
+    with pytest.raises(BundleError) as caught:
+        check_same(bundle, "on", NX, AGX, "build it again")
+    assert caught.value.exit_code == 9 and caught.value.problem == (
+        "the engine was built on Orin (aarch64, compute capability 8.7, NVIDIA Jetson AGX Orin Developer Kit), found "
+        "Orin (aarch64, compute capability 8.7, NVIDIA Jetson Orin NX Engineering Reference Developer Kit)"
+    )
+    for same in (AGX, NX, HIDDEN):
+        check_same(bundle, "on", same, same, "")
+    check_same(bundle, "on", HIDDEN, AGX, "")  # in a container that hides the board
+    check_same(bundle, "on", AGX, HIDDEN, "")  # recorded by an earlier version
+    for other in (DeviceIdentity("Thor", "aarch64", "11.0"), DeviceIdentity("Orin", "aarch64", "8.6"), "no GPU"):
+        with pytest.raises(BundleError):
+            check_same(bundle, "on", other, AGX, "build it again")
+
+
+def test_a_board_that_is_the_processors_name_is_told_once() -> None:
+    assert str(DeviceIdentity("NVIDIA Jetson Orin NX", "aarch64", board="NVIDIA Jetson Orin NX")) == (
+        "NVIDIA Jetson Orin NX (aarch64)"
+    )
 
 
 @pytest.mark.parametrize(

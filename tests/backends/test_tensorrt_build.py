@@ -53,6 +53,7 @@ def test_what_tensorrt_is_asked_for(fake: Any, request_: BuildRequest) -> None:
     assert timed["limits"] == {"WORKSPACE": 512 << 20}
     assert timed["device"] == "GPU"
     assert b'"LAYER_NAMES_ONLY"' in built.plan and b"DETAILED" not in built.plan
+    assert b'"DETAILED"' in built.detailed and built.layers_by_device is None
     assert {**timed, "verbosity": "", "cache": ""} == {**detailed, "verbosity": "", "cache": ""}
     build(request_)
     assert fake._state.builds[-1]["limits"] == {}
@@ -78,6 +79,7 @@ def test_engine_without_a_description(fake: Any, request_: BuildRequest) -> None
     fake._state.broken_inspector = True
     built = build(request_)
     assert built.plan and (built.description, built.description_note) == ("", "the engine inspector gave nothing")
+    assert built.detailed == b""
 
 
 def test_second_engine_that_does_not_fit_costs_the_description_alone(fake: Any, request_: BuildRequest) -> None:
@@ -95,6 +97,27 @@ def test_log_is_kept_without_its_verbose_lines(fake: Any, request_: BuildRequest
     assert log.text() == "INFO: Engine generation completed\n" * 2
 
 
+def test_each_build_has_its_own_log_though_tensorrt_has_one_logger(fake: Any, request_: BuildRequest) -> None:
+    first, second = EngineLog(), EngineLog()
+    build(request_, first)
+    build(request_, second)
+    assert first.text() == second.text() == "INFO: Engine generation completed\n" * 2
+
+
+def test_lines_that_tell_where_a_layer_runs_are_kept() -> None:
+    log = EngineLog()
+    assert log.layers_by_device() is None
+    for severity, message in (
+        ("VERBOSE", "---------- Layers Running on DLA ----------"),
+        ("VERBOSE", "[DlaLayer] {ForeignNode[a...b]}"),
+        ("INFO", "[GpuLayer] CONVOLUTION: c"),
+        ("VERBOSE", "[GpuLayer] SOFTMAX: d"),
+    ):
+        log.add(severity, message)
+    assert log.layers_by_device() == {"dla": 1, "gpu": 2} and len(log.lines) == 3
+    assert log.layers_by_device(2) == {"dla": 0, "gpu": 1} and log.layers_by_device(3) is None
+
+
 # --- Timing cache ---
 
 
@@ -106,7 +129,9 @@ def test_second_engine_takes_the_timings_of_the_first(fake: Any, request_: Build
     assert built.timing_cache.decode() == detailed["cache"] and built.cache_note == ""
 
 
-def test_earlier_cache_is_used(fake: Any, request_: BuildRequest) -> None:
+@pytest.mark.parametrize("warns", [False, True])
+def test_earlier_cache_is_used(fake: Any, request_: BuildRequest, warns: bool) -> None:
+    fake._state.warns_about_caches = warns  # of something else: it takes the cache
     earlier = f"cache of {fake.__version__} before"
     built = build(replace(request_, timing_cache=earlier.encode()))
     assert fake._state.builds[0]["cache"] == earlier and built.cache_note == ""
@@ -132,6 +157,7 @@ def test_cache_that_does_not_fit(fake: Any, request_: BuildRequest, content: byt
 def test_accelerator_with_fallback(fake: Any, request_: BuildRequest) -> None:
     fake._state.dla_cores = 2
     build(replace(request_, dla_core=1))
+    assert fake._state.runtime_dla == [1]  # the second engine is loaded there to be described
     for asked in fake._state.builds:
         assert (asked["device"], asked["dla_core"], asked["flags"]) == ("DLA", 1, ["GPU_FALLBACK"])
 

@@ -38,7 +38,7 @@ from edgeexport.errors import BuildError, BundleError, EdgeExportError, UsageErr
 from edgeexport.plugin.build_record import FILE_NAME
 
 pytestmark = requires_compiler
-FILES = ("engine.plan", "engine.graph.json", "timing.cache", "engine.log")
+FILES = ("engine.plan", "engine.detailed.plan", "engine.graph.json", "timing.cache", "engine.log")
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_cache_of_another_version_is_left_with_a_note(fake: Any, bundle: Bundle,
 def test_without_description(fake: Any, bundle: Bundle, tmp_path: Path) -> None:
     fake._state.broken_inspector = True
     record = build_in(bundle, tmp_path / "new")
-    assert "engine.graph.json" not in record.files
+    assert not {"engine.graph.json", "engine.detailed.plan"} & set(record.files)  # of no use without each other
     assert record.options["layer_information"] == "the engine inspector gave nothing"
 
 
@@ -196,12 +196,52 @@ def test_options_that_it_does_not_offer(changes: dict[str, Any], reason: str) ->
     assert where == f"{name} = {changes[name]}" and problem.startswith(reason)
 
 
+def accelerated(
+    fake: Any, bundle: Bundle, folder: Path, ops: tuple[str, ...] = ("Cast",)
+) -> tuple[EngineRecord, list[str]]:
+    fake._state.dla_cores, fake._state.dla_ops = 2, ops
+    stages: list[str] = []
+    folder.mkdir()
+    options = replace(OPTIONS, dla_core=1, precision="fp16")
+    record = BACKEND.build(bundle, folder, options, stages.append)
+    for name in record.files:
+        (folder / name).replace(bundle.path / name)
+    return record, stages
+
+
 def test_accelerator_at_build_and_load(fake: Any, bundle: Bundle, tmp_path: Path) -> None:
-    fake._state.dla_cores = 2
-    record = rebuilt(bundle, tmp_path / "new", replace(OPTIONS, dla_core=1, precision="fp16"))
-    assert fake._state.builds[0]["device"] == "DLA" and not fake._state.runtime_dla
-    BACKEND.load(bundle, record)
-    assert fake._state.runtime_dla == [1]
+    record, stages = accelerated(fake, bundle, tmp_path / "new")
+    assert fake._state.builds[0]["device"] == "DLA"
+    assert fake._state.runtime_dla == [1]  # to describe it
+    runner = BACKEND.load(bundle, record)
+    assert fake._state.runtime_dla == [1, 1]
+    runner.node_times(IMAGE)
+    assert fake._state.runtime_dla == [1, 1] and len(fake._state.engines) == 3  # in the same runtime
+    assert record.options["layers_by_device"] == {"dla": 2, "gpu": 2}
+    assert stages[-1] == "accelerator 1: 2 of 4 layers run there, the others on the GPU"
+
+
+def test_accelerator_that_takes_nothing(fake: Any, bundle: Bundle, tmp_path: Path) -> None:
+    record, stages = accelerated(fake, bundle, tmp_path / "new", ())
+    assert record.options["layers_by_device"] == {"dla": 0, "gpu": 4}
+    assert stages[-1] == "accelerator 1: nothing runs there, all 4 layers fell back to the GPU"
+
+
+def test_accelerators_share_by_the_description_alone(fake: Any, bundle: Bundle, tmp_path: Path) -> None:
+    fake._state.places_told = False
+    record, _ = accelerated(fake, bundle, tmp_path / "new")
+    assert record.options["layers_by_device"] == {"dla": 2, "gpu": 2}
+    fake._state.broken_inspector = True
+    record, stages = accelerated(fake, bundle, tmp_path / "blind")
+    assert record.options["layers_by_device"] is None
+    assert stages[-1] == "accelerator 1: TensorRT does not tell what runs there"
+
+
+def test_accelerator_where_it_is_not_documented(fake: Any, bundle: Bundle, tmp_path: Path) -> None:
+    record, stages = accelerated(fake, bundle, tmp_path / "new")
+    documented = fake.__version__ == "11.4.1"
+    assert bool(record.options["dla_note"]) == (not documented) == ("documented for TensorRT 11.4.1" in stages[0])
+    assert "dla_note" not in build_in(bundle, tmp_path / "gpu").options
 
 
 # --- Loading ---
@@ -305,6 +345,13 @@ def test_file_that_is_no_engine(fake: Any, bundle: Bundle, tmp_path: Path) -> No
     assert problem.startswith(f"TensorRT {fake.__version__} does not load it: The engine plan file is not compatible")
 
 
+def test_engine_that_does_not_load_without_a_word(fake: Any, bundle: Bundle, tmp_path: Path) -> None:
+    record = rebuilt(bundle, tmp_path / "new")
+    fake._state.engines_that_load = 0
+    _, problem, _ = refused(lambda: BACKEND.load(bundle, record))
+    assert problem == f"TensorRT {fake.__version__} does not load it: no reason given"
+
+
 @pytest.mark.parametrize("changes", [{"inner_outputs": None}, {"inner_outputs": [1]}])
 def test_damaged_options(fake: Any, bundle: Bundle, tmp_path: Path, changes: dict[str, Any]) -> None:
     record = rebuilt(bundle, tmp_path / "new")
@@ -332,5 +379,18 @@ def test_build_and_load_through_the_engine_module(
     opened = open_bundle(bundle.path)
     assert engine_record(opened) == result.record
     np.testing.assert_array_equal(load_engine(opened).run(IMAGE)["best"], [1, 0])
-    (bundle.path / "engine.plan").write_bytes(b"changed")
-    assert "was changed after the build" in refused(lambda: load_engine(opened))[1]
+    for name in ("engine.detailed.plan", "engine.plan"):
+        whole = (bundle.path / name).read_bytes()
+        (bundle.path / name).write_bytes(b"changed")
+        where, problem, _ = refused(lambda: load_engine(opened))
+        assert where == str(bundle.path / name) and "was changed after the build" in problem
+        (bundle.path / name).write_bytes(whole)
+
+
+def test_profile_of_an_engine_from_before_there_was_a_detailed_one(fake: Any, bundle: Bundle, tmp_path: Path) -> None:
+    record = rebuilt(bundle, tmp_path / "new")
+    files = {name: digest for name, digest in record.files.items() if name != "engine.detailed.plan"}
+    runner = BACKEND.load(bundle, replace(record, files=files))
+    assert isinstance(runner, TensorRtRunner)
+    runner.node_times(IMAGE, runs=1)
+    assert runner.profile_note.endswith("none with details: it was built before there was one")

@@ -11,18 +11,21 @@ import onnx
 import pytest
 from cudart_stub import StubCudart, requires_compiler
 from engine_cases import IMAGE, MODEL
-from fake_tensorrt import PROFILED_LAYERS
+from fake_tensorrt import COPY, LAYER_MS, layer_name
 from onnx import parser
 from tensorrt_cases import BACKEND, OPTIONS, install, rebuilt, write_trt_bundle
 
 from edgeexport.backends.contract import EngineOptions, NodeTime
 from edgeexport.backends.tensorrt_runner import TensorRtRunner, mean_layer_times
 from edgeexport.errors import BuildError, UsageError
+from edgeexport.profile.attribution import Attribution
 from edgeexport.profile.layers import measure_layers
 from edgeexport.profile.work import WORK_FILE, GraphWork, NodeWork, work_bytes
 
 pytestmark = requires_compiler
 
+OPS = ("Cast", "Neg", "ArgMax", "Cast")
+NAMES = ("wide", "scores", "index", "best")
 TWO_INPUTS = parser.parse_model("""<ir_version: 9, opset_import: ["": 20]>
 g (float[2,3] image, float[3] text) => (float[2,3] scores, int32[2] best) {
     scores = Mul (image, text)
@@ -113,32 +116,41 @@ def test_inference_that_cannot_be_captured(fake: Any, stub: StubCudart, tmp_path
 def test_layer_times(fake: Any, tmp_path: Path) -> None:
     runner = loaded(tmp_path)
     contexts = fake._state.contexts
+    assert fake._state.engines == ["DETAILED", "LAYER_NAMES_ONLY"]  # described while it was built; loaded to run
     found = runner.node_times(IMAGE, runs=3)
-    assert found == [NodeTime(name, "", pytest.approx(ms)) for name, ms in PROFILED_LAYERS]
+    assert fake._state.engines[2:] == ["DETAILED"]  # for this alone
+    expected = [(layer_name(index, op), ms) for index, (op, ms) in enumerate(zip(OPS, LAYER_MS, strict=True))]
+    assert found == [NodeTime(name, "", pytest.approx(ms)) for name, ms in (*expected, COPY, COPY)]
     assert fake._state.contexts == contexts + 1  # the one that is timed has no profiler
+    assert runner.profile_note == ""
 
 
 def test_layer_times_while_a_graph_is_used(fake: Any, stub: StubCudart, tmp_path: Path) -> None:
     runner = loaded(tmp_path, EngineOptions(target="orin", precision="fp32", cuda_graph=True))
-    assert len(runner.node_times(IMAGE, runs=1)) == len(PROFILED_LAYERS)
+    assert len(runner.node_times(IMAGE, runs=1)) == len(OPS) + 2
     assert "cudaGraphLaunch" not in stub.calls
 
 
-def test_layer_times_become_times_of_the_models_parts(fake: Any, tmp_path: Path) -> None:
-    """The profiler's names meet those of engine.graph.json, and through them work.json."""
+def profiled(folder: Path, *, broken: bool = False, fake: Any = None) -> Attribution:
+    """Builds a graph whose nodes have names and parts, and profiles it. ``broken``: its detailed engine cannot be built."""
     model = onnx.load_from_string(MODEL)
-    names = ("wide", "scores", "index", "best")
-    for node, name in zip(model.graph.node, names, strict=True):
+    for node, name in zip(model.graph.node, NAMES, strict=True):
         node.name = name
-    bundle = write_trt_bundle(tmp_path / "b", model.SerializeToString())
-    record = rebuilt(bundle, tmp_path / "new")
-    (bundle.path / "engine.graph.json").write_text(
-        (bundle.path / "engine.graph.json").read_text().replace('"Name": "wide"', '"Name": "renamed by TensorRT"')
-    )
+    bundle = write_trt_bundle(folder / "b", model.SerializeToString())
+    if broken:
+        fake._state.builds_that_fit = 1
+    record = rebuilt(bundle, folder / "new")
     parts = ("embedding", "block_1", "tail", "tail")
     work = GraphWork(
         tuple(
-            NodeWork(node.name, node.op_type, part, inputs=tuple(node.input), outputs=tuple(node.output))
+            NodeWork(
+                node.name,
+                node.op_type,
+                part,
+                inputs=tuple(node.input),
+                outputs=tuple(node.output),
+                writes={"float32": 100},
+            )
             for node, part in zip(model.graph.node, parts, strict=True)
         ),
         (),
@@ -147,11 +159,39 @@ def test_layer_times_become_times_of_the_models_parts(fake: Any, tmp_path: Path)
     (bundle.path / WORK_FILE).write_bytes(work_bytes(work))
     found = measure_layers(bundle, BACKEND.load(bundle, record), record, IMAGE, runs=2)
     assert found is not None and found.backend == "tensorrt"
-    by_name = {layer.name: layer for layer in found.layers}
-    assert by_name["scores"].origin.how == "graph" and by_name["scores"].op_type == "Neg"
-    assert by_name["wide"].origin.how == "name"  # the inspector calls it otherwise
-    assert found.total_ns == round(sum(ms for _, ms in PROFILED_LAYERS) * 1e6)
-    assert found.parts_ns["block_1"] >= 0.25e6 and found.parts_ns["embedding"] >= 0.5e6
+    return found
+
+
+def test_layer_times_become_times_of_the_models_parts(fake: Any, tmp_path: Path) -> None:
+    """The profiler's names, which are no names of the graph, meet those of engine.graph.json, and through them work.json."""
+    found = profiled(tmp_path)
+    assert [layer.name for layer in found.layers[:4]] == [layer_name(index, op) for index, op in enumerate(OPS)]
+    assert [layer.origin.how for layer in found.layers[:4]] == ["graph"] * 4
+    assert [layer.op_type for layer in found.layers[:4]] == list(OPS)
+    assert found.parts_ns == {"embedding": 500_000, "block_1": 250_000, "tail": 125_000 + 62_500 + 2 * 125_000}
+    assert (found.divided_share, found.provenance) == (0.0, "measured")
+    assert "shares are to be trusted" in found.summary()["method"]
+
+
+def test_profile_without_the_detailed_engine_is_an_estimate_and_says_so(fake: Any, tmp_path: Path) -> None:
+    found = profiled(tmp_path, broken=True, fake=fake)
+    assert found.layers[0].name == "{ForeignNode[wide...best]}"
+    assert found.provenance == "estimate" and found.divided_share > 0.7
+    summary = found.summary()
+    assert "shares are an estimate; the engine that is timed was profiled" in summary["method"]
+    assert "since there is none with details: " in summary["method"] and "gave no engine" in summary["method"]
+
+
+def test_detailed_engine_that_does_not_load(fake: Any, tmp_path: Path) -> None:
+    """As where memory is short: the other one has to do."""
+    runner = loaded(tmp_path)
+    fake._state.engines_that_load = len(fake._state.engines)
+    (layer, *_) = runner.node_times(IMAGE, runs=1)
+    assert layer.name.startswith("{ForeignNode[")
+    assert runner.profile_note.endswith("engine.detailed.plan does not load: no reason given")
+    fake._state.engines_that_load = 100
+    runner.node_times(IMAGE, runs=1)
+    assert runner.profile_note == ""
 
 
 def test_mean_of_layer_times() -> None:
@@ -205,6 +245,25 @@ def test_error_of_tensorrt_while_it_runs(fake: Any, tmp_path: Path) -> None:
     fake._state.refuses_execution = True
     with pytest.raises(BuildError, match="TensorRT does not execute it: enqueueV3: an address is not set"):
         runner.run(IMAGE)
+
+
+def test_errors_are_those_of_the_call(fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those of another engine, nor those of a call that is over."""
+    runner, other = loaded(tmp_path / "1"), loaded(tmp_path / "2")
+    fake._state.logger.log(fake.ILogger.Severity.ERROR, "of the second engine, as its log is the last")
+    monkeypatch.setattr(fake.IExecutionContext, "execute_async_v3", lambda self, stream: False)
+    for engine in (runner, other, runner):
+        with pytest.raises(BuildError, match="TensorRT does not execute it: no reason given"):
+            engine.run(IMAGE)
+
+    def failing(self: object, stream: int) -> bool:
+        fake._state.logger.log(fake.ILogger.Severity.ERROR, "this time")
+        return False
+
+    monkeypatch.setattr(fake.IExecutionContext, "execute_async_v3", failing)
+    for engine in (runner, other):
+        with pytest.raises(BuildError, match="TensorRT does not execute it: this time"):
+            engine.run(IMAGE)
 
 
 def test_too_little_memory_for_a_context(fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,6 +126,11 @@ def test_unknown_names_suggest_the_nearest(a: Path, tmp_path: Path, condition: s
         ({"backend": "onnxruntime"}, "backend: A tensorrt, B onnxruntime"),
         ({"device": {**ORIN, "name": "Orin NX"}}, "device: A NVIDIA Jetson AGX Orin, B Orin NX"),
         ({"conditions": {}}, "power mode: A MAXN, B unknown"),
+        (
+            {"device": {**ORIN, "jetson": {"model": "NVIDIA Jetson Orin NX"}}},
+            "board: A unknown, B NVIDIA Jetson Orin NX",
+        ),
+        ({"bundle": {"batch": 4}}, "batch: A unknown, B 4"),
     ],
 )
 def test_measurements_of_other_circumstances_are_not_judged(
@@ -140,6 +146,88 @@ def test_measurements_of_other_circumstances_are_not_judged(
     assert f"{decisive[0]['what']}: A {decisive[0]['a']}, B {decisive[0]['b']}" == what
     for condition in ("latency_p50_ms > 20", "parity.cosine < 0.9*A", "bench.predicted.latency_ms > A"):
         assert edgeexport("compare", a, b, "--fail-if", condition).code == 0, condition
+
+
+def gpu_clock(megahertz: int) -> dict[str, Any]:
+    hertz = dict.fromkeys(("current_hz", "min_hz", "max_hz"), megahertz * 1_000_000)
+    clock = {"name": "17000000.gpu", "drives": "gpu", **hertz, "pinned": True}
+    before = {"power_mode": {"id": 0, "name": "MAXN"}, "online_cpus": "0-11", "clocks": [clock]}
+    return {"before": before, "after": before}
+
+
+def test_the_same_board_at_another_clock_is_not_judged(tmp_path: Path, edgeexport: Command) -> None:
+    sides = [
+        write_bundle(tmp_path / name, bench=bench(ms, conditions=gpu_clock(megahertz)))
+        for name, ms, megahertz in (("slow", 20.0, 612), ("fast", 19.0, 1301), ("other", 19.0, 1300))
+    ]
+    done = edgeexport("compare", *sides[:2], "--fail-if", SLOWER)
+    assert done.code == 6 and "GPU clock: A 612 MHz, B 1301 MHz" in done.err
+    assert edgeexport("compare", *sides[1:], "--fail-if", SLOWER).code == 0
+    assert edgeexport("compare", *sides[:2], "--fail-if", SLOWER, "--allow-different").code == 0
+
+
+ENGINE = {"build_seconds": 60.0, "files": {"engine.plan": "ab" * 32}}
+OF_ENGINE = {"engine": "engine.plan", "engine_sha256": "ab" * 32}
+
+
+@pytest.mark.parametrize("side", ["a", "b"])
+@pytest.mark.parametrize(
+    ("condition", "file", "remedy"),
+    [(SLOWER, "bench.json", "edgeexport profile"), ("verify.failed > A", "verify.json", "edgeexport verify")],
+)
+def test_results_of_an_earlier_engine_are_not_judged(
+    tmp_path: Path, edgeexport: Command, condition: str, file: str, remedy: str, side: str
+) -> None:
+    """The engine was built again, and what was found about the one before it stayed."""
+    sides = {}
+    for name in "ab":
+        engine = {**ENGINE, "files": {"engine.plan": "cd" * 32}} if name == side else ENGINE
+        results = {"bench": bench(**OF_ENGINE), "verify": parity() | OF_ENGINE}
+        sides[name] = write_bundle(tmp_path / name, engine=engine, **results)
+    done = edgeexport("compare", sides["a"], sides["b"], "--fail-if", condition, "--allow-different")
+    assert done.code == 6
+    found = (
+        f"{side.upper()} {sides[side]}: {file} is of an earlier engine (engine.plan abababababab..., now cdcdcdcdcdcd"
+    )
+    assert found in done.err and f"{remedy} {sides[side]}" in done.err
+    assert edgeexport("compare", sides["a"], sides["b"], "--fail-if", "tokens.macs > A").code == 0
+    shown = edgeexport("compare", sides["a"], sides["b"]).out
+    assert (f"different: {file}: A " in shown and "B up to date" in shown) or "A up to date" in shown
+
+
+def test_results_of_another_build_of_the_bundle_are_not_judged(a: Path, tmp_path: Path) -> None:
+    b = write_bundle(tmp_path / "b", bench=bench(bundle={"manifest_sha256": "0" * 64}))
+    with pytest.raises(MeasurementError, match=r"bench\.json is of another build of this bundle \(manifest 000000"):
+        compare_bundles(a, b, ["latency_p50_ms > 100"])
+
+
+def test_a_verification_of_model_onnx_says_nothing_of_the_engine(tmp_path: Path) -> None:
+    of_graph = parity() | {"engine": "model.onnx", "engine_sha256": None}
+    a = write_bundle(tmp_path / "a", engine=ENGINE, verify=parity() | OF_ENGINE)
+    b = write_bundle(tmp_path / "b", engine=ENGINE, verify=of_graph)
+    with pytest.raises(MeasurementError, match=r"verify\.json is of model\.onnx in ONNX Runtime, not of engine\.plan"):
+        compare_bundles(a, b, ["verify.failed > 0"])
+    assert not compare_bundles(a, b, ["verify.failed > 0"], allow_different=True).failed
+    assert not compare_bundles(a, a, ["verify.failed > 0"]).failed
+    c = write_bundle(tmp_path / "c", verify=of_graph)  # without an engine that is what runs
+    assert not compare_bundles(c, c, ["verify.failed > 0"]).failed
+
+
+def test_what_else_makes_it_faster_stands_beside_the_change(tmp_path: Path, edgeexport: Command) -> None:
+    samples = [10.0 + 0.01 * (number % 7) for number in range(60)]
+    none = {"protocol": {"cuda_graph": False}, "engine_options": {"dla_core": None}}
+    graph = {"protocol": {"cuda_graph": True}, "engine_options": {"dla_core": 0}}
+    a = write_bundle(tmp_path / "a", bench=bench(samples=samples, **none))
+    board = {**ORIN, "jetson": {"model": "NVIDIA Jetson Orin NX"}}
+    b = write_bundle(tmp_path / "b", bench=bench(samples=samples, device=board, **graph))
+    done = edgeexport("compare", a, b, "--markdown", tmp_path / "c.md")
+    assert "different: CUDA graph: A False, B True" in done.out and "different: DLA core: A unknown, B 0" in done.out
+    line = next(
+        line for line in (tmp_path / "c.md").read_text().splitlines() if line.startswith("Not of the models alone")
+    )
+    assert "CUDA graph: A False, B True; DLA core: A unknown, B 0" in line
+    assert "board: A unknown, B NVIDIA Jetson Orin NX" in line
+    assert "measured on NVIDIA Jetson Orin NX)" in (tmp_path / "c.md").read_text()
 
 
 @pytest.mark.parametrize("side", ["a", "b"])

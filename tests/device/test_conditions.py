@@ -111,11 +111,25 @@ def test_a_cold_device_is_told(orin: Path) -> None:
     assert changed(before, read_conditions(orin)) == ["gpu-thermal warmed from 47.6 to 62.7 °C, more than 15 K"]
 
 
-@pytest.mark.parametrize("kind", ["gpu-throttle-alert", "hot-surface-alert", "cpufreq-cpu4", "devfreq-17000000.gpu"])
+@pytest.mark.parametrize("kind", ["gpu-throttle-alert", "cpufreq-cpu4", "devfreq-17000000.gpu"])
 def test_cooling_at_work_from_the_beginning_is_throttling(orin: Path, kind: str) -> None:
     put(orin, f"{sysfs_trees.cooling(orin, kind)}/cur_state", 1)
     found = read_conditions(orin)
     assert changed(found, found) == [f"throttled: {kind} is at work (state 1)"]
+
+
+@pytest.mark.parametrize("tree", ["agx_orin", "orin_nx"])
+def test_a_hot_surface_is_no_throttling(tmp_path: Path, tree: str) -> None:
+    """At 70 degrees an Orin warns that its case is hot; it slows down at 99."""
+    root = write_tree(tmp_path, tree)
+    zone = sysfs_trees.zone(root, "cpu-thermal")
+    put(root, f"{zone}/temp", 71_000)
+    put(root, f"{sysfs_trees.cooling(root, 'hot-surface-alert')}/cur_state", 1)
+    found = read_conditions(root)
+    assert found.throttling.active == {} and changed(found, found) == []
+    put(root, f"{zone}/temp", 99_000)
+    found = read_conditions(root)
+    assert changed(found, found) == ["throttled: cpu-thermal at 99.0 °C, its passive trip point is 99.0 °C"]
 
 
 def test_passive_trip_point_reached(orin: Path) -> None:

@@ -133,6 +133,34 @@ def test_tensorrt_layers() -> None:
     assert _parts(bare)["prune_1"] == 7.5 and bare.share("neighbours") > 0.9
 
 
+def test_one_region_for_everything_is_an_estimate() -> None:
+    """What an engine without detailed information gives: attributed in full, and none of it measured by part."""
+    for name in (
+        "{ForeignNode[patches...map]}",
+        "{ForeignNode[patches + positions...res2 + map]}",
+        "{ForeignNode[(Unnamed Layer* 3) [Shuffle]...map]}",
+    ):
+        found = attribution_from_engine([NodeTime(name, "", 12.0)], WORK, plugins=True, runs=10).summary()
+        assert (found["attributed_share"], found["divided_share"]) == (1.0, 1.0)
+        assert found["provenance"] == "estimate"
+        assert "100% of it was divided between parts by their work, so that shares are an estimate" in found["method"]
+        assert "trusted" not in found["method"]
+
+
+def test_a_small_share_divided_is_measured_all_the_same() -> None:
+    def provenance(divided_ms: float) -> str:
+        times = [NodeTime("mm1", "", 10 - divided_ms), NodeTime("res2 + map", "", divided_ms)]
+        return attribution_from_engine(times, WORK, plugins=True, runs=1).provenance
+
+    assert (provenance(2.5), provenance(2.6)) == ("measured", "estimate")
+
+
+def test_note_is_part_of_the_method() -> None:
+    times = [NodeTime("mm1", "", 1.0)]
+    found = attribution_from_engine(times, WORK, plugins=True, runs=1, note="another engine").summary()
+    assert found["method"].endswith("the total is no latency; another engine")
+
+
 def test_engine_profile_is_read_by_tools_and_by_us() -> None:
     found = attribution_from_onnxruntime(_times(*range(1, 15)), WORK, _GRAPH, runs=5)
     content = json.loads(json.dumps(engine_profile(found)))

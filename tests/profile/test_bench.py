@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +14,24 @@ import numpy as np
 import pytest
 import sysfs_trees
 from numpy.typing import NDArray
+from rich.console import Console
 from shared_cases import CommandResult
 from sysfs_trees import GPU_CLOCK, put, write_tree
 from trace_cases import SimulatedDevice
 
+from edgeexport import profile_terminal
 from edgeexport.backends.contract import DeviceIdentity, EngineRecord, NodeTime, Timing
-from edgeexport.bundle import SCHEMA, Bundle
+from edgeexport.bundle import SCHEMA, Bundle, sha256_of
+from edgeexport.device.conditions import read_conditions
 from edgeexport.errors import BuildError, BundleError, MeasurementError, UsageError
 from edgeexport.profile import bench
 from edgeexport.profile.bench import profile_bundle
+from edgeexport.profile.bench_document import bench_document
 from edgeexport.profile.energy import EnergyRequest
 from edgeexport.profile.inputs import Feed, golden_feed
-from edgeexport.profile.protocol import TimingRequest
+from edgeexport.profile.protocol import TimingRequest, Trace
 from edgeexport.profile.subject import Subject, check_comparable
+from edgeexport.profile.subject_differences import subject_differences
 
 Command = Callable[..., CommandResult]
 
@@ -51,13 +58,21 @@ class SimulatedRunner:
         return [NodeTime("layer", "", 1.0)]
 
 
-def subject(path: Path, runner: SimulatedRunner, device: DeviceIdentity = ORIN, batch: int = 1) -> Subject:
+def subject(
+    path: Path,
+    runner: SimulatedRunner,
+    device: DeviceIdentity = ORIN,
+    batch: int = 1,
+    precision: str = "fp32",
+    **options: Any,
+) -> Subject:
     path.mkdir(exist_ok=True)
-    manifest = {"schema": SCHEMA, "name": path.name, "target": "orin", "precision": "fp32", "files": {}}
+    manifest = {"schema": SCHEMA, "name": path.name, "target": "orin", "precision": precision, "files": {}}
     (path / "manifest.json").write_text(json.dumps(manifest))
     feed = Feed(np.zeros((batch, 4, 4, 3), np.uint8), {})
+    chosen, files = {"cuda_graph": True, **options}, {"engine.plan": "ab" * 32}
     record = EngineRecord(
-        "tensorrt", "10.3.0", "orin", "fp32", "model.trt.onnx", "0" * 64, None, device, {"cuda_graph": True}, 60.0, {}
+        "tensorrt", "10.3.0", "orin", precision, "model.trt.onnx", "0" * 64, None, device, chosen, 60.0, files
     )
     return Subject(Bundle(path, manifest), runner, feed, record, "engine.plan", "tensorrt", device)
 
@@ -69,9 +84,13 @@ def simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     root = write_tree(tmp_path / "root", "agx_orin")
 
     def call(
-        at: Callable[[float], None] = lambda now: None, baseline_ms: float | None = None, **arguments: Any
+        at: Callable[[float], None] = lambda now: None,
+        baseline_ms: float | None = None,
+        options: Mapping[str, Any] | None = None,
+        **arguments: Any,
     ) -> bench.Bench:
-        subjects = {tmp_path / "model": subject(tmp_path / "model", SimulatedRunner(device, 10.0, at))}
+        model = subject(tmp_path / "model", SimulatedRunner(device, 10.0, at), **(options or {}))
+        subjects = {tmp_path / "model": model}
         if baseline_ms is not None:
             arguments["baseline"] = tmp_path / "dense"
             subjects[tmp_path / "dense"] = subject(tmp_path / "dense", SimulatedRunner(device, baseline_ms, at))
@@ -106,6 +125,12 @@ def test_document(simulated: Any) -> None:
     assert conditions["readings"] >= 3 and conditions["before"]["power_mode"] == {"id": 0, "name": "MAXN"}
     assert written["stable"] is True and written["instabilities"] == [] and written["notes"] == []
     assert written["baseline"] is None and written["power"] is None and written["layers"] is None
+
+
+def test_the_engine_that_was_timed_is_told_by_its_hash(simulated: Any) -> None:
+    document = simulated(baseline_ms=15.0).document
+    assert document["engine_sha256"] == document["baseline"]["engine_sha256"] == "ab" * 32
+    assert document["bundle"]["manifest_sha256"] == sha256_of(simulated.folder / "manifest.json")
 
 
 def test_an_earlier_power_file_does_not_stay(simulated: Any) -> None:
@@ -181,6 +206,66 @@ def test_a_comparison_during_which_the_device_throttles_is_refused(simulated: An
         MeasurementError, match=r"comparison, baseline: the latency rose .*; comparison, candidate: the "
     ):
         simulated(baseline_ms=15.0)
+
+
+def test_what_differs_besides_the_model_stands_beside_the_speed_up(
+    simulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert simulated(baseline_ms=15.0).document["baseline"]["differences"] == []
+    options = {"precision": "fp16", "cuda_graph": False, "dla_core": 0, "inner_outputs": ["of the model"]}
+    found = simulated(baseline_ms=15.0, options=options)
+    assert found.document["baseline"]["differences"] == [
+        {"what": "precision", "baseline": "fp32", "candidate": "fp16"},
+        {"what": "CUDA graph", "baseline": "on", "candidate": "off"},
+        {"what": "DLA core", "baseline": "none", "candidate": "0"},
+    ]
+    stream = io.StringIO()
+    monkeypatch.setattr(profile_terminal, "_out", Console(file=stream, width=200))
+    profile_terminal.print_bench(found)
+    assert (
+        "not of the models alone: precision: baseline fp32, here fp16; CUDA graph: baseline on, here off; "
+        "DLA core: baseline none, here 0"
+    ) in stream.getvalue()
+
+
+def test_other_inputs_and_modes_are_differences_too(tmp_path: Path) -> None:
+    runner = SimulatedRunner(SimulatedDevice(0), 1.0)
+    one = subject(tmp_path / "a", runner, power_mode="MAXN")
+    other = subject(tmp_path / "b", runner, power_mode="id 7")
+    other = replace(other, feed=Feed(np.zeros((1, 8, 8, 3), np.uint8), {}))
+    assert subject_differences(one, other) == [
+        {"what": "input", "baseline": "uint8 1 x 4 x 4 x 3", "candidate": "uint8 1 x 8 x 8 x 3"},
+        {"what": "built in power mode", "baseline": "MAXN", "candidate": "id 7"},
+    ]
+
+
+def test_an_engine_built_in_another_power_mode_is_noted(simulated: Any) -> None:
+    assert simulated(options={"power_mode": "MAXN"}).document["notes"] == []
+    (note,) = simulated(options={"power_mode": "MODE_30W"}).document["notes"]
+    assert note.startswith("the engine was built in power mode MODE_30W and timed in MAXN: ")
+    put(simulated.root, "etc/nvpmodel.conf", "")  # no names: numbers are compared
+    assert simulated(options={"power_mode": "id 0"}).document["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("runs", "percentiles", "expected"),
+    [
+        (99, (), "p99: of 99 runs hardly more than the slowest; 100 or more tell it (--iterations)"),
+        (100, (), ""),
+        (300, (99.9, 100.0, 1.0), "p99.9: of 300 runs hardly more than the slowest; 1,000 or more tell it (--iterations)"),
+        (1000, (99.9,), ""),
+        (8, (), "p90 and p99: of 8 runs hardly more than the slowest; 100 or more tell it (--iterations)"),
+    ],
+)  # fmt: skip
+def test_percentiles_of_few_runs_are_noted(
+    simulated: Any, runs: int, percentiles: tuple[float, ...], expected: str
+) -> None:
+    readings = [read_conditions(simulated.root)]
+    samples = tuple(Timing(10.0 + 0.001 * (number % 5), None, None, 11.0) for number in range(runs))
+    model = subject(simulated.folder, SimulatedRunner(simulated.device, 10.0))
+    trace = Trace(samples, warmup_runs=1, seconds=1.0)
+    document = bench_document(model, TimingRequest(percentiles=percentiles), trace, readings, simulated.root)
+    assert document["notes"] == ([expected] if expected else [])
 
 
 def test_power(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,9 +418,13 @@ def test_prediction_stands_beside_the_measurement_of_its_device(simulated: Any, 
     assert found["provenance"] == "predicted" and found["target"] == "orin" and found["power_mode"] == "MAXN"
     assert found["total_ms"] > 0
     put(simulated.root, "var/lib/nvpmodel/status", "pmode:0002")
+    assert predicted() is None  # that mode has another clock: this is another variant of the module
+    for file in ("cur_freq", "min_freq", "max_freq"):
+        put(simulated.root, f"{GPU_CLOCK}/{file}", 612_000_000)
     assert predicted()["power_mode"] == "30W" and predicted()["total_ms"] > found["total_ms"]
     put(simulated.root, "proc/device-tree/model", "NVIDIA Jetson Orin NX Engineering Reference Developer Kit")
     assert predicted() is None  # the engine is for another module
+    assert "Orin NX" in simulated().document["no_prediction"]
 
 
 def test_damaged_golden(bundle: Path) -> None:

@@ -6,7 +6,15 @@ import pytest
 
 from edgeexport.device.targets import TARGETS
 from edgeexport.errors import UsageError
-from edgeexport.profile.ceilings import ASSUMED, DERIVED, PUBLISHED, ceilings_of, power_mode_named, power_modes
+from edgeexport.profile.ceilings import (
+    ASSUMED,
+    DERIVED,
+    PUBLISHED,
+    ceilings_of,
+    gpu_misfit,
+    power_mode_named,
+    power_modes,
+)
 
 # Published dense rates of the Jetson AGX Orin 64GB: TFLOPS (TOPS for int8), memory GB/s.
 _ORIN = {
@@ -67,6 +75,60 @@ def test_names_of_nvpmodel() -> None:
     assert power_mode_named("orin", "MODE_30W") == "30W" and power_mode_named("orin", "MAXN") == "MAXN"
     assert power_mode_named("orin", "MODE_37W") is None and power_mode_named("orin", None) is None
     assert power_mode_named("cpu", "MAXN") is None
+
+
+DEVELOPER_KIT = "NVIDIA Jetson AGX Orin Developer Kit"
+
+
+@pytest.mark.parametrize(
+    ("mode", "model", "multiprocessors", "mhz", "expected"),
+    [
+        ("MAXN", DEVELOPER_KIT, 16, 1300.5, ""),
+        ("MAXN", DEVELOPER_KIT, None, 1300.5, ""),
+        ("MAXN", DEVELOPER_KIT, 16, None, ""),
+        ("50W", DEVELOPER_KIT, 16, 828.75, ""),
+        ("15W", DEVELOPER_KIT, 6, 420.75, ""),
+        # A Jetson AGX Orin 32GB.
+        (
+            "MAXN",
+            DEVELOPER_KIT,
+            14,
+            930.75,
+            "the GPU has 14 multiprocessors switched on, a Jetson AGX Orin 64GB in MAXN",
+        ),
+        (
+            "MAXN",
+            DEVELOPER_KIT,
+            None,
+            930.75,
+            "clock is limited to 931 MHz, not to the 1301 MHz of a Jetson AGX Orin 64GB",
+        ),
+        (
+            "MAXN",
+            "NVIDIA Jetson AGX Orin 32GB",
+            None,
+            None,
+            "nothing tells whether this NVIDIA Jetson AGX Orin 32GB is a",
+        ),
+        ("MAXN", DEVELOPER_KIT, None, None, f"nothing tells whether this {DEVELOPER_KIT} is a Jetson AGX Orin 64GB"),
+        ("MAXN", "NVIDIA Jetson AGX Orin 64GB", None, None, ""),
+        ("MAXN", "NVIDIA Jetson AGX Orin 64GB", 12, None, "the GPU has 12 multiprocessors"),
+    ],
+)
+def test_another_variant_of_the_module(
+    mode: str, model: str, multiprocessors: int | None, mhz: float | None, expected: str
+) -> None:
+    hertz = None if mhz is None else int(mhz * 1e6)
+    found = gpu_misfit("orin", mode, model, multiprocessors=multiprocessors, hertz=hertz)
+    assert expected in found and bool(expected) == bool(found)
+
+
+def test_variants_of_other_modules() -> None:
+    nano = "NVIDIA Jetson Orin Nano Developer Kit"
+    assert gpu_misfit("orin-nano", "15W", nano, multiprocessors=8, hertz=624_750_000) == ""
+    assert "has 4 multiprocessors" in gpu_misfit("orin-nano", "15W", nano, multiprocessors=4, hertz=624_750_000)  # 4 GB
+    assert gpu_misfit("thor", "MAXN", "NVIDIA Jetson AGX Thor", multiprocessors=20, hertz=1_575_000_000) == ""
+    assert gpu_misfit("thor", "MAXN", "NVIDIA Jetson AGX Thor", multiprocessors=None, hertz=None) != ""
 
 
 def test_what_is_unknown_is_refused() -> None:

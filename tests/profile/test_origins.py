@@ -125,7 +125,7 @@ def test_engine_layers_by_name() -> None:
         ("__myl_Move_myl0_3", ""),
         ("top", ""),
         ("rows", ""),
-        ("{ForeignNode[norm2...gone]}", ""),
+        ("{ForeignNode[norm2 + gone]}", ""),
     )
     found = origins_from_engine_layers(layers, WORK, plugins=True)
     assert _names(found[0]) == {"patches", "positions"}
@@ -133,5 +133,46 @@ def test_engine_layers_by_name() -> None:
     assert _names(found[2]) == {"mm1", "bias1", "act1", "res1"}
     assert found[3] == Origin("none")
     assert _names(found[5]) == {"rows"}
-    assert found[6] == Origin("neighbours", (), ("prune_1",))
+    assert _names(found[6]) == {"norm2"}
     assert [origin.how for origin in found[:3]] == ["name"] * 3
+
+
+def _region(name: str, *, before: str = "", after: str = "") -> set[str]:
+    """Nodes of a layer of that name, between two others that are nodes of the graph."""
+    layers = _layers(*((layer, "") for layer in (before, name, after) if layer))
+    found = origins_from_engine_layers(layers, WORK, plugins=True)[1 if before else 0]
+    assert found.how == ("name" if found.nodes else "none")
+    return _names(found)
+
+
+ALL = {node.call or node.name for node in NODES}
+
+
+def test_a_regions_ends_may_be_fusions_themselves() -> None:
+    assert _region("{ForeignNode[mm1 + bias1...act1 + res1]}") == {"mm1", "bias1", "act1", "res1"}
+    assert _region("{ForeignNode[gone + bias1...PWN(PWN(act1), res1)]}") == {"bias1", "act1", "res1"}
+    assert _region("PWN(PWN(bias1), act1 + res1)") == {"bias1", "act1", "res1"}
+    assert _region("{ForeignNode[mm1 + bias1]}") == {"mm1", "bias1"}  # as on a deep-learning accelerator
+
+
+def test_a_regions_end_without_a_name_lies_where_its_neighbour_leaves_off() -> None:
+    unnamed = "(Unnamed Layer* 3) [Shuffle]"
+    from_start = f"{{ForeignNode[{unnamed}...act1]}}"
+    assert _region(from_start) == {"patches", "positions", "norm1", "mm1", "bias1", "act1"}
+    assert _region(from_start, before="norm1") == {"mm1", "bias1", "act1"}
+    to_end = f"{{ForeignNode[norm2...{unnamed}]}}"
+    assert _region(to_end) == {"norm2", "mm2", "res2", "map"}
+    assert _region(to_end, after="map") == {"norm2", "mm2", "res2"}
+    neither = f"{{ForeignNode[{unnamed}...(Unnamed Layer* 9) [Shuffle]]}}"
+    assert _region(neither) == ALL
+    assert _region(neither, before="res1", after="norm2") == {"top", "rows"}
+    assert _region(neither, before="res2", after="map") == set()
+    assert _region(from_start, before="map") == {"act1"}  # out of order: what is known
+
+
+def test_copies_for_a_region_are_its_ends() -> None:
+    region = "{ForeignNode[mm1...act1 + res1]}"
+    assert _region(f"Reformatting CopyNode for Input Tensor 0 to {region}") == {"mm1"}
+    assert _region(f"Reformatting CopyNode for Output Tensor 0 to {region}") == {"act1", "res1"}
+    unnamed = "{ForeignNode[(Unnamed Layer* 3) [Shuffle]...res1]}"
+    assert _region(f"Reformatting CopyNode for Input Tensor 0 to {unnamed}") == set()

@@ -25,7 +25,7 @@ def test_measurement_on_a_processor() -> None:
 
 def test_measurement_on_a_jetson_names_device_and_mode() -> None:
     view = bench_view(orin_bench())
-    assert view.circumstances == "TEST DATA Orin, power mode MODE_30W, tensorrt 10.3.0"
+    assert view.circumstances == "TEST DATA Jetson AGX Orin, power mode MODE_30W, tensorrt 10.3.0"
     facts = dict(view.facts)
     assert facts["Device"] == "TEST DATA Orin (aarch64); TEST DATA Jetson AGX Orin, L4T 36.4.0, JetPack 6.1"
     assert facts["Conditions after"] == "power mode MODE_30W; gpu 612 MHz; gpu-thermal 48.5 °C"
@@ -79,7 +79,7 @@ def test_further_percentiles_have_columns() -> None:
         ({"stable": False}, ["unstable: the device changed during the measurement"]),
         (
             {"bundle": {"name": "x", "manifest_sha256": "cd" * 32, "batch": 1}},
-            ["measured on another build of this bundle"],
+            ["measured figures are of another build of this bundle (manifest cdcd"],
         ),
         ({"bundle": {"name": "x", "manifest_sha256": "ab" * 32, "batch": 1}}, []),
     ],
@@ -88,6 +88,31 @@ def test_what_weakens_the_figures_is_a_warning(changes: dict[str, object], expec
     found = bench_view(bench(**changes), "ab" * 32).warnings
     assert len(found) == len(expected)
     assert all(text.startswith(start) for text, start in zip(found, expected, strict=True))
+
+
+def test_figures_of_an_earlier_engine_say_so_beside_the_figure() -> None:
+    measured = orin_bench(engine_sha256="34" * 32)
+    assert bench_view(measured, "", {"engine.plan": "34" * 32}).warnings == ()
+    view = bench_view(measured, "", {"engine.plan": "56" * 32})
+    earlier = "of an earlier engine (engine.plan 343434343434..., now 565656565656...)"
+    assert view.circumstances == f"TEST DATA Jetson AGX Orin, power mode MODE_30W, tensorrt 10.3.0; {earlier}"
+    assert (view.headline, view.energy) == ("12.00 ms (of an earlier engine)", "240.0 mJ (of an earlier engine)")
+    assert view.speedup_words == "as fast as tiny_dense (of an earlier engine)"
+    assert view.warnings == (f"measured figures are {earlier}: profile it again",)
+    (warning,) = bench_view(bench(), "", {"engine.plan": "34" * 32}).warnings
+    assert warning == "measured figures are of model.onnx in ONNX Runtime, not of engine.plan"
+
+
+def test_a_speed_up_that_is_not_the_models_alone() -> None:
+    baseline = orin_bench()["baseline"]
+    baseline["differences"] = [
+        {"what": "precision", "baseline": "fp32", "candidate": "fp16"},
+        {"what": "CUDA graph", "baseline": "off", "candidate": "on"},
+    ]
+    name, text = bench_view(orin_bench(baseline=baseline)).speedup_facts[1]  # which the summary shows, too
+    assert name == "Speed-up" and text.endswith(
+        ": faster. Not of the models alone: precision: baseline fp32, here fp16; CUDA graph: baseline off, here on"
+    )
 
 
 def test_what_a_machine_does_not_tell_is_left_out() -> None:

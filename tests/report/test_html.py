@@ -171,7 +171,7 @@ def test_measurement_prediction_engine_and_verification_are_shown(tmp_path: Path
     page = _page(write_bundle(tmp_path / "b", tokens=tokens(), parity=parity(), **files))
     total = orin_bench()["predicted"]["total_ms"]
     for words in (
-        "12.00 ms median latency measured TEST DATA Orin, power mode MODE_30W, tensorrt 10.3.0",
+        "12.00 ms median latency measured TEST DATA Jetson AGX Orin, power mode MODE_30W, tensorrt 10.3.0",
         "1.50 times as fast as tiny_dense measured 1.500, 99 % interval 1.450 to 1.550: faster",
         "240.0 mJ an inference measured",
         f"{total:.2f} ms latency predicted Jetson AGX Orin 64GB, 30W, by roofline",

@@ -4,7 +4,7 @@ import pytest
 from measured_cases import layers, orin_bench
 from svg_reading import drawing
 
-from edgeexport.report.layer_chart import layer_chart
+from edgeexport.report.layer_chart import layer_chart, layers_tag
 
 
 def test_steps_of_a_block_stand_on_it() -> None:
@@ -41,3 +41,16 @@ def test_prediction_alone_is_marked_as_one_everywhere() -> None:
     assert all("predicted" in rectangle.tip for rectangle in found.rectangles)
     assert all("predicted" in entry.kind for entry in chart.legend)
     assert "predicted" in found.description and "measured" not in found.description
+
+
+def test_times_divided_by_estimate_are_called_so_everywhere() -> None:
+    estimate = {**layers(), "provenance": "estimate"}
+    assert (layers_tag(layers()), layers_tag(estimate)) == ("measured", "estimate")
+    chart = layer_chart("l", "Times", estimate, orin_bench()["predicted"])
+    found = drawing(chart.svg)
+    assert chart.table.headers[1:4] == ("estimate ms", "share", "predicted ms")
+    tips = [rectangle.tip for rectangle in found.rectangles]
+    assert any(tip.endswith("ms estimate") for tip in tips) and not any("measured" in tip for tip in tips)
+    assert "in all measured and divided between the parts by estimate, with the profiler on, 10.000 ms" in (
+        found.description
+    )

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from measured_cases import bench, orin_bench, verify, work
+from measured_cases import bench, engine, orin_bench, verify, work
 from report_cases import (
     STATEMENT,
     latent_manifest,
@@ -16,9 +18,13 @@ from report_cases import (
     tokens,
 )
 
+from edgeexport.backends.contract import EngineRecord
 from edgeexport.report.bundle_files import BundleFiles
+from edgeexport.report.comparison_view import comparison_view
 from edgeexport.report.report_view import ReportView
 from edgeexport.report.report_view import report_view as view_of_files
+from edgeexport.verify.compare import Comparison, DecisionDifference
+from edgeexport.verify.reference import FOLLOWED
 
 
 def report_view(manifest: dict[str, Any], tokens: dict[str, Any] | None, parity: dict[str, Any] | None) -> ReportView:
@@ -215,7 +221,9 @@ def test_measured_and_predicted_parts_share_a_chart_on_the_same_device_alone() -
     files = BundleFiles(manifest(), tokens(), work=work(), bench=orin_bench())
     (together,) = view_of_files(files).layers
     assert together.provenance == ("measured", "predicted") and "predicted ms" in together.chart.table.headers
-    assert together.note.startswith("On TEST DATA Orin, power mode MODE_30W, tensorrt 10.3.0: mean of 10 runs")
+    assert together.note.startswith(
+        "On TEST DATA Jetson AGX Orin, power mode MODE_30W, tensorrt 10.3.0: mean of 10 runs"
+    )
     assert "97.5 % of the time could be placed, 10.0 % was divided" in together.note
     one, two = view_of_files(replace(files, bench=bench())).layers
     assert (one.provenance, two.provenance) == (("measured",), ("predicted",))
@@ -223,6 +231,12 @@ def test_measured_and_predicted_parts_share_a_chart_on_the_same_device_alone() -
     (alone,) = view_of_files(replace(files, bench=None)).layers
     assert alone.provenance == ("predicted",) and "MAXN; no measurement" in alone.note
     assert view_of_files(BundleFiles(manifest(target="cpu"), tokens(), work=work())).layers == ()
+
+
+def test_parts_whose_times_were_divided_are_an_estimate() -> None:
+    layers = {**orin_bench()["layers"], "provenance": "estimate"}
+    (view,) = view_of_files(BundleFiles(manifest(), tokens(), work=work(), bench=orin_bench(layers=layers))).layers
+    assert view.provenance == ("estimate", "predicted") and "Estimated time of each part" in view.chart.svg
 
 
 def test_files_of_other_schemas_are_not_read_as_ours() -> None:
@@ -237,3 +251,59 @@ def test_verify_is_shown_with_what_was_executed() -> None:
     view = view_of_files(BundleFiles(manifest(), verify=verify("incomplete"))).verify
     assert view is not None and (view.status, view.runner) == ("incomplete", "TensorRT 10.3.0")
     assert view.original_not_run == "torch is not installed" and len(view.comparisons) == 1
+
+
+def test_verify_of_what_is_gone_is_no_pass() -> None:
+    record = EngineRecord.from_dict(engine(), Path("engine.json"))
+    found = verify() | {"engine": "engine.plan", "engine_sha256": "34" * 32, "manifest_sha256": "ab" * 32}
+    files = BundleFiles(manifest(), verify=found, engine=record, manifest_sha256="ab" * 32)
+
+    def view(**changes: object) -> tuple[str, str]:
+        shown = view_of_files(replace(files, **changes)).verify
+        assert shown is not None
+        return shown.status, shown.runner
+
+    assert view() == ("passed", "TensorRT 10.3.0")
+    status, runner = view(verify={**found, "engine_sha256": "99" * 32})
+    assert status == "of-an-earlier-engine"
+    assert runner == (
+        "TensorRT 10.3.0: of an earlier engine (engine.plan 999999999999..., now 343434343434...), passed then"
+    )
+    assert view(manifest_sha256="cd" * 32)[0] == "of-an-earlier-engine"
+    status, runner = view(verify={**found, "engine": "model.onnx", "engine_sha256": None})
+    assert status == "of-model.onnx-alone" and "not of engine.plan" in runner
+    assert view(verify={**found, "status": "failed", "engine_sha256": "99" * 32})[0] == "failed"
+
+
+def test_what_was_not_verified_is_explained() -> None:
+    shown = view_of_files(
+        BundleFiles(manifest(), verify=verify("incomplete") | {"explanation": "2 of 2 passed"})
+    ).verify
+    assert shown is not None and shown.original_not_run == "torch is not installed; 2 of 2 passed"
+
+
+def _decisions(*found: DecisionDifference, **facts: object) -> list[tuple[str, str]]:
+    comparison = Comparison("c", "a", "b", ("x.jpg",), "passed", decisions=found, facts=facts)
+    return [(item.status, item.figures) for item in comparison_view(comparison.as_dict()).decisions]
+
+
+def _decision(farthest: float | None, image: int = 0) -> DecisionDifference:
+    equal = farthest is None
+    return DecisionDifference("s", equal, 1.0 if equal else 0.9, 20, 0 if equal else 2, 0.1, farthest, image, 1e-3)
+
+
+def test_a_near_tie_is_no_failed_decision() -> None:
+    """Of float16: the reference followed the other choice, and the comparison passed."""
+    rows = _decisions(_decision(None), _decision(5e-4), _decision(2e-4), **{FOLLOWED: {"s": 2}})
+    assert [status for status, _ in rows] == ["passed", "near-tie", "near-tie"]
+    assert rows[1][1].endswith("; 0.0005 from the reference's order, up to 0.001 is rounding")
+    assert [status for status, _ in _decisions(_decision(2e-3), _decision(5e-4), **{FOLLOWED: {"s": 2}})] == [
+        "failed",
+        "near-tie",
+    ]
+
+
+def test_what_follows_from_a_difference_is_not_judged() -> None:
+    rows = _decisions(_decision(5e-4), _decision(0.5), _decision(0.5, image=1), _decision(math.inf, image=2))
+    assert [status for status, _ in rows] == ["near-tie", "not-judged", "failed", "failed"]
+    assert rows[1][1].endswith("; follows from an earlier difference")
