@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from edgeexport.calibration.proposal import signed_text
-from edgeexport.command_output import errors_console
+from edgeexport.command_output import errors_console, interrupt_told
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
@@ -41,14 +41,8 @@ def passes_shown(on_interrupt: str) -> Iterator[Callable[[int, int, str], None]]
     Yields:
         To be called with (images done, images in all, what is being done); another task begins a new bar.
     """
-    try:
-        with _bar() if errors_console.is_terminal else _lines() as on_progress:
-            yield on_progress
-    except KeyboardInterrupt:  # typer turns it into exit code 130, without a word
-        errors_console.print(
-            f"interrupted; {on_interrupt}", style="bold red", highlight=False, soft_wrap=True, markup=False
-        )
-        raise
+    with interrupt_told(on_interrupt), _bar() if errors_console.is_terminal else _lines() as on_progress:
+        yield on_progress
 
 
 def print_counts(found: CountsCalibration) -> None:

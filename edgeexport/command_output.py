@@ -21,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["JsonFlag", "emit", "errors_console", "images_shown", "print_note", "stages_shown"]
+__all__ = ["JsonFlag", "emit", "errors_console", "images_shown", "interrupt_told", "print_note", "stages_shown"]
 
 errors_console = Console(stderr=True)
 
@@ -41,11 +41,19 @@ def emit(json_output: bool, document: Any, show: Callable[[], None]) -> None:
 @contextmanager
 def stages_shown(on_interrupt: str = "nothing was written") -> Iterator[Callable[[str], None]]:
     """Stages as they start, on standard error: a spinner on a terminal, plain lines elsewhere."""
+    with interrupt_told(on_interrupt), _stages() as on_stage:
+        yield on_stage
+
+
+@contextmanager
+def interrupt_told(consequence: str) -> Iterator[None]:
+    """Says on standard error what an interruption of the block leaves: typer makes it exit code 130 without a word."""
     try:
-        with _stages() as on_stage:
-            yield on_stage
-    except KeyboardInterrupt:  # typer turns it into exit code 130, without a word
-        errors_console.print(f"interrupted; {on_interrupt}", style="bold red", markup=False)
+        yield
+    except KeyboardInterrupt:
+        errors_console.print(
+            f"interrupted; {consequence}", style="bold red", highlight=False, soft_wrap=True, markup=False
+        )
         raise
 
 
@@ -78,14 +86,8 @@ def images_shown(on_interrupt: str) -> Iterator[Callable[[int, int, str], None]]
     Yields:
         To be called with (images done, images in all, the last one's name); a new total begins a new bar.
     """
-    try:
-        with _bar() if errors_console.is_terminal else _lines() as on_progress:
-            yield on_progress
-    except KeyboardInterrupt:  # typer turns it into exit code 130, without a word
-        errors_console.print(
-            f"interrupted; {on_interrupt}", style="bold red", highlight=False, soft_wrap=True, markup=False
-        )
-        raise
+    with interrupt_told(on_interrupt), _bar() if errors_console.is_terminal else _lines() as on_progress:
+        yield on_progress
 
 
 @contextmanager

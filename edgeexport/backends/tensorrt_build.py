@@ -57,7 +57,7 @@ class BuildRequest:
         inner_outputs: Values of it that become outputs, behind its own.
         workspace_mib: Limit of scratch memory; None leaves it to TensorRT.
         dla_core: Accelerator to use; None uses the GPU alone.
-        library: Plugin library; None for a graph in standard operators.
+        plugin_library: With the plugins of the graph; None for one in standard operators.
         timing_cache: Content of an earlier one; empty for none.
     """
 
@@ -65,7 +65,7 @@ class BuildRequest:
     inner_outputs: tuple[TensorInfo, ...] = ()
     workspace_mib: int | None = None
     dla_core: int | None = None
-    library: PluginLibrary | None = None
+    plugin_library: PluginLibrary | None = None
     timing_cache: bytes = b""
 
 
@@ -106,10 +106,9 @@ def build_plan(trt: TensorRt, request: BuildRequest, log: EngineLog, on_stage: C
     _check_dla(builder, request.dla_core)
     trt.module.init_libnvinfer_plugins(logger, "")
     start = len(log.lines)
-    if request.library is not None:
-        load_plugins(
-            builder.get_plugin_registry(), request.library.path, request.library.ops, lambda: log.complaints(start)
-        )
+    library = request.plugin_library
+    if library is not None:
+        load_plugins(builder.get_plugin_registry(), library.path, library.ops, lambda: log.complaints(start))
     on_stage(f"TensorRT {trt.version} parses and builds {request.graph.name}; this takes minutes")
     plan, cache, note = _serialized(trt, builder, logger, request, request.timing_cache, LAYER_NAMES_ONLY, log)
     placed = log.layers_by_device(start)
@@ -135,7 +134,7 @@ def described(trt: TensorRt, plan: bytes, request: BuildRequest, log: EngineLog)
     Raises:
         BuildError, BundleError: As `PlanLoader` does.
     """
-    library = request.library
+    library = request.plugin_library
     loader = PlanLoader(
         trt,
         log,

@@ -114,7 +114,7 @@ class TensorRtBackend:
             inner_outputs=inner,
             workspace_mib=options.workspace_mib,
             dla_core=options.dla_core,
-            library=library,
+            plugin_library=library,
             timing_cache=cache,
         )
         log = EngineLog()

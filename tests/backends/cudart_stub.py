@@ -27,10 +27,10 @@ class StubCudart:
 
     def __init__(self) -> None:
         self.path = str(_compiled())
-        self.library = ctypes.CDLL(self.path)
-        self.library.stub_log.restype = ctypes.c_char_p
-        self.library.stub_fail.argtypes = (ctypes.c_char_p, ctypes.c_int, ctypes.c_int)
-        self.library.stub_reset()
+        self.stub = ctypes.CDLL(self.path)
+        self.stub.stub_log.restype = ctypes.c_char_p
+        self.stub.stub_fail.argtypes = (ctypes.c_char_p, ctypes.c_int, ctypes.c_int)
+        self.stub.stub_reset()
         self._callback: object = None
 
     @property
@@ -41,30 +41,30 @@ class StubCudart:
     @property
     def calls(self) -> list[str]:
         """Every call since the last reset, with what is worth knowing of its arguments."""
-        return self.library.stub_log().decode().splitlines()
+        return self.stub.stub_log().decode().splitlines()
 
     @property
     def live(self) -> int:
         """Handles and allocations that were made and not given back."""
-        return int(self.library.stub_live())
+        return int(self.stub.stub_live())
 
     @property
     def capturing(self) -> bool:
         """Whether a capture has begun and not ended."""
-        return bool(self.library.stub_capturing())
+        return bool(self.stub.stub_capturing())
 
     def devices(self, count: int) -> None:
         """Number of GPUs that it tells."""
-        self.library.stub_devices(count)
+        self.stub.stub_devices(count)
 
     def fail(self, function: str, code: int, after: int = 0) -> None:
         """Lets a function return ``code``, from its call number ``after`` on."""
-        self.library.stub_fail(function.encode(), code, after)
+        self.stub.stub_fail(function.encode(), code, after)
 
     def on_launch(self, function: Callable[[], None]) -> None:
         """What launching a graph does."""
         self._callback = ctypes.CFUNCTYPE(None)(function)
-        self.library.stub_on_launch(self._callback)
+        self.stub.stub_on_launch(self._callback)
 
 
 @functools.cache

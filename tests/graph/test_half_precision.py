@@ -1,73 +1,21 @@
-"""The float16 pass: which nodes it converts (against a brute-force reading of its policy), and casts and weights."""
+"""The float16 pass: which nodes it converts, casts and weights, and the decisions of an exported model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper, parser
+from half_precision_cases import FULL, HALF, HEADER, check_sound, half_names, inferred, run, types, weight
+from onnx import numpy_helper, parser
 from shared_cases import TINY_RECIPE
 
 from edgeexport.errors import BuildError
 from edgeexport.graph.half_precision import half_precision_model
 from edgeexport.graph.half_precision_policy import DECIDING, MOVING, NORMS
 from edgeexport.graph.half_precision_weights import WeightLoss, half_tensor
-from edgeexport.ops import DOMAIN
-
-HALF, FULL = TensorProto.FLOAT16, TensorProto.FLOAT
-HEADER = '<ir_version: 10, opset_import: ["": 20, "edgeexport": 1]>'
-
-
-def inferred(text: str, **weights: NDArray) -> onnx.ModelProto:
-    """A graph from text with float32 weights and the type of every value."""
-    model = parser.parse_model(HEADER + text)
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in weights.items())
-    return onnx.shape_inference.infer_shapes(model)
-
-
-def types(model: onnx.ModelProto) -> dict[str, int]:
-    values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
-    found = {value.name: value.type.tensor_type.elem_type for value in values}
-    return found | {tensor.name: tensor.data_type for tensor in model.graph.initializer}
-
-
-def half_names(model: onnx.ModelProto) -> set[str]:
-    """First outputs of the nodes, casts left out, that compute in float16."""
-    known = types(model)
-    names = {node.output[0] for node in model.graph.node if node.op_type != "Cast"}
-    return {name.removesuffix("/float16") for name in names if known[name] == HALF}
-
-
-def check_sound(model: onnx.ModelProto) -> None:
-    """Types fit, no cast undoes or repeats another, and no constant is cast at run time."""
-    onnx.checker.check_model(model)
-    onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
-    maker = {value: node for node in model.graph.node for value in node.output}
-    constants = {tensor.name for tensor in model.graph.initializer}
-    casts = [node for node in model.graph.node if node.name.endswith("/cast")]
-    assert len({(node.input[0], node.attribute[0].i) for node in casts}) == len(casts)
-    for node in casts:
-        assert node.input[0] not in constants
-        source = maker.get(node.input[0])
-        assert source is None or source not in casts
-
-
-def run(model: onnx.ModelProto, feed: dict[str, NDArray]) -> list[NDArray]:
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, feed)
-
-
-def weight(*shape: int, seed: int = 0, scale: float = 0.5) -> NDArray:
-    return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(np.float32)
-
 
 ATTENTION = """
 g (float[1,6,8] x, float[1,1,1,6] sizes) => (float[1,6,8] y, int64[1,2] best)
@@ -279,144 +227,6 @@ def test_unknown_type_is_an_error() -> None:
     model = parser.parse_model(HEADER + "g (float[2,4] x) => (float[2,4] y) { a = Relu (x) y = Relu (a) }")
     with pytest.raises(BuildError, match="the type of 'a' is unknown"):
         half_precision_model(model)
-
-
-# --- Random graphs against a brute-force reading of the policy ---
-
-_KINDS = ("product", "bias", "pair", "add", "relu", "scale", "norm", "turn", "softmax", "mean", "topk", "custom")
-
-
-@st.composite
-def graphs(draw: st.DrawFn) -> onnx.ModelProto:
-    """Up to 14 nodes over values (2, 4, 4), of every kind that the policy tells apart."""
-    values, lines = ["x"], []
-    for number in range(draw(st.integers(2, 14))):
-        kind = draw(st.sampled_from(_KINDS))
-        a, b = (values[-1 - min(draw(st.integers(0, 3)), len(values) - 1)] for _ in range(2))
-        name = f"v{number}"
-        lines += {
-            "product": [f"{name} = MatMul ({a}, w)"],
-            "bias": [f"{name}p = MatMul ({a}, w)", f"{name} = Add ({name}p, bias)"],
-            "pair": [f"{name} = MatMul ({a}, {b})"],
-            "add": [f"{name} = Add ({a}, {b})"],
-            "relu": [f"{name} = Relu ({a})"],
-            "scale": [f"{name} = Mul ({a}, half)"],
-            "norm": [f"{name} = LayerNormalization ({a}, bias, bias)"],
-            "turn": [f"{name} = Transpose <perm = [0, 2, 1]> ({a})"],
-            "softmax": [f"{name} = Softmax <axis = 2> ({a})"],
-            "mean": [f"{name} = ReduceMean <keepdims = 1> ({a}, axis)", f"{name}w = Mul ({a}, {name})"],
-            "topk": [f"{name}, {name}i = TopK ({a}, four)"],
-            "custom": [f"{name} = edgeexport.Passed ({a})"],
-        }[kind]
-        values.append(f"{name}w" if kind == "mean" else name)
-    text = "\n".join(lines)
-    model = parser.parse_model(
-        HEADER + f"g (float[2,4,4] x) => (float[2,4,4] {values[-1]}) <int64[1] axis = {{2}}, int64[1] four = {{4}}, "
-        f"float half = {{0.5}}> {{ {text} }}"
-    )
-    for name, value in (("w", weight(4, 4)), ("bias", weight(4))):
-        model.graph.initializer.append(numpy_helper.from_array(value, name))
-    described = {value.name for value in model.graph.output}
-    for node in model.graph.node:
-        for position, value in enumerate(node.output):
-            if value not in described:
-                kind = TensorProto.INT64 if position else FULL
-                extents = [2, 4, 1] if node.op_type == "ReduceMean" else [2, 4, 4]
-                model.graph.value_info.append(helper.make_tensor_value_info(value, kind, extents))
-    model.functions.append(
-        parser.parse_function('<domain: "edgeexport", opset_import: ["": 20]> Passed (a) => (b) { b = Identity (a) }')
-    )
-    return model
-
-
-def brute_force(model: onnx.ModelProto) -> set[str]:
-    """The policy by definition: every path to a decision is walked, and the rules are applied until nothing changes."""
-    nodes = list(model.graph.node)
-    outputs = {value.name for value in model.graph.output}
-    readers = {value: [node for node in nodes if value in node.input] for node in nodes for value in node.output}
-    maker = {value: node for node in nodes for value in node.output}
-
-    def is_product(node: onnx.NodeProto) -> bool:
-        if node.op_type == "MatMul":
-            return "w" in node.input
-        source = maker.get(node.input[0])
-        lone = source is not None and len(readers[node.input[0]]) == 1 and node.input[0] not in outputs
-        return node.op_type == "Add" and node.input[1] == "bias" and lone and source.op_type == "MatMul"
-
-    def paths(node: onnx.NodeProto) -> Iterator[bool]:
-        """For every way forward, whether it meets a decision before a product or norm."""
-        for value in node.output:
-            if value in outputs:
-                yield True
-            for reader in readers[value]:
-                if reader.op_type in DECIDING or reader.domain == DOMAIN:
-                    yield True
-                elif not is_product(reader) and reader.op_type not in NORMS:
-                    yield any(paths(reader))
-
-    decided = {
-        node.output[0]
-        for node in nodes
-        if not is_product(node) and node.op_type not in NORMS and not node.domain and any(paths(node))
-    }
-
-    def logits(value: str) -> set[str]:
-        node = maker.get(value)
-        if node is None or is_product(node):
-            return set()
-        if node.op_type == "MatMul":
-            return {value}
-        if node.op_type in ("Add", "Mul"):
-            for operand in node.input:
-                if before := logits(operand):
-                    return {value, *before}
-        return set()
-
-    asked = {node.output[0] for node in nodes if is_product(node)}
-    for node in nodes:
-        behind = [
-            reader
-            for reader in readers[node.output[0]]
-            if reader.op_type == "MatMul" and not is_product(reader) and reader.input[0] == node.output[0]
-        ]
-        before = logits(node.input[0])
-        if node.op_type == "Softmax" and before and behind:
-            asked |= {node.output[0], *before, *(reader.output[0] for reader in behind)} - decided
-    half = set(asked)
-    for follow in (
-        lambda node, read: node.op_type in ("Relu", "Mul", "Add") and node.output[0] not in decided,
-        lambda node, read: node.op_type == "Transpose",
-    ) * len(nodes):
-        for node in nodes:
-            read = [value for value in node.input if value != "half"]
-            if follow(node, read) and read and all(value in half for value in read):
-                half.add(node.output[0])
-    for node in reversed(nodes):
-        ways = readers[node.output[0]]
-        inner = node.op_type == "Transpose" and node.output[0] not in outputs
-        if inner and ways and all(reader.output[0] in half for reader in ways):
-            half.add(node.output[0])
-    return half
-
-
-@settings(deadline=None, max_examples=150)
-@given(graphs())
-def test_random_graphs_follow_the_policy(model: onnx.ModelProto) -> None:
-    found, report = half_precision_model(model)
-    assert half_names(found) == brute_force(model)
-    assert report.half_nodes == len(half_names(found))
-    known = types(found)
-    maker = {value: node for node in found.graph.node for value in node.output}
-    constants = {tensor.name for tensor in found.graph.initializer}
-    for node in found.graph.node:
-        floats = {known[value] for value in (*node.input, *node.output) if value and known[value] in (HALF, FULL)}
-        assert len(floats) == 1 or node.name.endswith("/cast")
-        if node.domain:
-            assert floats == {FULL}
-        if node.name.endswith("/cast"):
-            assert node.input[0] not in constants
-            assert node.input[0] not in maker or not maker[node.input[0]].name.endswith("/cast")
-    assert [value.type.tensor_type.elem_type for value in found.graph.output] == [FULL]
 
 
 # --- An exported model ---
