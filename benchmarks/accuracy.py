@@ -30,10 +30,10 @@ from edgeexport.errors import BuildError
 from edgeexport.evaluation.areas import Areas
 from edgeexport.evaluation.dataset import SegmentationFolder, labelled_images, open_folder
 from edgeexport.evaluation.evaluate import evaluate
-from edgeexport.evaluation.evaluation import Evaluation
 from edgeexport.evaluation.forms import AdaptiveForm
-from edgeexport.images import input_from_photo
-from edgeexport.models.weights import segvit_from_recipe
+from edgeexport.evaluation.result import Evaluation
+from edgeexport.fixed.weights import segvit_from_recipe
+from edgeexport.inputs.photos import input_from_photo
 from edgeexport.recipe import load_recipe
 from examples.scenes.ceiling import oracle_ceiling
 

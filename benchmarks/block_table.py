@@ -28,19 +28,20 @@ from benchmarks.pairing import THREADS, latencies_ms, session_options
 from edgeexport.calibration.cost import TableCost
 from edgeexport.calibration.latency_table import LatencyTable, model_signature
 from edgeexport.errors import UsageError
-from edgeexport.freeze.fixed_segvit import FixedSegVit
-from edgeexport.freeze.schedule import dense_recipe, token_schedule
+from edgeexport.fixed.fixed_segvit import FixedSegVit
+from edgeexport.fixed.schedule import dense_recipe, token_schedule
+from edgeexport.fixed.weights import segvit_from_recipe
 from edgeexport.graph.export import exported_model
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
-from edgeexport.images import shipped_photos
-from edgeexport.models.heads import AtmHead, PruneHead
-from edgeexport.models.policy import PolicyNetwork
-from edgeexport.models.segvit import SegVit
-from edgeexport.models.weights import segvit_from_recipe
+from edgeexport.hosts.segvit.heads import AtmHead, PruneHead
+from edgeexport.hosts.segvit.segvit import SegVit
+from edgeexport.hosts.segvit.spec import SegVitSpec
+from edgeexport.inputs.batches import image_batches
+from edgeexport.inputs.photos import shipped_photos
 from edgeexport.ops import token_partition, token_protect, token_unmerge
-from edgeexport.recipe.schema import Recipe, SegVitSpec
-from edgeexport.reduction.dtop import confidence_and_label, prune_fixed
-from edgeexport.verify.batches import image_batches
+from edgeexport.recipe.schema import Recipe
+from edgeexport.reductions.cts_policy import PolicyNetwork
+from edgeexport.reductions.dtop import confidence_and_label, prune_fixed
 
 __all__ = ["measure_block_table"]
 

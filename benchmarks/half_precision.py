@@ -17,13 +17,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
-from edgeexport.freeze.fixed import FixedModel, fixed_from_model
+from edgeexport.fixed.fixed import FixedModel, fixed_from_model
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.graph.half_precision_policy import MOVING
-from edgeexport.images import shipped_photos
-from edgeexport.models.weights import model_from_recipe
+from edgeexport.inputs.batches import image_batches
+from edgeexport.inputs.photos import shipped_photos
 from edgeexport.recipe import load_recipe
-from edgeexport.verify.batches import image_batches
 from edgeexport.verify.parity import reference_of, runtime_comparison
 from edgeexport.verify.tolerances import FP16
 

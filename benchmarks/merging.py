@@ -27,18 +27,18 @@ from timm.models.vision_transformer import VisionTransformer
 from benchmarks.node_times import node_times_us
 from benchmarks.pairing import latencies_ms, ratio_summary, session_options
 from benchmarks.patched_vit import PatchedVit, exported_patched
-from edgeexport.freeze.fixed import fixed_from_model
-from edgeexport.freeze.merge_accounting import account_merging
-from edgeexport.freeze.merge_schedule import merge_schedule
-from edgeexport.freeze.schedule import dense_recipe
-from edgeexport.graph.cost import graph_macs
+from edgeexport.fixed.fixed import fixed_from_model
+from edgeexport.fixed.merge_accounting import account_merging
+from edgeexport.fixed.merge_schedule import merge_schedule
+from edgeexport.fixed.schedule import dense_recipe
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.graphs import BundleGraphs, export_of_fixed, graphs_from_export
+from edgeexport.graph.macs import graph_macs
 from edgeexport.graph.outputs import select_outputs
-from edgeexport.images import shipped_photos
-from edgeexport.models.weights import model_from_recipe
+from edgeexport.inputs.batches import image_batches
+from edgeexport.inputs.photos import shipped_photos
 from edgeexport.ops import token_match, token_merge
 from edgeexport.recipe.schema import Recipe
-from edgeexport.verify.batches import image_batches
 
 __all__ = ["RECIPES", "measure_merging", "without_matching"]
 

@@ -17,16 +17,16 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.pairing import THREADS, latencies_ms, ratio_summary, session_options
-from edgeexport.freeze.accounting import account
-from edgeexport.freeze.fixed_segvit import FixedSegVit
-from edgeexport.graph.cost import graph_macs
+from edgeexport.fixed.accounting import account
+from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
+from edgeexport.fixed.fixed_segvit import FixedSegVit
+from edgeexport.fixed.weights import segvit_from_recipe
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
-from edgeexport.images import shipped_photos
-from edgeexport.models.weights import segvit_from_recipe
+from edgeexport.graph.macs import graph_macs
+from edgeexport.inputs.batches import image_batches
+from edgeexport.inputs.photos import shipped_photos
 from edgeexport.recipe import load_recipe
-from edgeexport.reduction.adaptive_segvit import AdaptiveSegVit
-from edgeexport.reduction.dtop import threshold_for_count
-from edgeexport.verify.batches import image_batches
+from edgeexport.reductions.dtop import threshold_for_count
 from edgeexport.verify.parity import reference_of
 
 __all__ = ["FORMS", "measure_adaptive", "measure_family"]
@@ -146,7 +146,7 @@ def _runner(session: onnxruntime.InferenceSession, image: NDArray) -> Callable[[
 
 
 def _thresholds(fixed: FixedSegVit, image: NDArray) -> dict[int, float]:
-    from edgeexport.verify.batches import ImageBatch
+    from edgeexport.inputs.batches import ImageBatch
 
     trace = reference_of(fixed, ImageBatch(("image",), image)).trace
     limits = {}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edgeexport.freeze.fixed import fixed_from_model
+from edgeexport.cost.ceilings import ceilings_of
+from edgeexport.cost.roofline import MODEL, predictions
+from edgeexport.fixed.fixed import fixed_from_model
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.graph.node_work import graph_work
-from edgeexport.models.weights import model_from_recipe
-from edgeexport.profile.ceilings import ceilings_of
-from edgeexport.profile.roofline import MODEL, predictions
 from edgeexport.recipe import load_recipe
 
 __all__ = ["RECIPES", "predicted_latencies"]

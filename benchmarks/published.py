@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edgeexport.freeze.accounting import account
-from edgeexport.freeze.macs import vit_block_macs
-from edgeexport.freeze.merge_accounting import MergeMacs, account_merging
+from edgeexport.cost.macs import vit_block_macs
+from edgeexport.fixed.accounting import account
+from edgeexport.fixed.merge_accounting import MergeMacs, account_merging
 from edgeexport.recipe import load_recipe
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The latency model of `edgeexport.profile.roofline`, checked in ONNX Runtime on this machine.
+"""The latency model of `edgeexport.cost.roofline`, checked in ONNX Runtime on this machine.
 
 Its two ceilings, products and bytes per second, are measured on the dense SegViT-Ti: ONNX Runtime's profiler says how the
 time divides between products and all else, a run without the profiler how long it takes. Two operators that ONNX Runtime
@@ -26,19 +26,19 @@ from onnx import TensorProto, helper
 
 from benchmarks.pairing import THREADS, latencies_ms, ratio_summary, session_options, share_one_pool
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
+from edgeexport.cost.ceilings import MEASURED, Ceiling
+from edgeexport.cost.roofline import predict
+from edgeexport.cost.work import GraphWork, part_title
 from edgeexport.errors import MeasurementError
-from edgeexport.freeze.fixed import fixed_from_model
+from edgeexport.fixed.fixed import fixed_from_model
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.graph.node_work import graph_work
-from edgeexport.images import shipped_photos
-from edgeexport.models.weights import model_from_recipe
+from edgeexport.inputs.batches import image_batches
+from edgeexport.inputs.photos import shipped_photos
 from edgeexport.ops import OPSET
-from edgeexport.profile.ceilings import MEASURED, Ceiling
 from edgeexport.profile.measured_ceilings import ceilings_from_profile
-from edgeexport.profile.roofline import predict
-from edgeexport.profile.work import GraphWork, part_title
 from edgeexport.recipe import load_recipe
-from edgeexport.verify.batches import image_batches
 
 __all__ = ["CALIBRATED_ON", "LARGEST_ERROR", "PREDICTED", "measure_roofline"]
 

@@ -8,21 +8,21 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from edgeexport.version import __version__
+
 if TYPE_CHECKING:
     from edgeexport.bundle import Bundle, open_bundle
-    from edgeexport.pipeline import BuildResult, build
+    from edgeexport.commands.build import BuildResult, build
     from edgeexport.recipe import load_recipe
     from edgeexport.recipe.schema import Recipe
 
 __all__ = ["BuildResult", "Bundle", "Recipe", "__version__", "build", "load_recipe", "open_bundle"]
 
-__version__ = "0.1.0"
-
 _HOME = {
-    "BuildResult": "edgeexport.pipeline",
+    "BuildResult": "edgeexport.commands.build",
     "Bundle": "edgeexport.bundle",
     "Recipe": "edgeexport.recipe.schema",
-    "build": "edgeexport.pipeline",
+    "build": "edgeexport.commands.build",
     "load_recipe": "edgeexport.recipe",
     "open_bundle": "edgeexport.bundle",
 }

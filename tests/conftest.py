@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import ImageDraw
+from recipe_cases import TINY, changed, message_of
 from shared_cases import TINY_RECIPE, CommandResult
+
+from edgeexport.errors import EdgeExportError, RecipeError
+from edgeexport.recipe.schema import Recipe
+from edgeexport.recipe.validation import recipe_from_config
 
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of the tiny recipe for orin, built once; tests that change it work on a copy."""
-    from edgeexport.pipeline import build
+    from edgeexport.commands.build import build
 
     folder = tmp_path_factory.mktemp("tiny")
     recipe = folder / "tiny.py"
@@ -43,3 +51,69 @@ def edgeexport(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
         return CommandResult(code if isinstance(code, int) else 0, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def validated(tmp_path: Path) -> Callable[..., Recipe]:
+    """`validated(changes, base)`: the `Recipe` of the small recipe with changes."""
+
+    def validate(changes: Mapping[tuple, object] | None = None, base: Mapping = TINY, **options: object) -> Recipe:
+        return recipe_from_config(changed(base, changes or {}), tmp_path / "x.py", **options)
+
+    return validate
+
+
+@pytest.fixture
+def refused(validated: Callable[..., Recipe]) -> Callable[..., str]:
+    """`refused(changes, base)`: the one-line message with which the changed recipe is refused, exit code 2."""
+
+    def refuse(
+        changes: Mapping[tuple, object],
+        base: Mapping = TINY,
+        kind: type[EdgeExportError] = RecipeError,
+        **options: object,
+    ) -> str:
+        with pytest.raises(kind) as caught:
+            validated(changes, base, **options)
+        assert type(caught.value) is kind
+        return message_of(caught.value)
+
+    return refuse
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], Path]:
+    """`write(name, text)`: a file in the test's folder."""
+
+    def write_file(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_file
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of golden vectors."""
+    given = os.environ.get("EDGEEXPORT_GOLDEN")
+    folder = Path(given) if given else Path(__file__).resolve().parents[2] / "shared" / "golden"
+    if not folder.is_dir():
+        pytest.skip(f"no golden vectors at {folder}; EDGEEXPORT_GOLDEN names another folder")
+    return folder
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every text that is drawn (not only measured), in order."""
+    texts: list[str] = []
+    plain = ImageDraw.ImageDraw.text
+
+    def text(self: ImageDraw.ImageDraw, xy: Any, words: str, *rest: Any, **options: Any) -> None:
+        if self.im.size != (1, 1):
+            texts.append(words)
+        plain(self, xy, words, *rest, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    return texts

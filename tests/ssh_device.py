@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeexport.device.ssh import Host
+from edgeexport.remote.ssh import Host
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Where torch and what goes with it is installed, a device is played by hiding it.
@@ -178,7 +178,7 @@ class SshDevice:
 
     def pretend(self, then: str, name: str = "edgeexport", **facts: str) -> Path:
         """Puts an edgeexport there that tells of this version, changed by ``facts``, and then does ``then``."""
-        from edgeexport.device.remote_edgeexport import version_facts
+        from edgeexport.remote.edgeexport import version_facts
 
         told = shlex.quote(json.dumps({**version_facts(), **facts}))
         return self.program(f'if [ "$1" = version ]; then echo {told}; exit; fi\n{then}', name)

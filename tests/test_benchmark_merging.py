@@ -15,9 +15,9 @@ from timm.models.vision_transformer import VisionTransformer
 from benchmarks import merging
 from benchmarks.merging import without_matching
 from benchmarks.patched_vit import PatchedVit
-from edgeexport.freeze.fixed import fixed_from_model
+from edgeexport.fixed.fixed import fixed_from_model
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
-from edgeexport.models.weights import model_from_recipe
 from edgeexport.recipe import load_recipe
 from edgeexport.recipe.schema import Recipe
 

@@ -10,13 +10,13 @@ import torch
 from shared_cases import GoldenCase, golden_case
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
-from edgeexport.freeze.fixed import FixedModel, fixed_from_model
+from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
+from edgeexport.fixed.fixed import FixedModel, fixed_from_model
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.graph.lint import lint_model
-from edgeexport.models.weights import model_from_recipe
 from edgeexport.recipe.schema import Recipe
 from edgeexport.recipe.validation import recipe_from_config
-from edgeexport.reduction.adaptive_segvit import AdaptiveSegVit
 
 ATOL, RTOL = 1e-4, 1e-3
 DTOP = ["dtop_nothing_pruned", "dtop_one_head", "dtop_two_heads", "dtop_two_heads_batch2"]

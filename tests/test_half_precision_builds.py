@@ -14,14 +14,14 @@ from onnx import TensorProto, helper
 from shared_cases import TINY_RECIPE, CommandResult
 
 from edgeexport.bundle import hashes_of, json_bytes, open_bundle
+from edgeexport.commands.build import build, default_work_dir
+from edgeexport.commands.verify import verify_bundle
+from edgeexport.cost.roofline import predictions
+from edgeexport.cost.work import read_work
 from edgeexport.errors import ParityError
 from edgeexport.graph.lint import lint_model
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
-from edgeexport.pipeline import build, default_work_dir
-from edgeexport.profile.roofline import predictions
-from edgeexport.profile.work import read_work
 from edgeexport.recipe import load_recipe
-from edgeexport.verification import verify_bundle
 from edgeexport.verify.golden_check import AGREEMENT
 
 WRITTEN_ONCE = ["model.onnx", "model.trt.onnx", "tokens.json", "work.json", "golden.npz", "manifest.json"]

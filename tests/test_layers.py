@@ -1,34 +1,53 @@
-"""What must work without torch works without torch, and nothing imports upwards."""
+"""Imports run one way, from row to row; and what a device runs needs no torch, present, absent or broken."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "edgeexport"
+# A folder imports only from rows above its own, never from its own row.
+ROWS = (
+    ("errors", "version"),
+    ("device", "config", "inputs", "ops"),
+    ("bundle", "cost", "tokens"),
+    ("plugin", "comparison", "hosts", "reductions"),
+    ("backends", "recipe"),
+    ("profile", "pictures", "fixed"),
+    ("report", "verify", "graph", "evaluation"),
+    ("calibration",),
+    ("commands",),
+    ("remote", "terminal"),
+    ("tune",),
+    ("cli",),
+)
+ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 BLOCKED = ("torch", "torchvision", "timm", "mmengine", "mmseg", "mmcv", "onnx", "onnxscript", "onnx_ir", "safetensors")
-EXPORT_ONLY = {"pipeline"}
-# Where every module is for the device.
-DEVICE_FOLDERS = ("backends", "comparison", "device", "plugin", "profile", "report")
+# Folders whose every module is for the device, and single modules of others that are.
+DEVICE_FOLDERS = (
+    "device", "config", "inputs", "bundle", "cost", "plugin", "comparison", "backends", "profile", "pictures", "report",
+    "remote", "terminal", "cli",
+)  # fmt: skip
 DEVICE_MODULES = [
     "edgeexport",
-    *(f"edgeexport.{path.stem}" for path in PACKAGE.glob("*.py") if path.stem not in {"__init__", *EXPORT_ONLY}),
+    "edgeexport.errors",
+    "edgeexport.version",
     *(
         f"edgeexport.{folder}.{path.stem}"
         for folder in DEVICE_FOLDERS
         for path in (PACKAGE / folder).glob("*.py")
-        if path.stem != "__init__"
+        if path.stem not in {"__init__", "__main__"}
     ),
+    *(f"edgeexport.commands.{name}" for name in ("run", "verify", "inspect", "doctor")),
     "edgeexport.evaluation.progress_file",
     "edgeexport.evaluation.annotation",
     "edgeexport.evaluation.dataset",
     "edgeexport.ops.match_tables",
-    "edgeexport.recipe.schema",
-    "edgeexport.verify.batches",
     "edgeexport.verify.compare",
     "edgeexport.verify.decisions",
     "edgeexport.verify.golden_check",
@@ -49,6 +68,47 @@ def run_without_torch(code: str, *arguments: str) -> subprocess.CompletedProcess
     )
 
 
+def imports_of(source: str) -> Iterator[str]:
+    """Rooms (folders of the package, or modules at its root) that a module imports."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "edgeexport":
+            parts = (node.module or "").split(".")
+            yield from [parts[1]] if len(parts) > 1 else (alias.name for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("edgeexport."))
+
+
+def upward(room: str, source: str) -> list[str]:
+    """Rooms that a module of ``room`` imports and may not."""
+    return [other for other in imports_of(source) if other != room and ROW[other] >= ROW[room]]
+
+
+def test_every_room_has_a_row() -> None:
+    rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
+    assert rooms <= set(ROW)
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "errors", "version"}
+
+
+# The two wings still see recipe/ and each other; the contracts end that.
+UNFINISHED = [pytest.param(room, marks=pytest.mark.xfail(strict=True)) for room in ("hosts", "reductions")]
+
+
+@pytest.mark.parametrize("room", [*sorted(set(ROW) - {"hosts", "reductions"}), *UNFINISHED])
+def test_imports_run_down(room: str) -> None:
+    found = {
+        str(path.relative_to(PACKAGE)): wrong
+        for path in (PACKAGE / room).rglob("*.py")
+        if (wrong := upward(room, path.read_text(encoding="utf-8")))
+    }
+    assert not found
+
+
+def test_an_import_that_runs_up_is_found() -> None:
+    assert upward("hosts", "from edgeexport.reductions.cts import x") == ["reductions"]
+    assert upward("cost", "def f():\n    import edgeexport.cli.app") == ["cli"]
+    assert upward("fixed", "from edgeexport.hosts import HOSTS\nfrom edgeexport import errors") == []
+
+
 def test_device_modules_import_without_torch() -> None:
     done = run_without_torch(f"import importlib\nfor name in {DEVICE_MODULES!r}: importlib.import_module(name)")
     assert done.returncode == 0, done.stderr
@@ -62,55 +122,14 @@ def test_device_runtime_is_python_3_10() -> None:
         "print(*(module.__file__ for module in loaded if module.__file__), sep='\\n')"  # a folder of data has no file
     )
     files = run_without_torch(code).stdout.splitlines()
-    assert str(PACKAGE / "engine.py") in files and len(files) > len(DEVICE_MODULES)
+    assert str(PACKAGE / "backends" / "engine.py") in files and len(files) > len(DEVICE_MODULES)
     for file in files:
         ast.parse(Path(file).read_text(encoding="utf-8"), file, feature_version=(3, 10))
     with pytest.raises(SyntaxError):  # the check can fail
         ast.parse("try: pass\nexcept* ValueError: pass", feature_version=(3, 10))
 
 
-@pytest.mark.parametrize(
-    ("package", "never"),
-    [
-        ("ops", ("models", "reduction", "freeze", "graph", "verify", "calibration", "backends", "report", "device")),
-        ("models", ("reduction", "graph", "verify", "calibration", "backends", "report", "device")),
-        ("reduction", ("freeze", "graph", "verify", "calibration", "backends", "report", "device")),
-        ("freeze", ("graph", "verify", "calibration", "backends", "report", "device")),
-        ("graph", ("verify", "calibration", "report", "device")),
-        ("verify", ("evaluation", "calibration", "report", "device")),
-        ("evaluation", ("calibration", "graph", "backends", "device")),
-        ("calibration", ("graph", "backends", "device")),
-        ("backends", ("models", "reduction", "freeze", "graph", "verify", "report")),
-        ("plugin", ("models", "reduction", "freeze", "graph", "verify", "report", "calibration", "backends")),
-        ("profile", ("models", "reduction", "freeze", "calibration", "evaluation", "report")),
-        ("report", ("models", "reduction", "freeze", "graph")),
-        ("comparison", ("models", "reduction", "freeze", "graph", "verify", "report", "calibration", "plugin")),
-        ("device", ("models", "reduction", "freeze", "graph", "verify", "report")),
-    ],
-)
-def test_imports_go_one_way(package: str, never: tuple[str, ...]) -> None:
-    for path in (PACKAGE / package).glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            for module in modules:
-                part = module.split(".")[1] if module.startswith("edgeexport.") else ""
-                assert part not in never, f"{path.name} imports {module}"
-
-
 def test_scenes_can_be_made_without_edgeexport() -> None:
     made = "import sys\nfrom examples.scenes import generate, ceiling\nassert 'edgeexport' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", made], capture_output=True, text=True, check=False, cwd=PACKAGE.parent)
     assert done.returncode == 0, done.stderr
-
-
-def test_only_the_pipeline_sees_every_stage() -> None:
-    stages = {"recipe", "models", "freeze", "graph", "verify", "backends", "report", "device"}
-    for path in PACKAGE.rglob("*.py"):
-        parts = {
-            node.module.split(".")[1]
-            for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("edgeexport.")
-        }
-        if stages <= parts:
-            assert path.name == "pipeline.py"

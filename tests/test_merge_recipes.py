@@ -12,13 +12,13 @@ from PIL import Image
 from shared_cases import CommandResult
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
+from edgeexport.commands.build import BuildResult, build
+from edgeexport.commands.run import predict_images
+from edgeexport.commands.verify import verify_bundle
 from edgeexport.errors import UsageError
-from edgeexport.freeze.tokens import tokens_json
-from edgeexport.images import shipped_photos
-from edgeexport.pipeline import BuildResult, build
-from edgeexport.predict import predict_images
+from edgeexport.fixed.tokens import tokens_json
+from edgeexport.inputs.photos import shipped_photos
 from edgeexport.recipe import load_recipe, shipped_recipes
-from edgeexport.verification import verify_bundle
 
 DEPTH = ["model.depth=3"]
 DSM = [*DEPTH, "reduction.dsm.delay=1"]

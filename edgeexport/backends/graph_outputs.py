@@ -8,20 +8,12 @@ Field numbers are those of onnx.proto, which never change.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-__all__ = ["TensorInfo", "appended_outputs"]
+from edgeexport.bundle.tensor_info import TensorInfo
+
+__all__ = ["appended_outputs"]
 
 _ELEMENT_TYPE = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "bool": 9, "float16": 10}
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """Name, numpy dtype name and constant shape of a graph value."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
 
 
 def appended_outputs(outputs: Sequence[TensorInfo]) -> bytes:

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexport.backends.contract import NodeTime, Timing
-from edgeexport.backends.graph_outputs import TensorInfo, appended_outputs
+from edgeexport.backends.graph_outputs import appended_outputs
 from edgeexport.backends.onnxruntime_profile import node_times_from_events
+from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.errors import BuildError, UsageError
 
 __all__ = ["CPU_PROVIDER", "CUDA_PROVIDER", "OnnxRuntimeRunner", "installed_onnxruntime"]

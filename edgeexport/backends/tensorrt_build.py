@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeexport.backends.graph_outputs import TensorInfo, appended_outputs
+from edgeexport.backends.graph_outputs import appended_outputs
 from edgeexport.backends.tensorrt_api import (
     DETAILED,
     DLA,
@@ -36,6 +36,7 @@ from edgeexport.backends.tensorrt_api import (
 from edgeexport.backends.tensorrt_load import PlanLoader
 from edgeexport.backends.tensorrt_log import EngineLog, logger_for
 from edgeexport.backends.tensorrt_plugins import PluginLibrary, load_plugins
+from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.errors import BuildError, BundleError, UsageError
 
 if TYPE_CHECKING:

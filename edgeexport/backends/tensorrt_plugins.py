@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeexport.backends.executed_graph import nodes_from_onnx
 from edgeexport.backends.tensorrt_api import ALL_CREATORS_RECURSIVE
 from edgeexport.device.machine import version_tuple
 from edgeexport.errors import BuildError, BundleError
@@ -27,7 +28,6 @@ from edgeexport.plugin.cached import cached_libraries
 from edgeexport.plugin.contract import NAMESPACE, contracts_from_sources
 from edgeexport.plugin.search import Search
 from edgeexport.plugin.sources import source_hash, sources_folder
-from edgeexport.profile.executed_graph import nodes_from_onnx
 
 if TYPE_CHECKING:
     from edgeexport.bundle import Bundle

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from edgeexport.calibration.latency_table import LatencyTable, head_signature, model_signature
 from edgeexport.errors import UsageError
-from edgeexport.freeze.accounting import account
-from edgeexport.freeze.schedule import TokenSchedule, dense_recipe, token_schedule
+from edgeexport.fixed.accounting import account
+from edgeexport.fixed.schedule import TokenSchedule, dense_recipe, token_schedule
 from edgeexport.recipe.schema import Recipe
 
 __all__ = ["CostModel", "MacsCost", "TableCost"]
@@ -37,7 +37,7 @@ class CostModel(Protocol):
 
 
 class MacsCost:
-    """Multiply-accumulates as `edgeexport.freeze.accounting` counts them."""
+    """Multiply-accumulates as `edgeexport.fixed.accounting` counts them."""
 
     unit = "MACs"
 

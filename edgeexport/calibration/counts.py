@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from edgeexport.freeze.schedule import token_schedule
-from edgeexport.recipe.prediction_config import available_extra_outputs
+from edgeexport.fixed.schedule import token_schedule
+from edgeexport.hosts.input_config import available_extra_outputs
 from edgeexport.recipe.schema import CtsSpec, DtopSpec, Recipe
 
 __all__ = ["Counts", "counts_from_recipe", "protected_per_class", "recipe_with_counts"]

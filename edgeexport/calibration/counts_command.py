@@ -20,7 +20,7 @@ from edgeexport.errors import UsageError
 from edgeexport.evaluation.dataset import LeftOut, SegmentationFolder
 from edgeexport.evaluation.evaluate import program_sha256
 from edgeexport.evaluation.progress_file import ProgressFile
-from edgeexport.models.weights import WeightsOrigin, segvit_from_recipe
+from edgeexport.fixed.weights import WeightsOrigin, segvit_from_recipe
 from edgeexport.recipe import load_recipe
 
 __all__ = ["ALIGN", "CountsCalibration", "calibrate_counts"]

@@ -54,7 +54,7 @@ class CountsOutcome:
     Attributes:
         recipe: As loaded with ``cfg_options``.
         cfg_options: As given.
-        weights: `edgeexport.models.weights.WeightsOrigin` as a dict.
+        weights: `edgeexport.fixed.weights.WeightsOrigin` as a dict.
         data: {'folder', 'split', 'listing_sha256', 'labelled', 'limit', 'reduce_zero_label'}.
         left_out: What could not be used.
         thresholds: Block -> theta, where one is known.

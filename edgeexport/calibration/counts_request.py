@@ -13,7 +13,8 @@ from edgeexport.calibration.latency_table import read_latency_table
 from edgeexport.calibration.proposal import METHODS, Request
 from edgeexport.calibration.space import CountSpace, space_from_recipe
 from edgeexport.errors import UsageError
-from edgeexport.recipe.schema import Recipe, SegVitSpec
+from edgeexport.hosts.segvit.spec import SegVitSpec
+from edgeexport.recipe.schema import Recipe
 
 __all__ = ["CountsTask", "request_from_options", "task_from_recipe"]
 

@@ -20,8 +20,8 @@ from edgeexport.calibration.quality import CANDIDATES_SCHEMA, CandidateQuality
 from edgeexport.calibration.stage_observation import ImageObservation
 from edgeexport.calibration.threshold_forms import ADAPTIVE_SCHEMA, ThresholdForm, measure_threshold_form
 from edgeexport.evaluation.progress_file import ProgressFile
-from edgeexport.freeze.accounting import account
-from edgeexport.models.segvit import SegVit
+from edgeexport.fixed.accounting import account
+from edgeexport.hosts.segvit.segvit import SegVit
 
 __all__ = ["KEPT_FILES", "CountsRun"]
 

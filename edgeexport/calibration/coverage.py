@@ -16,7 +16,7 @@ from typing import Any
 from edgeexport.calibration.counts import Counts
 from edgeexport.calibration.stage_observation import ImageObservation, StageObservation
 from edgeexport.errors import UsageError
-from edgeexport.freeze.alignment import aligned_window_counts
+from edgeexport.reductions.alignment import aligned_window_counts
 
 __all__ = [
     "Coverage",

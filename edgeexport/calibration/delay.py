@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from edgeexport.models.preprocess import normalised_image
-from edgeexport.models.timm_vit import attention_branch, embedded_tokens, mlp_branch
-from edgeexport.recipe.schema import InputSpec
-from edgeexport.verify.batches import ImageBatch
+from edgeexport.hosts.timm_vit.steps import attention_branch, embedded_tokens, mlp_branch
+from edgeexport.inputs.batches import ImageBatch
+from edgeexport.inputs.spec import InputSpec
+from edgeexport.tokens.preprocess import normalised_image
 
 __all__ = ["DelayEvidence", "delay_evidence", "proposed_delay", "token_similarity"]
 

@@ -10,7 +10,7 @@ from edgeexport.calibration.observations import observe_adaptive, observe_fixed
 from edgeexport.calibration.stage_observation import ImageObservation
 from edgeexport.evaluation.dataset import LabelledImage, LeftOut, SegmentationFolder, labelled_images, open_folder
 from edgeexport.evaluation.progress_file import ProgressFile
-from edgeexport.models.segvit import SegVit
+from edgeexport.hosts.segvit.segvit import SegVit
 from edgeexport.recipe.schema import Recipe
 
 __all__ = ["PASSES_SCHEMA", "ImagePasses", "OnProgress", "UsableImages", "usable_folder"]

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.errors import UsageError
-from edgeexport.recipe.schema import HeadSpec, Recipe
+from edgeexport.hosts.segvit.spec import HeadSpec
+from edgeexport.recipe.schema import Recipe
 
 __all__ = ["LATENCY_TABLE_SCHEMA", "LatencyTable", "head_signature", "model_signature", "read_latency_table"]
 

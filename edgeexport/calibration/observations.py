@@ -20,16 +20,16 @@ from edgeexport.calibration.stage_observation import ImageObservation, StageObse
 from edgeexport.calibration.token_labels import patch_class_counts, token_classes, uniform_windows
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.dataset import LabelledImage
-from edgeexport.freeze.fixed_segvit import FixedSegVit
-from edgeexport.images import input_from_photo
-from edgeexport.models.heads import PruneHead
-from edgeexport.models.preprocess import normalised_image
-from edgeexport.models.segvit import SegVit
+from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
+from edgeexport.fixed.fixed_segvit import FixedSegVit
+from edgeexport.hosts.segvit.heads import PruneHead
+from edgeexport.hosts.segvit.segvit import SegVit
+from edgeexport.inputs.photos import input_from_photo
 from edgeexport.ops.token_protect import token_protect_reference
 from edgeexport.recipe.schema import Recipe
-from edgeexport.reduction.adaptive_segvit import AdaptiveSegVit
-from edgeexport.reduction.cts import window_scores
-from edgeexport.reduction.dtop import confidence_and_label, priority
+from edgeexport.reductions.cts import window_scores
+from edgeexport.reductions.dtop import confidence_and_label, priority
+from edgeexport.tokens.preprocess import normalised_image
 
 __all__ = ["ImageObservation", "StageObservation", "observe_adaptive", "observe_fixed"]
 

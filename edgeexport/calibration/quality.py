@@ -21,9 +21,9 @@ from edgeexport.evaluation.areas import Areas, SegmentationScores, areas_of, sco
 from edgeexport.evaluation.dataset import LabelledImage
 from edgeexport.evaluation.forms import FixedForm
 from edgeexport.evaluation.progress_file import ProgressFile
-from edgeexport.models.segvit import SegVit
+from edgeexport.hosts.segvit.segvit import SegVit
+from edgeexport.pictures.label_map import resized_class_map
 from edgeexport.recipe.schema import Recipe
-from edgeexport.report.label_map import resized_class_map
 
 __all__ = ["CANDIDATES_SCHEMA", "CandidateQuality", "ImageSource"]
 

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from keyword import iskeyword
 from pathlib import Path
 
-from edgeexport.recipe.inheritance import recipe_file
-from edgeexport.recipe.options import config_with_options
-from edgeexport.recipe.paths import absolute_path
-from edgeexport.recipe.reading import config_from_file
+from edgeexport.config.inheritance import recipe_file
+from edgeexport.config.options import config_with_options
+from edgeexport.config.paths import absolute_path
+from edgeexport.config.reading import config_from_file
 from edgeexport.recipe.schema import Recipe
 from edgeexport.recipe.validation import RECIPE_KEYS
 

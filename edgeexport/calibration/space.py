@@ -12,9 +12,10 @@ from functools import cached_property
 
 from edgeexport.calibration.counts import Counts
 from edgeexport.errors import UsageError
-from edgeexport.freeze.alignment import aligned_window_counts
-from edgeexport.freeze.schedule import dense_recipe, token_schedule
-from edgeexport.recipe.schema import Recipe, SegVitSpec
+from edgeexport.fixed.schedule import dense_recipe, token_schedule
+from edgeexport.hosts.segvit.spec import SegVitSpec
+from edgeexport.recipe.schema import Recipe
+from edgeexport.reductions.alignment import aligned_window_counts
 
 __all__ = ["CountSpace", "space_from_recipe"]
 

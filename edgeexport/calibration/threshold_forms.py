@@ -17,9 +17,9 @@ from edgeexport.calibration.interval import Interval, drop_interval
 from edgeexport.evaluation.areas import Areas, areas_of, scores_from_areas
 from edgeexport.evaluation.forms import AdaptiveForm
 from edgeexport.evaluation.progress_file import ProgressFile
-from edgeexport.models.segvit import SegVit
+from edgeexport.hosts.segvit.segvit import SegVit
+from edgeexport.pictures.label_map import resized_class_map
 from edgeexport.recipe.schema import Recipe
-from edgeexport.report.label_map import resized_class_map
 
 __all__ = ["ADAPTIVE_SCHEMA", "AdaptiveMeasurement", "ThresholdForm", "measure_threshold_form"]
 

@@ -22,7 +22,7 @@ from PIL import Image
 from edgeexport.bundle import sha256_of
 from edgeexport.errors import ImageError, UsageError, nearest_hint
 from edgeexport.evaluation.annotation import ANNOTATION_SUFFIXES, label_from_annotation
-from edgeexport.images import open_photo
+from edgeexport.inputs.photos import IMAGE_SUFFIXES, open_photo
 
 __all__ = [
     "LabelledImage",
@@ -35,7 +35,6 @@ __all__ = [
 ]
 
 _IMAGE_FOLDERS, _ANNOTATION_FOLDERS = ("images", "img_dir"), ("annotations", "ann_dir")
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _LAYOUT = "expected DIR/images[/SPLIT] and DIR/annotations[/SPLIT] with files of the same names"
 
 
@@ -147,7 +146,7 @@ def open_folder(
             raise _wrong_layout(data, images)
         images, annotations = images or data, None
     left_out: list[LeftOut] = []
-    pictures = _listed(images, split, _IMAGE_SUFFIXES, left_out)
+    pictures = _listed(images, split, IMAGE_SUFFIXES, left_out)
     if not pictures:
         raise _no_images(images, split)
     labels_by_name: dict[str, Path] = {}
@@ -276,7 +275,7 @@ def _wrong_layout(data: Path, images: Path | None) -> UsageError:
 
 def _no_images(images: Path, split: str | None) -> UsageError:
     folder = images if split is None else images / split
-    return UsageError(str(folder), "holds no image", f"expected files ending in {', '.join(sorted(_IMAGE_SUFFIXES))}")
+    return UsageError(str(folder), "holds no image", f"expected files ending in {', '.join(IMAGE_SUFFIXES)}")
 
 
 def _no_pairs(images: Path, annotations: Path | None, pictures: list[Path], labels: list[Path]) -> UsageError:

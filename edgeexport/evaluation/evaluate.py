@@ -28,11 +28,11 @@ from edgeexport.evaluation.dataset import (
     nothing_usable,
     open_folder,
 )
-from edgeexport.evaluation.evaluation import Evaluation, FormTotals, form_scores
 from edgeexport.evaluation.forms import Form
 from edgeexport.evaluation.progress_file import ProgressFile
+from edgeexport.evaluation.result import Evaluation, FormTotals, form_scores
 from edgeexport.evaluation.subject import EvaluationSubject, subject_from_argument
-from edgeexport.report.label_map import resized_class_map
+from edgeexport.pictures.label_map import resized_class_map
 
 __all__ = ["default_output_folder", "evaluate", "program_sha256"]
 

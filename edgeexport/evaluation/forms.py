@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeexport.bundle import Bundle
-from edgeexport.evaluation.work import ImageWork, adaptive_work, fixed_work, work_from_tokens_json
-from edgeexport.freeze.fixed_segvit import FixedSegVit
-from edgeexport.freeze.merge_schedule import merge_schedule
-from edgeexport.freeze.schedule import token_schedule
-from edgeexport.images import input_from_photo
-from edgeexport.models.segvit import SegVit
-from edgeexport.predictor import Predictor
+from edgeexport.evaluation.image_macs import ImageWork, adaptive_work, fixed_work, work_from_tokens_json
+from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
+from edgeexport.fixed.fixed_segvit import FixedSegVit
+from edgeexport.fixed.merge_schedule import merge_schedule
+from edgeexport.fixed.schedule import token_schedule
+from edgeexport.hosts.segvit.segvit import SegVit
+from edgeexport.inputs.photos import input_from_photo
+from edgeexport.pictures.predictor import Predictor
 from edgeexport.recipe.schema import Recipe
-from edgeexport.reduction.adaptive_segvit import AdaptiveSegVit
 
 __all__ = ["AdaptiveForm", "FixedForm", "Form", "FormResult", "OnnxRuntimeForm"]
 
@@ -34,7 +34,7 @@ class FormResult:
 
     Attributes:
         class_map: int (h, w) at the model's size.
-        tokens: Patch tokens that each executed block worked on (see `edgeexport.evaluation.work`).
+        tokens: Patch tokens that each executed block worked on (see `edgeexport.evaluation.image_macs`).
         macs: Multiply-accumulates with these counts, policy network included.
     """
 

@@ -12,10 +12,11 @@ from typing import Any
 from edgeexport.bundle import Bundle, open_bundle
 from edgeexport.errors import UsageError, nearest_hint
 from edgeexport.evaluation.forms import AdaptiveForm, FixedForm, Form, OnnxRuntimeForm
-from edgeexport.models.weights import segvit_from_recipe
-from edgeexport.original import GivenWeights, original_recipe, why_no_original
+from edgeexport.fixed.weights import segvit_from_recipe
+from edgeexport.hosts.segvit.spec import SegVitSpec
 from edgeexport.recipe import load_recipe
-from edgeexport.recipe.schema import Recipe, SegVitSpec
+from edgeexport.recipe.of_bundle import GivenWeights, original_recipe, why_no_original
+from edgeexport.recipe.schema import Recipe
 
 __all__ = [
     "FORMS",
@@ -39,7 +40,7 @@ class EvaluationSubject:
         name: Of the recipe, or of the bundle's folder.
         recipe: Name of the recipe.
         kind: 'recipe' or 'bundle'.
-        weights: `edgeexport.models.weights.WeightsOrigin` as a dict.
+        weights: `edgeexport.fixed.weights.WeightsOrigin` as a dict.
         classes: One name per class, all different.
         forms: In reach and asked for; not empty.
         not_run: Form -> why not.

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import onnx
 
-from edgeexport.backends.graph_outputs import TensorInfo
+from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.errors import BuildError
-from edgeexport.freeze.fixed import FixedModel
-from edgeexport.freeze.fixed_segvit import FixedSegVit
+from edgeexport.fixed.fixed import FixedModel
+from edgeexport.fixed.fixed_segvit import FixedSegVit
 from edgeexport.graph.export import exported_model
 from edgeexport.graph.half_precision import HalfPrecision, half_precision_model
 from edgeexport.graph.inline import inlined_model
 from edgeexport.graph.outputs import select_outputs
 from edgeexport.graph.plugin_graph import plugin_model
-from edgeexport.models.heads import AtmHead
+from edgeexport.hosts.segvit.heads import AtmHead
 from edgeexport.ops import (
     DOMAIN,
     token_match,

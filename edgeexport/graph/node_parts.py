@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
+from edgeexport.cost.work import OTHER
 from edgeexport.graph.export import SCOPE_KEY
+from edgeexport.hosts.sd_block.spec import SdBlockSpec
+from edgeexport.hosts.segvit.spec import SegVitSpec
 from edgeexport.ops import DOMAIN, token_match, token_merge, token_unmerge
-from edgeexport.profile.work import OTHER
-from edgeexport.recipe.schema import Recipe, SdBlockSpec, SegVitSpec
+from edgeexport.recipe.schema import Recipe
 
 __all__ = ["parts_of_nodes"]
 
@@ -43,7 +45,7 @@ _TIMM_PARTS = {
 
 
 def parts_of_nodes(graph: onnx.GraphProto, recipe: Recipe) -> dict[str, str]:
-    """First output of every node -> its part (see `edgeexport.profile.work.part_title`).
+    """First output of every node -> its part (see `edgeexport.cost.work.part_title`).
 
     Args:
         graph: Of model.onnx: custom ops as calls.

@@ -12,12 +12,12 @@ from math import prod
 import onnx
 from onnx import TensorProto, helper
 
+from edgeexport.cost.kernels import VIEWS
+from edgeexport.cost.work import OTHER, GraphWork, NodeWork
 from edgeexport.errors import LintError
-from edgeexport.graph.cost import NodeCost, graph_macs
+from edgeexport.graph.macs import NodeCost, graph_macs
 from edgeexport.graph.node_parts import parts_of_nodes
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
-from edgeexport.profile.kernels import VIEWS
-from edgeexport.profile.work import OTHER, GraphWork, NodeWork
 from edgeexport.recipe.schema import Recipe
 
 __all__ = ["graph_work"]

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from edgeexport import __version__
 from edgeexport.backends.contract import Timing
 from edgeexport.device.clocks import GPU
 from edgeexport.device.conditions import Conditions
@@ -22,6 +21,7 @@ from edgeexport.profile.protocol import TimingRequest, Trace
 from edgeexport.profile.statistics import speedup_interval, summary
 from edgeexport.profile.subject import Subject
 from edgeexport.profile.subject_differences import mode_name, subject_differences
+from edgeexport.version import __version__
 
 __all__ = ["SCHEMA", "bench_document", "paired_document", "rows_from_samples"]
 

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.backends.device_identity import gpu_multiprocessors
+from edgeexport.cost.ceilings import ceilings_of, gpu_misfit, power_mode_named, power_modes
+from edgeexport.cost.roofline import predict
+from edgeexport.cost.work import read_work
 from edgeexport.device.clocks import GPU, read_clocks
 from edgeexport.device.fit import why_not_this_machine
 from edgeexport.device.machine import find_jetson
 from edgeexport.device.power_mode import PowerMode
 from edgeexport.device.targets import target_named
-from edgeexport.profile.ceilings import ceilings_of, gpu_misfit, power_mode_named, power_modes
 from edgeexport.profile.layers import measure_layers, write_engine_profile
-from edgeexport.profile.roofline import predict
 from edgeexport.profile.subject import Subject
-from edgeexport.profile.work import read_work
 
 __all__ = ["measured_layers", "predicted_latency", "why_no_prediction"]
 

@@ -12,7 +12,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeexport.backends.contract import EngineRecord, Runner
+from edgeexport.backends.executed_graph import nodes_from_onnx
 from edgeexport.bundle import Bundle
+from edgeexport.cost.work import GraphWork, read_work
 from edgeexport.errors import BuildError
 from edgeexport.profile.attribution import (
     Attribution,
@@ -20,9 +22,7 @@ from edgeexport.profile.attribution import (
     attribution_from_onnxruntime,
     engine_profile,
 )
-from edgeexport.profile.executed_graph import nodes_from_onnx
 from edgeexport.profile.traces import engine_layers_from_json
-from edgeexport.profile.work import GraphWork, read_work
 
 __all__ = ["PROFILE_FILE", "measure_layers", "write_engine_profile"]
 
@@ -45,7 +45,7 @@ def measure_layers(
 
     Args:
         bundle: What runs.
-        runner: Its engine (`edgeexport.engine.load_engine`), or ``model.onnx`` in ONNX Runtime.
+        runner: Its engine (`edgeexport.backends.engine.load_engine`), or ``model.onnx`` in ONNX Runtime.
         record: The engine's; None where ``runner`` runs model.onnx.
         image, extra: One batch.
         runs: To take the mean of.

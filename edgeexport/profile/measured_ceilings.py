@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from edgeexport.backends.contract import NodeTime
+from edgeexport.cost.ceilings import MEASURED, Ceiling, Ceilings
+from edgeexport.cost.kernels import FUSIONS, VIEWS, kernels_from_nodes
+from edgeexport.cost.work import GraphWork
 from edgeexport.errors import MeasurementError
-from edgeexport.profile.ceilings import MEASURED, Ceiling, Ceilings
-from edgeexport.profile.kernels import FUSIONS, VIEWS, kernels_from_nodes
-from edgeexport.profile.work import GraphWork
 
 __all__ = ["PRODUCT_OPS", "ceilings_from_profile"]
 
@@ -30,7 +30,7 @@ def ceilings_from_profile(
     target: str,
     name: str,
 ) -> Ceilings:
-    """Ceilings with which `edgeexport.profile.roofline.predict` gives ``run_ms`` for the model that was profiled.
+    """Ceilings with which `edgeexport.cost.roofline.predict` gives ``run_ms`` for the model that was profiled.
 
     The profile says how the time divides between products and all else; the profiler's own time per node, seen in nodes
     that move nothing, is taken off first. How long the run takes is told by a run without the profiler.

@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edgeexport.profile.executed_graph import GraphNode
+from edgeexport.backends.executed_graph import GraphNode
+from edgeexport.cost.work import GraphWork, NodeWork
 from edgeexport.profile.traces import EngineLayer
-from edgeexport.profile.work import GraphWork, NodeWork
 
 __all__ = ["HOW", "Origin", "origins_from_engine_layers", "origins_from_graph"]
 
@@ -50,7 +50,7 @@ def origins_from_graph(executed: Sequence[GraphNode], work: GraphWork) -> list[O
     """Origins of ONNX Runtime's nodes.
 
     Args:
-        executed: The optimised graph's nodes (`edgeexport.profile.executed_graph.nodes_from_onnx`), in order of execution;
+        executed: The optimised graph's nodes (`edgeexport.backends.executed_graph.nodes_from_onnx`), in order of execution;
             nodes of a profile alone, without inputs and outputs, where there is no such file.
         work: Of the bundle's graph, in which calls of custom ops have bodies.
     """

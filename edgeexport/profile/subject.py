@@ -9,8 +9,8 @@ from typing import Any
 
 from edgeexport.backends.contract import BUILT_HERE, DeviceIdentity, EngineRecord, Runner, Timing
 from edgeexport.backends.device_identity import processor_identity
+from edgeexport.backends.engine import engine_record, runner_from_bundle
 from edgeexport.bundle import Bundle, open_bundle, sha256_of
-from edgeexport.engine import engine_record, runner_from_bundle
 from edgeexport.errors import UsageError
 from edgeexport.profile.inputs import Feed, golden_feed
 
@@ -83,7 +83,7 @@ def load_subject(path: Path, engine: str = "auto") -> Subject:
 
     Args:
         path: The bundle.
-        engine: 'auto' or 'none'; see `edgeexport.engine.runner_from_bundle`.
+        engine: 'auto' or 'none'; see `edgeexport.backends.engine.runner_from_bundle`.
 
     Raises:
         BundleError: The bundle or its engine is damaged or does not fit this machine.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeexport.recipe.inheritance import recipe_file
-from edgeexport.recipe.lookup import docstring_line, recipe_path
-from edgeexport.recipe.options import config_with_options
-from edgeexport.recipe.reading import config_from_file
+from edgeexport.config.inheritance import recipe_file
+from edgeexport.config.lookup import docstring_line, recipe_path
+from edgeexport.config.options import config_with_options
+from edgeexport.config.reading import config_from_file
 from edgeexport.recipe.schema import Recipe
 from edgeexport.recipe.validation import RECIPE_KEYS, recipe_from_config
 

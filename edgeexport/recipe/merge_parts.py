@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgeexport.recipe.merge_config import REDUCTION_KEYS, MergeHost, merge_from_config, resolved_merge
-from edgeexport.recipe.parts import NO_TAIL, RecipeParts, refuse_given
-from edgeexport.recipe.place import Place
-from edgeexport.recipe.schema import InputSpec, ReductionSpec, SdBlockSpec, TimmVitSpec
-from edgeexport.recipe.values import choice, mapping
+from edgeexport.config.place import Place
+from edgeexport.config.values import choice, mapping
+from edgeexport.hosts.host import NO_TAIL, RecipeParts, refuse_given
+from edgeexport.hosts.sd_block.spec import SdBlockSpec
+from edgeexport.hosts.timm_vit.spec import TimmVitSpec
+from edgeexport.inputs.spec import InputSpec
+from edgeexport.recipe.schema import ReductionSpec
+from edgeexport.reductions.merge_config import REDUCTION_KEYS, MergeHost, merge_from_config, resolved_merge
 
 __all__ = ["merge_parts"]
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeexport.freeze.alignment import aligned_num_shared, aligned_window_counts
-from edgeexport.recipe.files import file_from_config
-from edgeexport.recipe.merge_config import REDUCTION_KEYS, MergeHost, merge_from_config
-from edgeexport.recipe.place import Place
-from edgeexport.recipe.schema import CtsSpec, DtopSpec, InputSpec, ReductionSpec, SegVitSpec
-from edgeexport.recipe.values import integer, mapping
+from edgeexport.config.files import file_from_config
+from edgeexport.config.place import Place
+from edgeexport.config.values import integer, mapping
+from edgeexport.hosts.segvit.spec import SegVitSpec
+from edgeexport.inputs.spec import InputSpec
+from edgeexport.recipe.schema import CtsSpec, DtopSpec, ReductionSpec
+from edgeexport.reductions.alignment import aligned_num_shared, aligned_window_counts
+from edgeexport.reductions.merge_config import REDUCTION_KEYS, MergeHost, merge_from_config
 
 __all__ = ["POLICY_STRIDE", "reduction_from_config", "side_multiple"]
 

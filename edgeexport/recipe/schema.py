@@ -6,180 +6,15 @@ Block numbers are 1-based everywhere (the paper's "after block 6"); token counts
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = [
-    "BackboneSpec",
-    "CtsSpec",
-    "DtopSpec",
-    "HeadSpec",
-    "InputSpec",
-    "MergeSpec",
-    "ModelSpec",
-    "Preprocess",
-    "Recipe",
-    "ReductionSpec",
-    "SdBlockSpec",
-    "SegVitSpec",
-    "TailSpec",
-    "TimmVitSpec",
-]
+from edgeexport.hosts.sd_block.spec import SdBlockSpec
+from edgeexport.hosts.segvit.spec import SegVitSpec
+from edgeexport.hosts.timm_vit.spec import TimmVitSpec
+from edgeexport.inputs.spec import InputSpec
 
-
-@dataclass(frozen=True)
-class Preprocess:
-    """Normalisation inside the graph: ``(pixel - mean) / std`` per channel, in 0..255 units.
-
-    With it the graph takes uint8 (B, H, W, 3). ``bgr_to_rgb`` reverses the channels first, as mmseg does
-    for images that OpenCV decoded; files that `edgeexport run` opens are fed in the order this implies.
-    """
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    bgr_to_rgb: bool
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """Fixed input: ``batch`` images of ``height`` x ``width`` pixels, or what takes an image's place.
-
-    - images: uint8 (B, H, W, 3) with ``preprocess``, else float32 (B, channels, H, W); one channel is a spectrogram;
-    - clips: ``frames`` is set, float32 (B, channels, frames, H, W);
-    - features of a diffusion model: ``context`` is set, float32 (B, H W, channels) on a latent grid of H x W, and a second
-      input, the text's float32 (B, tokens, width) with ``context = (tokens, width)``.
-    """
-
-    batch: int
-    height: int
-    width: int
-    preprocess: Preprocess | None
-    channels: int = 3
-    frames: int | None = None
-    context: tuple[int, int] | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the graph's first input."""
-        if self.preprocess is not None:
-            return (self.batch, self.height, self.width, self.channels)
-        if self.context is not None:
-            return (self.batch, self.height * self.width, self.channels)
-        if self.frames is not None:
-            return (self.batch, self.channels, self.frames, self.height, self.width)
-        return (self.batch, self.channels, self.height, self.width)
-
-    @property
-    def is_photo(self) -> bool:
-        """Whether the model takes a colour image, so that a photograph can be predicted."""
-        return self.channels == 3 and self.frames is None and self.context is None
-
-
-@dataclass(frozen=True)
-class BackboneSpec:
-    """Plain Vision Transformer of mmsegmentation (`VisionTransformer`, or `ViT_prune` of DToP).
-
-    ``img_size`` is the (height, width) in pixels that the position embedding was trained for; another input size
-    interpolates it with ``interpolate_mode``. ``out_indices`` are 0-based blocks, as in mmseg.
-    """
-
-    type: str
-    img_size: tuple[int, int]
-    patch_size: int
-    in_channels: int
-    embed_dims: int
-    num_layers: int
-    num_heads: int
-    mlp_ratio: float
-    qkv_bias: bool
-    patch_bias: bool
-    norm_eps: float
-    final_norm: bool
-    with_cls_token: bool
-    interpolate_mode: str
-    out_indices: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class HeadSpec:
-    """Attention-to-mask head: `PruneHead` (one stage) or `ATMHead` (``stages`` backbone outputs).
-
-    ``width`` is the decoder's channel count (mmseg: ``channels`` of PruneHead, ``embed_dims`` of ATMHead).
-    ``stages`` are 1-based blocks whose outputs the head reads, deepest first.
-    ``threshold`` is DToP's theta: tokens with confidence strictly above it leave; None where it means nothing.
-    """
-
-    type: str
-    in_channels: int
-    width: int
-    num_layers: int
-    num_heads: int
-    num_classes: int
-    stages: tuple[int, ...]
-    threshold: float | None
-
-
-@dataclass(frozen=True)
-class SegVitSpec:
-    """SegViT: backbone, final head, and DToP's auxiliary heads in order of depth."""
-
-    type: str
-    backbone: BackboneSpec
-    decode_head: HeadSpec
-    auxiliary_heads: tuple[HeadSpec, ...]
-
-
-@dataclass(frozen=True)
-class TimmVitSpec:
-    """A plain timm `VisionTransformer`, and what a merge schedule needs to know of it.
-
-    ``name`` and ``arguments`` rebuild it: ``timm.create_model(name, **arguments)``, or without a name
-    ``VisionTransformer(**arguments)``. ``frames`` and ``tubelet`` are set for a video host: its patches are
-    ``tubelet`` frames deep, and ``arguments`` are without them. ``grid`` is (time steps,) rows, columns of patches.
-    ``num_prefix`` counts the tokens ahead of the patches (class, distillation, register tokens). ``final_norm``: every
-    token is normalised after the last block; a host that averages its tokens mostly normalises the mean instead.
-    """
-
-    type: str
-    name: str | None
-    arguments: dict[str, object]
-    img_size: tuple[int, int]
-    patch_size: int
-    in_channels: int
-    frames: int | None
-    tubelet: int
-    grid: tuple[int, ...]
-    embed_dims: int
-    num_layers: int
-    num_heads: int
-    mlp_hidden: int
-    num_classes: int
-    num_prefix: int
-    class_token: bool
-    distilled: bool
-    global_pool: str
-    final_norm: bool
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens that enter block 1, prefix included."""
-        return self.num_prefix + math.prod(self.grid)
-
-
-@dataclass(frozen=True)
-class SdBlockSpec:
-    """Transformer block of a Stable-Diffusion U-Net: self-attention, cross-attention to the text, GEGLU MLP.
-
-    ``grid`` is the latent's (rows, columns); ``context_tokens`` x ``context_width`` is the text.
-    """
-
-    type: str
-    grid: tuple[int, int]
-    embed_dims: int
-    num_heads: int
-    context_tokens: int
-    context_width: int
+__all__ = ["CtsSpec", "DtopSpec", "MergeSpec", "ModelSpec", "Recipe", "ReductionSpec", "TailSpec"]
 
 
 @dataclass(frozen=True)
@@ -187,7 +22,7 @@ class CtsSpec:
     """Content-aware token sharing: ``num_shared`` 2x2 windows share one token each.
 
     ``num_shared`` is what the recipe asked for; the smallest S >= num_shared whose token count is a multiple of
-    ``align_tokens`` is used (see `edgeexport.freeze.alignment`); 0 shares nothing and emits no nodes.
+    ``align_tokens`` is used (see `edgeexport.reductions.alignment`); 0 shares nothing and emits no nodes.
     ``policy_checkpoint`` is absolute, or None when the policy network's weights are in the model's checkpoint under
     ``policy_net.``.
     """

@@ -7,19 +7,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from edgeexport.config.files import file_from_config, file_from_option
+from edgeexport.config.labels import classes_from_config
+from edgeexport.config.paths import shown_path
+from edgeexport.config.place import Place
+from edgeexport.config.values import choice, integer
 from edgeexport.errors import RecipeError, nearest_hint
-from edgeexport.recipe.files import file_from_config, file_from_option
-from edgeexport.recipe.host_input_config import input_shape
-from edgeexport.recipe.labels import classes_from_config
-from edgeexport.recipe.parts import RecipeParts
-from edgeexport.recipe.paths import shown_path
-from edgeexport.recipe.place import Place
-from edgeexport.recipe.prediction_config import extra_outputs_from_config
+from edgeexport.hosts.host import RecipeParts
+from edgeexport.hosts.host_input_config import input_shape
+from edgeexport.hosts.input_config import extra_outputs_from_config
+from edgeexport.hosts.sd_block.host import sd_block_parts
+from edgeexport.hosts.segvit.host import segvit_parts
+from edgeexport.hosts.timm_vit.host import timm_parts
 from edgeexport.recipe.schema import Recipe
-from edgeexport.recipe.sd_block_parts import sd_block_parts
-from edgeexport.recipe.segvit_parts import segvit_parts
-from edgeexport.recipe.timm_parts import timm_parts
-from edgeexport.recipe.values import choice, integer
 
 __all__ = ["MODEL_TYPES", "RECIPE_KEYS", "recipe_from_config"]
 

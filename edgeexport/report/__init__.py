@@ -1,1 +1,1 @@
-"""What people look at: overlays, label maps, the HTML report. Runs without torch."""
+"""The HTML report and its charts. Runs without torch."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeexport.backends.contract import EngineRecord
 from edgeexport.bundle import Bundle, sha256_of
-from edgeexport.profile.work import GraphWork, read_work
+from edgeexport.cost.work import GraphWork, read_work
 
 __all__ = ["BundleFiles", "read_bundle_files"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeexport.profile.work import part_title
+from edgeexport.cost.work import part_title
 from edgeexport.report.chart import Chart, LegendEntry, Table, used
 from edgeexport.report.column_chart import Segment, Slot, Stack, column_chart
 
@@ -37,7 +37,7 @@ def layer_chart(name: str, title: str, measured: Json | None, predicted: Json | 
         name: Unique on the page.
         title: What stands for the drawing where it is not seen.
         measured: bench.json's ``layers``; None for none.
-        predicted: `edgeexport.profile.roofline.Prediction.as_dict`; None for none.
+        predicted: `edgeexport.cost.roofline.Prediction.as_dict`; None for none.
     """
     given = [found for found in (measured, predicted) if found is not None]
     places: dict[str, dict[str, list[Json]]] = {}

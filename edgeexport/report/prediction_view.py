@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgeexport.cost.ceilings import power_mode_named
+from edgeexport.cost.roofline import predictions
+from edgeexport.cost.work import GraphWork
 from edgeexport.device.targets import TARGETS
 from edgeexport.errors import UsageError
-from edgeexport.profile.ceilings import power_mode_named
-from edgeexport.profile.roofline import predictions
-from edgeexport.profile.work import GraphWork
 from edgeexport.report.bar_chart import Bar, bar_chart
 from edgeexport.report.chart import Chart, LegendEntry, Table
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeexport.reduction.merging import Decision
+from edgeexport.reductions.merging import Decision
 
 __all__ = ["Imposed", "imposed_decisions"]
 

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgeexport.freeze.fixed_merge_vit import FixedMergeVit
-from edgeexport.freeze.fixed_sd_block import FixedSdBlock
-from edgeexport.reduction.adaptive_sd_block import AdaptiveSdBlock
-from edgeexport.reduction.original_vit import OriginalVit
-from edgeexport.verify.batches import ImageBatch
+from edgeexport.fixed.adaptive_sd_block import AdaptiveSdBlock
+from edgeexport.fixed.fixed_merge_vit import FixedMergeVit
+from edgeexport.fixed.fixed_sd_block import FixedSdBlock
+from edgeexport.fixed.original_vit import OriginalVit
+from edgeexport.inputs.batches import ImageBatch
 from edgeexport.verify.imposed import Imposed
 from edgeexport.verify.merges import merge_outputs, merge_scores
 from edgeexport.verify.reference import Reference

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexport.freeze.merge_trace import MergeTrace
+from edgeexport.fixed.merge_trace import MergeTrace
 
 __all__ = ["merge_outputs", "merge_scores"]
 

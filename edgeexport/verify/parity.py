@@ -17,9 +17,9 @@ from dataclasses import replace
 
 from numpy.typing import NDArray
 
-from edgeexport.freeze.fixed import FixedModel
-from edgeexport.freeze.fixed_segvit import FixedSegVit
-from edgeexport.verify.batches import ImageBatch
+from edgeexport.fixed.fixed import FixedModel
+from edgeexport.fixed.fixed_segvit import FixedSegVit
+from edgeexport.inputs.batches import ImageBatch
 from edgeexport.verify.compare import Comparison
 from edgeexport.verify.decisions import decision_outputs, with_empty_decisions
 from edgeexport.verify.imposed import Imposed, imposed_decisions

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexport.verify.batches import ImageBatch
+from edgeexport.inputs.batches import ImageBatch
 from edgeexport.verify.compare import Comparison, comparable_images, judged, output_difference
 from edgeexport.verify.decisions import decision_outputs, decisions_between, with_empty_decisions
 from edgeexport.verify.tolerances import FP32, Tolerances

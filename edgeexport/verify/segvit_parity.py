@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgeexport.freeze.fixed_segvit import FixedSegVit, SegVitTrace
-from edgeexport.reduction.adaptive_segvit import AdaptiveImage, AdaptiveSegVit
-from edgeexport.reduction.cts import window_scores
-from edgeexport.reduction.dtop import threshold_for_count
-from edgeexport.verify.batches import ImageBatch
+from edgeexport.fixed.adaptive_segvit import AdaptiveImage, AdaptiveSegVit
+from edgeexport.fixed.fixed_segvit import FixedSegVit, SegVitTrace
+from edgeexport.inputs.batches import ImageBatch
+from edgeexport.reductions.cts import window_scores
+from edgeexport.reductions.dtop import threshold_for_count
 from edgeexport.verify.compare import (
     Comparison,
     class_map_difference,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgeexport.models.heads import PruneHead
+from edgeexport.hosts.segvit.heads import PruneHead
 from examples.scenes.training_forward import HeadOutput, TrainingPass
 
 __all__ = ["head_loss", "map_loss", "total_loss"]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgeexport.models.policy import PolicyNetwork
-from edgeexport.reduction.cts import window_scores
+from edgeexport.reductions.cts import window_scores
+from edgeexport.reductions.cts_policy import PolicyNetwork
 from examples.scenes.labelled_scenes import SceneBatch, Scenes, batches, normalised
 from examples.scenes.settings import MEAN, STD, WINDOW, Settings
 from examples.scenes.training_forward import uniform_windows

@@ -145,11 +145,11 @@ def test_backends_are_found_by_their_names() -> None:
         assert isinstance(backend.unavailable(), str)
 
 
-@pytest.mark.parametrize("first", ["edgeexport.bundle", "edgeexport.backends", "edgeexport.engine"])
+@pytest.mark.parametrize("first", ["edgeexport.bundle", "edgeexport.backends", "edgeexport.backends.engine"])
 def test_importing_loads_no_runtime(first: str) -> None:
     """Whichever of the modules comes first: bundle.py imports the package backends, whose modules need bundles."""
     code = (
-        f"import sys, {first}, edgeexport.bundle, edgeexport.backends, edgeexport.engine\n"
+        f"import sys, {first}, edgeexport.bundle, edgeexport.backends, edgeexport.backends.engine\n"
         "loaded = {'onnxruntime', 'tensorrt', 'tensorrt_rtx_bindings', 'polygraphy', 'torch', 'onnx'} & set(sys.modules)\n"
         "assert not loaded, loaded"
     )

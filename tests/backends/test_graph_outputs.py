@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, parser
 
 from edgeexport.backends import graph_outputs
-from edgeexport.backends.graph_outputs import TensorInfo, appended_outputs
+from edgeexport.backends.graph_outputs import appended_outputs
+from edgeexport.bundle.tensor_info import TensorInfo
 
 ELEMENT_TYPES = {
     "float32": TensorProto.FLOAT,

@@ -11,8 +11,8 @@ import pytest
 from onnx import parser
 
 from edgeexport.backends import onnxruntime as runner_module
-from edgeexport.backends.graph_outputs import TensorInfo
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
+from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.errors import BuildError, UsageError
 
 MODEL = parser.parse_model("""<ir_version: 9, opset_import: ["": 20]>

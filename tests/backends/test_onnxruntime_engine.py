@@ -16,10 +16,10 @@ from edgeexport.backends import onnxruntime as runner_module
 from edgeexport.backends import onnxruntime_engine as engine_module
 from edgeexport.backends.contract import DeviceIdentity, EngineOptions, EngineRecord
 from edgeexport.backends.device_identity import processor_identity
-from edgeexport.backends.graph_outputs import TensorInfo
 from edgeexport.backends.onnxruntime import CUDA_PROVIDER, OnnxRuntimeRunner
 from edgeexport.backends.onnxruntime_engine import OnnxRuntimeBackend
 from edgeexport.bundle import Bundle, sha256_of
+from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.errors import BuildError, BundleError, UsageError
 
 OPTIONS = EngineOptions(target="cpu", precision="fp32", threads=1)

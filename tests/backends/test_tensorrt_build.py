@@ -12,10 +12,10 @@ import pytest
 from engine_cases import MODEL
 from tensorrt_cases import install
 
-from edgeexport.backends.graph_outputs import TensorInfo
 from edgeexport.backends.tensorrt_api import installed_tensorrt
 from edgeexport.backends.tensorrt_build import BuildRequest, BuiltPlan, build_plan
 from edgeexport.backends.tensorrt_log import EngineLog
+from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.errors import BuildError, UsageError
 from edgeexport.profile.traces import engine_layers_from_json
 

@@ -28,12 +28,12 @@ from tensorrt_cases import (
     write_trt_bundle,
 )
 
-from edgeexport import engine as engine_module
+from edgeexport.backends import engine as engine_module
 from edgeexport.backends import tensorrt_engine
 from edgeexport.backends.contract import DeviceIdentity, EngineOptions, EngineRecord
+from edgeexport.backends.engine import build_engine, engine_record, load_engine
 from edgeexport.backends.tensorrt_runner import TensorRtRunner
 from edgeexport.bundle import Bundle, open_bundle, sha256_of
-from edgeexport.engine import build_engine, engine_record, load_engine
 from edgeexport.errors import BuildError, BundleError, EdgeExportError, UsageError
 from edgeexport.plugin.build_record import FILE_NAME
 

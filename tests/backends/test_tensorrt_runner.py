@@ -17,10 +17,10 @@ from tensorrt_cases import BACKEND, OPTIONS, install, rebuilt, write_trt_bundle
 
 from edgeexport.backends.contract import EngineOptions, NodeTime
 from edgeexport.backends.tensorrt_runner import TensorRtRunner, mean_layer_times
+from edgeexport.cost.work import WORK_FILE, GraphWork, NodeWork, work_bytes
 from edgeexport.errors import BuildError, UsageError
 from edgeexport.profile.attribution import Attribution
 from edgeexport.profile.layers import measure_layers
-from edgeexport.profile.work import WORK_FILE, GraphWork, NodeWork, work_bytes
 
 pytestmark = requires_compiler
 

@@ -11,7 +11,7 @@ from shared_cases import TINY_RECIPE
 
 from edgeexport.calibration.stage_observation import ImageObservation, StageObservation
 from edgeexport.evaluation.dataset import LabelledImage
-from edgeexport.images import open_photo, shipped_photos
+from edgeexport.inputs.photos import open_photo, shipped_photos
 from edgeexport.recipe import load_recipe
 from edgeexport.recipe.schema import Recipe
 

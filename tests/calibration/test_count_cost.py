@@ -15,9 +15,9 @@ from observation_cases import CTS_DTOP, tiny
 from edgeexport.calibration.cost import CostModel, MacsCost, TableCost
 from edgeexport.calibration.counts import Counts, recipe_with_counts
 from edgeexport.calibration.latency_table import LatencyTable, model_signature
+from edgeexport.cost.macs import policy_network_macs
 from edgeexport.errors import UsageError
-from edgeexport.freeze.accounting import account, tokens_json
-from edgeexport.freeze.macs import policy_network_macs
+from edgeexport.fixed.accounting import account, tokens_json
 from edgeexport.recipe.schema import MergeSpec, Recipe, ReductionSpec
 
 # One block of n tokens takes 2 + n / 16 ms, one head 1 + n / 32 ms.

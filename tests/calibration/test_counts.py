@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from observation_cases import CTS_DTOP, tiny
 
 from edgeexport.calibration.counts import Counts, counts_from_recipe, protected_per_class, recipe_with_counts
-from edgeexport.freeze.schedule import token_schedule
+from edgeexport.fixed.schedule import token_schedule
 from edgeexport.recipe.schema import Recipe
 
 BARE = "reduction={}"

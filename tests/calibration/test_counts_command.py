@@ -15,10 +15,10 @@ from shared_cases import TINY_RECIPE, CommandResult
 
 from edgeexport.calibration.counts_command import CountsCalibration, calibrate_counts
 from edgeexport.errors import UsageError
-from edgeexport.images import input_from_photo, open_photo, shipped_photos
-from edgeexport.models.weights import segvit_from_recipe
+from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
+from edgeexport.fixed.weights import segvit_from_recipe
+from edgeexport.inputs.photos import input_from_photo, open_photo, shipped_photos
 from edgeexport.recipe import load_recipe
-from edgeexport.reduction.adaptive_segvit import AdaptiveSegVit
 
 Command = Callable[..., CommandResult]
 IMAGES, SIDE, CLASSES = 5, 128, 6

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from shared_cases import CommandResult
 
-from edgeexport.calibration.command import calibrate_delay
 from edgeexport.calibration.delay import DelayEvidence, proposed_delay, token_similarity
+from edgeexport.calibration.delay_command import calibrate_delay
 from edgeexport.calibration.delay_files import delay_recipe_text
 from edgeexport.errors import UsageError
-from edgeexport.models.weights import model_from_recipe
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.recipe import load_recipe
 
 RECIPE = '''"""A tiny host."""
@@ -84,8 +84,8 @@ def test_evidence_equals_the_models_own_tokens(recipe: Path, tmp_path: Path) -> 
     model.blocks[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     for block in model.blocks:
         block.norm2.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    from edgeexport.images import shipped_photos
-    from edgeexport.verify.batches import image_batches
+    from edgeexport.inputs.batches import image_batches
+    from edgeexport.inputs.photos import shipped_photos
 
     for number, batch in enumerate(image_batches(loaded.input, shipped_photos())):
         seen.clear()

@@ -17,9 +17,9 @@ from edgeexport.calibration.counts import Counts
 from edgeexport.calibration.matched_thresholds import matched_thresholds, threshold_for_mean_count
 from edgeexport.calibration.observations import observe_adaptive
 from edgeexport.calibration.stage_observation import ImageObservation
-from edgeexport.images import input_from_photo
-from edgeexport.models.weights import segvit_from_recipe
-from edgeexport.reduction.adaptive_segvit import AdaptiveSegVit
+from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
+from edgeexport.fixed.weights import segvit_from_recipe
+from edgeexport.inputs.photos import input_from_photo
 
 
 def mean_count(images: list[list[float]], theta: float) -> float:

@@ -17,14 +17,14 @@ from edgeexport.calibration.counts import Counts, recipe_with_counts
 from edgeexport.calibration.observations import ImageObservation, StageObservation, observe_adaptive, observe_fixed
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.dataset import LabelledImage
-from edgeexport.freeze.fixed_segvit import FixedSegVit, SegVitTrace
-from edgeexport.images import input_from_photo
-from edgeexport.models.segvit import SegVit
-from edgeexport.models.weights import segvit_from_recipe
+from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
+from edgeexport.fixed.fixed_segvit import FixedSegVit, SegVitTrace
+from edgeexport.fixed.weights import segvit_from_recipe
+from edgeexport.hosts.segvit.segvit import SegVit
+from edgeexport.inputs.photos import input_from_photo
 from edgeexport.recipe.schema import Recipe
-from edgeexport.reduction.adaptive_segvit import AdaptiveSegVit
-from edgeexport.reduction.cts import layout_reference, window_scores
-from edgeexport.reduction.dtop import prune_adaptive, prune_fixed
+from edgeexport.reductions.cts import layout_reference, window_scores
+from edgeexport.reductions.dtop import prune_adaptive, prune_fixed
 
 PROTECT = 5
 IMAGES = labelled_photos(3)
@@ -52,7 +52,7 @@ def pixels_of(recipe: Recipe, image: LabelledImage) -> Tensor:
 
 
 def normal(recipe: Recipe, image: LabelledImage) -> Tensor:
-    from edgeexport.models.preprocess import normalised_image
+    from edgeexport.tokens.preprocess import normalised_image
 
     return normalised_image(pixels_of(recipe, image), recipe.input)
 

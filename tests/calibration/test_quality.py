@@ -20,10 +20,10 @@ from edgeexport.calibration.space import CountSpace
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.dataset import LabelledImage
 from edgeexport.evaluation.progress_file import ProgressFile
-from edgeexport.freeze.fixed_segvit import FixedSegVit
-from edgeexport.images import input_from_photo
-from edgeexport.models.segvit import SegVit
-from edgeexport.models.weights import segvit_from_recipe
+from edgeexport.fixed.fixed_segvit import FixedSegVit
+from edgeexport.fixed.weights import segvit_from_recipe
+from edgeexport.hosts.segvit.segvit import SegVit
+from edgeexport.inputs.photos import input_from_photo
 from edgeexport.recipe.schema import Recipe
 
 CASES = [Counts(), Counts(5), Counts(0, ((2, 30),)), Counts(8, ((2, 12), (3, 16)))]

@@ -14,8 +14,8 @@ from mmengine.config import Config
 from shared_cases import TINY_RECIPE, CommandResult
 
 from edgeexport.calibration.recipe_text import changes_for_child, python_text, recipe_text, relative_path
+from edgeexport.config.reading import strip_delete_marks
 from edgeexport.recipe import load_recipe
-from edgeexport.recipe.reading import strip_delete_marks
 from edgeexport.recipe.schema import Recipe
 
 _plain = st.recursive(

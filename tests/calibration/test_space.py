@@ -13,10 +13,11 @@ from observation_cases import CTS_DTOP, tiny
 from edgeexport.calibration.counts import Counts, recipe_with_counts
 from edgeexport.calibration.space import CountSpace, space_from_recipe
 from edgeexport.errors import UsageError
-from edgeexport.freeze.alignment import aligned_window_counts
-from edgeexport.freeze.schedule import token_schedule
+from edgeexport.fixed.schedule import token_schedule
+from edgeexport.inputs.spec import InputSpec
 from edgeexport.recipe import load_recipe
-from edgeexport.recipe.schema import InputSpec, MergeSpec, Recipe, ReductionSpec
+from edgeexport.recipe.schema import MergeSpec, Recipe, ReductionSpec
+from edgeexport.reductions.alignment import aligned_window_counts
 
 METHODS = {
     "both": (CTS_DTOP, (2, 3), True),

@@ -310,7 +310,7 @@ def test_on_a_bundle_as_built(tiny_bundle: Path, edgeexport: Command) -> None:
 def test_runs_without_torch_and_onnx() -> None:
     blocked = "import sys\nfor name in ('torch', 'onnx', 'timm', 'mmengine'): sys.modules[name] = None\n"
     code = (
-        blocked + "import edgeexport.comparison.compare, edgeexport.comparison.markdown, edgeexport.comparison_terminal"
+        blocked + "import edgeexport.comparison.compare, edgeexport.comparison.markdown, edgeexport.terminal.comparison"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -25,14 +25,14 @@ from shared_cases import TINY_RECIPE
 
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.evaluate import evaluate
-from edgeexport.evaluation.evaluation import Evaluation
 from edgeexport.evaluation.forms import AdaptiveForm, FixedForm
 from edgeexport.evaluation.progress_file import ProgressFile
-from edgeexport.freeze.fixed_segvit import FixedSegVit
-from edgeexport.images import input_from_photo
-from edgeexport.models.weights import segvit_from_recipe
+from edgeexport.evaluation.result import Evaluation
+from edgeexport.fixed.fixed_segvit import FixedSegVit
+from edgeexport.fixed.weights import segvit_from_recipe
+from edgeexport.inputs.photos import input_from_photo
 from edgeexport.recipe import load_recipe
-from edgeexport.reduction.dtop import threshold_for_count
+from edgeexport.reductions.dtop import threshold_for_count
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from shared_cases import TINY_RECIPE
 
 from edgeexport.bundle import open_bundle
 from edgeexport.evaluation.forms import AdaptiveForm, FixedForm, OnnxRuntimeForm
-from edgeexport.evaluation.work import adaptive_work
-from edgeexport.freeze.fixed_segvit import FixedSegVit
-from edgeexport.images import input_from_photo
-from edgeexport.models.segvit import SegVit
-from edgeexport.models.weights import segvit_from_recipe
+from edgeexport.evaluation.image_macs import adaptive_work
+from edgeexport.fixed.fixed_segvit import FixedSegVit
+from edgeexport.fixed.weights import segvit_from_recipe
+from edgeexport.hosts.segvit.segvit import SegVit
+from edgeexport.inputs.photos import input_from_photo
 from edgeexport.recipe import load_recipe
 from edgeexport.recipe.schema import Recipe
-from edgeexport.reduction.dtop import threshold_for_count
+from edgeexport.reductions.dtop import threshold_for_count
 
 PHOTOS = [photo_of(seed, (150 + 20 * seed, 100)) for seed in range(4)]
 

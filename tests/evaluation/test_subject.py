@@ -61,7 +61,7 @@ def test_torch_forms_of_a_bundle_need_its_weights(tiny_bundle: Path, monkeypatch
 def test_model_hash_follows_weights_and_recipe_but_not_the_place(tiny_recipe: Path, tmp_path: Path) -> None:
     import torch
 
-    from edgeexport.models.weights import model_from_recipe
+    from edgeexport.fixed.weights import model_from_recipe
     from edgeexport.recipe import load_recipe
 
     state = model_from_recipe(load_recipe(tiny_recipe))[0].state_dict()

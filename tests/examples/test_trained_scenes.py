@@ -12,7 +12,7 @@ from PIL import Image
 
 from edgeexport.evaluation.areas import Areas, areas_of, scores_from_areas
 from edgeexport.evaluation.forms import FixedForm
-from edgeexport.models.weights import segvit_from_recipe
+from edgeexport.fixed.weights import segvit_from_recipe
 from edgeexport.recipe import load_recipe
 from examples.scenes.classes import CLASSES, PALETTE
 from examples.scenes.scene import draw_scene

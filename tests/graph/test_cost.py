@@ -5,9 +5,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeexport.cost.macs import prune_head_macs, vit_block_macs
 from edgeexport.errors import LintError
-from edgeexport.freeze.macs import prune_head_macs, vit_block_macs
-from edgeexport.graph.cost import graph_macs
+from edgeexport.graph.macs import graph_macs
 
 FLOAT = TensorProto.FLOAT
 
@@ -171,8 +171,8 @@ def _exported(module: object, shape: tuple[int, ...]) -> onnx.ModelProto:
 
 def test_formula_of_the_vit_block_against_its_graph() -> None:
     pytest.importorskip("torch", reason="exports a torch block")
-    from edgeexport.models.vit import VitBlock
-    from edgeexport.recipe.schema import BackboneSpec
+    from edgeexport.hosts.segvit.spec import BackboneSpec
+    from edgeexport.hosts.segvit.vit import VitBlock
 
     spec = BackboneSpec(
         "ViT_prune", (96, 160), 16, 3, 48, 1, 3, 4.0, True, True, 1e-6, False, False, "bicubic", (0,)
@@ -187,8 +187,8 @@ def test_formula_of_the_vit_block_against_its_graph() -> None:
 def test_formula_of_the_prune_head_against_its_graph() -> None:
     """The first layer's queries are weights, so its self-attention and query projection fold: the graph has less."""
     torch = pytest.importorskip("torch", reason="exports a torch head")
-    from edgeexport.models.heads import PruneHead
-    from edgeexport.recipe.schema import HeadSpec
+    from edgeexport.hosts.segvit.heads import PruneHead
+    from edgeexport.hosts.segvit.spec import HeadSpec
 
     n, c, d, layers, k = 60, 48, 24, 2, 5
 
@@ -213,12 +213,12 @@ def test_formulas_of_a_whole_model_against_its_graph(shared: int) -> None:
 
     import torch
 
-    from edgeexport.freeze.accounting import account
-    from edgeexport.freeze.fixed_segvit import FixedSegVit
-    from edgeexport.freeze.macs import bilinear_resize_macs
+    from edgeexport.cost.macs import bilinear_resize_macs
+    from edgeexport.fixed.accounting import account
+    from edgeexport.fixed.fixed_segvit import FixedSegVit
     from edgeexport.graph.export import exported_model
     from edgeexport.graph.inline import inlined_model
-    from edgeexport.models.segvit import SegVit
+    from edgeexport.hosts.segvit.segvit import SegVit
     from edgeexport.ops import token_partition, token_protect, token_unmerge
     from edgeexport.recipe import schema
 

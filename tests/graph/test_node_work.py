@@ -11,12 +11,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeexport.bundle import open_bundle
+from edgeexport.cost.work import WORK_FILE, GraphWork, NodeWork, read_work
 from edgeexport.errors import LintError
-from edgeexport.graph.cost import graph_macs
 from edgeexport.graph.export import SCOPE_KEY
 from edgeexport.graph.inline import inlined_model
+from edgeexport.graph.macs import graph_macs
 from edgeexport.graph.node_work import graph_work
-from edgeexport.profile.work import WORK_FILE, GraphWork, NodeWork, read_work
 from edgeexport.recipe.schema import Recipe
 
 _HOST = "model = dict(type='timm', img_size=64, patch_size=8, embed_dim=48, depth=3, num_heads=3, num_classes=10)\n"
@@ -30,9 +30,9 @@ _LATENT = (
 
 def _exported(text: str, folder: Path) -> tuple[GraphWork, onnx.ModelProto, onnx.ModelProto, Recipe]:
     """Work, model.onnx and the plain graph of a recipe."""
-    from edgeexport.freeze.fixed import fixed_from_model
-    from edgeexport.models.weights import model_from_recipe
-    from edgeexport.pipeline import exported_graphs
+    from edgeexport.commands.build import exported_graphs
+    from edgeexport.fixed.fixed import fixed_from_model
+    from edgeexport.fixed.weights import model_from_recipe
     from edgeexport.recipe import load_recipe
 
     file = folder / "small.py"

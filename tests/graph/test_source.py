@@ -41,5 +41,5 @@ def test_our_own_metadata_comes_first() -> None:
     assert source_of_node(node) == ""
     node.metadata_props.add(key="pkg.torch.onnx.stack_trace", value=_USER)
     assert source_of_node(node) == "net.py:12 `return x[keep]`"
-    node.metadata_props.add(key=SOURCE_KEY, value="edgeexport/models/vit.py:40 (forward)")
-    assert source_of_node(node) == "edgeexport/models/vit.py:40 (forward)"
+    node.metadata_props.add(key=SOURCE_KEY, value="edgeexport/hosts/segvit/vit.py:40 (forward)")
+    assert source_of_node(node) == "edgeexport/hosts/segvit/vit.py:40 (forward)"

@@ -92,7 +92,7 @@ def edgeexport_calls(text: str) -> list[list[str]]:
 
 def unknown_parts(call: list[str]) -> list[str]:
     """What of a call the command line does not have: the command, or options."""
-    from edgeexport.cli import app
+    from edgeexport.cli.app import app
 
     command = typer.main.get_command(app)
     rest = list(call)

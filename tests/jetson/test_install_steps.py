@@ -24,7 +24,7 @@ PYTHONS = ("3.10", "3.12")  # of JetPack 6 and 7.2
 NEEDS_NOTHING_ELSE = """
 import importlib, sys
 for name in ("torch", "onnx", "onnxscript", "timm", "mmengine", "onnxruntime"): sys.modules[name] = None
-import edgeexport.cli, edgeexport.bundle, edgeexport.predict, edgeexport.verification, edgeexport.comparison.compare
+import edgeexport.cli, edgeexport.bundle, edgeexport.commands.run, edgeexport.commands.verify, edgeexport.comparison.compare
 from edgeexport.plugin.sources import sources_folder
 print(sys.version_info[:2], sources_folder())
 """

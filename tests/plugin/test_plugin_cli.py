@@ -125,7 +125,7 @@ def test_plugin_package_needs_neither_torch_nor_onnx() -> None:
     names = [f"edgeexport.plugin.{path.stem}" for path in (PACKAGE / "plugin").glob("*.py") if path.stem != "__init__"]
     code = f"""
 import importlib, sys
-for name in {[*names, "edgeexport.plugin_cli", "edgeexport.device.doctor"]!r}: importlib.import_module(name)
+for name in {[*names, "edgeexport.cli.plugin", "edgeexport.commands.doctor"]!r}: importlib.import_module(name)
 print(sorted({{"torch", "onnx", "timm", "mmengine"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from work_cases import NODES, WORK
 
 from edgeexport.backends.contract import NodeTime
+from edgeexport.backends.executed_graph import GraphNode
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.bundle import open_bundle
+from edgeexport.cost.work import WORK_FILE
 from edgeexport.profile.attribution import (
     LAYERS_SCHEMA,
     Attribution,
@@ -23,10 +25,8 @@ from edgeexport.profile.attribution import (
     engine_profile,
     layers_from_engine_profile,
 )
-from edgeexport.profile.executed_graph import GraphNode
 from edgeexport.profile.layers import PROFILE_FILE, measure_layers, write_engine_profile
 from edgeexport.profile.traces import EngineLayer, EngineLayers, node_times_from_trtexec
-from edgeexport.profile.work import WORK_FILE
 
 _GRAPH = [GraphNode(node.name, node.op_type, node.inputs, node.outputs) for node in NODES]
 

@@ -19,7 +19,6 @@ from shared_cases import CommandResult
 from sysfs_trees import GPU_CLOCK, put, write_tree
 from trace_cases import SimulatedDevice
 
-from edgeexport import profile_terminal
 from edgeexport.backends.contract import DeviceIdentity, EngineRecord, NodeTime, Timing
 from edgeexport.bundle import SCHEMA, Bundle, sha256_of
 from edgeexport.device.conditions import read_conditions
@@ -32,6 +31,7 @@ from edgeexport.profile.inputs import Feed, golden_feed
 from edgeexport.profile.protocol import TimingRequest, Trace
 from edgeexport.profile.subject import Subject, check_comparable
 from edgeexport.profile.subject_differences import subject_differences
+from edgeexport.terminal import profile as profile_terminal
 
 Command = Callable[..., CommandResult]
 

@@ -13,12 +13,12 @@ from work_cases import WORK
 
 from edgeexport.backends.contract import DeviceIdentity, EngineRecord
 from edgeexport.bundle import Bundle
+from edgeexport.cost.work import WORK_FILE, work_bytes
 from edgeexport.device.power_mode import PowerMode
 from edgeexport.profile import beside
 from edgeexport.profile.beside import predicted_latency, why_no_prediction
 from edgeexport.profile.inputs import Feed
 from edgeexport.profile.subject import Subject
-from edgeexport.profile.work import WORK_FILE, work_bytes
 
 MAXN = PowerMode(0, "MAXN")
 ORIN = DeviceIdentity("Orin", "aarch64", "8.7")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from work_cases import NODES, WORK
 
-from edgeexport.profile.executed_graph import GraphNode
+from edgeexport.backends.executed_graph import GraphNode
 from edgeexport.profile.origins import Origin, origins_from_engine_layers, origins_from_graph
 from edgeexport.profile.traces import EngineLayer
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from report_cases import parity
 
-from edgeexport.profile.ceilings import ceilings_of
-from edgeexport.profile.roofline import predict
-from edgeexport.profile.work import GraphWork, NodeWork, part_title
+from edgeexport.cost.ceilings import ceilings_of
+from edgeexport.cost.roofline import predict
+from edgeexport.cost.work import GraphWork, NodeWork, part_title
 
 
 def work() -> GraphWork:

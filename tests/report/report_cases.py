@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edgeexport.profile.work import GraphWork, work_bytes
+from edgeexport.cost.work import GraphWork, work_bytes
 from edgeexport.verify.compare import Comparison, DecisionDifference, OutputDifference
 
 STATEMENT = "random weights, seed 0: predictions mean nothing"

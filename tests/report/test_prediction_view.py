@@ -5,7 +5,7 @@ from measured_cases import bench, orin_bench, work
 from report_cases import manifest
 from svg_reading import drawing
 
-from edgeexport.profile.ceilings import power_modes
+from edgeexport.cost.ceilings import power_modes
 from edgeexport.report.prediction_view import prediction_view, predictions_of_bundle
 
 

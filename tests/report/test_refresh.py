@@ -58,8 +58,8 @@ def test_a_damaged_file_is_told_and_the_older_page_stays(tmp_path: Path) -> None
 
 
 def test_an_engine_finds_the_report_and_the_report_no_engine() -> None:
-    """`edgeexport.engine` may call it: nothing here imports what imports the engine."""
-    code = "import sys, edgeexport.report.refresh\nprint('edgeexport.engine' in sys.modules, 'torch' in sys.modules)"
+    """`edgeexport.backends.engine` may call it: nothing here imports what imports the engine."""
+    code = "import sys, edgeexport.report.refresh\nprint('edgeexport.backends.engine' in sys.modules, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 

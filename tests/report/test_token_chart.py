@@ -84,7 +84,7 @@ def _shipped() -> list[str]:
 @pytest.mark.parametrize("name", _shipped())
 def test_shipped_recipes_can_be_drawn(name: str) -> None:
     """Classifiers, segmenters, audio, video, diffusion; shared, pruned, merged."""
-    from edgeexport.freeze.tokens import tokens_json
+    from edgeexport.fixed.tokens import tokens_json
     from edgeexport.recipe import load_recipe
 
     content: Any = tokens_json(load_recipe(name))

@@ -10,10 +10,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from edgeexport.freeze.fixed import FixedModel, fixed_from_model
-from edgeexport.models.weights import model_from_recipe
+from edgeexport.fixed.fixed import FixedModel, fixed_from_model
+from edgeexport.fixed.weights import model_from_recipe
+from edgeexport.inputs.batches import ImageBatch
 from edgeexport.recipe.validation import recipe_from_config
-from edgeexport.verify.batches import ImageBatch
 from edgeexport.verify.parity import batch_comparison, followed_reference, reference_of, runtime_comparison
 from edgeexport.verify.reference import compare_outputs
 

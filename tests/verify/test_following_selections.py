@@ -11,11 +11,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from edgeexport.freeze.fixed import fixed_from_model
-from edgeexport.freeze.fixed_segvit import FixedSegVit
-from edgeexport.models.weights import model_from_recipe
+from edgeexport.fixed.fixed import fixed_from_model
+from edgeexport.fixed.fixed_segvit import FixedSegVit
+from edgeexport.fixed.weights import model_from_recipe
+from edgeexport.inputs.batches import ImageBatch
 from edgeexport.recipe.validation import recipe_from_config
-from edgeexport.verify.batches import ImageBatch
 from edgeexport.verify.parity import (
     batch_comparison,
     followed_reference,

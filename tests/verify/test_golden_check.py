@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgeexport.bundle import Bundle
 from edgeexport.errors import BundleError
-from edgeexport.verify.batches import ImageBatch
+from edgeexport.inputs.batches import ImageBatch
 from edgeexport.verify.compare import Comparison
 from edgeexport.verify.golden import GOLDEN_CASES, write_golden
 from edgeexport.verify.golden_check import golden_comparisons

@@ -1,0 +1,25 @@
+"""The bundle on disk: manifest, files with their hashes, and ways to write them whole. Runs without torch."""
+
+from __future__ import annotations
+
+from edgeexport.bundle.bundle import (
+    SCHEMA,
+    Bundle,
+    check_replaceable,
+    hashes_of,
+    json_bytes,
+    open_bundle,
+    sha256_of,
+    staged_bundle,
+)
+
+__all__ = [
+    "SCHEMA",
+    "Bundle",
+    "check_replaceable",
+    "hashes_of",
+    "json_bytes",
+    "open_bundle",
+    "sha256_of",
+    "staged_bundle",
+]

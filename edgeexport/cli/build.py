@@ -1,0 +1,189 @@
+"""``edgeexport build``: a bundle from a recipe, or the engine of a bundle on the machine at hand. No logic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeexport.cli.options import HostOption, RemoteCommandOption, device_from_options, refuse_with_host
+from edgeexport.errors import UsageError
+from edgeexport.terminal.output import JsonFlag, emit, errors_console, stages_shown
+
+if TYPE_CHECKING:
+    from edgeexport.backends.contract import EngineOptions
+    from edgeexport.remote.commands import Device
+
+__all__ = ["build"]
+
+
+def build(
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE|BUNDLE",
+            help="A recipe file, or the name of a shipped recipe; or a bundle folder, to build its engine here.",
+        ),
+    ],
+    target: Annotated[
+        str | None,
+        typer.Option(help="orin, orin-nx, orin-nano, thor, gpu or cpu; for a bundle, its own where left out."),
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights, instead of the recipe's.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or fp16; for a bundle, its own where left out.")] = None,
+    cfg_options: Annotated[
+        list[str] | None,
+        typer.Option("--cfg-options", help="key=value, replaces what stands in the recipe; repeatable."),
+    ] = None,
+    work_dir: Annotated[Path | None, typer.Option(help="The bundle folder itself.")] = None,
+    host: HostOption = None,
+    remote_command: RemoteCommandOption = None,
+    no_plugins: Annotated[
+        bool, typer.Option("--no-plugins", help="Only standard operators in model.trt.onnx.")
+    ] = False,
+    workspace: Annotated[int | None, typer.Option(help="TensorRT: limit of scratch memory in MiB.")] = None,
+    cuda_graph: Annotated[
+        bool, typer.Option("--useCudaGraph", help="TensorRT: run the engine as a CUDA graph.")
+    ] = False,
+    dla_core: Annotated[
+        int | None, typer.Option("--useDLACore", help="TensorRT: a deep-learning accelerator, the GPU where it cannot.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="ONNX Runtime: threads of the engine; 0 lets it choose.", min=0)] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the recipe and show its tokens; build nothing.")
+    ] = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Build a verified static-shape bundle from a recipe, with its engine where this machine is the target or --host
+    names one; or the engine of a bundle, which needs no torch.
+    """
+    from edgeexport.backends.contract import EngineOptions
+
+    device = device_from_options(host, remote_command)
+    if device is not None:
+        refuse_with_host("it builds nothing", dry_run=dry_run)
+    engine = EngineOptions(
+        precision=precision or "",
+        workspace_mib=workspace,
+        plugins=not no_plugins,
+        cuda_graph=cuda_graph,
+        dla_core=dla_core,
+        threads=threads,
+    )
+    if Path(subject).is_dir():
+        of_a_recipe = {
+            "--checkpoint": checkpoint,
+            "--cfg-options": cfg_options,
+            "--work-dir": work_dir,
+            "--dry-run": dry_run,
+        }
+        _build_engine(
+            Path(subject), target, engine, [name for name, value in of_a_recipe.items() if value], device, json_output
+        )
+        return
+    if target is None and Path(subject).suffix != ".py":
+        remedy = "check the path of the bundle; or give --target orin with a recipe"
+        raise UsageError(subject, "is no folder here, and a recipe needs --target", remedy)
+    if target is None:
+        raise UsageError("--target", "is missing", "a build from a recipe needs one, such as --target orin")
+    if dry_run:
+        _dry_run(subject, target, precision or "fp32", cfg_options or [], checkpoint, work_dir, json_output)
+        return
+    _build_bundle(
+        subject, target, checkpoint, precision or "fp32", cfg_options or [], work_dir, engine, device, json_output
+    )
+
+
+def _build_engine(
+    bundle: Path,
+    target: str | None,
+    options: EngineOptions,
+    misplaced: list[str],
+    device: Device | None,
+    json_output: bool,
+) -> None:
+    from edgeexport.backends.engine import build_engine
+    from edgeexport.report.refresh import refresh_report
+    from edgeexport.terminal.results import print_engine
+
+    if misplaced:
+        raise UsageError(
+            ", ".join(misplaced),
+            f"{bundle} is a bundle, and these belong to a recipe",
+            "leave them out, or name a recipe",
+        )
+    with stages_shown("an existing engine stays as it was") as on_stage:
+        if device is None:
+            result = build_engine(bundle, target=target, options=options, on_stage=on_stage)
+            refresh_report(bundle, on_stage)
+        else:
+            from edgeexport.remote.commands import remote_build
+
+            result = remote_build(bundle, device, target=target, options=options, on_stage=on_stage)
+    emit(json_output, result.as_dict(), lambda: print_engine(result))
+
+
+def _build_bundle(
+    recipe: str,
+    target: str,
+    checkpoint: Path | None,
+    precision: str,
+    cfg_options: list[str],
+    work_dir: Path | None,
+    engine: EngineOptions,
+    device: Device | None,
+    json_output: bool,
+) -> None:
+    from edgeexport.commands.build import build as build_bundle
+    from edgeexport.remote.recipe import remote_build_recipe
+    from edgeexport.terminal.results import print_build
+
+    export: dict[str, Any] = {
+        "precision": precision,
+        "cfg_options": cfg_options,
+        "checkpoint": checkpoint,
+        "work_dir": work_dir,
+    }
+    with stages_shown("an existing bundle stays as it was") as on_stage:
+        if device is None:
+            result = build_bundle(
+                recipe, target, plugins=engine.plugins, engine_options=engine, on_stage=on_stage, **export
+            )
+        else:
+            result = remote_build_recipe(recipe, target, device, options=engine, on_stage=on_stage, **export)
+    for warning in result.warnings:
+        errors_console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+    document = {
+        "bundle": str(result.bundle.path),
+        "weights": result.bundle.manifest["weights"]["statement"],
+        "checks": result.bundle.manifest["checks"],
+        "engine": None if result.engine is None else result.engine.as_dict(),
+        "no_engine": result.no_engine,
+        "warnings": list(result.warnings),
+        "seconds": result.seconds,
+        "peak_bytes": result.peak_bytes,
+    }
+    emit(json_output, document, lambda: print_build(result))
+
+
+def _dry_run(
+    recipe: str,
+    target: str,
+    precision: str,
+    options: list[str],
+    checkpoint: Path | None,
+    work_dir: Path | None,
+    json_output: bool,
+) -> None:
+    from edgeexport.bundle import check_replaceable
+    from edgeexport.commands.build import default_work_dir, request_from_arguments
+    from edgeexport.fixed.tokens import tokens_json
+    from edgeexport.terminal.results import print_tokens
+
+    request = request_from_arguments(recipe, target, precision, options, checkpoint)
+    tokens = tokens_json(request.recipe)
+    folder = work_dir if work_dir is not None else default_work_dir(request.recipe, target, precision)
+    check_replaceable(folder)
+    document = {"would_write": str(folder), "weights": "not read", "tokens": tokens}
+    emit(json_output, document, lambda: print_tokens(request.recipe.name, tokens))

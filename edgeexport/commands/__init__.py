@@ -1,0 +1,1 @@
+"""What the commands do, one file each; options are read in cli/, results shown in terminal/."""

@@ -1,0 +1,244 @@
+"""Predicts photographs with a bundle: what `edgeexport run` does. Needs no torch."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from edgeexport.bundle import open_bundle
+from edgeexport.errors import ImageError, UsageError
+from edgeexport.inputs.photos import open_photo
+from edgeexport.pictures.class_probability import ClassProbability, most_probable
+from edgeexport.pictures.label_map import ClassShare, class_shares, label_image, resized_class_map
+from edgeexport.pictures.merged_regions import draw_merged_regions
+from edgeexport.pictures.overlay import draw_overlay
+from edgeexport.pictures.predictor import PhotoResult, Predictor
+
+__all__ = ["PredictedImage", "Predictions", "default_output_folder", "predict_images"]
+
+_LABELS, _OVERLAY, _REGIONS = "labels", "overlay", "regions"
+_PICTURES = (_OVERLAY, _REGIONS, _LABELS)  # the most telling first
+
+
+@dataclass(frozen=True)
+class PredictedImage:
+    """One photograph's result. What does not apply to the bundle is None.
+
+    Attributes:
+        image: The photograph, as it was given.
+        width, height: Its size in pixels, upright.
+        classes: Of a segmenter the classes present, largest first, by share of the photograph's pixels; of a
+            classifier the five most probable.
+        labels: ``<stem>_labels.png``, class numbers at the photograph's size (see `label_image`); segmenters.
+        overlay: ``<stem>_overlay.png``; segmenters.
+        regions: ``<stem>_regions.png``; bundles that merge tokens.
+        tokens_in, tokens_out: Tokens before the first and after the last block that merges (of a model whose blocks
+            unmerge again: inside the last), prefix tokens included; bundles that merge tokens.
+    """
+
+    image: Path
+    width: int
+    height: int
+    classes: tuple[ClassShare, ...] | tuple[ClassProbability, ...]
+    labels: Path | None = None
+    overlay: Path | None = None
+    regions: Path | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+
+    @property
+    def pictures(self) -> tuple[Path, ...]:
+        """The files written, the one that shows most first; none for a classifier that merges no tokens."""
+        return tuple(path for path in (getattr(self, name) for name in _PICTURES) if path is not None)
+
+    @property
+    def summary(self) -> str:
+        """The result in one line, for a terminal: tokens where they were merged, and the leading classes."""
+        parts = [] if self.tokens_in is None else [f"{self.tokens_in} -> {self.tokens_out} tokens"]
+        for entry in self.classes[:6]:
+            value = f"{entry.share:.0%}" if isinstance(entry, ClassShare) else f"{entry.probability:.1%}"
+            parts.append(f"{entry.name} {value}")
+        return ", ".join(parts)
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-ready form, without what does not apply."""
+        found = {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """All results, in the order of the images given, and the images that could not be read; ``runner`` executed them."""
+
+    folder: Path
+    images: tuple[PredictedImage, ...]
+    failures: tuple[ImageError, ...]
+    notice: str
+    runner: str
+
+    @property
+    def error(self) -> ImageError | None:
+        """What to raise once the results are shown: None when every image was predicted."""
+        if len(self.failures) <= 1:
+            return self.failures[0] if self.failures else None
+        total = len(self.images) + len(self.failures)
+        listed = "; ".join(f"{failure.where}: {failure.problem}" for failure in self.failures)
+        return ImageError(f"{len(self.failures)} of {total} images", listed, "the others were predicted")
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-ready form."""
+        return {
+            "folder": str(self.folder),
+            "runner": self.runner,
+            "notice": self.notice,
+            "images": [image.as_dict() for image in self.images],
+            "failures": [{"image": failure.where, "problem": failure.problem} for failure in self.failures],
+        }
+
+
+def default_output_folder(bundle_dir: Path) -> Path:
+    """``predictions/<bundle folder>`` in the working directory: a bundle is replaced whole and may be read-only."""
+    return Path("predictions") / bundle_dir.resolve().name
+
+
+def predict_images(
+    bundle_dir: Path,
+    images: Sequence[Path],
+    out_dir: Path | None = None,
+    *,
+    threads: int = 0,
+    engine: str = "auto",
+    progress: Callable[[int, int, Path], None] | None = None,
+) -> Predictions:
+    """Predicts every image and writes its pictures: label map, overlay, merged regions, as far as the bundle has them.
+
+    Images may have any size; orientation tags are respected. An unreadable image is recorded in the result and the
+    others go on. Images of the same stem get numbered files (``x_labels.png``, ``x-2_labels.png``), and no output
+    takes the place of one of the images given.
+
+    Args:
+        bundle_dir: A bundle folder.
+        images: Files that Pillow reads.
+        out_dir: Folder for the results, made if missing; None: `default_output_folder`.
+        threads: For ONNX Runtime; 0 lets it choose.
+        engine: 'auto' runs the bundle's engine if there is one, 'none' model.onnx.
+        progress: Called after each image with (images done, images in all, image).
+
+    Raises:
+        UsageError: No image given, the bundle's model takes no photographs, the runtime is missing, or ``out_dir``
+            cannot be written.
+        BundleError: No bundle, a damaged one, one whose graph and manifest disagree, or an engine from elsewhere.
+        BuildError: ONNX Runtime refuses the graph.
+    """
+    if not images:
+        raise UsageError("run", "no image given", "name at least one image file after the bundle")
+    predictor = Predictor(open_bundle(bundle_dir), threads, engine)
+    folder = out_dir if out_dir is not None else default_output_folder(bundle_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    targets = list(_output_paths(images, folder, _kinds(predictor)))
+    predicted: list[PredictedImage] = []
+    failures: list[ImageError] = []
+    for start in range(0, len(images), predictor.batch):
+        opened: list[tuple[int, Image.Image]] = []
+        for index, path in enumerate(images[start : start + predictor.batch], start):
+            try:
+                opened.append((index, open_photo(path)))
+            except ImageError as error:
+                failures.append(error)
+                if progress is not None:
+                    progress(len(predicted) + len(failures), len(images), path)
+        for (index, photo), result in zip(opened, predictor.results([photo for _, photo in opened]), strict=True):
+            predicted.append(_written(predictor, images[index], photo, result, targets[index]))
+            if progress is not None:
+                progress(len(predicted) + len(failures), len(images), images[index])
+    runner = f"{predictor.runner.name} {predictor.runner.version}"
+    return Predictions(folder, tuple(predicted), tuple(failures), predictor.notice, runner)
+
+
+def _kinds(predictor: Predictor) -> tuple[str, ...]:
+    """Which pictures the bundle has."""
+    segmented = () if predictor.classifies else (_LABELS, _OVERLAY)
+    return (*segmented, _REGIONS) if predictor.merges else segmented
+
+
+def _output_paths(images: Sequence[Path], folder: Path, kinds: tuple[str, ...]) -> Iterator[dict[str, Path]]:
+    """Each image's files by kind, in order; no two the same, none an image that is still to be read."""
+    given = {path.resolve() for path in images}
+    taken: set[str] = set()
+    for path in images:
+        number = 1
+        while True:
+            stem = path.stem if number == 1 else f"{path.stem}-{number}"
+            files = {kind: folder / f"{stem}_{kind}.png" for kind in kinds}
+            # Case is folded because some file systems take x.png and X.png for one file.
+            if stem.casefold() not in taken and not any(file.resolve() in given for file in files.values()):
+                break
+            number += 1
+        taken.add(stem.casefold())
+        yield files
+
+
+def _written(
+    predictor: Predictor, path: Path, photo: Image.Image, result: PhotoResult, files: dict[str, Path]
+) -> PredictedImage:
+    title = f"{path.name} | {predictor.title}"
+    shares: tuple[ClassShare, ...] = ()
+    probable: tuple[ClassProbability, ...] = ()
+    if result.class_map is not None:
+        class_map = resized_class_map(result.class_map, photo.height, photo.width)
+        shares = class_shares(class_map, predictor.classes)
+        _write_png(label_image(class_map, predictor.num_classes, predictor.palette), files[_LABELS])
+        drawn = draw_overlay(
+            photo,
+            result.class_map,
+            tokens=result.tokens,
+            classes=predictor.classes,
+            palette=predictor.palette,
+            title=title,
+            notice=predictor.notice,
+        )
+        _write_png(drawn, files[_OVERLAY])
+    if result.logits is not None:
+        probable = most_probable(result.logits, predictor.classes)
+    merges = result.merges
+    if merges is not None:
+        drawn = draw_merged_regions(photo, merges, classes=probable, title=title, notice=predictor.notice)
+        _write_png(drawn, files[_REGIONS])
+    return PredictedImage(
+        path,
+        photo.width,
+        photo.height,
+        shares or probable,
+        labels=files.get(_LABELS),
+        overlay=files.get(_OVERLAY),
+        regions=files.get(_REGIONS),
+        tokens_in=merges.tokens_in if merges is not None else None,
+        tokens_out=merges.tokens_out if merges is not None else None,
+    )
+
+
+def _write_png(image: Image.Image, path: Path) -> None:
+    """Whole or not at all: a full disk leaves no half a picture, and an older one stays."""
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        partial.write_bytes(content.getvalue())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        str(path), f"cannot be written: {error.strerror or error}", "free some space or give another output folder"
+    )

@@ -1,0 +1,189 @@
+"""`edgeexport verify`: a bundle against its golden outputs, and, where torch is at hand, against the original again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from edgeexport.backends.contract import BUILT_HERE, Runner
+from edgeexport.backends.engine import engine_record, runner_from_bundle
+from edgeexport.bundle import Bundle, json_bytes, open_bundle, sha256_of
+from edgeexport.errors import BuildError, BundleError, ParityError, UsageError
+from edgeexport.inputs.batches import image_batches
+from edgeexport.inputs.photos import photos_in_folder, shipped_photos
+from edgeexport.recipe.of_bundle import GivenWeights, original_recipe, why_no_original
+from edgeexport.report.refresh import refresh_report
+from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
+from edgeexport.verify.golden_check import golden_comparisons
+
+__all__ = ["Executed", "VerifyResult", "verify_bundle"]
+
+_SCHEMA = "edgeexport.verify/1"
+_GRAPH, _VERIFY = "model.onnx", "verify.json"
+_NOT_INSTALLED = "not installed"  # of `why_no_original`
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What a verification is about.
+
+    Attributes:
+        engine: The engine's file, or 'model.onnx'.
+        engine_sha256: Of the engine, as engine.json has it; None for model.onnx, whose hash the manifest has.
+        manifest_sha256: Of manifest.json.
+        engine_not_run: The engine's file, where there is one and model.onnx was executed instead; else empty.
+    """
+
+    engine: str
+    engine_sha256: str | None
+    manifest_sha256: str
+    engine_not_run: str = ""
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """All comparisons made, and why the original was not run where it was not (empty if it was).
+
+    ``runner`` names what was executed and its version: the bundle's engine, or model.onnx in ONNX Runtime. ``executed`` is
+    that file and the hashes by which to tell later whether it is still there; None where it ran elsewhere: verify.json,
+    which was brought here from there, has them.
+    """
+
+    bundle: Bundle
+    comparisons: tuple[Comparison, ...]
+    original_not_run: str
+    runner: str
+    executed: Executed | None = None
+
+    @property
+    def status(self) -> str:
+        """'passed', 'failed', or 'incomplete': nothing differs, but a check could be made on too few images or not at all."""
+        if any(item.status == "failed" for item in self.comparisons):
+            return "failed"
+        passed = {item.check: 0 for item in self.comparisons}
+        for item in self.comparisons:
+            passed[item.check] += item.status == "passed"
+        return "incomplete" if self.original_not_run or min(passed.values(), default=0) < IMAGES_NEEDED else "passed"
+
+    @property
+    def explanation(self) -> str:
+        """What was checked and what was not, where the status is 'incomplete'; empty otherwise."""
+        if self.status != "incomplete":
+            return ""
+        passed = [item for item in self.comparisons if item.status == "passed"]
+        checked = f"{len(passed)} of {len(self.comparisons)} comparisons passed and none failed"
+        if not self.original_not_run:
+            return f"{checked}; every check needs {IMAGES_NEEDED} different batches on which it passes"
+        known = "with what the original model computed at the build (golden.npz)"
+        if _NOT_INSTALLED in self.original_not_run:
+            return (
+                f"{checked}, {known}: all that can be checked without torch, and what is expected on a device. "
+                "Not checked: the original model itself, again; `edgeexport verify` does that where the bundle was built"
+            )
+        return f"{checked}, {known}. Not checked: the original model itself, again"
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-ready form; verify.json in the bundle."""
+        executed = _executed_elsewhere(self.bundle) if self.executed is None else asdict(self.executed)
+        return {
+            "schema": _SCHEMA,
+            "status": self.status,
+            "explanation": self.explanation,
+            "runner": self.runner,
+            **executed,
+            "original_not_run": self.original_not_run,
+            "comparisons": [item.as_dict() for item in self.comparisons],
+        }
+
+
+def verify_bundle(
+    path: Path,
+    *,
+    data: Path | None = None,
+    checkpoint: Path | None = None,
+    policy_checkpoint: Path | None = None,
+    engine: str = "auto",
+    on_stage: Callable[[str], None] = lambda name: None,
+) -> VerifyResult:
+    """Checks what a bundle executes here and writes verify.json into it.
+
+    Args:
+        path: The bundle.
+        data: Folder of images to compare on, instead of the photographs that ship with edgeexport.
+        checkpoint: The model's weights, where they are not seeded; must be the file that the bundle was built from.
+        policy_checkpoint: Likewise the policy network's, where they had a file of their own.
+        engine: 'auto' checks the bundle's engine if there is one, 'none' model.onnx in ONNX Runtime.
+        on_stage: Called with each stage's name as it starts.
+
+    Raises:
+        BundleError: Damaged bundle, or an engine that is damaged or from elsewhere.
+        ImageError, UsageError: ``data`` or ``checkpoint`` does not fit.
+        ParityError: A comparison failed; verify.json is written all the same.
+    """
+    bundle = open_bundle(path)
+    runner = runner_from_bundle(bundle, engine)
+    executed = f"{runner.name} {runner.version}"
+    on_stage(f"golden outputs, {executed}")
+    comparisons = golden_comparisons(bundle, runner)
+    photos = shipped_photos() if data is None else photos_in_folder(data)
+    files = GivenWeights(checkpoint, policy_checkpoint)
+    files.check(bundle.manifest["weights"])
+    reason = why_no_original(bundle, files)
+    if reason and data is not None:
+        raise UsageError("--data", f"comparing on new images needs the original model: {reason}", "leave --data out")
+    if not reason:
+        on_stage("original model")
+        comparisons += _original_comparisons(bundle, runner, photos, files, every=data is not None)
+    result = VerifyResult(bundle, tuple(comparisons), reason, executed, _executed(bundle, engine))
+    try:
+        (path / _VERIFY).write_bytes(json_bytes(result.as_dict()))
+    except OSError as error:
+        raise BuildError(str(path / _VERIFY), f"cannot be written ({error})", "make the bundle writable") from error
+    refresh_report(path, on_stage)
+    failed = [item for item in comparisons if item.status == "failed"]
+    if failed:
+        raise ParityError(
+            f"{path}: {failed[0].check} on {', '.join(failed[0].images)}", failed[0].reason, "see verify.json"
+        )
+    return result
+
+
+def _executed(bundle: Bundle, engine: str) -> Executed:
+    """What `runner_from_bundle` takes for the same arguments."""
+    manifest = sha256_of(bundle.path / "manifest.json")
+    try:
+        record = engine_record(bundle)
+    except BundleError:  # damaged: with --engine none that does not matter, and otherwise it was refused before
+        record = None
+    if record is None:
+        return Executed(_GRAPH, None, manifest)
+    file, sha256 = next(iter(record.files.items()))
+    if engine != "auto" or record.provenance != BUILT_HERE:
+        return Executed(_GRAPH, None, manifest, engine_not_run=file)
+    return Executed(file, sha256, manifest)
+
+
+def _executed_elsewhere(bundle: Bundle) -> dict[str, object]:
+    found = bundle.json(_VERIFY) if (bundle.path / _VERIFY).is_file() else None
+    names = [field.name for field in fields(Executed)]
+    return {name: found.get(name) for name in names} if isinstance(found, dict) else {}
+
+
+def _original_comparisons(
+    bundle: Bundle, runner: Runner, photos: list[Path], files: GivenWeights, *, every: bool
+) -> list[Comparison]:
+    # Imported here: everything above also runs on a device, where there is no torch.
+    from edgeexport.fixed.fixed import fixed_from_model
+    from edgeexport.fixed.weights import model_from_recipe
+    from edgeexport.verify.parity import reference_of
+    from edgeexport.verify.suite import run_parity
+    from edgeexport.verify.tolerances import tolerances_of
+
+    recipe = original_recipe(bundle, files)
+    model, _ = model_from_recipe(recipe)
+    fixed = fixed_from_model(model, recipe)
+    batches = image_batches(recipe.input, photos)
+    tolerances = tolerances_of(bundle.manifest["precision"])
+    references = (reference_of(fixed, batch, tolerances=tolerances) for batch in batches)
+    return run_parity(fixed, runner, references, every=every)

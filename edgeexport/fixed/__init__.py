@@ -1,0 +1,1 @@
+"""The one loop: a host walked with its reductions, at constant counts and as published."""

@@ -1,0 +1,1 @@
+"""The transformer block of Stable Diffusion's U-Net."""

@@ -1,0 +1,1 @@
+"""SegViT: mmsegmentation's plain ViT with attention-to-mask heads."""

@@ -1,0 +1,1 @@
+"""What goes into a model: its form, and photographs brought into it. Runs without torch."""

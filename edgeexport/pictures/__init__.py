@@ -1,0 +1,1 @@
+"""Predictions and tokens as pictures: overlays, label maps, merged regions. Runs without torch."""

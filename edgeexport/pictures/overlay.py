@@ -1,0 +1,151 @@
+"""A prediction drawn over its photograph: classes in colour, token decisions by patch, a legend below."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from edgeexport.pictures.canvas import LONGEST_SIDE, display_size, framed, of_pixels, patch_edges
+from edgeexport.pictures.label_map import class_shares, palette_for, resized_class_map
+from edgeexport.pictures.legend import Legend, LegendColumn, LegendEntry
+from edgeexport.pictures.token_map import TokenMap
+
+__all__ = ["LONGEST_SIDE", "SHARED_BLUE", "UNSHARED_RED", "draw_overlay", "stage_brightness"]
+
+Colour = tuple[int, int, int]
+
+SHARED_BLUE: Colour = (38, 118, 255)
+UNSHARED_RED: Colour = (255, 48, 64)
+_CLASS_OPACITY = 0.5
+_UNSHARED_OPACITY = 0.7
+_MOST_CLASSES = 12
+_DARKEST, _LIGHTEST = 0.3, 0.62
+
+
+def draw_overlay(
+    photo: Image.Image,
+    class_map: NDArray,
+    *,
+    tokens: TokenMap | None = None,
+    classes: tuple[str, ...] = (),
+    palette: tuple[Colour, ...] = (),
+    title: str = "",
+    notice: str = "",
+) -> Image.Image:
+    """Draws classes, shared windows (blue), unshared patches (red), and tokens that left early (dark).
+
+    Args:
+        photo: RGB, any size; drawn with its longest side between 1024 and 1600 pixels.
+        class_map: int (h, w) of any size, class numbers; stretched over the photograph by nearest neighbour.
+        tokens: The image's decisions; None draws the classes alone. Outlines appear where windows were shared,
+            darkening where tokens were pruned, the earlier the darker.
+        classes: Names by class number; may be empty.
+        palette: Colours by class number; missing ones are generated.
+        title: First line of the legend.
+        notice: A warning that must not be overlooked, such as that the weights are random.
+    """
+    width, height = display_size(photo)
+    labels = resized_class_map(class_map, height, width)
+    colours = np.array(palette_for(int(class_map.max()) + 1, palette), dtype=np.float32)
+    scene = np.asarray(photo.convert("RGB").resize((width, height), Image.Resampling.LANCZOS), dtype=np.float32)
+    blend = scene * (1 - _CLASS_OPACITY) + colours[labels] * _CLASS_OPACITY
+    if tokens is not None:
+        blend *= _brightness(tokens, height, width)[..., None]
+    picture = Image.fromarray(blend.round().astype(np.uint8))
+    if tokens is not None and tokens.num_shared:
+        picture = _outlined(picture, tokens)
+    legend = _legend(class_map, tokens, classes, colours, title, notice)
+    return framed([picture], legend)
+
+
+def stage_brightness(stages: int) -> tuple[float, ...]:
+    """Factor on the brightness of tokens that left at each of ``stages`` stages, the first darkest."""
+    if stages == 1:
+        return (_DARKEST,)
+    return tuple(_DARKEST + (_LIGHTEST - _DARKEST) * stage / (stages - 1) for stage in range(stages))
+
+
+def _brightness(tokens: TokenMap, height: int, width: int) -> NDArray[np.float32]:
+    """Factor per pixel, float32 (height, width)."""
+    factor = np.ones(tokens.grid, dtype=np.float32)
+    for stage, brightness in zip(tokens.stages, stage_brightness(len(tokens.stages)), strict=True):
+        factor[tokens.exit_block == stage.block] = brightness
+    return of_pixels(factor, height, width)
+
+
+def _outlined(picture: Image.Image, tokens: TokenMap) -> Image.Image:
+    """Red around every unshared patch, thin and translucent, then blue around every shared window."""
+    rows, columns = patch_edges(picture.height, tokens.grid[0]), patch_edges(picture.width, tokens.grid[1])
+    thickness = max(1, min(picture.size) // 700)
+    unshared = Image.new("L", picture.size, 0)
+    shared = Image.new("L", picture.size, 0)
+    red, blue = ImageDraw.Draw(unshared), ImageDraw.Draw(shared)
+    for row in range(tokens.grid[0]):
+        for column in range(tokens.grid[1]):
+            # One pixel inside, so that neighbours' outlines lie side by side; too small a box is left out.
+            step = 2 if tokens.shared[row, column] else 1
+            if step == 2 and (row % 2 or column % 2):
+                continue
+            left, top = columns[column], rows[row]
+            right, bottom = columns[column + step] - 1, rows[row + step] - 1
+            if right - left < 2 or bottom - top < 2:
+                continue
+            if step == 2:
+                blue.rectangle((left, top, right, bottom), outline=255, width=thickness + 1)
+            else:
+                red.rectangle((left, top, right, bottom), outline=round(255 * _UNSHARED_OPACITY), width=thickness)
+    picture.paste(UNSHARED_RED, (0, 0), unshared)
+    picture.paste(SHARED_BLUE, (0, 0), shared)
+    return picture
+
+
+def _legend(
+    class_map: NDArray,
+    tokens: TokenMap | None,
+    classes: tuple[str, ...],
+    colours: NDArray[np.float32],
+    title: str,
+    notice: str,
+) -> Legend:
+    shares = class_shares(class_map, classes)
+    entries = [
+        LegendEntry(share.name, _percent(share.share), fill=_colour(colours[share.index]))
+        for share in shares[:_MOST_CLASSES]
+    ]
+    rest = shares[_MOST_CLASSES:]
+    if rest:
+        noun = "class" if len(rest) == 1 else "classes"
+        entries.append(LegendEntry(f"{len(rest)} more {noun}", _percent(sum(share.share for share in rest))))
+    columns = [LegendColumn("Classes", tuple(entries), wide=True)]
+    if tokens is not None and (tokens.num_shared or tokens.stages):
+        columns.append(LegendColumn("Tokens", tuple(_token_entries(tokens))))
+    return Legend(tuple(columns), title, notice)
+
+
+def _token_entries(tokens: TokenMap) -> list[LegendEntry]:
+    entries = []
+    patches = tokens.shared.size
+    if tokens.num_shared:
+        entries.append(LegendEntry(f"{tokens.num_shared} windows of 2x2 patches shared", outline=SHARED_BLUE))
+        entries.append(LegendEntry(f"{tokens.num_unshared} patches not shared", outline=UNSHARED_RED))
+    for stage, brightness in zip(tokens.stages, stage_brightness(len(tokens.stages)), strict=True):
+        entries.append(LegendEntry(f"left after block {stage.block}: {_tokens(stage.pruned)}", shade=brightness))
+    if tokens.stages:
+        entries.append(LegendEntry(f"stayed to the end: {_tokens(tokens.stages[-1].left)}", shade=1.0))
+    if tokens.num_shared:
+        entries.append(LegendEntry(f"{patches} patches: {_tokens(tokens.tokens_in)}"))
+    return entries
+
+
+def _tokens(count: int) -> str:
+    return f"{count} token" if count == 1 else f"{count} tokens"
+
+
+def _percent(share: float) -> str:
+    return "< 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
+
+
+def _colour(values: NDArray[np.float32]) -> Colour:
+    red, green, blue = (int(value) for value in values)
+    return red, green, blue

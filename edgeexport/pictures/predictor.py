@@ -1,0 +1,148 @@
+"""A bundle's engine or graph, and what its manifest says about reading predictions and token decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edgeexport.backends.engine import runner_from_bundle
+from edgeexport.bundle import Bundle
+from edgeexport.errors import BundleError, UsageError
+from edgeexport.inputs.photos import input_from_photo
+from edgeexport.inputs.spec import InputSpec
+from edgeexport.pictures.merge_map import MergeMap, is_merge_decision, merge_map_from_decisions
+from edgeexport.pictures.token_map import TokenMap, token_map_from_decisions
+
+__all__ = ["PhotoResult", "Predictor"]
+
+_PRUNED = "pruned_tokens_"
+_SHARED = "shared_windows"
+
+
+@dataclass(frozen=True)
+class PhotoResult:
+    """What the graph says about one photograph.
+
+    Attributes:
+        class_map: int (h, w) at the model's size; None for a classifier.
+        logits: float (K,); None for a segmenter.
+        tokens: Shared and pruned tokens; None where the bundle does neither.
+        merges: Merged tokens; None where the bundle merges none.
+    """
+
+    class_map: NDArray | None
+    logits: NDArray | None
+    tokens: TokenMap | None
+    merges: MergeMap | None
+
+
+class Predictor:
+    """Predicts photographs, a batch at a time.
+
+    Args:
+        bundle: Opened with its hashes checked, where its engine may be used.
+        threads: For model.onnx; 0 lets ONNX Runtime choose.
+        engine: 'auto' runs the bundle's engine if there is one, 'none' model.onnx (see `runner_from_bundle`).
+
+    Attributes:
+        batch: Photographs in a batch.
+        classifies: Whether predictions are logits, not class maps.
+        merges: Whether tokens are merged.
+        classes, palette: Names and colours by class number; may be empty.
+        num_classes: None if unknown.
+        title: The bundle in a few words.
+        notice: What must be said about random weights; empty for weights of a checkpoint.
+
+    Raises:
+        UsageError: The model takes something else than photographs, or the runtime is missing.
+        BundleError: The manifest is incomplete, or the engine is damaged or from elsewhere.
+        BuildError: ONNX Runtime refuses the graph.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int, engine: str = "none") -> None:
+        manifest = bundle.manifest
+        try:
+            self.input = bundle.input
+            _check_takes_photos(bundle.path.name, self.input)
+            self.batch = self.input.batch
+            self.prediction = str(manifest["outputs"][0]["name"])
+            self.classifies = self.prediction == "logits"
+            self.grid = (int(manifest["grid"]["rows"]), int(manifest["grid"]["columns"]))
+            self.classes = tuple(str(name) for name in manifest["classes"])
+            colours = [] if self.classifies else manifest["palette"]
+            self.palette = tuple((int(r), int(g), int(b)) for r, g, b in colours)
+            self.title = f"{manifest['name']}, {manifest['target']}, {manifest['precision']}"
+            weights = manifest["weights"]
+            self.notice = str(weights["statement"]) if weights["origin"] == "random" else ""
+            self._merges: list[Mapping[str, object]] = list(manifest.get("merges", []))
+            outputs = {str(entry["name"]): tuple(entry["shape"]) for entry in manifest["outputs"]}
+            extra = [info for info in bundle.inner_outputs if _is_decision(info.name) and info.name not in outputs]
+            shapes = {**outputs, **{info.name: info.shape for info in bundle.inner_outputs}}
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            where = str(bundle.path / "manifest.json")
+            raise BundleError(where, f"is incomplete ({error!r})", "build the bundle again") from None
+        self.merges = bool(self._merges)
+        self.num_classes = _class_count(self.classes, shapes)
+        self.runner = runner_from_bundle(bundle, engine, extra_outputs=extra, threads=threads)
+
+    def results(self, photos: Sequence[Image.Image]) -> Iterator[PhotoResult]:
+        """Predicts up to ``batch`` photographs; the last one fills the places that stay free.
+
+        Raises:
+            BundleError: Decisions that the manifest does not allow.
+        """
+        if not photos:
+            return
+        rows = [input_from_photo(photo, self.input) for photo in photos]
+        rows += [rows[-1]] * (self.batch - len(rows))
+        found = self.runner.run(np.stack(rows))
+        prediction = found[self.prediction]
+        if prediction.ndim == 4:
+            prediction = prediction.argmax(axis=1)
+        for index in range(len(photos)):
+            decisions = {name: value[index] for name, value in found.items() if _is_decision(name)}
+            tokens = self._token_map(decisions)
+            merges = merge_map_from_decisions(self.grid, self._merges, decisions, tokens) if self._merges else None
+            yield PhotoResult(
+                None if self.classifies else prediction[index],
+                prediction[index] if self.classifies else None,
+                tokens,
+                merges,
+            )
+
+    def _token_map(self, decisions: dict[str, NDArray]) -> TokenMap | None:
+        pruned = {int(name[len(_PRUNED) :]): value for name, value in decisions.items() if name.startswith(_PRUNED)}
+        shared = decisions.get(_SHARED)
+        return token_map_from_decisions(self.grid, shared, pruned) if pruned or shared is not None else None
+
+
+def _check_takes_photos(name: str, taken: InputSpec) -> None:
+    if taken.is_photo:
+        return
+    if taken.frames is not None:
+        what = f"clips of {taken.frames} frames"
+    elif taken.context is not None:
+        what = "features of a diffusion model and a text"
+    elif taken.channels == 1:
+        what = "spectrograms"
+    else:
+        what = f"images of {taken.channels} channels"
+    problem = f"takes {what}; only models of colour photographs can be run on image files"
+    raise UsageError(name, problem, "check it with `edgeexport verify`, or run its model.onnx on your own data")
+
+
+def _is_decision(name: str) -> bool:
+    pruned = name.startswith(_PRUNED) and name[len(_PRUNED) :].isdecimal()
+    return name == _SHARED or pruned or is_merge_decision(name)
+
+
+def _class_count(classes: tuple[str, ...], shapes: dict[str, tuple[int, ...]]) -> int | None:
+    """From the names, else from the channels of the scores; None if neither is known."""
+    if classes:
+        return len(classes)
+    scores = shapes.get("scores") or shapes.get("class_scores")
+    return scores[1] if scores else None

@@ -1,0 +1,1 @@
+"""Commands carried out on a device over ssh. Runs without torch."""

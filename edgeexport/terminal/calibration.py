@@ -1,0 +1,207 @@
+"""How a calibration of counts looks on a terminal: its passes as they go, and what was found."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from edgeexport.calibration.proposal import signed_text
+from edgeexport.terminal.output import errors_console, interrupt_told
+
+if TYPE_CHECKING:
+    from rich.console import JustifyMethod
+
+    from edgeexport.calibration.counts_command import CountsCalibration
+    from edgeexport.calibration.counts_outcome import CountsOutcome
+    from edgeexport.calibration.proposal import Form, Proposal
+    from edgeexport.calibration.threshold_forms import ThresholdForm
+
+__all__ = ["passes_shown", "print_counts"]
+
+# Rich assumes 80 columns where there is no terminal, which breaks words in logs.
+_out = Console() if sys.stdout.isatty() else Console(width=140)
+_SECONDS_BETWEEN_LINES = 5.0
+_SHOWN = 5
+
+
+@contextmanager
+def passes_shown(on_interrupt: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Passes over images on standard error: a bar with the time left on a terminal, now and then a line elsewhere.
+
+    Yields:
+        To be called with (images done, images in all, what is being done); another task begins a new bar.
+    """
+    with interrupt_told(on_interrupt), _bar() if errors_console.is_terminal else _lines() as on_progress:
+        yield on_progress
+
+
+def print_counts(found: CountsCalibration) -> None:
+    """The proposal beside the dense model, what each place allows, how often exits err, and where files are."""
+    outcome, files = found.outcome, found.files
+    proposal = outcome.proposal
+    _print_forms(proposal)
+    _print_places(outcome)
+    _out.print()
+    style = "bold green" if proposal.worth else "bold yellow"
+    sentences = proposal.statement
+    first, rest = sentences[: sentences.find(". ") + 1] or sentences, sentences[sentences.find(". ") + 2 :]
+    _out.print(first, style=style, highlight=False, markup=False)
+    if first != sentences:
+        _out.print(rest, highlight=False, markup=False)
+    _out.print()
+    for item in outcome.left_out[:_SHOWN]:
+        _print_line(f"left out {item.name}: {item.problem}", "yellow")
+    if len(outcome.left_out) > _SHOWN:
+        _print_line(f"and {len(outcome.left_out) - _SHOWN} more, see {files.evidence}", "yellow")
+    _print_line(f"weights  {outcome.weights['statement']}", "yellow" if outcome.random_weights else "dim")
+    plots = [files.counts, files.quality, *([files.exits] if files.exits else [])]
+    _print_line(f"recipe   {files.recipe}", "")
+    _print_line(f"evidence {files.evidence}")
+    _print_line(f"plots    {', '.join(map(str, plots))}")
+
+
+def _print_forms(proposal: Proposal) -> None:
+    title = f"{proposal.recipe}: {proposal.request.text}, on {proposal.images} images"
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, show_lines=True, padding=(0, 1, 0, 0))
+    cost = "GMAC" if proposal.unit == "MACs" else "ms"
+    quality = "mIoU %" if proposal.measure == "mIoU" else "as dense %"
+    for column in ("", "reduction", "tokens", cost, "change", quality):
+        justify: JustifyMethod = "left" if column in ("", "reduction") else "right"
+        table.add_column(column, justify=justify, no_wrap=True)
+    table.add_column("points lost", justify="right", no_wrap=True)
+    rows = [("dense", proposal.dense), (f"aligned to {proposal.align}", proposal.chosen)]
+    if proposal.exact is not None and proposal.exact.counts != proposal.chosen.counts:
+        rows.append(("not aligned", proposal.exact))
+    if proposal.chosen.counts == proposal.dense.counts:
+        rows = rows[:1]  # nothing else was found
+    for name, form in rows:
+        style = "bold" if form.counts == proposal.proposed.counts else ""
+        table.add_row(name, *_form_cells(proposal, form), style=style)
+    for name, adaptive in (("by threshold", proposal.adaptive), ("same mean", proposal.equal_mean)):
+        if adaptive is not None:
+            table.add_row(name, *_threshold_cells(proposal, adaptive), style="dim")
+    _out.print(table)
+
+
+def _form_cells(proposal: Proposal, form: Form) -> list[str]:
+    """A line for the tokens that enter block 1, then one for every stage; an interval has a line of its own."""
+    dense = proposal.dense
+    pruned = "\n".join([_shared(form.counts.num_shared), *(f"after {block}: {k}" for block, k in form.counts.prune)])
+    cost = f"{form.cost / 1e9:.3f}" if proposal.unit == "MACs" else f"{form.cost:.3f}"
+    change = "" if form is dense else proposal.cost_change(form, dense)
+    quality = "" if form.quality is None else f"{form.quality:.2f}"
+    lost = ""
+    if form is not dense and form.quality is not None and dense.quality is not None:
+        lost = f"{dense.quality - form.quality:.2f}"
+    if form.loss is not None:
+        lost += f"\n{form.loss.low:.2f} to {form.loss.high:.2f}"
+    return [pruned, "\n".join(map(str, form.tokens)), cost, change, quality, lost]
+
+
+def _threshold_cells(proposal: Proposal, form: ThresholdForm) -> list[str]:
+    """Counts of these are means over images; their milliseconds are in no table."""
+    thetas = "\n".join(
+        [_shared(form.num_shared), *(f"after {block}: >{theta:.3g}" for block, theta in form.thresholds.items())]
+    )
+    left = [form.tokens[0], *(form.tokens[block] for block in form.thresholds)]
+    cost, change = "", ""
+    if proposal.unit == "MACs":
+        cost = f"{form.macs / 1e9:.3f}"
+        change = f"{signed_text(100 * (form.macs / proposal.dense.macs - 1), 1)} %"
+    lost = "" if proposal.dense.quality is None else f"{proposal.dense.quality - form.quality:.2f}"
+    tokens = "\n".join(f"{count:.0f}" for count in left)
+    return [thetas, tokens, cost, change, f"{form.quality:.2f}", lost]
+
+
+def _shared(windows: int) -> str:
+    return f"{windows} shared" if windows else ""
+
+
+def _print_places(outcome: CountsOutcome) -> None:
+    """Per constant: what the images would allow, and how often what leaves is wrong."""
+    labelled = bool(outcome.exits)
+    title = f"what the {outcome.proposal.images} images would allow"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in ("", "theta", "least", "median", "most", "chosen", "covered"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    if labelled:
+        for column in ("wrong", "by theta"):
+            table.add_column(column, justify="right", no_wrap=True)
+    for place in outcome.places:
+        values = sorted(place.available)
+        allowed = [str(values[0]), str(values[len(values) // 2]), str(values[-1])] if values else [""] * 3
+        covered = f"{place.covered} of {len(values)}" if values and place.chosen else "-"
+        theta = "" if place.theta is None else f"{place.theta:g}"
+        exits = []
+        if labelled:
+            points = outcome.exit_points(place.block)
+            exits = ["", ""] if points is None else [_percent(points[0].wrong_share), _percent(points[1].wrong_share)]
+        name = f"after block {place.block}" if place.block else "windows"
+        table.add_row(name, theta, *allowed, str(place.chosen), covered, *exits)
+    _out.print(Padding(table, (1, 0, 0, 1)))
+    if labelled:
+        _print_line(
+            " wrong: tokens whose class was wrong when they left, of all that left; by threshold, as many on average"
+        )
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.2%}"
+
+
+def _print_line(text: str, style: str = "dim") -> None:
+    _out.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int, str], None]]:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors_console, transient=True) as bar:
+        shown: dict[str, Any] = {}
+
+        def on_progress(done: int, total: int, task: str) -> None:
+            if task not in shown:
+                for old in shown.values():
+                    bar.remove_task(old)
+                shown.clear()
+                shown[task] = bar.add_task(task, total=total)
+            bar.update(shown[task], completed=done, total=total)
+
+        yield on_progress
+
+
+@contextmanager
+def _lines() -> Iterator[Callable[[int, int, str], None]]:
+    current, begun, last, first, shown = "", 0.0, 0.0, 0, 0
+
+    def on_progress(done: int, total: int, task: str) -> None:
+        nonlocal current, begun, last, first, shown
+        now = time.monotonic()
+        if task != current or done < shown:
+            current, begun, first = task, now, done
+        elif done < total and now - last < _SECONDS_BETWEEN_LINES:
+            return
+        last, shown = now, done
+        left = ""
+        if first < done < total:
+            left = f", about {(now - begun) / (done - first) * (total - done):.0f} s left"
+        print(f"... {task}: {done} of {total} images{left}", file=sys.stderr, flush=True)
+
+    yield on_progress

@@ -1,0 +1,295 @@
+"""How results look on a terminal: rich tables on standard output."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from edgeexport.backends.contract import EngineRecord
+from edgeexport.report.engine_text import engine_text
+from edgeexport.report.merge_text import merge_text
+from edgeexport.report.plugin_text import library_text
+
+if TYPE_CHECKING:
+    from edgeexport.backends.engine import EngineResult
+    from edgeexport.calibration.delay_command import DelayCalibration
+    from edgeexport.commands.build import BuildResult
+    from edgeexport.commands.doctor import Doctor
+    from edgeexport.commands.run import Predictions
+    from edgeexport.commands.verify import VerifyResult
+    from edgeexport.graph.lint_report import LintReport
+    from edgeexport.verify.compare import Comparison
+
+__all__ = [
+    "print_build",
+    "print_delay",
+    "print_doctor",
+    "print_engine",
+    "print_inspection",
+    "print_lint",
+    "print_predictions",
+    "print_recipes",
+    "print_tokens",
+    "print_verify",
+]
+
+# Rich assumes 80 columns where there is no terminal, which breaks words in logs.
+_out = Console() if sys.stdout.isatty() else Console(width=140)
+_STYLE = {
+    "passed": "green",
+    "failed": "bold red",
+    "not-applicable": "yellow",
+    "not-run": "yellow",
+    "incomplete": "yellow",
+}
+
+
+def print_recipes(recipes: Sequence[tuple[str, str]], folder: Path) -> None:
+    """One line for each shipped recipe."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, description in recipes:
+        table.add_row(f"[bold]{name}[/]", escape(description))
+    _out.print(table)
+    _out.print(f"in {folder}", style="dim", soft_wrap=True, highlight=False)
+
+
+def print_tokens(name: str, tokens: dict[str, Any]) -> None:
+    """Token schedule and multiply-accumulates."""
+    table = Table(title=f"{name}: tokens and multiply-accumulates (computed)", title_justify="left")
+    policy, totals, heads = tokens["policy_network"]["macs"], tokens["totals"], tokens["heads"]
+    matching = any(block["macs"].get("matching") for block in tokens["blocks"])
+    columns = [
+        "step",
+        "tokens in",
+        "tokens out",
+        "GMAC",
+        *(["of it matching"] if matching else []),
+        "dense GMAC",
+        "why",
+    ]
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("step", "why") else "right")
+
+    def add(step: str, entry: dict[str, Any], entering: object = "", leaving: object = "", why: str = "") -> None:
+        matched = entry.get("matching")
+        share = [("< 0.001" if matched < 500_000 else _giga(matched)) if matched else ""] if matching else []
+        dense = _giga(entry["dense_macs"]) if "dense_macs" in entry else ""
+        table.add_row(step, str(entering), str(leaving), _giga(entry["macs"]), *share, dense, why)
+
+    if policy:
+        add("policy network", {"macs": policy, "dense_macs": 0}, why="scores windows")
+    embedding, prefix = tokens["embedding"], tokens.get("num_prefix", 0)
+    if embedding["macs"]:
+        why = f"and {prefix} prefix token{'s' if prefix > 1 else ''}" if prefix else ""
+        add("patch embedding", embedding, leaving=embedding["tokens"], why=why)
+    for block in tokens["blocks"]:
+        number, macs = block["block"], block["macs"]
+        work = {"macs": macs["total"], "matching": macs.get("matching"), "dense_macs": block["dense_macs"]}
+        add(f"block {number}", work, block["tokens_in"], block["tokens_out"], block["reason"])
+        for head in heads:
+            if head["blocks"][0] == number:
+                add(f"  {head['name']}", head, head["tokens"])
+    for step, key in (("final norm", "final_norm"), ("tail", "tail")):
+        if tokens[key]["macs"]:
+            add(step, tokens[key])
+    table.add_section()
+    add("total", totals, why="with policy network" if policy else "")
+    if policy:
+        add("", {"macs": totals["macs_without_policy"]}, why="without")
+    _out.print(table)
+    ratio = f"dense / reduced: {totals['dense_over_reduced']:.3f}"
+    _out.print(ratio + (" with policy network" if policy else ""), highlight=False)
+    if tokens.get("merging"):
+        _print_merging(tokens["merging"])
+
+
+def _print_merging(merging: dict[str, Any]) -> None:
+    """How many tokens merge, and where that is less than the recipe asks for."""
+    requested, realised = merging["requested"], merging["realised"]
+    text = f"{merging['method']}: {sum(realised)} tokens merged"
+    short = [str(block) for block, (a, b) in enumerate(zip(requested, realised, strict=True), start=1) if a != b]
+    if short:
+        text += (
+            f" of {sum(requested)} asked; fewer than asked in block{'s' if len(short) > 1 else ''} {', '.join(short)}"
+        )
+    _out.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def print_build(result: BuildResult) -> None:
+    """Summary of a finished build."""
+    manifest = result.bundle.manifest
+    checks = manifest["checks"]
+    totals = result.bundle.json("tokens.json")["totals"]
+    _print_comparisons(result.comparisons)
+    tail, rtx = checks["tail"], checks["tensorrt_rtx"]
+    lines: list[tuple[str, str | Text]] = [
+        ("bundle", str(result.bundle.path)),
+        ("weights", manifest["weights"]["statement"]),
+        ("compute", f"{_giga(totals['macs'])} GMAC, dense {_giga(totals['dense_macs'])} (computed)"),
+        ("parity", _status(checks["parity"]["status"])),
+        ("TensorRT-RTX", _status(rtx["status"], f"{rtx['reason'] or ''} {rtx['version'] or ''}".strip())),
+        ("plugins", library_text(manifest.get("plugin_library"), manifest["target"]) or "none"),
+        ("engine", engine_text(result.engine) if result.engine else f"not built: {result.no_engine}"),
+        ("report", str(result.bundle.path / "report.html")),
+        ("took", f"{sum(result.seconds.values()):.1f} s, {result.peak_bytes / 1e9:.1f} GB at most"),
+    ]
+    if tail["form"] == "fast":
+        pixels = f"{tail['candidates']} candidates, {tail['uncertified_pixels']} uncertified pixels in {tail['images']} images"
+        lines.insert(3, ("class map", pixels))
+    if manifest.get("merges"):
+        lines.insert(3, ("merging", merge_text(manifest["merges"])))
+    _print_pairs(lines)
+
+
+def print_engine(result: EngineResult) -> None:
+    """A finished engine, and what to do with it."""
+    record, folder = result.record, result.bundle.path
+    _print_pairs(
+        [
+            ("bundle", str(folder)),
+            ("engine", engine_text(record)),
+            ("files", ", ".join(record.files)),
+            ("took", f"{record.build_seconds:.1f} s, {record.provenance}"),
+            ("next", f"edgeexport verify {folder}"),
+        ]
+    )
+
+
+def print_inspection(found: dict[str, Any]) -> None:
+    """Facts of a bundle or an ONNX file."""
+    if "tokens" in found:
+        shown = ("name", "description", "target", "precision", "edgeexport")
+        pairs: list[tuple[str, str | Text]] = [(key, str(found[key])) for key in shown]
+        pairs.append(("weights", found["weights"]["statement"]))
+        engine = found["engine"]
+        pairs.append(("engine", engine_text(engine and EngineRecord.from_dict(engine, Path("engine.json")))))
+        for name, check in found["checks"].items():
+            status = check.get("status", check.get("form", ""))
+            if status != "none":  # no class map, so no tail to check
+                pairs.append((f"check {name}", _status(status)))
+        _print_pairs(pairs)
+        print_tokens(found["name"], found["tokens"])
+    else:
+        facts = [(key, str(found[key])) for key in ("model", "nodes", "static", "custom_ops")]
+        macs = found["macs"]
+        text = f"{_giga(macs['product'])} GMAC in products" if macs else f"unknown: {found['macs_unknown']}"
+        _print_pairs([*facts, ("compute", text)])
+    if found["operators"]:
+        counts = sorted(found["operators"].items(), key=lambda item: (-item[1], item[0]))
+        _out.print("operators: " + ", ".join(f"{name} {count}" for name, count in counts), highlight=False)
+
+
+def print_lint(report: LintReport) -> None:
+    """Findings of a lint, errors first."""
+    for finding in sorted(report.findings, key=lambda item: item.severity):
+        style = "bold red" if finding.severity == "error" else "yellow"
+        _out.print(f"[{style}]{finding.severity}[/] {escape(str(finding))}", highlight=False, soft_wrap=True)
+        if finding.remedy:
+            _out.print(f"      {finding.remedy}", style="dim", highlight=False, soft_wrap=True, markup=False)
+    verdict = "[green]static[/]" if report.ok else f"[bold red]{len(report.errors)} errors[/]"
+    _out.print(
+        f"{verdict}: {report.node_count} nodes, {report.value_count} values, opset {report.opset}", highlight=False
+    )
+
+
+def print_verify(result: VerifyResult) -> None:
+    """Every comparison of a verification."""
+    _print_comparisons(result.comparisons)
+    executed = result.executed
+    _out.print(f"executed: {f'{executed.engine} in ' if executed else ''}{result.runner}", highlight=False)
+    if executed is not None and executed.engine_not_run:
+        text = f"not executed: {executed.engine_not_run}, the bundle's engine: nothing here is said of it"
+        _out.print(text, style="bold yellow", soft_wrap=True, markup=False)
+    if result.original_not_run:
+        _out.print(f"original not run: {result.original_not_run}", style="yellow", soft_wrap=True, markup=False)
+    _out.print(_status(result.status, result.explanation and f"({result.explanation})"), soft_wrap=True)
+
+
+def print_predictions(found: Predictions) -> None:
+    """Where the pictures are, and the leading classes."""
+    for item in found.images:
+        pictures = ", ".join(str(path) for path in item.pictures)
+        line = f"{item.image}: {pictures}" if pictures else str(item.image)
+        _out.print(line, highlight=False, soft_wrap=True, markup=False)
+        _out.print(f"    {item.summary}", style="dim", highlight=False, soft_wrap=True, markup=False)
+    if found.notice:
+        _out.print(found.notice, style="yellow", soft_wrap=True, markup=False)
+
+
+def print_delay(found: DelayCalibration) -> None:
+    """Token similarity by block, and the delay that it suggests."""
+    evidence = found.evidence
+    table = Table(title=f"{found.recipe}: mean cosine of token pairs (measured)", title_justify="left")
+    for column in ("block", "mean", "std"):
+        table.add_column(column, justify="right")
+    for block, (mean, deviation) in enumerate(zip(evidence.mean, evidence.similarity.std(axis=0), strict=True)):
+        table.add_row(str(block) if block else "embedding", f"{mean:.4f}", f"{deviation:.4f}")
+    _out.print(table)
+    per_image = ", ".join(map(str, evidence.delay_per_image))
+    proposal = str(evidence.delay) if evidence.rises else f"{evidence.delay}: similarity rises in no block"
+    written = [str(path) for path in (found.files.plot, found.files.evidence, found.files.recipe) if path is not None]
+    _print_pairs(
+        [
+            ("delay", proposal),
+            ("per image", per_image),
+            ("images", ", ".join(evidence.images)),
+            ("weights", found.weights),
+            ("written", ", ".join(written)),
+        ]
+    )
+    if found.random_weights:
+        _out.print("random weights: the similarity of a trained model is another", style="yellow", highlight=False)
+
+
+def print_doctor(found: Doctor) -> None:
+    """What a machine has, and what each target needs."""
+    from edgeexport.commands.doctor import rows_from_doctor
+
+    for title, rows in rows_from_doctor(found):
+        _out.print(title, style="bold", markup=False)
+        _print_pairs(rows)
+
+
+def _print_comparisons(comparisons: Sequence[Comparison]) -> None:
+    table = Table()
+    for column in ("check", "images", "status", "largest error", "class maps equal", "decisions"):
+        table.add_column(column)
+    for item in comparisons:
+        errors = [output.max_abs for output in item.outputs if output.max_abs is not None]
+        maps = [output.agreement for output in item.outputs if output.agreement is not None]
+        equal = sum(decision.equal for decision in item.decisions)
+        followed = ", near ties followed" if "near ties followed" in item.facts else ""
+        table.add_row(
+            f"{item.check}",
+            ", ".join(item.images),
+            _status(item.status, item.reason),
+            f"{max(errors):.1e}" if errors else "",
+            f"{min(maps):.4%}" if maps else "",
+            f"{equal} of {len(item.decisions)} equal{followed}" if item.decisions else "",
+        )
+    _out.print(table)
+
+
+def _print_pairs(pairs: Sequence[tuple[str, str | Text]]) -> None:
+    """Two columns; plain strings are shown as they are, brackets included."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        table.add_row(escape(name), value if isinstance(value, Text) else escape(value))
+    _out.print(table)
+
+
+def _status(status: str, more: str = "") -> Text:
+    return Text.assemble((status, _STYLE.get(status, "")), f" {more}" if more else "")
+
+
+def _giga(macs: int) -> str:
+    return f"{macs / 1e9:.3f}"

@@ -1,0 +1,1 @@
+"""What hosts and reductions both speak: patches, attention, normalisation, facts about a host."""
