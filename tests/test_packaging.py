@@ -50,7 +50,13 @@ def test_constraints_pin_every_requirement() -> None:
     extras = project["optional-dependencies"]
     wanted = {
         re.split(r"[<>=;\[ ]", requirement)[0].lower().replace("_", "-")
-        for requirement in [*project["dependencies"], *extras["export"], *extras["dev"], *extras["cpu"]]
+        for requirement in [
+            *project["dependencies"],
+            *extras["export"],
+            *extras["dev"],
+            *extras["docs"],
+            *extras["cpu"],
+        ]
     }
     pinned = {
         line.split("==")[0].lower().replace("_", "-")
