@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-all check bench install clean
+.PHONY: demo test test-all check bench docs install clean
 
 demo: install
 	$(BIN)/edgeexport build recipes/segvit_cts_dtop.py --target orin
@@ -33,14 +33,19 @@ check: install
 bench: install
 	$(BIN)/python -m benchmarks
 
+# site/: everything that a page needs is in it, and nothing is fetched while it is built or read. The variable silences a notice of
+# mkdocs-material on every build: its end of life on 5 May 2027, and its successor.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "edgeexport needs Python 3.11 or newer; set PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[export,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[export,dev,docs]'
 	@touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) work_dirs build dist
+	rm -rf $(VENV) work_dirs build dist site

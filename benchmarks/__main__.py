@@ -120,7 +120,7 @@ def write_block_table(
 
 def write_accuracy(
     data: Annotated[Path, typer.Option(help="Folder of examples.scenes.generate.")],
-    out: Annotated[Path, typer.Option(help="JSON file to write; the README's table goes to standard output.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write; docs/accuracy.md's table goes to standard output.")],
     split: Annotated[str, typer.Option(help="Held out from training and from calibration.")] = "test",
     threshold_split: Annotated[
         str, typer.Option(help="The adaptive forms' thresholds are chosen on these scenes.")

@@ -1,4 +1,4 @@
-"""Accuracy, work and latency of the trained scenes recipes, adaptive and fixed: the README's table.
+"""Accuracy, work and latency of the trained scenes recipes, adaptive and fixed: the table of docs/accuracy.md.
 
 Accuracy is measured on scenes held out from training; every form sees the same ones. Latency is that of the bundle in ONNX
 Runtime, and of the adaptive form in torch, which is the only place where it runs.
@@ -137,7 +137,7 @@ def measure_accuracy(
 
 
 def markdown_table(found: Mapping[str, Any]) -> str:
-    """The README's table."""
+    """The table of docs/accuracy.md."""
     columns = ("Recipe", "Form", "mIoU %", "against dense", "Tokens", "GMAC", "with policy network", "ms", "Speed-up")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     dense = found["rows"]["dense"]["forms"]["fixed"]["miou"]

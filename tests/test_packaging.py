@@ -29,6 +29,10 @@ def test_wheel_carries_recipes_and_data(tmp_path: Path) -> None:
     assert "edgeexport/plugins_src/token_match/token_match.cuh" in names
     assert "edgeexport/plugins_src/CMakeLists.txt" in names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "examples/"))]
+    (information,) = (tmp_path / "site").glob("edgeexport-*.dist-info")
+    for name in ("LICENSE", "NOTICE"):
+        assert (information / "licenses" / name).read_bytes() == (REPOSITORY / name).read_bytes()
+    assert "\nLicense-Expression: Apache-2.0\n" in (information / "METADATA").read_text(encoding="utf-8")
     # The extracted wheel stands in for an installation: no source checkout beside it.
     code = "from edgeexport.recipe import load_recipe; print(load_recipe('segvit_ti_cts_dtop.py').path)"
     done = subprocess.run(
@@ -46,7 +50,13 @@ def test_constraints_pin_every_requirement() -> None:
     extras = project["optional-dependencies"]
     wanted = {
         re.split(r"[<>=;\[ ]", requirement)[0].lower().replace("_", "-")
-        for requirement in [*project["dependencies"], *extras["export"], *extras["dev"], *extras["cpu"]]
+        for requirement in [
+            *project["dependencies"],
+            *extras["export"],
+            *extras["dev"],
+            *extras["docs"],
+            *extras["cpu"],
+        ]
     }
     pinned = {
         line.split("==")[0].lower().replace("_", "-")

@@ -51,15 +51,16 @@ def test_the_context_holds_nothing_else() -> None:
 
 
 def test_what_the_package_is_built_from_is_copied() -> None:
-    """Hatchling needs the readme, the package, and the folders that go into the wheel."""
+    """Hatchling needs the readme, the licence, the package, and the folders that go into the wheel."""
     project = (REPOSITORY / "pyproject.toml").read_text()
     needed = {
         "pyproject.toml",
         *re.findall(r'readme = "(.+?)"', project),
         *re.findall(r'packages = \["(\w+)"\]', project),
+        *re.findall(r'"(\w+)"', re.findall(r"license-files = \[(.+?)\]", project)[0]),
     }
     needed |= set(re.findall(r'^"(\w+)" = "edgeexport/', project, re.MULTILINE))
-    assert needed >= {"README.md", "edgeexport", "recipes", "plugins"}
+    assert needed >= {"README.md", "LICENSE", "NOTICE", "edgeexport", "recipes", "plugins"}
     assert needed <= set(copied_paths())
 
 
