@@ -24,8 +24,7 @@ from edgeexport.commands.run import predict_images
 from edgeexport.cost.work import WORK_FILE, work_bytes
 from edgeexport.device.targets import Target, target_named
 from edgeexport.errors import BuildError, ParityError
-from edgeexport.fixed.fixed import FixedModel, fixed_from_model
-from edgeexport.fixed.fixed_segvit import FixedSegVit
+from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.tokens import tokens_json
 from edgeexport.fixed.weights import WeightsOrigin, model_from_recipe
 from edgeexport.graph.graphs import BundleGraphs, export_of_fixed, graphs_from_export
@@ -341,31 +340,30 @@ def _golden_cases(
 
 def _tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dict[str, object], list[str]]:
     """What the manifest says about the class-map tail, and warnings where pixels are uncertified."""
-    recipe = fixed.recipe
-    if not isinstance(fixed, FixedSegVit) or not fixed.has_fast_tail:
-        return {"form": "plain" if recipe.output == "class_map" else "none"}, []
+    made = fixed.walk.class_map_tail
+    if made is None or not made.fast:
+        return {"form": "plain" if fixed.recipe.output == "class_map" else "none"}, []
     uncertified = sum(int(reference.outputs["uncertified_pixels"].sum()) for reference in references)
     needed = 0
     for reference in references:
-        assert reference.trace.class_scores is not None
-        needed = max(needed, candidates_needed(reference.trace.class_scores, *fixed.size))
+        needed = max(needed, candidates_needed(reference.trace.outputs["class_scores"], *made.size))
     tail = {
         "form": "fast",
-        "candidates": fixed.candidates,
+        "candidates": made.candidates,
         "uncertified_pixels": uncertified,
         "candidates_needed": needed,
         "images": sum(len(reference.batch.names) for reference in references),
     }
     if not uncertified:
         return tail, []
-    classes = recipe.segvit.decode_head.num_classes
+    classes = made.num_classes
     remedy = (
         f"tail.candidates={needed} certifies all, tail.form='plain' needs no certificate"
         if 2 * needed <= classes
         else f"they need {needed} of {classes} candidates, where tail.form='plain' is no slower and needs no certificate"
     )
     return tail, [
-        f"tail.candidates = {fixed.candidates} leaves {uncertified} pixels of the test images uncertified; {remedy}"
+        f"tail.candidates = {made.candidates} leaves {uncertified} pixels of the test images uncertified; {remedy}"
     ]
 
 
@@ -427,10 +425,7 @@ def _manifest(
         "extra_inputs": [_info(item) for item in graphs.extra_inputs],
         "outputs": [_info(item) for item in graphs.outputs],
         "inner_outputs": [_info(item) for item in graphs.inner],
-        "grid": {"rows": fixed.grid[0], "columns": fixed.grid[1], "patch_size": fixed.patch_size},
-        "num_shared": fixed.num_shared,
-        "prune": [{"block": block, "k": k} for block, k in fixed.prune.items()],
-        "merges": _merges(fixed),
+        **fixed.manifest,
         "classes": list(recipe.classes),
         "palette": [list(colour) for colour in recipe.palette],
         "checks": checks,
@@ -439,17 +434,6 @@ def _manifest(
             **{name: importlib.metadata.version(name) for name in _VERSIONED},
         },
     }
-
-
-def _merges(fixed: FixedModel) -> list[dict[str, object]]:
-    """What `edgeexport run` needs to follow tokens through the blocks that merge."""
-    merge = fixed.recipe.reduction.merge
-    dense = merge.dense if merge is not None else None
-    return [
-        {"block": step.block, "raster": step.raster, "dense": dense, **step.layout.as_dict()}
-        for step in fixed.steps
-        if step.layout is not None
-    ]
 
 
 def _info(item: Any) -> dict[str, object]:

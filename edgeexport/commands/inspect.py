@@ -94,7 +94,7 @@ def lint_subject(
         on_stage("lint")
         return lint_model(Path(subject), target=target)
     from edgeexport.commands.build import exported_graphs
-    from edgeexport.fixed.fixed import fixed_from_model
+    from edgeexport.fixed.model import fixed_from_model
     from edgeexport.fixed.weights import model_from_recipe
     from edgeexport.recipe import load_recipe
 

@@ -174,7 +174,7 @@ def _original_comparisons(
     bundle: Bundle, runner: Runner, photos: list[Path], files: GivenWeights, *, every: bool
 ) -> list[Comparison]:
     # Imported here: everything above also runs on a device, where there is no torch.
-    from edgeexport.fixed.fixed import fixed_from_model
+    from edgeexport.fixed.model import fixed_from_model
     from edgeexport.fixed.weights import model_from_recipe
     from edgeexport.verify.parity import reference_of
     from edgeexport.verify.suite import run_parity

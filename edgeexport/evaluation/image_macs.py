@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeexport.cost.macs import prune_head_macs
 from edgeexport.fixed.accounting import account
 from edgeexport.fixed.schedule import token_schedule
+from edgeexport.hosts.segvit.macs import prune_head_macs
 from edgeexport.recipe.schema import DtopSpec, Recipe
 
 __all__ = ["ImageWork", "adaptive_work", "fixed_work", "work_from_tokens_json"]

@@ -1,50 +1,22 @@
-"""Token schedule: how many tokens of an image enter and leave every block of a recipe's fixed form.
+"""Token schedule: how many tokens of an image enter and leave every block of a recipe's fixed form, and why.
 
-The adaptive methods let the image decide; the fixed form takes the counts from the recipe, so the whole schedule is
-known before any weight is loaded. Token counts are per image, block numbers are 1-based.
-Imports no torch: `edgeexport inspect` and the reports run where the bundle runs.
+Everything is known before any weight is loaded: counts depend on the recipe alone, only the choice of tokens depends on the
+image. Token counts are per image and include prefix tokens, block numbers are 1-based.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from edgeexport.errors import RecipeError
-from edgeexport.hosts.segvit.spec import HeadSpec
-from edgeexport.recipe.schema import Recipe, ReductionSpec
-from edgeexport.reductions.alignment import aligned_num_shared
+from edgeexport.hosts.host import ExitTokens
+from edgeexport.recipe.schema import Recipe
+from edgeexport.reductions import REDUCTIONS
+from edgeexport.tokens.changes import BlockTokens, Change, Cut, tokens_of_blocks
+from edgeexport.tokens.host_facts import HostFacts
 
-__all__ = ["BlockTokens", "HeadTokens", "TokenSchedule", "dense_recipe", "token_schedule"]
-
-_OUTPUTS_WITHOUT_REDUCTION = ("uncertified_pixels",)
-
-
-@dataclass(frozen=True)
-class BlockTokens:
-    """Patch tokens entering block ``block`` and leaving it (after any pruning there), and why they differ.
-
-    ``reason`` tells what changed the count on the way into or out of this block; empty where nothing did.
-    """
-
-    block: int
-    tokens_in: int
-    tokens_out: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class HeadTokens:
-    """A head that the fixed form executes.
-
-    ``name`` is the model's attribute path (``auxiliary_head.0``, ``decode_head``). ``blocks`` are the 1-based blocks
-    it reads, deepest first; ``tokens`` the patch tokens it sees at each; ``pruned`` the tokens that leave after it.
-    """
-
-    name: str
-    spec: HeadSpec
-    blocks: tuple[int, ...]
-    tokens: int
-    pruned: int
+__all__ = ["TokenSchedule", "dense_recipe", "token_schedule"]
 
 
 @dataclass(frozen=True)
@@ -52,162 +24,65 @@ class TokenSchedule:
     """Every token count of a recipe's fixed form, per image.
 
     Attributes:
-        grid: Patch grid (height, width).
-        num_patches: Tokens of the dense model, ``grid[0] * grid[1]``.
-        num_windows: 2x2 patch windows that could share a token; 0 without CTS.
-        num_shared_requested: Shared windows that the recipe asks for.
-        num_shared: Shared windows after alignment of the token count; every one saves three tokens.
-        num_prefix: Class token (1) carried through the blocks beside the patch tokens, else 0.
-        blocks: The executed blocks, 1..deepest block that a head reads.
-        heads: The executed heads in order of depth; the final head is last.
+        facts: The host's.
+        changes: By the method's key: what it does, steps that remove nothing included.
+        blocks: The executed blocks.
     """
 
-    grid: tuple[int, int]
-    num_patches: int
-    num_windows: int
-    num_shared_requested: int
-    num_shared: int
-    num_prefix: int
+    facts: HostFacts
+    changes: Mapping[str, tuple[Any, ...]]
     blocks: tuple[BlockTokens, ...]
-    heads: tuple[HeadTokens, ...]
+
+    @property
+    def acting(self) -> tuple[tuple[str, Change], ...]:
+        """(key, change) of every step that removes anything, block by block."""
+        found = [(key, change) for key, own in self.changes.items() for change in own if change.acts]
+        return tuple(sorted(found, key=lambda item: item[1].block))
+
+    @property
+    def embedded(self) -> int:
+        """Patch tokens that are embedded (patches that share a token are pooled before)."""
+        return self.tokens_in - self.facts.prefix
 
     @property
     def tokens_in(self) -> int:
-        """Patch tokens that are embedded and enter block 1 (pixels are shared before the embedding)."""
+        """Tokens that enter block 1."""
         return self.blocks[0].tokens_in
 
     @property
     def tokens_out(self) -> int:
-        """Patch tokens that reach the final head."""
+        """Tokens that leave the last block."""
         return self.blocks[-1].tokens_out
 
-
-def dense_recipe(recipe: Recipe) -> Recipe:
-    """Returns the same model, of any family, without token reduction: only the final head remains in its schedule.
-
-    Of ``extra_outputs`` those go that tell what a reduction decided; only what the tail counts remains.
-    """
-    extra = tuple(name for name in recipe.extra_outputs if name in _OUTPUTS_WITHOUT_REDUCTION)
-    return replace(recipe, reduction=ReductionSpec(), extra_outputs=extra)
+    @property
+    def exits(self) -> tuple[ExitTokens, ...]:
+        """Where tokens leave, in order of depth."""
+        return tuple(
+            ExitTokens(change.block, change.tokens_in, change.tokens_in - change.tokens_out)
+            for _, change in self.acting
+            if change.cut is Cut.EXIT
+        )
 
 
 def token_schedule(recipe: Recipe) -> TokenSchedule:
-    """Computes the token counts of a SegViT recipe's fixed form.
-
-    Tokens that merge inside a block and are unmerged after it do not show here; `merge_schedule` has them.
-
-    A stage that prunes 0 tokens does not exist and neither does its head; ``num_shared`` of 0 means no sharing.
+    """Computes the token counts of a recipe's fixed form.
 
     Raises:
-        RecipeError: Image, S or k do not fit the model (see the message).
+        RecipeError: A count does not fit the model.
     """
-    grid = _patch_grid(recipe)
-    num_patches = grid[0] * grid[1]
-    requested, shared, windows = _shared_windows(recipe, grid)
-    stages = _pruning_stages(recipe)
-    final = recipe.segvit.decode_head
-    depth = max(final.stages)
-
-    tokens = num_patches - 3 * shared
-    blocks: list[BlockTokens] = []
-    heads: list[HeadTokens] = []
-    for block in range(1, depth + 1):
-        tokens_in, reasons = tokens, []
-        if block == 1 and shared:
-            reasons.append(f"shared {shared} windows")
-        if block in stages:
-            index, k = stages[block]
-            _check_count(recipe, block, k, tokens)
-            heads.append(
-                HeadTokens(f"auxiliary_head.{index}", recipe.segvit.auxiliary_heads[index], (block,), tokens, k)
-            )
-            reasons.append(f"pruned {k} after block {block}")
-            tokens -= k
-        blocks.append(BlockTokens(block, tokens_in, tokens, "; ".join(reasons)))
-    heads.append(HeadTokens("decode_head", final, final.stages, tokens, 0))
-    return TokenSchedule(
-        grid=grid,
-        num_patches=num_patches,
-        num_windows=windows,
-        num_shared_requested=requested,
-        num_shared=shared,
-        num_prefix=int(recipe.segvit.backbone.with_cls_token),
-        blocks=tuple(blocks),
-        heads=tuple(heads),
-    )
+    facts = recipe.facts
+    tokens = facts.num_tokens
+    changes: dict[str, tuple[Any, ...]] = {}
+    for key, spec in recipe.reductions.items():
+        changes[key] = REDUCTIONS[key].changes(spec, facts, tokens, recipe.place_of(key))
+        tokens = next((change.tokens_out for change in changes[key] if change.cut is Cut.EMBEDDING), tokens)
+    every = [change for own in changes.values() for change in own]
+    blocks = tokens_of_blocks(facts.num_tokens, facts.executed, every, recipe.host.num_branches)
+    return TokenSchedule(facts, changes, blocks)
 
 
-def _patch_grid(recipe: Recipe) -> tuple[int, int]:
-    height, width, patch = recipe.input.height, recipe.input.width, recipe.segvit.backbone.patch_size
-    if height < patch or width < patch or height % patch or width % patch:
-        raise RecipeError(
-            f"{recipe.path}: input.shape",
-            f"{height} x {width} pixels do not divide into {patch} x {patch} patches",
-            f"use multiples of {patch}",
-        )
-    return height // patch, width // patch
-
-
-def _shared_windows(recipe: Recipe, grid: tuple[int, int]) -> tuple[int, int, int]:
-    """Returns (requested, realised, possible) shared windows; all 0 without CTS."""
-    cts = recipe.reduction.cts
-    if cts is None or cts.num_shared == 0:
-        return 0, 0, 0
-    where = f"{recipe.path}: reduction.cts.num_shared = {cts.num_shared}"
-    if grid[0] % 2 or grid[1] % 2:
-        window = 2 * recipe.segvit.backbone.patch_size
-        raise RecipeError(
-            where,
-            f"a grid of {grid[0]} x {grid[1]} patches does not divide into 2 x 2 windows",
-            f"use an input.shape whose height and width are multiples of {window}",
-        )
-    windows = (grid[0] // 2) * (grid[1] // 2)
-    try:
-        shared = aligned_num_shared(grid[0] * grid[1], windows, cts.num_shared, cts.align_tokens)
-    except ValueError as error:
-        remedy = f"use 0 (no sharing) to {windows}, or another align_tokens (now {cts.align_tokens})"
-        raise RecipeError(where, str(error), remedy) from error
-    return cts.num_shared, shared, windows
-
-
-def _pruning_stages(recipe: Recipe) -> dict[int, tuple[int, int]]:
-    """Returns {block: (index of its auxiliary head, tokens to prune)} for the stages that prune anything."""
-    dtop = recipe.reduction.dtop
-    if dtop is None:
-        return {}
-    head_of_block = {head.stages[0]: index for index, head in enumerate(recipe.segvit.auxiliary_heads)}
-    final = recipe.segvit.decode_head
-    stages = {}
-    for block, k in dtop.prune:
-        where = f"{recipe.path}: reduction.dtop.prune[{block}] = {k}"
-        if k == 0:
-            continue
-        if k < 0:
-            raise RecipeError(where, "is negative", "use 0 (no pruning there) or more")
-        if block not in head_of_block:
-            known = ", ".join(str(b) for b in sorted(head_of_block)) or "none"
-            raise RecipeError(
-                where,
-                f"no auxiliary head reads block {block} (heads read: {known})",
-                "add a PruneHead whose in_index selects that block, or prune where a head is",
-            )
-        if len(final.stages) > 1:
-            raise RecipeError(
-                where,
-                f"{final.type} reads {len(final.stages)} blocks and cannot follow tokens that left between them",
-                "use PruneHead as decode_head",
-            )
-        if block > final.stages[0]:
-            raise RecipeError(
-                where, f"the final head reads block {final.stages[0]}, before these tokens leave", "prune earlier"
-            )
-        stages[block] = (head_of_block[block], k)
-    return stages
-
-
-def _check_count(recipe: Recipe, block: int, k: int, tokens: int) -> None:
-    where = f"{recipe.path}: reduction.dtop.prune[{block}] = {k}"
-    if k > tokens:
-        raise RecipeError(where, f"exceeds the {tokens} tokens entering block {block}", f"use a value below {tokens}")
-    if k == tokens:
-        raise RecipeError(where, f"leaves none of the {tokens} tokens of block {block}", f"use a value below {tokens}")
+def dense_recipe(recipe: Recipe) -> Recipe:
+    """The same model without token reduction; of ``extra_outputs`` only the host's own remain."""
+    kept = recipe.host.extra_outputs(recipe.output, recipe.tail)
+    extra = tuple(name for name in recipe.extra_outputs if name in kept)
+    return replace(recipe, reductions={}, extra_outputs=extra)

@@ -4,12 +4,14 @@ The exported module is never changed. Workarounds stand here, each with its reas
 
 - stack traces and other metadata are reduced to ``file:line`` relative to the package and a module path, so that two
   machines export the same bytes;
+- every node is named after the module that it comes from, ``blocks.4.attn.qkv/MatMul``, and carries that as metadata;
 - ``reduction='none'`` on ScatterElements is dropped: TensorRT 8.x ignores the attribute, and readers need not wonder.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,13 +24,14 @@ from edgeexport.graph.quiet import quiet_libraries
 from edgeexport.graph.source import SOURCE_KEY
 from edgeexport.ops import DOMAIN_VERSION, OPSET
 
-__all__ = ["SCOPE_KEY", "exported_model"]
+__all__ = ["SCOPE_KEY", "exported_model", "scope_of"]
 
 SCOPE_KEY = "edgeexport.scope"
-"""Node metadata: the module that a node comes from, such as ``model.backbone.layers.5.attn``."""
+"""Node metadata: the module that a node comes from, such as ``blocks.4.attn.qkv`` or ``dtop.6.select``."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
+_WALK = "walk."  # the attribute of `edgeexport.fixed.model.FixedModel` that holds the host
 _SCOPE = re.compile(r"'([^']*)'")
 
 
@@ -87,18 +90,29 @@ def _program(
     return program
 
 
+def scope_of(node: onnx.NodeProto) -> str:
+    """The module that a node of our own export comes from; empty if unknown."""
+    return next((item.value for item in node.metadata_props if item.key == SCOPE_KEY), "")
+
+
 def _clean_metadata(model: onnx.ModelProto) -> None:
-    """Replaces the exporter's metadata on nodes and values by one relative ``file:line (function)``."""
-    for node in model.graph.node:
+    """Replaces the exporter's metadata by one relative ``file:line (function)`` and the module, after which nodes are named.
+
+    What an optimisation put in has no module of its own and belongs to that of the node before it, or else after it.
+    """
+    scopes = _known_scopes([_exported_scope(node) for node in model.graph.node])
+    taken: Counter[str] = Counter()
+    for node, scope in zip(model.graph.node, scopes, strict=True):
         found = {item.key: item.value for item in node.metadata_props}
         source = _source_line(found.get("pkg.torch.onnx.stack_trace", ""))
-        scopes = _SCOPE.findall(found.get("pkg.torch.onnx.name_scopes", ""))
-        scope = next((name for name in reversed(scopes[:-1]) if name), "")
         del node.metadata_props[:]
         node.doc_string = ""
         for key, value in ((SOURCE_KEY, source), (SCOPE_KEY, scope)):
             if value:
                 node.metadata_props.add(key=key, value=value)
+        name = f"{scope}/{node.op_type}"
+        taken[name] += 1
+        node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
     for group in (model.graph.value_info, model.graph.input, model.graph.output, model.graph.initializer):
         for item in group:
             item.doc_string = ""
@@ -106,6 +120,22 @@ def _clean_metadata(model: onnx.ModelProto) -> None:
                 del item.metadata_props[:]
     del model.graph.metadata_props[:]
     model.doc_string = model.graph.doc_string = ""
+
+
+def _exported_scope(node: onnx.NodeProto) -> str:
+    """The innermost module, below the walk where it is in it."""
+    text = next((item.value for item in node.metadata_props if item.key == "pkg.torch.onnx.name_scopes"), "")
+    scopes = _SCOPE.findall(text)
+    return next((name for name in reversed(scopes[:-1]) if name), "").removeprefix(_WALK)
+
+
+def _known_scopes(scopes: Sequence[str]) -> list[str]:
+    first = next((scope for scope in scopes if scope), "")
+    found, before = [], first
+    for scope in scopes:
+        before = scope or before
+        found.append(before)
+    return found
 
 
 def _source_line(trace: str) -> str:

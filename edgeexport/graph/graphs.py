@@ -8,14 +8,12 @@ import onnx
 
 from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.errors import BuildError
-from edgeexport.fixed.fixed import FixedModel
-from edgeexport.fixed.fixed_segvit import FixedSegVit
+from edgeexport.fixed.model import FixedModel
 from edgeexport.graph.export import exported_model
 from edgeexport.graph.half_precision import HalfPrecision, half_precision_model
 from edgeexport.graph.inline import inlined_model
 from edgeexport.graph.outputs import select_outputs
 from edgeexport.graph.plugin_graph import plugin_model
-from edgeexport.hosts.segvit.heads import AtmHead
 from edgeexport.ops import (
     DOMAIN,
     token_match,
@@ -101,11 +99,10 @@ def _functions(fixed: FixedModel, model: onnx.ModelProto) -> list[onnx.FunctionP
     """Bodies of the custom ops that the graph uses."""
     used = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
     bodies = [op.onnx_function() for op in _PLAIN_OPS if op.NAME in used]
-    if isinstance(fixed, FixedSegVit) and not isinstance(fixed.model.decode_head, AtmHead):
-        classes = fixed.model.decode_head.spec.num_classes
-        shape = (classes, *fixed.grid, *fixed.size)
-        counted = _drop_unread_count(model)
-        bodies.append(upsample_argmax.onnx_function(*shape, fixed.candidates, counted=counted))
+    tail = fixed.walk.class_map_tail
+    if tail is not None:
+        shape = (tail.num_classes, *tail.grid, *tail.size)
+        bodies.append(upsample_argmax.onnx_function(*shape, tail.candidates, counted=_drop_unread_count(model)))
     return [body for body in bodies if body.name in used]
 
 

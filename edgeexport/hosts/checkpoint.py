@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edgeexport.errors import CheckpointError
 from edgeexport.hosts.checkpoint_causes import Misfit, likely_cause
 
-__all__ = ["load_policy_weights", "load_weights", "state_dict_from_file"]
+__all__ = ["load_network_weights", "load_weights", "state_dict_from_file"]
 
 # Keys that training leaves behind and inference does not use.
 _UNUSED_PARTS = ("loss_decode.", "num_batches_tracked")
@@ -121,10 +121,10 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, *, 
     model.load_state_dict(usable, strict=False)
 
 
-def load_policy_weights(policy: nn.Module, path: Path) -> None:
-    """Loads a policy network from its own file (published keys, with or without a ``policy_net.`` prefix)."""
+def load_network_weights(network: nn.Module, path: Path, prefix: str) -> None:
+    """Loads a network from its own file, whose keys may begin with ``prefix``. Raises as `load_weights` does."""
     state = state_dict_from_file(path)
-    load_weights(policy, {key.removeprefix("policy_net."): value for key, value in state.items()}, str(path))
+    load_weights(network, {key.removeprefix(prefix): value for key, value in state.items()}, str(path))
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -1,19 +1,8 @@
-"""Weights drawn from a seed, for recipes without a checkpoint.
-
-They stand in for trained weights in demos and benchmarks, so they are drawn to keep two properties of trained ones that
-the speed of a bundle depends on (and nothing else: predictions mean nothing, and every output says so):
-
-- class scores are peaked. About a dozen classes are present in an image and the others score near 0 (with scores all
-  alike, every class would be a candidate at every pixel). Class queries carry one marked direction, + for the
-  first `PRESENT_CLASSES` classes (ADE20K orders its classes by frequency) and - for the others, and the class layer reads
-  it; the decoder's residual branches are damped by `RESIDUAL_GAIN`, so that queries keep their identity. This holds for
-  PruneHead; with ATMHead, whose tail costs the same whatever the scores, every query is sure of its own class;
-- masks are decided: mask logits spread several units around a negative mean, `MASK_SPREAD` and `MASK_OFFSET`, so that a
-  token belongs to few classes; and they are smooth in space, because the position embedding is a mixture of low spatial
-  frequencies.
+"""Weights drawn from a seed, for recipes without a checkpoint: predictions mean nothing, and every output says so.
 
 Every tensor has a generator of its own, seeded by (seed, key): the same key gets the same weights in every recipe, so
-that dense and reduced models compare like with like.
+that dense and reduced models compare like with like. Position embeddings are mixtures of low spatial frequencies, as
+trained ones are smooth in space.
 """
 
 from __future__ import annotations
@@ -24,31 +13,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from edgeexport.hosts.segvit.heads import AtmHead, DecoderLayer, PruneHead
-from edgeexport.hosts.segvit.segvit import SegVit
-from edgeexport.tokens.attention import CrossAttention
-
-__all__ = ["MASK_OFFSET", "MASK_SPREAD", "PRESENT_CLASSES", "seed_plain_weights", "seed_weights"]
-
-PRESENT_CLASSES = 12
-CLASS_LOGIT = 12.0
-RESIDUAL_GAIN = 0.3
-MASK_SPREAD = 4.0
-MASK_OFFSET = -1.0
+__all__ = ["draw_weights", "seed_plain_weights"]
 
 _TOKENS = ("cls_token", "dist_token", "reg_token")
 
 
-def seed_weights(model: SegVit, seed: int) -> None:
-    """Overwrites every weight of ``model`` with values that depend on ``seed`` and the weight's key alone."""
-    with torch.no_grad():
-        _draw_all(model, seed, {"backbone.pos_embed": model.backbone.trained_grid})
-        for head in [model.decode_head, *getattr(model, "auxiliary_head", [])]:
-            _make_peaked(head)
-
-
 def seed_plain_weights(model: nn.Module, seed: int, grid: tuple[int, ...] | None = None) -> None:
-    """Overwrites every weight of a host for token merging, as `seed_weights` does, without its care for class scores.
+    """Overwrites every weight of a host for token merging, by its key alone.
 
     Args:
         model: A timm host or a diffusion block.
@@ -56,10 +27,11 @@ def seed_plain_weights(model: nn.Module, seed: int, grid: tuple[int, ...] | None
         grid: Patches along each axis, for a host whose ``pos_embed`` ends with them.
     """
     with torch.no_grad():
-        _draw_all(model, seed, {} if grid is None else {"pos_embed": grid})
+        draw_weights(model, seed, {} if grid is None else {"pos_embed": grid})
 
 
-def _draw_all(model: nn.Module, seed: int, grids: dict[str, tuple[int, ...]]) -> None:
+def draw_weights(model: nn.Module, seed: int, grids: dict[str, tuple[int, ...]]) -> None:
+    """Overwrites every weight, policy network included; ``grids``: key of a position embedding -> patches along each axis."""
     for key, value in model.state_dict().items():
         if value.is_floating_point():
             value.copy_(_drawn(key, value, seed, model, grids))
@@ -101,37 +73,3 @@ def _smooth_positions(value: Tensor, grid: tuple[int, ...], generator: torch.Gen
     result = torch.zeros_like(value)
     result[0, value.shape[1] - math.prod(grid) :] = field.flatten(0, -2)
     return result
-
-
-def _make_peaked(head: PruneHead | AtmHead) -> None:
-    width, classes = head.spec.width, head.spec.num_classes
-    marked = torch.zeros(width)
-    marked[::2], marked[1::2] = 1.0, -1.0  # zero mean, so that LayerNorm leaves it alone
-    strength = 0.5  # share of a query's norm that lies along the marked direction
-    sign = torch.where(torch.arange(classes) < PRESENT_CLASSES, 1.0, -1.0)
-    head.q.weight.add_(strength * sign[:, None] * marked)
-    reader = marked * (CLASS_LOGIT / (strength * width))
-    head.class_embed.weight.mul_(0.1)
-    if isinstance(head, PruneHead):
-        head.class_embed.weight[0].add_(reader)
-    else:
-        # ATMHead's query c votes for class c; its last output is "no object".
-        head.class_embed.weight[-1].sub_(reader)
-        head.class_embed.weight[:-1].add_(head.q.weight * (2 * CLASS_LOGIT / width))
-    for name, module in head.named_modules():
-        if isinstance(module, DecoderLayer):
-            for branch in (module.self_attn.out_proj, module.multihead_attn.proj, module.linear2):
-                branch.weight.mul_(RESIDUAL_GAIN)
-            if name.endswith(f".{head.spec.num_layers - 1}"):
-                _spread_masks(module.multihead_attn)
-
-
-def _spread_masks(attention: CrossAttention) -> None:
-    """Gives q.k / sqrt(d), averaged over heads, about `MASK_SPREAD` standard deviation and `MASK_OFFSET` mean."""
-    spread = math.sqrt(MASK_SPREAD * math.sqrt(attention.num_heads))
-    attention.q.weight.mul_(spread)
-    attention.k.weight.mul_(spread)
-    per_head = attention.q.out_features // attention.num_heads
-    constant = math.sqrt(-MASK_OFFSET / math.sqrt(per_head))
-    attention.q.bias.fill_(constant)
-    attention.k.bias.fill_(-constant)

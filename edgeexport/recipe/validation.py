@@ -1,25 +1,26 @@
-"""From the plain data of a recipe to a `Recipe`: the one place that knows every top-level key."""
+"""From the plain data of a recipe to a `Recipe`: composes a host's spec and its reductions' specs, and names none of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edgeexport.config.files import file_from_config, file_from_option
 from edgeexport.config.labels import classes_from_config
 from edgeexport.config.paths import shown_path
 from edgeexport.config.place import Place
-from edgeexport.config.values import choice, integer
+from edgeexport.config.values import choice, integer, mapping
 from edgeexport.errors import RecipeError, nearest_hint
-from edgeexport.hosts.host import RecipeParts
-from edgeexport.hosts.host_input_config import input_shape
-from edgeexport.hosts.input_config import extra_outputs_from_config
-from edgeexport.hosts.sd_block.host import sd_block_parts
-from edgeexport.hosts.segvit.host import segvit_parts
-from edgeexport.hosts.timm_vit.host import timm_parts
+from edgeexport.hosts import HOSTS
+from edgeexport.hosts.input_config import input_shape
+from edgeexport.recipe.outputs import extra_outputs_from_config
 from edgeexport.recipe.schema import Recipe
+from edgeexport.reductions import REDUCTIONS
+from edgeexport.tokens.changes import Cut
+from edgeexport.tokens.host_facts import HostFacts
 
 __all__ = ["MODEL_TYPES", "RECIPE_KEYS", "recipe_from_config"]
 
@@ -35,15 +36,9 @@ RECIPE_KEYS = (
     "seed",
     "tail",
 )
-# ``model['type']`` -> what validates the keys that depend on the model.
-_PARTS: dict[str, Callable[[Mapping[str, object], Place, Path], RecipeParts]] = {
-    "EncoderDecoderPrune": segvit_parts,
-    "EncoderDecoder": segvit_parts,
-    "timm": timm_parts,
-    "sd_block": sd_block_parts,
-}
-MODEL_TYPES = tuple(_PARTS)
+MODEL_TYPES = tuple(HOSTS)
 _LARGEST_SEED = 2**32 - 1
+_WHY_NOT_TOGETHER = "one recipe merges by one method, and merging is not defined on shared or pruned tokens"
 
 
 def recipe_from_config(
@@ -75,32 +70,99 @@ def recipe_from_config(
     if not isinstance(given_model, dict) or "type" not in given_model:
         listed = " or ".join(f"type='{name}'" for name in MODEL_TYPES)
         raise place.at("model").missing("type", listed)
-    parts = _PARTS[choice(given_model["type"], place.at("model").at("type"), MODEL_TYPES)](config, place, path.parent)
+    host = HOSTS[choice(given_model["type"], place.at("model").at("type"), MODEL_TYPES)]
+    model = host.spec_from_config(given_model, place.at("model"))
+    asked = _asked_reductions(config.get("reduction"), place.at("reduction"))
+    size = host.input_from_config(config["input"], place.at("input"), model, _sides(host.patch_size(model), asked))
+    host.check(config, place, model, size)
+    facts = host.facts(model, size)
+    reductions, extra = _reductions(asked, place.at("reduction"), facts, path.parent)
+    output = choice(config.get("output", host.outputs[0]), place.at("output"), host.outputs)
+    tail = host.tail_from_config(config.get("tail"), place.at("tail"), model)
+    palette, resolved_palette = host.palette_from_config(config, place, model)
+    available = (*host.extra_outputs(output, tail), *extra)
     recipe = Recipe(
         name=path.stem,
         path=path,
         description=description,
-        model=parts.model,
+        model=model,
         checkpoint=file_from_option(checkpoint)
         if checkpoint is not None
         else file_from_config(config.get("checkpoint"), place.at("checkpoint"), path.parent),
         seed=integer(config.get("seed", 0), place.at("seed"), minimum=0, maximum=_LARGEST_SEED),
-        input=parts.input,
-        output=parts.output,
-        reduction=parts.reduction,
-        tail=parts.tail,
-        extra_outputs=extra_outputs_from_config(
-            config.get("extra_outputs", ()), place.at("extra_outputs"), parts.extra_outputs
-        ),
-        classes=classes_from_config(config.get("classes"), place.at("classes"), parts.num_classes),
-        palette=parts.palette,
+        input=size,
+        output=output,
+        reductions=reductions,
+        tail=tail,
+        extra_outputs=extra_outputs_from_config(config.get("extra_outputs", ()), place.at("extra_outputs"), available),
+        classes=classes_from_config(config.get("classes"), place.at("classes"), facts.num_classes),
+        palette=palette,
         text={},
     )
+    resolved = {key: REDUCTIONS[key].resolved(asked[key], spec) for key, spec in reductions.items()}
+    parts = {
+        "model": host.resolved(given_model, model),
+        "reduction": resolved,
+        "tail": None if tail.form == "none" else {"form": tail.form, "candidates": tail.candidates},
+        "palette": resolved_palette,
+    }
     return replace(recipe, text=_resolved_text(config, recipe, parts, checkpoint, place))
 
 
+def _asked_reductions(value: object, place: Place) -> dict[str, Any]:
+    """The entries that are given, by key, in the order in which methods act.
+
+    Raises:
+        RecipeError: An unknown method, or two that exclude each other.
+    """
+    config = mapping({} if value is None else value, place, tuple(REDUCTIONS))
+    asked = [key for key in REDUCTIONS if config.get(key) is not None]
+    for position, later in enumerate(asked):
+        for earlier in asked[:position]:
+            if earlier not in REDUCTIONS[later].follows:
+                raise place.error(
+                    config,
+                    f"{later} and {earlier} cannot be combined: {_WHY_NOT_TOGETHER}",
+                    f"leave {later} or {earlier} out (in a recipe with a base: reduction=dict(_delete_=True, ...))",
+                )
+    return {key: config[key] for key in asked}
+
+
+def _sides(patch_size: int, asked: Mapping[str, object]) -> tuple[int, str]:
+    """What both sides of the input must be multiples of, and why: the largest that anything asks for."""
+    rules = [rule for key in asked if (rule := REDUCTIONS[key].sides(patch_size)) is not None]
+    return max([(patch_size, f"the patch size {patch_size}"), *rules], key=lambda rule: rule[0])
+
+
+def _reductions(
+    asked: Mapping[str, Any], place: Place, facts: HostFacts, folder: Path
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The methods' specs, each on the tokens that those before it leave; and the outputs on offer.
+
+    Raises:
+        RecipeError: The host cannot do it, or a count does not fit.
+    """
+    specs: dict[str, Any] = {}
+    extra: list[str] = []
+    tokens = facts.num_tokens
+    for key, value in asked.items():
+        method, at = REDUCTIONS[key], place.at(key)
+        if reason := method.refuses(facts):
+            takes = [name for name, other in REDUCTIONS.items() if not other.refuses(facts)]
+            listed = f"{', '.join(takes[:-1])} or {takes[-1]}" if len(takes) > 1 else takes[0]
+            raise at.error(value, f"unsupported: {reason}; {facts.title} takes {listed}", "leave it out")
+        spec = method.spec_from_config(value, at, facts, tokens, folder)
+        if spec is None:
+            continue
+        specs[key] = spec
+        changes = method.changes(spec, facts, tokens, at)
+        extra += method.extra_outputs(spec, facts, changes)
+        tokens = next((change.tokens_out for change in changes if change.cut is Cut.EMBEDDING), tokens)
+    return specs, tuple(extra)
+
+
 def _resolved_text(
-    config: Mapping[str, object], recipe: Recipe, parts: RecipeParts, checkpoint: Path | None, place: Place
+    config: Mapping[str, object], recipe: Recipe, parts: Mapping[str, object], checkpoint: Path | None, place: Place
 ) -> dict[str, object]:
     """The recipe as resolved: JSON-ready but for the block numbers of ``prune``, which stay integers.
 
@@ -108,7 +170,7 @@ def _resolved_text(
     """
     preprocess = recipe.input.preprocess
     text: dict[str, object] = {
-        "model": parts.text["model"],
+        "model": parts["model"],
         "checkpoint": str(checkpoint) if checkpoint is not None else config.get("checkpoint"),
         "seed": recipe.seed,
         "input": {
@@ -118,11 +180,11 @@ def _resolved_text(
             else {"mean": preprocess.mean, "std": preprocess.std, "bgr_to_rgb": preprocess.bgr_to_rgb},
         },
         "output": recipe.output,
-        "reduction": parts.text["reduction"],
-        "tail": parts.text["tail"],
+        "reduction": parts["reduction"],
+        "tail": parts["tail"],
         "extra_outputs": recipe.extra_outputs,
         "classes": config.get("classes"),
-        "palette": parts.text["palette"],
+        "palette": parts["palette"],
     }
     return {key: _json_ready(value, place.at(key)) for key, value in text.items()}
 

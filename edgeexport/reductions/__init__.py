@@ -1,1 +1,19 @@
 """Token reduction methods, a file each: spec, counts, exported step, published step, work, decisions."""
+
+from __future__ import annotations
+
+from edgeexport.reductions.cts import Cts
+from edgeexport.reductions.dsm import Dsm
+from edgeexport.reductions.dtop import Dtop
+from edgeexport.reductions.reduction import Reduction
+from edgeexport.reductions.tome import Tome
+
+__all__ = ["REDUCTIONS"]
+
+REDUCTIONS: dict[str, Reduction] = {
+    "cts": Cts(),
+    "dtop": Dtop(),
+    "tome": Tome(),
+    "dsm": Dsm(),
+}
+"""Key of a recipe's ``reduction`` -> the method, in the order in which methods act."""

@@ -1,126 +1,254 @@
-"""CTS, content-aware token sharing: which 2x2 windows share a token, in which order tokens stand, how results return.
+"""CTS, content-aware token sharing: 2x2 windows of patches that look alike share one token.
 
-Source: "Content-aware Token Sharing for Efficient Semantic Segmentation with Vision Transformers", section 3.
-CTS shares a fixed number of windows as published, so its two forms differ in how they are written, not in counts:
-`layout_fixed` is batched and exports; `layout_reference` loops over images and sorts, and exists to check the other.
-
-Token order: unshared tokens in row-major order of their patches, then shared tokens in row-major order of their windows.
+Source: "Content-aware Token Sharing for Efficient Semantic Segmentation with Vision Transformers", section 3. A policy network
+scores the windows; the best ones share. It acts ahead of the embedding, and its tokens are handed back to their patches on the
+prediction. The number of windows is constant as published, so its two forms differ in how they are written.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from edgeexport.ops.token_partition import token_partition
-from edgeexport.ops.token_unmerge import token_unmerge
-from edgeexport.tokens.patches import patches_from_image
+from edgeexport.config.files import file_from_config
+from edgeexport.config.place import Place
+from edgeexport.config.values import integer, mapping
+from edgeexport.reductions.cts_counts import aligned_num_shared, aligned_window_counts
+from edgeexport.reductions.cts_layout import (
+    layout_fixed,
+    layout_reference,
+    share_patches,
+    share_positions,
+    window_scores,
+)
+from edgeexport.reductions.cts_policy import PolicyNetwork, policy_network_macs
+from edgeexport.reductions.reduction import Published, Reduction
+from edgeexport.tokens.changes import Change, Cut
+from edgeexport.tokens.host_facts import HostFacts
+from edgeexport.tokens.published_tokens import PublishedTokens
+from edgeexport.tokens.selection import chosen
+from edgeexport.tokens.trace import Trace
 
-__all__ = ["SharingLayout", "layout_fixed", "layout_reference", "share_patches", "share_positions", "window_scores"]
+__all__ = ["POLICY_STRIDE", "Cts", "CtsSpec", "ShareChange"]
+
+POLICY_STRIDE = 32  # pixels; the policy network scores one 32x32 window per output, that is 2x2 patches of 16
+_OUTPUT = "shared_windows"
 
 
 @dataclass(frozen=True)
-class SharingLayout:
-    """Where every token comes from, for N patches, W = N / 4 windows and S shared windows.
+class CtsSpec:
+    """Content-aware token sharing: ``num_shared`` 2x2 windows share one token each.
 
-    Attributes:
-        unshared_patches: int32 (B, N - 4 S), patch index of each unshared token, ascending.
-        shared_windows: int32 (B, S), window index of each shared token, ascending.
-        source: int32 (B, N), the token that represents each patch.
+    ``num_shared`` is what the recipe asked for; the smallest S >= num_shared whose token count is a multiple of
+    ``align_tokens`` is used (see `edgeexport.reductions.cts_counts`); 0 shares nothing and emits no nodes.
+    ``policy_checkpoint`` is absolute, or None when the policy network's weights are in the model's checkpoint under
+    ``policy_net.``.
     """
 
-    unshared_patches: Tensor
-    shared_windows: Tensor
-    source: Tensor
-
-    @property
-    def token_source(self) -> Tensor:
-        """int32 (B, n): each token's row in the list [N patches | W half-resolution patches]."""
-        patches = self.source.shape[1]
-        return torch.cat([self.unshared_patches, self.shared_windows + patches], dim=1)
+    num_shared: int
+    align_tokens: int
+    policy_checkpoint: Path | None
 
 
-def window_scores(policy_logits: Tensor) -> Tensor:
-    """Sharing score of every window, ordered like softmax(logits)[1]: (B, 2, h, w) -> l1 - l0, (B, h w)."""
-    return (policy_logits[:, 1] - policy_logits[:, 0]).flatten(1)
+@dataclass(frozen=True, kw_only=True)
+class ShareChange(Change):
+    """``shared`` of ``windows`` windows share; ``requested`` is what was asked for."""
+
+    windows: int
+    requested: int
+    shared: int
 
 
-def layout_fixed(scores: Tensor, num_shared: int, window_columns: int) -> SharingLayout:
-    """Shares the ``num_shared`` best windows (equal scores: lowest window first), with constant shapes.
+@dataclass(frozen=True)
+class _Scores:
+    """Evidence: the policy network's score of every window."""
 
-    Args:
-        scores: float32 (B, W), from `window_scores`.
-        num_shared: S, 0 < S <= W.
-        window_columns: Windows per row of the window grid.
-    """
-    batch, windows = scores.shape
-    patches = 4 * windows
-    _, shared_windows = token_partition(scores, num_shared)
-    shared = _patches_of_windows(shared_windows, window_columns, windows)
-    # Exactly the shared patches score 1, so this partition has no ties at its cut and keeps the others in order.
-    is_shared = torch.zeros(batch, patches).scatter(1, shared.flatten(1).long(), 1.0)
-    unshared, _ = token_partition(is_shared, 4 * num_shared)
-    count = unshared.shape[1]
-    shared_token = (count + torch.arange(num_shared, dtype=torch.int32))[None, :, None].expand(batch, -1, 4)
-    own_token = torch.arange(count, dtype=torch.int32)[None].expand(batch, -1)
-    position = torch.cat([unshared, shared.flatten(1)], dim=1)
-    token = torch.cat([own_token, shared_token.flatten(1)], dim=1)
-    source = torch.zeros(batch, patches, dtype=torch.int32).scatter(1, position.long(), token)
-    return SharingLayout(unshared, shared_windows, source)
+    windows: Tensor
+
+    def scores(self, near_tie: float) -> NDArray:
+        return self.windows.numpy()
+
+    def gaps(self) -> None:
+        return None
 
 
-def layout_reference(scores: Tensor, num_shared: int, window_columns: int) -> SharingLayout:
-    """The same layout as published: one image at a time, in plain index sets (see `layout_fixed`)."""
-    unshared_all, shared_all, source_all = [], [], []
-    columns = 2 * window_columns
-    for row in scores.tolist():
-        best = sorted(range(len(row)), key=lambda window: (-row[window], window))[:num_shared]
-        shared = sorted(best)
-        token_of_window = {window: number for number, window in enumerate(shared)}
-        unshared, shared_patch = [], {}
-        for patch in range(4 * len(row)):
-            window = (patch // columns // 2) * window_columns + (patch % columns) // 2
-            if window in token_of_window:
-                shared_patch[patch] = token_of_window[window]
-            else:
-                unshared.append(patch)
-        token_of_patch = {patch: number for number, patch in enumerate(unshared)}
-        source = [
-            token_of_patch[patch] if patch in token_of_patch else len(unshared) + shared_patch[patch]
-            for patch in range(4 * len(row))
-        ]
-        unshared_all.append(unshared)
-        shared_all.append(shared)
-        source_all.append(source)
-    as_index = [torch.tensor(rows, dtype=torch.int32) for rows in (unshared_all, shared_all, source_all)]
-    return SharingLayout(*as_index)
+class _Share(nn.Module):
+    """Scores windows, shares the best, and gives patches and positions of the tokens."""
+
+    def __init__(self, change: ShareChange, facts: HostFacts, policy: nn.Module) -> None:
+        super().__init__()
+        self.policy = policy
+        self.num_shared, self.windows = change.shared, change.windows
+        self.grid, self.patch_size = facts.grid[-2:], facts.patch_size
+
+    def forward(self, pixels: Tensor, position: Tensor, trace: Trace) -> tuple[Tensor, Tensor]:
+        scores = window_scores(self.policy(pixels))
+        columns = self.grid[1] // 2
+        layout = layout_fixed(scores, self.num_shared, columns)
+        trace.outputs[_OUTPUT] = layout.shared_windows
+        trace.keep(_OUTPUT, _Scores(scores))
+        if _OUTPUT in trace.imposed:
+            every = torch.arange(self.windows)[None].expand(pixels.shape[0], -1)
+            layout = layout_fixed(chosen(every, trace.imposed[_OUTPUT]), self.num_shared, columns)
+        trace.share = layout.source
+        patches = share_patches(pixels, layout, self.patch_size)
+        return patches, share_positions(position, layout, (self.grid[0], self.grid[1]))
 
 
-def share_patches(image: Tensor, layout: SharingLayout, patch_size: int) -> Tensor:
-    """The flat patch behind every token: the patch itself, or the 2x2-average-pooled window.
+class _Published(Published):
+    def __init__(self, num_shared: int, facts: HostFacts, policy: nn.Module) -> None:
+        super().__init__()
+        self.num_shared, self.policy = num_shared, policy
+        self.grid, self.patch_size = (facts.grid[-2], facts.grid[-1]), facts.patch_size
 
-    (B, 3, H, W) -> (B, n, 3 P^2). Pixels are gathered before the embedding, so only n rows are embedded.
-    """
-    full = patches_from_image(image, patch_size)
-    half = patches_from_image(F.avg_pool2d(image, 2), patch_size)
-    return token_unmerge(torch.cat([full, half], dim=1), layout.token_source)
-
-
-def share_positions(position: Tensor, layout: SharingLayout, grid: tuple[int, int]) -> Tensor:
-    """Position embedding of every token; a shared token has the mean of its four: (1, N, C) -> (B, n, C)."""
-    image = position.transpose(1, 2).unflatten(2, grid)
-    pooled = F.avg_pool2d(image, 2).flatten(2).transpose(1, 2)
-    rows = torch.cat([position, pooled], dim=1)
-    return token_unmerge(rows.expand(layout.source.shape[0], -1, -1), layout.token_source)
+    def embed(self, pixels: Tensor, position: Tensor, tokens: PublishedTokens) -> tuple[Tensor, Tensor]:
+        scores = window_scores(self.policy(pixels))
+        layout = layout_reference(scores, self.num_shared, self.grid[1] // 2)
+        tokens.share = layout.source[0].long()
+        tokens.outputs[_OUTPUT], tokens.scores[_OUTPUT] = layout.shared_windows[0], scores[0]
+        patches = share_patches(pixels, layout, self.patch_size)
+        return patches, share_positions(position, layout, self.grid)
 
 
-def _patches_of_windows(window: Tensor, window_columns: int, window_count: int) -> Tensor:
-    """int32 (B, m) window indices -> int32 (B, m, 4) patch indices, row-major inside the window, by a constant table."""
-    columns = 2 * window_columns
-    every = torch.arange(window_count, dtype=torch.int32)
-    corner = (every // window_columns) * (2 * columns) + (every % window_columns) * 2
-    table = corner[:, None] + torch.tensor([0, 1, columns, columns + 1], dtype=torch.int32)
-    return table[window.long()]
+class Cts(Reduction):
+    """See `Reduction`."""
+
+    key: ClassVar[str] = "cts"
+    title: ClassVar[str] = "CTS"
+    network: ClassVar[str | None] = "policy_net"
+    scopes: ClassVar[Mapping[str, str]] = {"policy": "policy", "": "share"}
+
+    def refuses(self, facts: HostFacts) -> str:
+        """Patches are chosen ahead of the embedding."""
+        return "CTS is for SegViT" if facts.why_no_sharing else ""
+
+    def sides(self, patch_size: int) -> tuple[int, str] | None:
+        """The policy network's stride, where it is two patches."""
+        if 2 * patch_size != POLICY_STRIDE:
+            return None
+        return POLICY_STRIDE, f"{POLICY_STRIDE}, the stride of CTS's policy network and two patches of {patch_size}"
+
+    def spec_from_config(self, value: object, place: Place, facts: HostFacts, tokens: int, folder: Path) -> CtsSpec:
+        """``dict(num_shared, align_tokens, policy_checkpoint)``."""
+        config = mapping(value, place, ("align_tokens", "num_shared", "policy_checkpoint"))
+        if "num_shared" not in config:
+            raise place.missing("num_shared", "num_shared=103 (2x2 windows that share one token each)")
+        if 2 * facts.patch_size != POLICY_STRIDE:
+            raise place.error(
+                value,
+                f"CTS needs patches of {POLICY_STRIDE // 2} pixels, found patch_size = {facts.patch_size}: the policy network "
+                f"scores windows of {POLICY_STRIDE}x{POLICY_STRIDE} pixels, which must be 2x2 patches",
+                "leave cts out",
+            )
+        num_shared = integer(config["num_shared"], place.at("num_shared"), minimum=0)
+        align_tokens = integer(config.get("align_tokens", 8), place.at("align_tokens"), minimum=1)
+        self.changes(CtsSpec(num_shared, align_tokens, None), facts, tokens, place)
+        checkpoint = file_from_config(config.get("policy_checkpoint"), place.at("policy_checkpoint"), folder)
+        return CtsSpec(num_shared=num_shared, align_tokens=align_tokens, policy_checkpoint=checkpoint)
+
+    def resolved(self, given: Mapping[str, object], spec: CtsSpec) -> dict[str, object]:
+        """The checkpoint as it was written."""
+        return {
+            "num_shared": spec.num_shared,
+            "align_tokens": spec.align_tokens,
+            "policy_checkpoint": given.get("policy_checkpoint"),
+        }
+
+    def changes(self, spec: CtsSpec, facts: HostFacts, tokens: int, place: Place) -> tuple[ShareChange, ...]:
+        """One, ahead of block 1: every shared window saves three tokens."""
+        if spec.num_shared == 0:
+            return ()
+        at, (rows, columns) = place.at("num_shared"), facts.grid[-2:]
+        if rows % 2 or columns % 2:
+            raise at.error(
+                spec.num_shared,
+                f"a grid of {rows} x {columns} patches does not divide into 2 x 2 windows",
+                f"use an input.shape whose height and width are multiples of {2 * facts.patch_size}",
+            )
+        patches, windows = facts.num_patches, facts.num_patches // 4
+        if spec.num_shared > windows:
+            size = "x".join(map(str, facts.image))
+            raise at.error(
+                spec.num_shared,
+                f"exceeds the {windows} windows of 2x2 patches in {size} pixels",
+                f"use 0 to {windows}",
+            )
+        try:
+            shared = aligned_num_shared(patches, windows, spec.num_shared, spec.align_tokens)
+        except ValueError as error:
+            counts = aligned_window_counts(patches, windows, spec.align_tokens)
+            fitting = f"num_shared <= {counts[-1]}, or " if counts else ""
+            raise at.error(spec.num_shared, str(error), f"use {fitting}align_tokens=1") from None
+        left = tokens - 3 * shared
+        return (
+            ShareChange(
+                block=1,
+                cut=Cut.EMBEDDING,
+                tokens_in=tokens,
+                tokens_out=left,
+                working=left,
+                reason=f"shared {shared} windows",
+                windows=windows,
+                requested=spec.num_shared,
+                shared=shared,
+            ),
+        )
+
+    def step(self, spec: CtsSpec, facts: HostFacts, change: ShareChange, network: nn.Module | None) -> nn.Module:
+        """See `_Share`."""
+        assert network is not None
+        return _Share(change, facts, network)
+
+    def published(
+        self,
+        spec: CtsSpec,
+        facts: HostFacts,
+        changes: Sequence[ShareChange],
+        settings: Any,
+        network: nn.Module | None,
+    ) -> Published:
+        """In plain index sets."""
+        if not changes or network is None:
+            return Published()
+        return _Published(changes[0].shared, facts, network)
+
+    def output_names(self, spec: CtsSpec, facts: HostFacts, change: ShareChange) -> tuple[str, ...]:
+        """``shared_windows``, int32 (B, S): the windows that share a token, ascending."""
+        return (_OUTPUT,)
+
+    def decisions(self, change: ShareChange) -> tuple[str, ...]:
+        """``shared_windows``."""
+        return (_OUTPUT,)
+
+    def network_macs(self, spec: CtsSpec, facts: HostFacts) -> int:
+        """The policy network on the whole image."""
+        return policy_network_macs(*facts.image) if spec.num_shared else 0
+
+    def uses_network(self, spec: CtsSpec) -> bool:
+        """Only to share."""
+        return spec.num_shared > 0
+
+    def new_network(self) -> nn.Module:
+        """The policy network."""
+        return PolicyNetwork().eval()
+
+    def network_checkpoint(self, spec: CtsSpec) -> Path | None:
+        """``policy_checkpoint``."""
+        return spec.policy_checkpoint if spec.num_shared else None
+
+    def tokens_document(self, spec: CtsSpec, changes: Sequence[ShareChange]) -> dict[str, object]:
+        """``sharing``."""
+        if not changes:
+            return {"sharing": None}
+        (change,) = changes
+        return {"sharing": {"windows": change.windows, "requested": change.requested, "shared": change.shared}}
+
+    def manifest(self, spec: CtsSpec, changes: Sequence[ShareChange]) -> dict[str, object]:
+        """``num_shared``."""
+        return {"num_shared": changes[0].shared if changes else 0}

@@ -3,7 +3,7 @@
 Sources: ToMe (Bolya et al., "Token Merging: Your ViT But Faster", section 3) and its use around Stable Diffusion's
 blocks (Bolya and Hoffman, "Token Merging for Fast Stable Diffusion"); DSM (Heo et al., "Training-Free Acceleration of
 ViTs with Delayed Spatial Merging"). The counts are fixed by the schedule, so that the published methods and this form
-choose the same tokens; `edgeexport.reductions.published_merge` is the independent original.
+choose the same tokens; `edgeexport.reductions.published_merge` is the independent reference.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from edgeexport.ops.match_tables import MatchTables
 from edgeexport.ops.token_merge import position_map, token_merge
 from edgeexport.ops.token_unmerge import token_unmerge
-from edgeexport.reductions.dtop import inverse_permutation
+from edgeexport.tokens.trace import inverse_permutation
 
 __all__ = ["Decision", "Matching", "matching_from_decision", "merge_tokens", "size_bias"]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgeexport.inputs.spec import InputSpec
 
-__all__ = ["normalised_image"]
+__all__ = ["NormalisedImage", "normalised_image"]
 
 
 def normalised_image(image: Tensor, spec: InputSpec) -> Tensor:
@@ -25,3 +25,14 @@ def normalised_image(image: Tensor, spec: InputSpec) -> Tensor:
     mean = torch.tensor(rule.mean, dtype=torch.float32)[:, None, None]
     scale = torch.tensor([1.0 / value for value in rule.std], dtype=torch.float32)[:, None, None]
     return (planes - mean) * scale
+
+
+class NormalisedImage(nn.Module):
+    """`normalised_image` as a module without parameters, so that its nodes in a graph are told apart."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def forward(self, image: Tensor) -> Tensor:
+        return normalised_image(image, self.spec)

@@ -1,4 +1,4 @@
-"""Proof that a fixed model equals its original: original against fixed, fixed against an exported graph, batch against single.
+"""Proof that a fixed model equals the published one: published against fixed, fixed against a graph, batch against single.
 
 Each function compares on one batch of images; `edgeexport.verify.suite` decides on how many.
 
@@ -7,23 +7,29 @@ decided one differently went on with other tokens. It is then followed: the fixe
 decisions, each of which must be the best by the model's scores or within a near tie of it, and has to arrive at the same
 outputs. So what outputs differ by is rounding, never another token.
 
-The original and the fixed model are both compared in float32; the exported graph is judged by the tolerances of its precision.
+The published and the fixed model are both compared in float32; the exported graph is judged by the tolerances of its precision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
-from edgeexport.fixed.fixed import FixedModel
-from edgeexport.fixed.fixed_segvit import FixedSegVit
+from edgeexport.fixed.model import FixedModel
+from edgeexport.fixed.published import PublishedImage, PublishedModel
 from edgeexport.inputs.batches import ImageBatch
+from edgeexport.reductions import REDUCTIONS
+from edgeexport.reductions.reduction import NotApplicable
+from edgeexport.tokens.trace import Trace
 from edgeexport.verify.compare import Comparison
 from edgeexport.verify.decisions import decision_outputs, with_empty_decisions
-from edgeexport.verify.imposed import Imposed, imposed_decisions
-from edgeexport.verify.merge_parity import merge_reference, original_outputs
 from edgeexport.verify.reference import (
     BATCH_CHECK,
     ORIGINAL_CHECK,
@@ -33,49 +39,46 @@ from edgeexport.verify.reference import (
     compare_outputs,
     joined_reference,
 )
-from edgeexport.verify.segvit_parity import (
-    segvit_judged,
-    segvit_merge_outputs,
-    segvit_original_comparison,
-    segvit_reference,
-)
 from edgeexport.verify.tolerances import FP32, Tolerances
 
 __all__ = ["batch_comparison", "followed_reference", "original_comparison", "reference_of", "runtime_comparison"]
 
 
 def reference_of(
-    fixed: FixedModel, batch: ImageBatch, imposed: Imposed | None = None, *, tolerances: Tolerances = FP32
+    fixed: FixedModel,
+    batch: ImageBatch,
+    imposed: Mapping[str, Tensor] | None = None,
+    *,
+    tolerances: Tolerances = FP32,
 ) -> Reference:
     """Runs the fixed form in torch, carrying out ``imposed`` decisions if there are any; ``tolerances`` judge executions."""
-    if isinstance(fixed, FixedSegVit):
-        return segvit_reference(fixed, batch, imposed, tolerances)
-    return merge_reference(fixed, batch, imposed, tolerances)
-
-
-def _in_float32(fixed: FixedModel, reference: Reference) -> Reference:
-    """The same, judged as float32 is: in the original nothing is rounded to float16."""
-    if reference.tolerances == FP32:
-        return reference
-    if isinstance(fixed, FixedSegVit):
-        return segvit_judged(fixed, reference.batch, reference.trace, FP32)
-    return replace(reference, tolerances=FP32)
+    with torch.no_grad():
+        trace = fixed.trace(*_inputs(batch), imposed=imposed)
+    return _judged(fixed, batch, trace, tolerances)
 
 
 def original_comparison(fixed: FixedModel, reference: Reference) -> Comparison:
     """The published computation against the fixed one, both in torch.
 
-    For CTS and DToP the original is adaptive, with thresholds, and every image gets those that prune the fixed counts. For
-    merging it is image by image, in loops.
+    Where the published one decides by thresholds, every image gets those that remove the fixed counts.
     """
     reference = _in_float32(fixed, reference)
-    if not isinstance(fixed, FixedSegVit):
-        found = original_outputs(fixed, reference.batch)
-    elif fixed.merging:
-        found = segvit_merge_outputs(fixed, reference.batch)
-    else:
-        return segvit_original_comparison(fixed, reference)
-    return _compared(fixed, ORIGINAL_CHECK, ("torch fixed", "torch original"), reference, found, one_by_one=False)
+    names = reference.batch.names
+    published = PublishedModel(fixed.model, fixed.recipe)
+    pair = "torch fixed", "torch original"
+    try:
+        settings = [_settings_for_counts(fixed, reference.trace, image) for image in range(len(names))]
+    except NotApplicable as error:
+        reason = f"{error} ({', '.join(names)})"
+        return Comparison(ORIGINAL_CHECK, *pair, names, "not-applicable", reason)
+    images = published.run(_inputs(reference.batch), settings)
+    found = {
+        name: np.stack([image.outputs[name].numpy() for image in images])
+        for name in fixed.output_names
+        if all(name in image.outputs for image in images)
+    }
+    comparison = _compared(fixed, ORIGINAL_CHECK, pair, reference, found, one_by_one=False)
+    return replace(comparison, facts={**comparison.facts, **_published_facts(published, reference.batch, settings)})
 
 
 def runtime_comparison(fixed: FixedModel, reference: Reference, runner: Runner) -> Comparison:
@@ -95,6 +98,66 @@ def batch_comparison(fixed: FixedModel, reference: Reference, runner: Runner) ->
     return _compared(fixed, BATCH_CHECK, pair, joined_reference(batch, singles), found, one_by_one=True)
 
 
+def followed_reference(fixed: FixedModel, reference: Reference, found: Mapping[str, NDArray]) -> Reference:
+    """What the fixed model computes when it carries out an execution's decisions, with those as its own.
+
+    For golden.npz: the same execution on another machine most likely decides the same ties in the same way.
+    """
+    followed = _following(fixed, reference, found, one_by_one=False)
+    decided = decision_outputs(reference.decision_scores)
+    taken = {name: found[name] for name in decided if name in found}
+    return replace(followed, outputs={**followed.outputs, **taken})
+
+
+def _inputs(batch: ImageBatch) -> list[Tensor]:
+    return [torch.from_numpy(batch.pixels), *(torch.from_numpy(value) for value in batch.extra.values())]
+
+
+def _judged(fixed: FixedModel, batch: ImageBatch, trace: Trace, tolerances: Tolerances) -> Reference:
+    """A pass of the fixed form as a reference: near ties, and selections that are a toss-up, by ``tolerances``."""
+    outputs = {name: trace.outputs[name].numpy() for name in fixed.output_names}
+    scores = {name: evidence.scores(tolerances.near_tie) for name, evidence in trace.evidence.items()}
+    gaps = {name: gap for name, evidence in trace.evidence.items() if (gap := evidence.gaps()) is not None}
+    near_tie = None
+    if "class_map" in outputs:
+        size = outputs["class_map"].shape[1:]
+        rows = [_near_tie(row[None], (size[0], size[1]), tolerances.class_tie) for row in trace.outputs["class_scores"]]
+        near_tie = torch.cat(rows).numpy()
+    return Reference(batch, outputs, scores, near_tie, trace, gaps, tolerances)
+
+
+def _in_float32(fixed: FixedModel, reference: Reference) -> Reference:
+    """The same, judged as float32 is: in the published model nothing is rounded to float16."""
+    if reference.tolerances == FP32:
+        return reference
+    return _judged(fixed, reference.batch, reference.trace, FP32)
+
+
+def _settings_for_counts(fixed: FixedModel, trace: Trace, image: int) -> dict[str, Any]:
+    """What the published form of every method goes by, so as to remove the fixed counts from an image."""
+    schedule, settings = fixed.schedule, {}
+    for key, spec in fixed.recipe.reductions.items():
+        acting = [change for change in schedule.changes[key] if change.acts]
+        own = REDUCTIONS[key].settings_for_counts(spec, schedule.facts, acting, trace.evidence, image)
+        if own is not None:
+            settings[key] = own
+    return settings
+
+
+def _published_facts(
+    published: PublishedModel, batch: ImageBatch, settings: Sequence[Mapping[str, Any]]
+) -> dict[str, object]:
+    """The thresholds used, and the counts at the recipe's own: reported, not judged."""
+    if not any(settings):
+        return {}
+    thresholds = [{block: theta for own in one.values() for block, theta in own.items()} for one in settings]
+    images: list[PublishedImage] = published.run(_inputs(batch), upsample=False)
+    return {
+        "thresholds": thresholds,
+        "counts at the recipe's own thresholds": [image.pruned for image in images],
+    }
+
+
 def _compared(
     fixed: FixedModel,
     check: str,
@@ -112,24 +175,13 @@ def _compared(
     return compare_outputs(check, *pair, followed, found, prediction, following=True)
 
 
-def followed_reference(fixed: FixedModel, reference: Reference, found: Mapping[str, NDArray]) -> Reference:
-    """What the fixed model computes when it carries out an execution's decisions, with those as its own.
-
-    For golden.npz: the same execution on another machine most likely decides the same ties in the same way.
-    """
-    followed = _following(fixed, reference, found, one_by_one=False)
-    decided = decision_outputs(reference.decision_scores)
-    taken = {name: found[name] for name in decided if name in found}
-    return replace(followed, outputs={**followed.outputs, **taken})
-
-
 def _following(fixed: FixedModel, reference: Reference, found: Mapping[str, NDArray], *, one_by_one: bool) -> Reference:
     batch = reference.batch
     complete = with_empty_decisions(found, reference.outputs, decision_outputs(reference.decision_scores))
-    selections = [name for name in reference.decision_scores if name in complete]  # merges are three outputs each
+    decided = decision_outputs(reference.decision_scores)
 
     def followed(part: ImageBatch, images: slice) -> Reference:
-        imposed = imposed_decisions(complete, fixed.merging, selections, images)
+        imposed = {name: torch.from_numpy(complete[name][images]) for name in decided}
         return reference_of(fixed, part, imposed, tolerances=reference.tolerances)
 
     if not one_by_one:
@@ -137,3 +189,13 @@ def _following(fixed: FixedModel, reference: Reference, found: Mapping[str, NDAr
     return joined_reference(
         batch, [followed(batch.single(row), slice(row, row + 1)) for row in range(len(batch.names))]
     )
+
+
+def _near_tie(class_scores: Tensor, size: tuple[int, int], distance: float) -> Tensor:
+    """Scores (1, K, h, w), at any resolution -> bool (1, H, W), where the two best are within ``distance``."""
+    if tuple(class_scores.shape[2:]) != size:
+        class_scores = F.interpolate(class_scores, size=size, mode="bilinear", align_corners=False)
+    if class_scores.shape[1] == 1:
+        return torch.zeros_like(class_scores[:, 0], dtype=torch.bool)
+    best = class_scores.topk(2, dim=1).values
+    return best[:, 0] - best[:, 1] <= distance

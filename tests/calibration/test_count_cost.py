@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from edgeexport.fixed.accounting import account, tokens_json
 from hypothesis import given
 from hypothesis import strategies as st
 from observation_cases import CTS_DTOP, tiny
@@ -15,10 +16,9 @@ from observation_cases import CTS_DTOP, tiny
 from edgeexport.calibration.cost import CostModel, MacsCost, TableCost
 from edgeexport.calibration.counts import Counts, recipe_with_counts
 from edgeexport.calibration.latency_table import LatencyTable, model_signature
-from edgeexport.cost.macs import policy_network_macs
 from edgeexport.errors import UsageError
-from edgeexport.fixed.accounting import account, tokens_json
 from edgeexport.recipe.schema import MergeSpec, Recipe, ReductionSpec
+from edgeexport.reductions.cts_policy import policy_network_macs
 
 # One block of n tokens takes 2 + n / 16 ms, one head 1 + n / 32 ms.
 LINEAR = LatencyTable(

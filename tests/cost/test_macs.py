@@ -2,15 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from edgeexport.cost.macs import (
-    atm_head_macs,
-    bilinear_resize_macs,
-    mask_einsum_macs,
-    patch_embedding_macs,
-    policy_network_macs,
-    prune_head_macs,
-    vit_block_macs,
-)
+from edgeexport.cost.macs import bilinear_resize_macs, patch_embedding_macs, vit_block_macs
+from edgeexport.hosts.segvit.macs import atm_head_macs, mask_einsum_macs, prune_head_macs
+from edgeexport.reductions.cts_policy import policy_network_macs
 
 
 def _backbone(n: int, width: int, layers: int) -> int:

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from edgeexport.fixed.accounting import account, tokens_json
 from evaluation_cases import ATM_RECIPE, CTS_RECIPE, TOME_RECIPE, written_recipe
 from shared_cases import TINY_RECIPE
 
-from edgeexport.cost.macs import prune_head_macs
 from edgeexport.evaluation.image_macs import adaptive_work, fixed_work, work_from_tokens_json
-from edgeexport.fixed.accounting import account, tokens_json
+from edgeexport.hosts.segvit.macs import prune_head_macs
 from edgeexport.recipe import load_recipe
 from edgeexport.recipe.schema import DtopSpec
 

@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from edgeexport.cost.macs import layer_norm_macs, policy_network_macs, prune_head_macs, vit_block_macs
-from edgeexport.errors import RecipeError
 from edgeexport.fixed.accounting import CONVENTION, account, tokens_json
 from edgeexport.fixed.model_macs import TOKENS_SCHEMA
+
+from edgeexport.cost.macs import layer_norm_macs, vit_block_macs
+from edgeexport.errors import RecipeError
+from edgeexport.hosts.segvit.macs import prune_head_macs
 from edgeexport.hosts.segvit.spec import BackboneSpec, HeadSpec, SegVitSpec
 from edgeexport.inputs.spec import InputSpec
 from edgeexport.recipe.schema import CtsSpec, DtopSpec, Recipe, ReductionSpec, TailSpec
+from edgeexport.reductions.cts_policy import policy_network_macs
 
 
 def _recipe(

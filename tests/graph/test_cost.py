@@ -5,9 +5,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeexport.cost.macs import prune_head_macs, vit_block_macs
+from edgeexport.cost.macs import vit_block_macs
 from edgeexport.errors import LintError
 from edgeexport.graph.macs import graph_macs
+from edgeexport.hosts.segvit.macs import prune_head_macs
 
 FLOAT = TensorProto.FLOAT
 
@@ -212,10 +213,10 @@ def test_formulas_of_a_whole_model_against_its_graph(shared: int) -> None:
     from pathlib import Path
 
     import torch
-
-    from edgeexport.cost.macs import bilinear_resize_macs
     from edgeexport.fixed.accounting import account
     from edgeexport.fixed.fixed_segvit import FixedSegVit
+
+    from edgeexport.cost.macs import bilinear_resize_macs
     from edgeexport.graph.export import exported_model
     from edgeexport.graph.inline import inlined_model
     from edgeexport.hosts.segvit.segvit import SegVit

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from edgeexport.fixed.fixed_segvit import FixedSegVit
 from small_models import small_atm_spec, small_head, small_spec
 from torch import Tensor
 
-from edgeexport.fixed.fixed_segvit import FixedSegVit
 from edgeexport.fixed.weights import model_from_recipe
-from edgeexport.hosts.seeded import MASK_OFFSET, MASK_SPREAD, PRESENT_CLASSES, seed_weights
 from edgeexport.hosts.segvit.heads import PruneHead
+from edgeexport.hosts.segvit.seeded import MASK_OFFSET, MASK_SPREAD, PRESENT_CLASSES, seed_weights
 from edgeexport.hosts.segvit.segvit import SegVit
 from edgeexport.hosts.segvit.spec import SegVitSpec
 from edgeexport.inputs.batches import image_batches

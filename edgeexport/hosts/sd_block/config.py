@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from edgeexport.config.place import Place
 from edgeexport.config.values import integer, mapping, sequence
+from edgeexport.hosts.input_config import batch_of_shape
 from edgeexport.hosts.sd_block.spec import SdBlockSpec
+from edgeexport.inputs.spec import InputSpec
 
-__all__ = ["resolved_sd_block", "sd_block_from_config"]
+__all__ = ["resolved_sd_block", "sd_block_from_config", "sd_block_input_from_config"]
 
 _KEYS = ("context_tokens", "context_width", "embed_dims", "grid", "num_heads", "type")
 
@@ -51,3 +53,19 @@ def resolved_sd_block(spec: SdBlockSpec) -> dict[str, object]:
         "context_tokens": spec.context_tokens,
         "context_width": spec.context_width,
     }
+
+
+def sd_block_input_from_config(value: object, place: Place, model: SdBlockSpec) -> InputSpec:
+    """Validates ``input=dict(shape=(B, rows * columns, embed_dims))``; the text's shape follows from the model.
+
+    Raises:
+        RecipeError: Another shape than the model's, or preprocessing.
+    """
+    config = mapping(value, place, ("preprocess", "shape"))
+    if config.get("preprocess") is not None:
+        raise place.at("preprocess").error(config["preprocess"], "is for images, and features go in", "leave it out")
+    rows, columns = model.grid
+    remedy = "make them agree: the model's are model.grid and model.embed_dims"
+    batch = batch_of_shape(config, place, (rows * columns, model.embed_dims), "(B, rows * columns, embed_dims)", remedy)
+    context = (model.context_tokens, model.context_width)
+    return InputSpec(batch, rows, columns, preprocess=None, channels=model.embed_dims, context=context)

@@ -1,8 +1,4 @@
-"""SegViT with all its heads and, where a recipe shares tokens, the policy network: weights only, no forward.
-
-How tokens flow is a form of its own: `edgeexport.fixed.adaptive_segvit` as published, `edgeexport.fixed.fixed_segvit`
-with constant counts. Both run on this one module, so they cannot differ in weights.
-"""
+"""SegViT with all its heads: weights only, no forward. Both walks run on this one module, so they cannot differ in weights."""
 
 from __future__ import annotations
 
@@ -11,22 +7,20 @@ from torch import nn
 from edgeexport.hosts.segvit.heads import head_from_spec
 from edgeexport.hosts.segvit.spec import SegVitSpec
 from edgeexport.hosts.segvit.vit import VitBackbone
-from edgeexport.reductions.cts_policy import PolicyNetwork
 
 __all__ = ["SegVit"]
 
 
 class SegVit(nn.Module):
-    """`backbone`, `decode_head`, `auxiliary_head.<i>` in the order of the model's config, and optionally `policy_net`."""
+    """`backbone`, `decode_head` and `auxiliary_head.<i>` in the order of the model's config."""
 
-    def __init__(self, spec: SegVitSpec, *, with_policy: bool) -> None:
+    def __init__(self, spec: SegVitSpec) -> None:
         super().__init__()
         self.spec = spec
         self.backbone = VitBackbone(spec.backbone)
         self.decode_head = head_from_spec(spec.decode_head)
         if spec.auxiliary_heads:
             self.auxiliary_head = nn.ModuleList(head_from_spec(head) for head in spec.auxiliary_heads)
-        self.policy_net = PolicyNetwork() if with_policy else None
 
     def auxiliary_head_after(self, block: int) -> nn.Module:
         """The auxiliary head that reads the output of 1-based ``block``."""

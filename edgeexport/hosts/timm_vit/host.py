@@ -1,38 +1,150 @@
-"""The part of a recipe that a timm ViT decides: logits, with tokens merged by ToMe or DSM."""
+"""A timm Vision Transformer as a host: logits, from timm's names and weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import nn
 
 from edgeexport.config.place import Place
-from edgeexport.hosts.host import RecipeParts
-from edgeexport.hosts.host_input_config import timm_input_from_config
+from edgeexport.cost.macs import BlockMacs, layer_norm_macs, patch_embedding_macs
+from edgeexport.hosts.host import (
+    MERGING_CONVENTION,
+    NO_TAIL,
+    ExitTokens,
+    Head,
+    Host,
+    HostMacs,
+    TailSpec,
+    refuse_given,
+    vit_macs,
+)
+from edgeexport.hosts.seeded import seed_plain_weights
 from edgeexport.hosts.timm_vit.config import resolved_timm_model, timm_from_config
-from edgeexport.recipe.merge_parts import merge_parts
-from edgeexport.reductions.merge_config import MergeHost
+from edgeexport.hosts.timm_vit.input_config import timm_input_from_config
+from edgeexport.hosts.timm_vit.model import timm_vit_from_spec
+from edgeexport.hosts.timm_vit.spec import TimmVitSpec
+from edgeexport.hosts.timm_vit.walk import PublishedTimmWalk, TimmVitWalk
+from edgeexport.inputs.spec import InputSpec
+from edgeexport.tokens.changes import BlockTokens, BranchTokens
+from edgeexport.tokens.host_facts import HostFacts
 
-__all__ = ["timm_parts"]
+__all__ = ["TimmVitHost"]
 
 
-def timm_parts(config: Mapping[str, object], place: Place, folder: Path) -> RecipeParts:
-    """Validates everything of ``config`` that depends on the model; ``folder`` is not needed here.
+class TimmVitHost(Host):
+    """See `Host`."""
 
-    Raises:
-        RecipeError: See the functions called; or a key that only a map of classes has.
-    """
-    given = config["model"]
-    model = timm_from_config(given, place.at("model"))
-    assert isinstance(given, dict)  # as validated
-    size = timm_input_from_config(config["input"], place.at("input"), model)
-    return merge_parts(
-        config,
-        place,
-        MergeHost(name="a classifier", depth=model.num_layers, grid=model.grid, variants=(), pooling=model.global_pool),
-        takes="a timm ViT takes tome or dsm",
-        model=model,
-        resolved_model=resolved_timm_model(given, model),
-        size=size,
-        output="logits",
-        num_classes=model.num_classes,
-    )
+    types: ClassVar[tuple[str, ...]] = ("timm",)
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    counts_prefix: ClassVar[bool] = True
+    convention: ClassVar[str] = MERGING_CONVENTION
+    scopes: ClassVar[Mapping[str, str]] = {
+        "pixels": "embedding",
+        "embedding": "embedding",
+        "blocks.#": "block_#",
+        "classifier.norm": "final_norm",
+        "classifier": "head",
+    }
+
+    def spec_from_config(self, value: object, place: Place) -> TimmVitSpec:
+        """See `timm_from_config`."""
+        return timm_from_config(value, place)
+
+    def resolved(self, given: dict[str, object], spec: TimmVitSpec) -> dict[str, object]:
+        """See `resolved_timm_model`."""
+        return resolved_timm_model(given, spec)
+
+    def patch_size(self, spec: TimmVitSpec) -> int:
+        """Of the embedding."""
+        return spec.patch_size
+
+    def input_from_config(self, value: object, place: Place, spec: TimmVitSpec, sides: tuple[int, str]) -> InputSpec:
+        """See `timm_input_from_config`; the model fixes its size."""
+        return timm_input_from_config(value, place, spec)
+
+    def tail_from_config(self, value: object, place: Place, spec: TimmVitSpec) -> TailSpec:
+        """There is none."""
+        refuse_given(value, place, "a tail makes class maps, and the output is logits")
+        return NO_TAIL
+
+    def palette_from_config(
+        self, config: Mapping[str, object], place: Place, spec: TimmVitSpec
+    ) -> tuple[tuple[tuple[int, int, int], ...], object]:
+        """There is none."""
+        refuse_given(config.get("palette"), place.at("palette"), "there is no map of classes to colour")
+        return (), None
+
+    def facts(self, spec: TimmVitSpec, size: InputSpec) -> HostFacts:
+        """A classifier keeps tokens merged."""
+        return HostFacts(
+            name="a classifier",
+            title="a timm ViT",
+            depth=spec.num_layers,
+            reads=(spec.num_layers,),
+            grid=spec.grid,
+            prefix=spec.num_prefix,
+            embed_dims=spec.embed_dims,
+            num_heads=spec.num_heads,
+            image=(size.height, size.width),
+            patch_size=spec.patch_size,
+            num_classes=spec.num_classes,
+            variants=(),
+            pooling=spec.global_pool,
+            exits=(),
+            why_no_exits=("a classifier has no heads at which tokens could leave", "leave it out"),
+            why_no_sharing="a classifier embeds whole images",
+        )
+
+    def model(self, spec: TimmVitSpec) -> nn.Module:
+        """timm's own."""
+        return timm_vit_from_spec(spec)
+
+    def seed(self, model: nn.Module, spec: TimmVitSpec, seed: int) -> None:
+        """Positions are smooth in space where the model has any."""
+        seed_plain_weights(model, seed, spec.grid if getattr(model, "pos_embed", None) is not None else None)
+
+    def walk(self, model: nn.Module, spec: TimmVitSpec, size: InputSpec, output: str, tail: TailSpec) -> TimmVitWalk:
+        """See `TimmVitWalk`."""
+        return TimmVitWalk(model, size)  # type: ignore[arg-type]
+
+    def published_walk(self, model: nn.Module, spec: TimmVitSpec, size: InputSpec, output: str) -> PublishedTimmWalk:
+        """See `PublishedTimmWalk`."""
+        return PublishedTimmWalk(model, size)
+
+    def block_macs(self, spec: TimmVitSpec, branches: Sequence[BranchTokens]) -> BlockMacs:
+        """A pre-norm ViT block."""
+        return vit_macs(branches, spec.embed_dims, spec.mlp_hidden)
+
+    def macs(
+        self,
+        spec: TimmVitSpec,
+        size: InputSpec,
+        embedded: int,
+        blocks: Sequence[BlockTokens],
+        exits: Sequence[ExitTokens],
+    ) -> HostMacs:
+        """A host without a norm of all tokens has one on its pooled vector instead."""
+        tokens, width = blocks[-1].tokens_out, spec.embed_dims
+        depth = spec.tubelet if spec.frames else 1
+        classifier = (2 if spec.distilled else 1) * spec.num_classes * width
+        head = Head("head", "Linear", (len(blocks),), tokens, 0, classifier)
+        return HostMacs(
+            embedding=patch_embedding_macs(math.prod(spec.grid), spec.in_channels, spec.patch_size, width, depth),
+            blocks=tuple(self.block_macs(spec, block.branches) for block in blocks),
+            final_norm=layer_norm_macs(tokens if spec.final_norm else 1, width),
+            heads=(head,) if classifier else (),
+        )
+
+    def geometry(self, spec: Any, facts: HostFacts) -> dict[str, object]:
+        """Frames of a clip, grid, prefix tokens."""
+        frames = {} if spec.frames is None else {"frames": spec.frames}
+        return {
+            **frames,
+            "grid": list(facts.grid),
+            "patches": facts.num_patches,
+            "class_token": spec.class_token,
+            "num_prefix": facts.prefix,
+        }

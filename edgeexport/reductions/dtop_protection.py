@@ -10,12 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexport.verify.tolerances import FP32
-
 __all__ = ["uncertain_protection"]
 
 
-def uncertain_protection(scores: NDArray, per_class: int, near_tie: float = FP32.near_tie) -> NDArray[np.bool_]:
+def uncertain_protection(scores: NDArray, per_class: int, near_tie: float) -> NDArray[np.bool_]:
     """Tokens of one image whose protection rounding may change.
 
     Args:
