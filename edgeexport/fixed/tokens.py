@@ -1,8 +1,8 @@
 """A recipe's multiply-accumulates part by part, beside those of the same model left dense, and tokens.json made from them.
 
 Computed from the token schedule alone, never measured; the convention is that of `edgeexport.cost.macs`. Models are counted as
-they are written: what an exporter folds is not subtracted, and a tail is the published one, so that totals compare with published
-ones whatever the exported graph looks like. `edgeexport.graph.macs` counts the graph itself.
+they are written: what an exporter folds is not subtracted, and a tail is the published one, so that totals compare with
+published ones whatever the exported graph looks like. `edgeexport.graph.macs` counts the graph itself.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ class SegVitHost(Host):
         "selection, gathers, the mean of merged tokens and unmerging 0. Matching is the similarity of every source with every "
         "destination, in blocks that merge. The model is counted as written, before an exporter folds constants. The tail is "
         "counted as the published code runs it, whatever form the bundle's tail takes: two bilinear resizes of the class "
-        "scores to the image size (one in the head, one to the label size) and, for ATMHead, the full-resolution product of class "
-        "probabilities and masks"
+        "scores to the image size (one in the head, one to the label size) and, for ATMHead, the full-resolution product of "
+        "class probabilities and masks"
     )
     scopes: ClassVar[Mapping[str, str]] = {
         "pixels": "embedding",
