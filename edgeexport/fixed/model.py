@@ -72,7 +72,8 @@ class FixedModel(nn.Module):
     @property
     def decisions(self) -> list[str]:
         """Names of the outputs that tell which tokens were chosen, in order of depth."""
-        return [name for key, change in self.schedule.acting for name in REDUCTIONS[key].decisions(change)]
+        specs = self.recipe.reductions
+        return [name for key, change in self.schedule.acting for name in REDUCTIONS[key].decisions(specs[key], change)]
 
     @property
     def manifest(self) -> dict[str, object]:

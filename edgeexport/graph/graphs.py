@@ -73,10 +73,12 @@ def graphs_from_export(fixed: FixedModel, model: onnx.ModelProto, precision: str
     missing = [name for name in wanted if name not in available]
     if missing:
         raise BuildError("graph", f"has no output {', '.join(missing)}", f"available: {', '.join(available)}")
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
     select_outputs(model, wanted)
     bodies = _functions(fixed, model)
-    alive = {name for node in model.graph.node for name in node.output}
     decisions = ["class_scores", *fixed.decisions]
+    _tell_constants(model, [constants[name] for name in decisions if name in constants])
+    alive = {name for node in model.graph.node for name in node.output}
     inner = [available[name] for name in decisions if name in available and name in alive and name not in wanted]
     half = None
     if precision == "fp16":
@@ -93,6 +95,16 @@ def graphs_from_export(fixed: FixedModel, model: onnx.ModelProto, precision: str
         inner=tuple(inner),
         half=half,
     )
+
+
+def _tell_constants(model: onnx.ModelProto, decisions: list[onnx.TensorProto]) -> None:
+    """Decisions that no image changes are constants of the export; a node gives each out, for whoever asks."""
+    for tensor in decisions:
+        node = model.graph.node.add(op_type="Identity", name=f"{tensor.name}/Identity", output=[tensor.name])
+        table = model.graph.initializer.add()
+        table.CopyFrom(tensor)
+        table.name = f"{tensor.name}/table"
+        node.input.append(table.name)
 
 
 def _functions(fixed: FixedModel, model: onnx.ModelProto) -> list[onnx.FunctionProto]:
