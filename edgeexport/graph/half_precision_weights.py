@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
+import onnx_ir as ir
+from numpy.typing import NDArray
 
 from edgeexport.errors import BuildError
 
@@ -31,22 +31,27 @@ class WeightLoss:
         return WeightLoss(self.elements + other.elements, self.subnormal + other.subnormal, self.zero + other.zero)
 
 
-def half_tensor(tensor: onnx.TensorProto, name: str) -> tuple[onnx.TensorProto, WeightLoss]:
-    """A float32 tensor rounded to float16, called ``name``; ``tensor`` is unchanged.
+def half_tensor(tensor: ir.TensorProtocol) -> tuple[ir.LazyTensor, WeightLoss]:
+    """A float32 tensor rounded to float16 whenever it is read, so that a model's weights are not in memory a third time.
 
     Raises:
         BuildError: It holds a number that float16 has no room for.
     """
-    values = numpy_helper.to_array(tensor)
-    size = np.abs(values)
-    with np.errstate(over="ignore", under="ignore"):
-        half = values.astype(np.float16)
+    values = tensor.numpy()
+    half = _rounded(values)
     if not np.isfinite(half).all():
         raise BuildError(
             f"weight '{tensor.name}'",
             f"holds {values[~np.isfinite(half)].flat[0]:g}, expected at most {_LARGEST:g}, the largest float16 number",
             "build with --precision fp32",
         )
+    size = np.abs(values)
     small = (size < _SMALLEST_NORMAL) & (size > 0)
     loss = WeightLoss(values.size, int(small.sum()), int((small & (half == 0)).sum()))
-    return numpy_helper.from_array(half, name), loss
+    shape = ir.Shape(values.shape)
+    return ir.LazyTensor(lambda: ir.tensor(_rounded(tensor.numpy())), ir.DataType.FLOAT16, shape), loss
+
+
+def _rounded(values: NDArray) -> NDArray:
+    with np.errstate(over="ignore", under="ignore"):
+        return values.astype(np.float16)

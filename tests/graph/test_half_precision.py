@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from half_precision_cases import FULL, HALF, HEADER, check_sound, half_names, inferred, run, types, weight
@@ -217,9 +218,9 @@ def test_weight_beyond_float16_is_an_error_that_names_it() -> None:
 
 def test_lost_precision_is_counted() -> None:
     values = np.array([0.0, 1.0, 2.0**-14, 2.0**-14 * 0.999, -1e-6, 1e-9, -0.0], np.float32)
-    half, loss = half_tensor(numpy_helper.from_array(values, "w"), "w/float16")
+    half, loss = half_tensor(ir.tensor(values, name="w"))
     assert loss == WeightLoss(elements=7, subnormal=3, zero=1)
-    assert half.name == "w/float16" and half.data_type == HALF
+    assert half.dtype == HALF and half.numpy().tolist() == values.astype(np.float16).tolist()
     assert loss + WeightLoss(1, 1, 1) == WeightLoss(8, 4, 2)
 
 
