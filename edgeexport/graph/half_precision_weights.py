@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from edgeexport.errors import BuildError
 
 __all__ = ["WeightLoss", "half_tensor"]
 
 _LARGEST = float(np.finfo(np.float16).max)
+_TOO_LARGE = 65520.0  # half-way to the number after it: this and all beyond round to infinity
 _SMALLEST_NORMAL = float(np.finfo(np.float16).smallest_normal)
+_BECOMES_ZERO = 2.0**-25  # half of the smallest number: this and all below round to 0
 
 
 @dataclass(frozen=True)
@@ -32,26 +33,26 @@ class WeightLoss:
 
 
 def half_tensor(tensor: ir.TensorProtocol) -> tuple[ir.LazyTensor, WeightLoss]:
-    """A float32 tensor rounded to float16 whenever it is read, so that a model's weights are not in memory a third time.
+    """A float32 tensor as one of float16 that is rounded whenever it is read, so that a model's weights are held once.
 
     Raises:
         BuildError: It holds a number that float16 has no room for.
     """
     values = tensor.numpy()
-    half = _rounded(values)
-    if not np.isfinite(half).all():
+    size = np.abs(values)
+    fits = size < _TOO_LARGE
+    if not fits.all():
         raise BuildError(
             f"weight '{tensor.name}'",
-            f"holds {values[~np.isfinite(half)].flat[0]:g}, expected at most {_LARGEST:g}, the largest float16 number",
+            f"holds {values[~fits].flat[0]:g}, expected at most {_LARGEST:g}, the largest float16 number",
             "build with --precision fp32",
         )
-    size = np.abs(values)
-    small = (size < _SMALLEST_NORMAL) & (size > 0)
-    loss = WeightLoss(values.size, int(small.sum()), int((small & (half == 0)).sum()))
-    shape = ir.Shape(values.shape)
-    return ir.LazyTensor(lambda: ir.tensor(_rounded(tensor.numpy())), ir.DataType.FLOAT16, shape), loss
+    subnormal, kept = (int(np.count_nonzero(part)) for part in (size < _SMALLEST_NORMAL, size > _BECOMES_ZERO))
+    nonzero = int(np.count_nonzero(size))
+    loss = WeightLoss(values.size, subnormal - (values.size - nonzero), nonzero - kept)
+    return ir.LazyTensor(lambda: _rounded(tensor), ir.DataType.FLOAT16, ir.Shape(values.shape)), loss
 
 
-def _rounded(values: NDArray) -> NDArray:
-    with np.errstate(over="ignore", under="ignore"):
-        return values.astype(np.float16)
+def _rounded(tensor: ir.TensorProtocol) -> ir.Tensor:
+    with np.errstate(under="ignore"):
+        return ir.Tensor(tensor.numpy().astype(np.float16))

@@ -224,6 +224,25 @@ def test_lost_precision_is_counted() -> None:
     assert loss + WeightLoss(1, 1, 1) == WeightLoss(8, 4, 2)
 
 
+def test_loss_is_that_of_the_rounding() -> None:
+    """Beside every border, and over all magnitudes, against what NumPy rounds to."""
+    borders = np.float32([2.0**-25, 2.0**-24, 2.0**-14, 65504.0, 65520.0])
+    beside = np.concatenate([borders, np.nextafter(borders, np.float32(0)), np.nextafter(borders, np.float32(np.inf))])
+    rng = np.random.default_rng(0)
+    spread = np.float32(2.0) ** rng.uniform(-40, 15.9, 2000).astype(np.float32)
+    values = np.concatenate([beside, -beside, spread, np.zeros(3, np.float32)])
+    with np.errstate(over="ignore", under="ignore"):
+        half = values.astype(np.float16)
+    small = (np.abs(values) < 2.0**-14) & (values != 0)
+    fits = np.isfinite(half)
+    found, loss = half_tensor(ir.tensor(values[fits]))
+    np.testing.assert_array_equal(found.numpy(), half[fits])
+    assert loss == WeightLoss(int(fits.sum()), int(small.sum()), int((small & (half == 0)).sum()))
+    for value in (*values[~fits], np.float32(np.inf), np.float32(np.nan)):
+        with pytest.raises(BuildError, match="expected at most 65504"):
+            half_tensor(ir.tensor(np.float32([1, value])))
+
+
 def test_unknown_type_is_an_error() -> None:
     model = parser.parse_model(HEADER + "g (float[2,4] x) => (float[2,4] y) { a = Relu (x) y = Relu (a) }")
     with pytest.raises(BuildError, match="the type of 'a' is unknown"):
