@@ -14,9 +14,8 @@ from onnx import numpy_helper, parser
 from shared_cases import TINY_RECIPE
 
 from edgeexport.errors import BuildError
-from edgeexport.graph.half_precision import half_precision_model
+from edgeexport.graph.half_precision import convert_to_half, half_precision_model
 from edgeexport.graph.half_precision_policy import DECIDING, MOVING, NORMS
-from edgeexport.graph.half_precision_weights import WeightLoss, half_tensor
 
 ATTENTION = """
 g (float[1,6,8] x, float[1,1,1,6] sizes) => (float[1,6,8] y, int64[1,2] best)
@@ -216,31 +215,11 @@ def test_weight_beyond_float16_is_an_error_that_names_it() -> None:
     half_precision_model(full)  # read in float32 alone
 
 
-def test_lost_precision_is_counted() -> None:
-    values = np.array([0.0, 1.0, 2.0**-14, 2.0**-14 * 0.999, -1e-6, 1e-9, -0.0], np.float32)
-    half, loss = half_tensor(ir.tensor(values, name="w"))
-    assert loss == WeightLoss(elements=7, subnormal=3, zero=1)
-    assert half.dtype == HALF and half.numpy().tolist() == values.astype(np.float16).tolist()
-    assert loss + WeightLoss(1, 1, 1) == WeightLoss(8, 4, 2)
-
-
-def test_loss_is_that_of_the_rounding() -> None:
-    """Beside every border, and over all magnitudes, against what NumPy rounds to."""
-    borders = np.float32([2.0**-25, 2.0**-24, 2.0**-14, 65504.0, 65520.0])
-    beside = np.concatenate([borders, np.nextafter(borders, np.float32(0)), np.nextafter(borders, np.float32(np.inf))])
-    rng = np.random.default_rng(0)
-    spread = np.float32(2.0) ** rng.uniform(-40, 15.9, 2000).astype(np.float32)
-    values = np.concatenate([beside, -beside, spread, np.zeros(3, np.float32)])
-    with np.errstate(over="ignore", under="ignore"):
-        half = values.astype(np.float16)
-    small = (np.abs(values) < 2.0**-14) & (values != 0)
-    fits = np.isfinite(half)
-    found, loss = half_tensor(ir.tensor(values[fits]))
-    np.testing.assert_array_equal(found.numpy(), half[fits])
-    assert loss == WeightLoss(int(fits.sum()), int(small.sum()), int((small & (half == 0)).sum()))
-    for value in (*values[~fits], np.float32(np.inf), np.float32(np.nan)):
-        with pytest.raises(BuildError, match="expected at most 65504"):
-            half_tensor(ir.tensor(np.float32([1, value])))
+def test_graph_without_products_is_unmodified() -> None:
+    program = ir.from_proto(inferred("g (float[2,4] x) => (float[2,4] y) { a = Relu (x) y = Add (a, w) }", w=weight(4)))
+    before = ir.to_proto(program)
+    assert convert_to_half(program).half_nodes == 0
+    assert ir.to_proto(program) == before
 
 
 def test_unknown_type_is_an_error() -> None:
