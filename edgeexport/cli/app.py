@@ -28,7 +28,7 @@ app = typer.Typer(
 app.add_typer(plugin_app, name="plugin")
 
 _EXPORT_PACKAGES = {
-    "matplotlib", "mmcv", "mmengine", "mmseg", "onnx", "onnx_graphsurgeon", "onnx_ir", "onnxscript", "safetensors", "scipy",
+    "matplotlib", "mmcv", "mmengine", "mmseg", "onnx", "onnx_ir", "onnxscript", "safetensors", "scipy",
     "timm", "torch", "torchvision",
 }  # fmt: skip
 
