@@ -60,7 +60,11 @@ def test_programs_of_wheels_are_found_beside_python(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("tool", ["ninja", "make"])
 def test_cpu_references(tmp_path: Path, tool: str) -> None:
-    cmake, sources, folder = find_cmake(real_search(tmp_path, tool)), write_sources(tmp_path / "src"), tmp_path / "build"
+    cmake, sources, folder = (
+        find_cmake(real_search(tmp_path, tool)),
+        write_sources(tmp_path / "src"),
+        tmp_path / "build",
+    )
     options = {"EDGEEXPORT_PLUGINS": "OFF"}
     stages: list[str] = []
     build_target(cmake, sources, folder, "edgeexport_cpu", options, stages.append)

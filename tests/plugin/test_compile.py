@@ -84,8 +84,18 @@ def test_damaged_cache_is_not_used(tmp_path: Path) -> None:
     [
         ("ninja", "registry.cpp", "int broken(", r"registry.cpp \| does not compile\nregistry.cpp:1.*error"),
         ("make", "registry.cpp", "int f(int unused) { return 0; }\n", "registry.cpp:1.*unused parameter"),
-        ("ninja", "add/add.cu", "__global__ void k() { int unused = 1; }\n", r"add/add.cu \| does.*\nadd/add.cu\(1\).*never referenced"),
-        ("make", "registry.cpp", "void absent();\nvoid f() { absent(); }\n", r"link \| failed\n.*undefined reference to `absent"),
+        (
+            "ninja",
+            "add/add.cu",
+            "__global__ void k() { int unused = 1; }\n",
+            r"add/add.cu \| .*\(1\).*never referenced",
+        ),
+        (
+            "make",
+            "registry.cpp",
+            "void absent();\nvoid f() { absent(); }\n",
+            r"link \| .*undefined reference to `absent",
+        ),
         ("ninja", "registry.cpp", "int nothing = 0;\n", "has no edgeexport build record"),
     ],
 )
