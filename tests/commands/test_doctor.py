@@ -107,18 +107,12 @@ def test_plugin_library_names_what_is_found_and_what_is_missing(tmp_path: Path) 
     found = _of("orin", fake_probe(tmp_path))["plugin library"]
     assert found.status == "missing" and found.detail.startswith("CUDA toolkit: found no nvcc")
     assert "TensorRT headers: found no NvInfer.h" in found.detail and "CUDA_HOME" in found.remedy
-    answers = {"g++ --version": "g++ 12.2.0", "--list-gpu-code": "sm_87", "--version": "release 13.0, V13.0.88"}
-    answers["--dryrun"] = f"#$ TOP={home}\n#$ CICC_PATH={home}/nvvm/bin\n"
-    parts = [
-        "bin/nvcc",
-        "nvvm/bin/cicc",
-        "include/cuda_runtime.h",
-        "include/crt/host_defines.h",
-        "lib/libcudart_static.a",
-    ]
-    files = {f"usr/local/cuda/{name}": "" for name in parts}
-    probe = fake_probe(tmp_path, programs=["g++"], answers=answers, files=files)
-    found = _of("orin", probe)["plugin library"]
+    answers = {"g++ --version": "g++ 12.2.0", "--list-gpu-code": "sm_87", "nvcc --version": "release 13.0, V13.0.88"}
+    files = {"usr/local/cuda/bin/nvcc": ""}
+    found = _of("orin", fake_probe(tmp_path, programs=["g++"], answers=answers, files=files))["plugin library"]
+    assert found.detail.startswith("CMake: found no cmake") and "pip install cmake ninja" in found.remedy
+    programs, answers["cmake --version"] = ["g++", "cmake", "ninja"], "cmake version 3.25.1"
+    found = _of("orin", fake_probe(tmp_path, programs=programs, answers=answers, files=files))["plugin library"]
     assert found.status == "missing" and f"nvcc 13.0 ({home}/bin/nvcc)" in found.detail
     assert found.remedy.startswith("`edgeexport plugin build` downloads them")
     version = "".join(
@@ -126,8 +120,8 @@ def test_plugin_library_names_what_is_found_and_what_is_missing(tmp_path: Path) 
     )
     system = "usr/include/aarch64-linux-gnu"
     files = {f"{system}/NvInfer.h": "", f"{system}/NvInferVersion.h": version}
-    found = _of("orin", fake_probe(tmp_path, programs=["g++"], answers=answers, files=files))["plugin library"]
-    assert (found.status, found.remedy) == ("ready", "")
+    found = _of("orin", fake_probe(tmp_path, programs=programs, answers=answers, files=files))["plugin library"]
+    assert (found.status, found.remedy) == ("ready", "") and "CMake 3.25.1 for Ninja (/usr/bin/cmake)" in found.detail
     assert found.detail.endswith(f"TensorRT 10.3.0 headers ({tmp_path / system})")
     assert _of("cpu", fake_probe(tmp_path))["plugin library"].status == "not-needed"
 
