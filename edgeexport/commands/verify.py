@@ -9,10 +9,10 @@ from pathlib import Path
 from edgeexport.backends.contract import BUILT_HERE, Runner
 from edgeexport.backends.engine import engine_record, runner_from_bundle
 from edgeexport.bundle import Bundle, json_bytes, open_bundle, sha256_of
+from edgeexport.bundle.original import GivenWeights, why_no_original
 from edgeexport.errors import BuildError, BundleError, ParityError, UsageError
 from edgeexport.inputs.batches import image_batches
 from edgeexport.inputs.photos import photos_in_folder, shipped_photos
-from edgeexport.recipe.of_bundle import GivenWeights, original_recipe, why_no_original
 from edgeexport.report.refresh import refresh_report
 from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
 from edgeexport.verify.golden_check import golden_comparisons
@@ -21,7 +21,7 @@ __all__ = ["Executed", "VerifyResult", "verify_bundle"]
 
 _SCHEMA = "edgeexport.verify/1"
 _GRAPH, _VERIFY = "model.onnx", "verify.json"
-_NOT_INSTALLED = "not installed"  # of `why_no_original`
+_WITHOUT_TORCH = ("not installed", "does not load")  # of `why_no_original`
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class VerifyResult:
         if not self.original_not_run:
             return f"{checked}; every check needs {IMAGES_NEEDED} different batches on which it passes"
         known = "with what the original model computed at the build (golden.npz)"
-        if _NOT_INSTALLED in self.original_not_run:
+        if any(words in self.original_not_run for words in _WITHOUT_TORCH):
             return (
                 f"{checked}, {known}: all that can be checked without torch, and what is expected on a device. "
                 "Not checked: the original model itself, again; `edgeexport verify` does that where the bundle was built"
@@ -176,6 +176,7 @@ def _original_comparisons(
     # Imported here: everything above also runs on a device, where there is no torch.
     from edgeexport.fixed.fixed import fixed_from_model
     from edgeexport.fixed.weights import model_from_recipe
+    from edgeexport.recipe.of_bundle import original_recipe
     from edgeexport.verify.parity import reference_of
     from edgeexport.verify.suite import run_parity
     from edgeexport.verify.tolerances import tolerances_of

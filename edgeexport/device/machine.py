@@ -1,5 +1,5 @@
 """What this machine has: Python packages, compilers, GPU, Jetson release. Looks, and starts short child processes;
-imports none of the packages itself, so that it works beside a broken one.
+imports none of the packages in this process, so that it works beside a broken one.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from edgeexport.device.packages import not_loading_in_a_child
 
 __all__ = [
     "PACKAGES",
@@ -113,7 +115,8 @@ class Machine:
 
     ``onnxruntime_providers`` are those that ONNX Runtime was built with, None if it does not load;
     ``tensorrt_rtx_version`` is what the loaded library says, None if it does not load. ``gpu_note`` tells why there is
-    no GPU where something hints at one.
+    no GPU where something hints at one. ``not_loading`` has the packages of the extra [export] that are installed but do
+    not load, with the first line of their error.
     """
 
     python: str
@@ -127,6 +130,7 @@ class Machine:
     jetson: Jetson | None
     onnxruntime_providers: tuple[str, ...] | None
     tensorrt_rtx_version: str | None
+    not_loading: Mapping[str, str]
 
     def package_version(self, name: str) -> str | None:
         """Version of an installed package of `PACKAGES`."""
@@ -170,7 +174,7 @@ class Probe:
 
 
 def examine_machine(probe: Probe) -> Machine:
-    """Looks at packages, tools, GPU and Jetson release."""
+    """Looks at packages, tools, GPU and Jetson release; takes seconds where torch is installed, which a child imports."""
     packages = tuple(Package(name, probe.version_of(name)) for name in PACKAGES)
     versions = {package.name: package.version for package in packages}
     jetson = _jetson(probe)
@@ -187,6 +191,7 @@ def examine_machine(probe: Probe) -> Machine:
         jetson=jetson,
         onnxruntime_providers=_providers(probe) if versions["onnxruntime"] or versions["onnxruntime-gpu"] else None,
         tensorrt_rtx_version=_rtx_version(probe) if versions["tensorrt-rtx-cu13-bindings"] else None,
+        not_loading=not_loading_in_a_child(probe.run, [name for name, version in versions.items() if version]),
     )
 
 
