@@ -6,9 +6,7 @@ everywhere, an engine belongs to one machine.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,10 +17,11 @@ from edgeexport.backends.engine_files import partial_engine_folder
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.backends.onnxruntime_engine import OnnxRuntimeBackend
 from edgeexport.bundle import Bundle, json_bytes, open_bundle, sha256_of
+from edgeexport.bundle.files import disk_errors
 from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.device.fit import why_not_this_machine
 from edgeexport.device.targets import ONNXRUNTIME, Target, target_named
-from edgeexport.errors import BuildError, BundleError, UsageError, nearest_hint
+from edgeexport.errors import BundleError, UsageError, nearest_hint
 
 __all__ = [
     "ENGINE_CHOICES",
@@ -267,7 +266,9 @@ def _backend_for(target: Target) -> Backend:
 
 def _built(bundle: Bundle, backend: Backend, options: EngineOptions, on_stage: Callable[[str], None]) -> EngineRecord:
     """Builds into a folder beside the final names, moves the files, and writes engine.json last."""
-    with _disk_errors(bundle.path), partial_engine_folder(bundle.path) as partial:
+    full = "free some space and build the engine again"
+    writing = disk_errors(bundle.path, "make the bundle folder writable", when_full=full)
+    with writing, partial_engine_folder(bundle.path) as partial:
         record = backend.build(bundle, partial, options, on_stage)
         settings = build_settings(on_gpu=record.device.compute_capability is not None)
         record = replace(record, options={**record.options, **settings})
@@ -288,16 +289,3 @@ def _replace_engine(bundle: Bundle, partial: Path, names: list[str]) -> None:
             (bundle.path / name).unlink(missing_ok=True)
     for name in [*names, ENGINE_RECORD]:
         (partial / name).replace(bundle.path / name)
-
-
-@contextlib.contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise BuildError(
-            str(error.filename or folder),
-            "the disk is full" if full else f"cannot be written: {error.strerror or error}",
-            "free some space and build the engine again" if full else "make the bundle folder writable",
-        ) from error

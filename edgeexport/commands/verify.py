@@ -9,8 +9,9 @@ from pathlib import Path
 from edgeexport.backends.contract import BUILT_HERE, Runner
 from edgeexport.backends.engine import engine_record, runner_from_bundle
 from edgeexport.bundle import Bundle, json_bytes, open_bundle, sha256_of
+from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.bundle.original import GivenWeights, why_no_original
-from edgeexport.errors import BuildError, BundleError, ParityError, UsageError
+from edgeexport.errors import BundleError, ParityError, UsageError
 from edgeexport.inputs.batches import image_batches
 from edgeexport.inputs.photos import photos_in_folder, shipped_photos
 from edgeexport.report.refresh import refresh_report
@@ -136,10 +137,8 @@ def verify_bundle(
         on_stage("original model")
         comparisons += _original_comparisons(bundle, runner, photos, files, every=data is not None)
     result = VerifyResult(bundle, tuple(comparisons), reason, executed, _executed(bundle, engine))
-    try:
-        (path / _VERIFY).write_bytes(json_bytes(result.as_dict()))
-    except OSError as error:
-        raise BuildError(str(path / _VERIFY), f"cannot be written ({error})", "make the bundle writable") from error
+    with disk_errors(path / _VERIFY, "make the bundle writable"):
+        write_file(path / _VERIFY, json_bytes(result.as_dict()))
     refresh_report(path, on_stage)
     failed = [item for item in comparisons if item.status == "failed"]
     if failed:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.bundle import json_bytes
+from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.device.conditions import Conditions, instabilities, read_conditions
 from edgeexport.device.power import Rails, find_rails
-from edgeexport.device.power_sampler import PowerSample, write_power_csv
+from edgeexport.device.power_sampler import PowerSample, power_csv
 from edgeexport.errors import BuildError, MeasurementError
 from edgeexport.profile.bench_document import bench_document, paired_document
 from edgeexport.profile.beside import measured_layers, predicted_latency, why_no_prediction
@@ -205,35 +206,15 @@ def _judge_latency(found: list[str], phase: str, latencies_ms: list[float]) -> N
 
 def _write(path: Path, document: dict[str, Any], rails: Rails | None, phases: Phases) -> None:
     """power.csv, then bench.json; a power.csv of an earlier measurement does not outlive its bench.json."""
-    if rails is None:
-        with contextlib.suppress(FileNotFoundError):
-            (path / POWER_CSV).unlink()
-    else:
-        with _written(path / POWER_CSV) as staged:
-            write_power_csv(staged, rails, phases)
-    with _written(path / BENCH) as staged:
-        staged.write_bytes(json_bytes(document))
+    with disk_errors(path, _UNWRITABLE):
+        if rails is None:
+            (path / POWER_CSV).unlink(missing_ok=True)
+        else:
+            write_file(path / POWER_CSV, power_csv(rails, phases))
+        write_file(path / BENCH, json_bytes(document))
 
 
 def _check_writable(path: Path) -> None:
     """Told before minutes of measuring, not after."""
     if path.is_dir() and not os.access(path, os.W_OK):
         raise BuildError(str(path), "cannot be written to by this user, bench.json goes there", _UNWRITABLE)
-
-
-@contextlib.contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    """A temporary sibling to write, which then takes the place of ``path``.
-
-    Raises:
-        BuildError: The bundle's folder cannot be written to.
-    """
-    staged = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        yield staged
-        staged.replace(path)
-    except OSError as error:
-        raise BuildError(str(path), f"cannot be written ({error.strerror or error})", _UNWRITABLE) from error
-    finally:
-        with contextlib.suppress(OSError):
-            staged.unlink()

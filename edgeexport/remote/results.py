@@ -12,7 +12,8 @@ from pathlib import Path
 from edgeexport.backends.contract import BUILT_HERE, EngineRecord
 from edgeexport.backends.engine import ENGINE_RECORD, engine_record
 from edgeexport.bundle import Bundle, json_bytes
-from edgeexport.errors import BuildError, BundleError
+from edgeexport.bundle.files import disk_errors, replaced_file
+from edgeexport.errors import BundleError
 from edgeexport.remote.connection import Connection
 from edgeexport.remote.files import fetch_files
 
@@ -61,9 +62,8 @@ def _fetched(connection: Connection, folder: str, names: Sequence[str]) -> Itera
 def _replace(staging: Path, folder: Path, names: Sequence[str], found: Sequence[str]) -> None:
     for name in names:
         if name in found:
-            partial = folder / f".{name}.partial"
-            shutil.copyfile(staging / name, partial)
-            partial.replace(folder / name)
+            with (staging / name).open("rb") as source, replaced_file(folder / name) as copy:
+                shutil.copyfileobj(source, copy)
         else:
             (folder / name).unlink(missing_ok=True)
 
@@ -79,13 +79,5 @@ def _remove_engine(bundle: Bundle) -> None:
             (bundle.path / name).unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _written(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BuildError(
-            str(error.filename or folder),
-            f"cannot be written: {error.strerror or error}",
-            "free some space, make the bundle folder writable, and run the same command again",
-        ) from error
+def _written(folder: Path) -> contextlib.AbstractContextManager[None]:
+    return disk_errors(folder, "free some space, make the bundle folder writable, and run the same command again")
