@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeexport.backends import BACKENDS
-from edgeexport.backends.contract import BUILT_HERE, Backend, EngineOptions, EngineRecord, Runner
+from edgeexport.backends.contract import BUILT_HERE, Backend, EngineOptions, EngineRecord
 from edgeexport.backends.device_identity import build_settings
 from edgeexport.backends.engine_files import partial_engine_folder
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.backends.onnxruntime_engine import OnnxRuntimeBackend
+from edgeexport.backends.runner import Runner
 from edgeexport.bundle import Bundle, json_bytes, open_bundle, sha256_of
 from edgeexport.bundle.files import disk_errors
 from edgeexport.bundle.tensor_info import TensorInfo

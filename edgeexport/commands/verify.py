@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from edgeexport.backends.contract import BUILT_HERE, Runner
+from edgeexport.backends.contract import BUILT_HERE
 from edgeexport.backends.engine import engine_record, runner_from_bundle
+from edgeexport.backends.runner import Runner
 from edgeexport.bundle import Bundle, json_bytes, open_bundle, sha256_of
 from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.bundle.original import GivenWeights, why_no_original

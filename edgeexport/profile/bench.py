@@ -44,7 +44,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Setup:
     """Where and how it is measured; tests put a simulated device here."""
 
     root: Path
@@ -89,7 +89,7 @@ def profile_bundle(
     asked = (request or TimingRequest()).check()
     _check_writable(path)
     rails = find_rails(root) if power else None
-    place = _Place(root, allow_unstable, clock, sleep)
+    setup = _Setup(root, allow_unstable, clock, sleep)
     on_stage("load the engine")
     subject = load_subject(path, engine)
     against = None if baseline is None else load_subject(baseline, engine)
@@ -99,15 +99,15 @@ def profile_bundle(
 
     on_stage(f"time {subject.file}: {asked.warmup_ms:g} ms of warm-up, {asked.duration_s:g} s")
     readings: list[Conditions] = []
-    with _judged(subject, place, readings, found, "") as watch:
+    with _judged(subject, setup, readings, found, "") as watch:
         trace = measure(subject.call, asked, clock, watch=watch)
         _judge_latency(found, "", [sample.compute_ms for sample in trace.samples])
-    compared = None if against is None else _compared(against, subject, asked, place, found, on_stage)
+    compared = None if against is None else _compared(against, subject, asked, setup, found, on_stage)
     energy_request = energy or EnergyRequest(load_s=max(EnergyRequest.load_s, asked.duration_s))
     phases: Phases = []
     document = bench_document(subject, asked, trace, readings, root)
     if rails is not None:
-        document["power"], phases = _energy(subject, rails, energy_request, place, found, on_stage)
+        document["power"], phases = _energy(subject, rails, energy_request, setup, found, on_stage)
     document["baseline"] = compared
     document["predicted"] = predicted_latency(subject, readings[0].power_mode, root)
     document["no_prediction"] = why_no_prediction(subject, readings[0].power_mode, root)
@@ -122,18 +122,18 @@ def _compared(
     against: Subject,
     subject: Subject,
     asked: TimingRequest,
-    place: _Place,
+    setup: _Setup,
     found: list[str],
     on_stage: Callable[[str], None],
 ) -> dict[str, Any]:
     on_stage(f"compare with {against.bundle.path.name}, in alternating blocks")
     readings: list[Conditions] = []
-    with _judged(subject, place, readings, found, "comparison: ") as watch:
+    with _judged(subject, setup, readings, found, "comparison: ") as watch:
         paired = measure_pair(
             against.call,
             subject.call,
             asked,
-            place.clock,
+            setup.clock,
             watch=watch,
             on_round=_now_and_then(on_stage, f"compare with {against.bundle.path.name}"),
         )
@@ -147,18 +147,18 @@ def _energy(
     subject: Subject,
     rails: Rails,
     request: EnergyRequest,
-    place: _Place,
+    setup: _Setup,
     found: list[str],
     on_stage: Callable[[str], None],
 ) -> tuple[dict[str, Any], Phases]:
     readings: list[Conditions] = []
-    with _judged(subject, place, readings, found, "power: ") as watch:
+    with _judged(subject, setup, readings, found, "power: ") as watch:
         energy, phases = measure_energy(
             subject.call,
             rails,
             request,
-            clock=place.clock,
-            sleep=place.sleep,
+            clock=setup.clock,
+            sleep=setup.sleep,
             watch=watch,
             on_stage=on_stage,
         )
@@ -167,16 +167,16 @@ def _energy(
 
 @contextlib.contextmanager
 def _judged(
-    subject: Subject, place: _Place, readings: list[Conditions], found: list[str], phase: str
+    subject: Subject, setup: _Setup, readings: list[Conditions], found: list[str], phase: str
 ) -> Iterator[Callable[[], None]]:
     """Gives the block a watch that collects readings, and judges them, and what the block found, at its end.
 
     Raises:
         MeasurementError: Something changed, and that is not allowed.
     """
-    yield lambda: readings.append(read_conditions(place.root, discrete_gpu=subject.on_gpu))
+    yield lambda: readings.append(read_conditions(setup.root, discrete_gpu=subject.on_gpu))
     found += [f"{phase}{text}" for text in instabilities(readings, on_gpu=subject.on_gpu)]
-    if found and not place.allow_unstable:
+    if found and not setup.allow_unstable:
         raise MeasurementError(
             str(subject.bundle.path),
             f"the device changed during the measurement: {'; '.join(found)}",

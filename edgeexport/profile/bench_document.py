@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeexport.backends.contract import Timing
+from edgeexport.backends.runner import Timing
 from edgeexport.device.clocks import GPU
 from edgeexport.device.conditions import Conditions
 from edgeexport.device.machine import find_jetson

@@ -10,8 +10,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeexport.backends.contract import EngineRecord, Runner
+from edgeexport.backends.contract import EngineRecord
 from edgeexport.backends.executed_graph import nodes_from_onnx
+from edgeexport.backends.runner import Runner
 from edgeexport.bundle import Bundle
 from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.cost.work import GraphWork, read_work

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeexport.backends.contract import BUILT_HERE, DeviceIdentity, EngineRecord, Runner, Timing
+from edgeexport.backends.contract import BUILT_HERE, DeviceIdentity, EngineRecord
 from edgeexport.backends.device_identity import processor_identity
 from edgeexport.backends.engine import engine_record, runner_from_bundle
+from edgeexport.backends.runner import Runner, Timing
 from edgeexport.bundle import Bundle, open_bundle, sha256_of
 from edgeexport.errors import UsageError
 from edgeexport.profile.inputs import Feed, golden_feed

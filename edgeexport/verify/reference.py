@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexport.backends.runner import Runner  # for parity.py, which imports it from here
 from edgeexport.inputs.batches import ImageBatch
 from edgeexport.verify.compare import Comparison, comparable_images, judged, output_difference
 from edgeexport.verify.decisions import decision_outputs, decisions_between, with_empty_decisions
@@ -30,16 +31,6 @@ RUNTIME_CHECK = "fixed torch against exported graph"
 BATCH_CHECK = "batch against images one by one"
 FOLLOWED = "near ties followed"
 """Among a comparison's facts: decision -> tokens that went another way at a near tie."""
-
-
-class Runner(Protocol):
-    """Anything that executes the exported graph."""
-
-    name: str
-    version: str
-
-    def run(self, image: NDArray, extra: Mapping[str, NDArray] | None = None) -> dict[str, NDArray]:
-        """Runs one batch in the recipe's input form; returns outputs by name."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from shared_cases import CommandResult
 from sysfs_trees import GPU_CLOCK, put, write_tree
 from trace_cases import SimulatedDevice
 
-from edgeexport.backends.contract import DeviceIdentity, EngineRecord, NodeTime, Timing
+from edgeexport.backends.contract import DeviceIdentity, EngineRecord
+from edgeexport.backends.runner import NodeTime, Timing
 from edgeexport.bundle import SCHEMA, Bundle, sha256_of
 from edgeexport.device.conditions import read_conditions
 from edgeexport.errors import BuildError, BundleError, MeasurementError, UsageError
@@ -31,6 +32,7 @@ from edgeexport.profile.inputs import Feed, golden_feed
 from edgeexport.profile.protocol import TimingRequest, Trace
 from edgeexport.profile.subject import Subject, check_comparable
 from edgeexport.profile.subject_differences import subject_differences
+from edgeexport.terminal import output
 from edgeexport.terminal import profile as profile_terminal
 
 Command = Callable[..., CommandResult]
@@ -220,7 +222,9 @@ def test_what_differs_besides_the_model_stands_beside_the_speed_up(
         {"what": "DLA core", "baseline": "none", "candidate": "0"},
     ]
     stream = io.StringIO()
-    monkeypatch.setattr(profile_terminal, "_out", Console(file=stream, width=200))
+    console = Console(file=stream, width=200)
+    for module in (profile_terminal, output):
+        monkeypatch.setattr(module, "results_console", console)
     profile_terminal.print_bench(found)
     assert (
         "not of the models alone: precision: baseline fp32, here fp16; CUDA graph: baseline on, here off; "
