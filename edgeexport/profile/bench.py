@@ -22,7 +22,7 @@ from edgeexport.profile.energy import EnergyRequest, measure_energy
 from edgeexport.profile.pairing import measure_pair
 from edgeexport.profile.protocol import TimingRequest, measure
 from edgeexport.profile.stability import latency_shift
-from edgeexport.profile.subject import Subject, check_comparable, load_subject
+from edgeexport.profile.timed_bundle import TimedBundle, check_comparable, load_timed_bundle
 
 __all__ = ["BENCH", "POWER_CSV", "Bench", "profile_bundle"]
 
@@ -91,36 +91,36 @@ def profile_bundle(
     rails = find_rails(root) if power else None
     setup = _Setup(root, allow_unstable, clock, sleep)
     on_stage("load the engine")
-    subject = load_subject(path, engine)
-    against = None if baseline is None else load_subject(baseline, engine)
+    timed = load_timed_bundle(path, engine)
+    against = None if baseline is None else load_timed_bundle(baseline, engine)
     if against is not None:
-        check_comparable(against, subject)
+        check_comparable(against, timed)
     found: list[str] = []
 
-    on_stage(f"time {subject.file}: {asked.warmup_ms:g} ms of warm-up, {asked.duration_s:g} s")
+    on_stage(f"time {timed.file}: {asked.warmup_ms:g} ms of warm-up, {asked.duration_s:g} s")
     readings: list[Conditions] = []
-    with _judged(subject, setup, readings, found, "") as watch:
-        trace = measure(subject.call, asked, clock, watch=watch)
+    with _judged(timed, setup, readings, found, "") as watch:
+        trace = measure(timed.call, asked, clock, watch=watch)
         _judge_latency(found, "", [sample.compute_ms for sample in trace.samples])
-    compared = None if against is None else _compared(against, subject, asked, setup, found, on_stage)
+    compared = None if against is None else _compared(against, timed, asked, setup, found, on_stage)
     energy_request = energy or EnergyRequest(load_s=max(EnergyRequest.load_s, asked.duration_s))
     phases: Phases = []
-    document = bench_document(subject, asked, trace, readings, root)
+    document = bench_document(timed, asked, trace, readings, root)
     if rails is not None:
-        document["power"], phases = _energy(subject, rails, energy_request, setup, found, on_stage)
+        document["power"], phases = _energy(timed, rails, energy_request, setup, found, on_stage)
     document["baseline"] = compared
-    document["predicted"] = predicted_latency(subject, readings[0].power_mode, root)
-    document["no_prediction"] = why_no_prediction(subject, readings[0].power_mode, root)
+    document["predicted"] = predicted_latency(timed, readings[0].power_mode, root)
+    document["no_prediction"] = why_no_prediction(timed, readings[0].power_mode, root)
     on_stage("time the layers with the runtime's profiler")
-    document["layers"] = measured_layers(subject)
+    document["layers"] = measured_layers(timed)
     document["stable"], document["instabilities"] = not found, found
     _write(path, document, rails, phases)
     return Bench(path / BENCH, document)
 
 
 def _compared(
-    against: Subject,
-    subject: Subject,
+    against: TimedBundle,
+    timed: TimedBundle,
     asked: TimingRequest,
     setup: _Setup,
     found: list[str],
@@ -128,10 +128,10 @@ def _compared(
 ) -> dict[str, Any]:
     on_stage(f"compare with {against.bundle.path.name}, in alternating blocks")
     readings: list[Conditions] = []
-    with _judged(subject, setup, readings, found, "comparison: ") as watch:
+    with _judged(timed, setup, readings, found, "comparison: ") as watch:
         paired = measure_pair(
             against.call,
-            subject.call,
+            timed.call,
             asked,
             setup.clock,
             watch=watch,
@@ -140,11 +140,11 @@ def _compared(
         for which in ("baseline", "candidate"):
             latencies = [sample.compute_ms for sample in paired.samples(which)]
             _judge_latency(found, f"comparison, {which}: ", latencies)
-    return paired_document(against, subject, asked, paired, readings)
+    return paired_document(against, timed, asked, paired, readings)
 
 
 def _energy(
-    subject: Subject,
+    timed: TimedBundle,
     rails: Rails,
     request: EnergyRequest,
     setup: _Setup,
@@ -152,9 +152,9 @@ def _energy(
     on_stage: Callable[[str], None],
 ) -> tuple[dict[str, Any], Phases]:
     readings: list[Conditions] = []
-    with _judged(subject, setup, readings, found, "power: ") as watch:
+    with _judged(timed, setup, readings, found, "power: ") as watch:
         energy, phases = measure_energy(
-            subject.call,
+            timed.call,
             rails,
             request,
             clock=setup.clock,
@@ -167,18 +167,18 @@ def _energy(
 
 @contextlib.contextmanager
 def _judged(
-    subject: Subject, setup: _Setup, readings: list[Conditions], found: list[str], phase: str
+    timed: TimedBundle, setup: _Setup, readings: list[Conditions], found: list[str], phase: str
 ) -> Iterator[Callable[[], None]]:
     """Gives the block a watch that collects readings, and judges them, and what the block found, at its end.
 
     Raises:
         MeasurementError: Something changed, and that is not allowed.
     """
-    yield lambda: readings.append(read_conditions(setup.root, discrete_gpu=subject.on_gpu))
-    found += [f"{phase}{text}" for text in instabilities(readings, on_gpu=subject.on_gpu)]
+    yield lambda: readings.append(read_conditions(setup.root, discrete_gpu=timed.on_gpu))
+    found += [f"{phase}{text}" for text in instabilities(readings, on_gpu=timed.on_gpu)]
     if found and not setup.allow_unstable:
         raise MeasurementError(
-            str(subject.bundle.path),
+            str(timed.bundle.path),
             f"the device changed during the measurement: {'; '.join(found)}",
             "pin the clocks (on a Jetson: sudo jetson_clocks), let it cool, take a lower power mode, stop other "
             "programs, warm up longer (--warmUp); --allow-unstable keeps the figures and marks them",
