@@ -6,7 +6,7 @@ everywhere, an engine belongs to one machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,6 +33,7 @@ __all__ = [
     "check_engine_options",
     "engine_record",
     "load_engine",
+    "remove_engine",
     "runner_from_bundle",
 ]
 
@@ -151,6 +152,22 @@ def engine_record(bundle: Bundle) -> EngineRecord | None:
         again = f"build the engine again: edgeexport build {bundle.path}"
         raise BundleError(error.where, error.problem, again) from None
     return EngineRecord.from_dict(found, path)
+
+
+def remove_engine(bundle: Bundle, keep: Sequence[str] = ()) -> None:
+    """Removes the record beside a bundle, and then the files that it lists, but for those named by ``keep``.
+
+    Raises:
+        OSError: One cannot be removed.
+    """
+    try:
+        old = engine_record(bundle)
+    except BundleError:  # damaged: what it listed is unknown and harmless
+        old = None
+    (bundle.path / ENGINE_RECORD).unlink(missing_ok=True)
+    for name in old.files if old is not None else ():
+        if name not in keep and name.startswith(_OWN_PREFIXES):  # nothing that a damaged record may name besides
+            (bundle.path / name).unlink(missing_ok=True)
 
 
 def load_engine(bundle: Bundle) -> Runner:
@@ -280,13 +297,6 @@ def _built(bundle: Bundle, backend: Backend, options: EngineOptions, on_stage: C
 
 def _replace_engine(bundle: Bundle, partial: Path, names: list[str]) -> None:
     """The old record goes first and the new one comes last: what lies between is no engine."""
-    try:
-        old = engine_record(bundle)
-    except BundleError:  # damaged: what it listed is unknown and harmless
-        old = None
-    (bundle.path / ENGINE_RECORD).unlink(missing_ok=True)
-    for name in old.files if old is not None else ():
-        if name not in names and name.startswith(_OWN_PREFIXES):  # nothing that a damaged record may name besides
-            (bundle.path / name).unlink(missing_ok=True)
+    remove_engine(bundle, keep=names)
     for name in [*names, ENGINE_RECORD]:
         (partial / name).replace(bundle.path / name)
