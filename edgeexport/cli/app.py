@@ -13,7 +13,8 @@ from edgeexport.cli.evaluate import calibrate, evaluate
 from edgeexport.cli.options import HostOption, RemoteCommandOption, device_from_options, refuse_with_host
 from edgeexport.cli.plugin import plugin_app
 from edgeexport.cli.profile import compare, profile
-from edgeexport.errors import EdgeExportError, UsageError
+from edgeexport.device.packages import error_of_package
+from edgeexport.errors import EdgeExportError
 from edgeexport.terminal.output import JsonFlag, emit, errors_console, stages_shown
 from edgeexport.version import __version__
 
@@ -26,11 +27,6 @@ app = typer.Typer(
     help="Static-shape deployment bundles for token-reduced Vision Transformers.",
 )
 app.add_typer(plugin_app, name="plugin")
-
-_EXPORT_PACKAGES = {
-    "matplotlib", "mmcv", "mmengine", "mmseg", "onnx", "onnx_ir", "onnxscript", "safetensors", "scipy",
-    "timm", "torch", "torchvision",
-}  # fmt: skip
 
 EngineChoice = Annotated[
     str, typer.Option(help="auto: the bundle's engine if one was built here, else model.onnx; none: model.onnx.")
@@ -173,14 +169,10 @@ def main() -> NoReturn:
     """Entry point: runs the command line and exits with the codes of the design (0, 2, 3, 4, 5, 6, 7, 8, 9)."""
     try:
         app(standalone_mode=True)
-    except ModuleNotFoundError as error:
-        if not error.name or error.name.partition(".")[0] not in _EXPORT_PACKAGES:
+    except Exception as raised:
+        error = raised if isinstance(raised, EdgeExportError) else error_of_package(raised)
+        if error is None:
             raise
-        remedy = "pip install 'edgeexport[export]' (Python 3.11 or newer)"
-        text = f"error: this needs {error.name}, which is not installed | {remedy}"
-        errors_console.print(text, style="bold red", highlight=False, soft_wrap=True, markup=False)
-        sys.exit(UsageError.exit_code)
-    except EdgeExportError as error:
         errors_console.print(f"error: {error}", style="bold red", highlight=False, soft_wrap=True, markup=False)
         sys.exit(error.exit_code)
     sys.exit(0)

@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from edgeexport.calibration.proposal import signed_text
-from edgeexport.terminal.output import errors_console, interrupt_told
+from edgeexport.terminal.output import errors_console, interrupt_told, print_line, results_console
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["passes_shown", "print_counts"]
 
-# Rich assumes 80 columns where there is no terminal, which breaks words in logs.
-_out = Console() if sys.stdout.isatty() else Console(width=140)
 _SECONDS_BETWEEN_LINES = 5.0
 _SHOWN = 5
 
@@ -51,23 +48,23 @@ def print_counts(found: CountsCalibration) -> None:
     proposal = outcome.proposal
     _print_forms(proposal)
     _print_places(outcome)
-    _out.print()
+    results_console.print()
     style = "bold green" if proposal.worth else "bold yellow"
     sentences = proposal.statement
     first, rest = sentences[: sentences.find(". ") + 1] or sentences, sentences[sentences.find(". ") + 2 :]
-    _out.print(first, style=style, highlight=False, markup=False)
+    results_console.print(first, style=style, highlight=False, markup=False)
     if first != sentences:
-        _out.print(rest, highlight=False, markup=False)
-    _out.print()
+        results_console.print(rest, highlight=False, markup=False)
+    results_console.print()
     for item in outcome.left_out[:_SHOWN]:
-        _print_line(f"left out {item.name}: {item.problem}", "yellow")
+        print_line(f"left out {item.name}: {item.problem}", "yellow")
     if len(outcome.left_out) > _SHOWN:
-        _print_line(f"and {len(outcome.left_out) - _SHOWN} more, see {files.evidence}", "yellow")
-    _print_line(f"weights  {outcome.weights['statement']}", "yellow" if outcome.random_weights else "dim")
+        print_line(f"and {len(outcome.left_out) - _SHOWN} more, see {files.evidence}", "yellow")
+    print_line(f"weights  {outcome.weights['statement']}", "yellow" if outcome.random_weights else "dim")
     plots = [files.counts, files.quality, *([files.exits] if files.exits else [])]
-    _print_line(f"recipe   {files.recipe}", "")
-    _print_line(f"evidence {files.evidence}")
-    _print_line(f"plots    {', '.join(map(str, plots))}")
+    print_line(f"recipe   {files.recipe}", "")
+    print_line(f"evidence {files.evidence}", "dim")
+    print_line(f"plots    {', '.join(map(str, plots))}", "dim")
 
 
 def _print_forms(proposal: Proposal) -> None:
@@ -90,7 +87,7 @@ def _print_forms(proposal: Proposal) -> None:
     for name, adaptive in (("by threshold", proposal.adaptive), ("same mean", proposal.equal_mean)):
         if adaptive is not None:
             table.add_row(name, *_threshold_cells(proposal, adaptive), style="dim")
-    _out.print(table)
+    results_console.print(table)
 
 
 def _form_cells(proposal: Proposal, form: Form) -> list[str]:
@@ -148,19 +145,16 @@ def _print_places(outcome: CountsOutcome) -> None:
             exits = ["", ""] if points is None else [_percent(points[0].wrong_share), _percent(points[1].wrong_share)]
         name = f"after block {place.block}" if place.block else "windows"
         table.add_row(name, theta, *allowed, str(place.chosen), covered, *exits)
-    _out.print(Padding(table, (1, 0, 0, 1)))
+    results_console.print(Padding(table, (1, 0, 0, 1)))
     if labelled:
-        _print_line(
-            " wrong: tokens whose class was wrong when they left, of all that left; by threshold, as many on average"
+        print_line(
+            " wrong: tokens whose class was wrong when they left, of all that left; by threshold, as many on average",
+            "dim",
         )
 
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{share:.2%}"
-
-
-def _print_line(text: str, style: str = "dim") -> None:
-    _out.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
 
 
 @contextmanager

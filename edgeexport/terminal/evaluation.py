@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from edgeexport.terminal.output import print_line, results_console
 
 if TYPE_CHECKING:
     from edgeexport.evaluation.result import Evaluation
 
 __all__ = ["print_evaluation"]
 
-# Rich assumes 80 columns where there is no terminal, which breaks words in logs.
-_out = Console() if sys.stdout.isatty() else Console(width=140)
 _SHOWN = 5
 
 
@@ -30,16 +28,16 @@ def print_evaluation(found: Evaluation) -> None:
         scores = form.scores
         percents = (f"{value:.2f}" for value in (scores.miou, scores.pixel_accuracy, scores.mean_accuracy))
         table.add_row(name, *percents, f"{form.tokens_mean:.1f}", f"{form.macs_mean / 1e9:.3f}")
-    _out.print(table)
+    results_console.print(table)
     _print_classes(found)
     for name, reason in found.not_run.items():
-        _print_line(f"{name} not run: {reason}")
+        print_line(f"{name} not run: {reason}", "dim")
     if found.left_out:
         more = len(found.left_out) - _SHOWN
         shown = "; ".join(f"{item.name}: {item.problem}" for item in found.left_out[:_SHOWN])
-        _print_line(f"left out {len(found.left_out)}: {shown}{f'; and {more} more' if more > 0 else ''}", "yellow")
-    _print_line(str(found.weights["statement"]), "yellow" if found.random_weights else "dim")
-    _print_line(f"written: {found.file}")
+        print_line(f"left out {len(found.left_out)}: {shown}{f'; and {more} more' if more > 0 else ''}", "yellow")
+    print_line(str(found.weights["statement"]), "yellow" if found.random_weights else "dim")
+    print_line(f"written: {found.file}", "dim")
 
 
 def _print_classes(found: Evaluation) -> None:
@@ -52,15 +50,11 @@ def _print_classes(found: Evaluation) -> None:
         values = [form.scores.per_class_iou[number] for form in found.forms.values()]
         if any(value is not None for value in values):
             table.add_row(escape(label), *("" if value is None else f"{value:.2f}" for value in values))
-    _out.print(table)
+    results_console.print(table)
     absent = [
         label
         for number, label in enumerate(found.classes)
         if all(form.scores.per_class_iou[number] is None for form in found.forms.values())
     ]
     if absent:
-        _print_line(f"neither labelled nor predicted: {', '.join(absent)}")
-
-
-def _print_line(text: str, style: str = "dim") -> None:
-    _out.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
+        print_line(f"neither labelled nor predicted: {', '.join(absent)}", "dim")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +14,7 @@ from edgeexport.backends.contract import EngineRecord
 from edgeexport.report.engine_text import engine_text
 from edgeexport.report.merge_text import merge_text
 from edgeexport.report.plugin_text import library_text
+from edgeexport.terminal.output import results_console
 
 if TYPE_CHECKING:
     from edgeexport.backends.engine import EngineResult
@@ -40,8 +39,6 @@ __all__ = [
     "print_verify",
 ]
 
-# Rich assumes 80 columns where there is no terminal, which breaks words in logs.
-_out = Console() if sys.stdout.isatty() else Console(width=140)
 _STYLE = {
     "passed": "green",
     "failed": "bold red",
@@ -56,8 +53,8 @@ def print_recipes(recipes: Sequence[tuple[str, str]], folder: Path) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, description in recipes:
         table.add_row(f"[bold]{name}[/]", escape(description))
-    _out.print(table)
-    _out.print(f"in {folder}", style="dim", soft_wrap=True, highlight=False)
+    results_console.print(table)
+    results_console.print(f"in {folder}", style="dim", soft_wrap=True, highlight=False)
 
 
 def print_tokens(name: str, tokens: dict[str, Any]) -> None:
@@ -103,9 +100,9 @@ def print_tokens(name: str, tokens: dict[str, Any]) -> None:
     add("total", totals, why="with policy network" if policy else "")
     if policy:
         add("", {"macs": totals["macs_without_policy"]}, why="without")
-    _out.print(table)
+    results_console.print(table)
     ratio = f"dense / reduced: {totals['dense_over_reduced']:.3f}"
-    _out.print(ratio + (" with policy network" if policy else ""), highlight=False)
+    results_console.print(ratio + (" with policy network" if policy else ""), highlight=False)
     if tokens.get("merging"):
         _print_merging(tokens["merging"])
 
@@ -119,7 +116,7 @@ def _print_merging(merging: dict[str, Any]) -> None:
         text += (
             f" of {sum(requested)} asked; fewer than asked in block{'s' if len(short) > 1 else ''} {', '.join(short)}"
         )
-    _out.print(text, highlight=False, soft_wrap=True, markup=False)
+    results_console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def print_build(result: BuildResult) -> None:
@@ -183,18 +180,18 @@ def print_inspection(found: dict[str, Any]) -> None:
         _print_pairs([*facts, ("compute", text)])
     if found["operators"]:
         counts = sorted(found["operators"].items(), key=lambda item: (-item[1], item[0]))
-        _out.print("operators: " + ", ".join(f"{name} {count}" for name, count in counts), highlight=False)
+        results_console.print("operators: " + ", ".join(f"{name} {count}" for name, count in counts), highlight=False)
 
 
 def print_lint(report: LintReport) -> None:
     """Findings of a lint, errors first."""
     for finding in sorted(report.findings, key=lambda item: item.severity):
         style = "bold red" if finding.severity == "error" else "yellow"
-        _out.print(f"[{style}]{finding.severity}[/] {escape(str(finding))}", highlight=False, soft_wrap=True)
+        results_console.print(f"[{style}]{finding.severity}[/] {escape(str(finding))}", highlight=False, soft_wrap=True)
         if finding.remedy:
-            _out.print(f"      {finding.remedy}", style="dim", highlight=False, soft_wrap=True, markup=False)
+            results_console.print(f"      {finding.remedy}", style="dim", highlight=False, soft_wrap=True, markup=False)
     verdict = "[green]static[/]" if report.ok else f"[bold red]{len(report.errors)} errors[/]"
-    _out.print(
+    results_console.print(
         f"{verdict}: {report.node_count} nodes, {report.value_count} values, opset {report.opset}", highlight=False
     )
 
@@ -203,13 +200,15 @@ def print_verify(result: VerifyResult) -> None:
     """Every comparison of a verification."""
     _print_comparisons(result.comparisons)
     executed = result.executed
-    _out.print(f"executed: {f'{executed.engine} in ' if executed else ''}{result.runner}", highlight=False)
+    results_console.print(f"executed: {f'{executed.engine} in ' if executed else ''}{result.runner}", highlight=False)
     if executed is not None and executed.engine_not_run:
         text = f"not executed: {executed.engine_not_run}, the bundle's engine: nothing here is said of it"
-        _out.print(text, style="bold yellow", soft_wrap=True, markup=False)
+        results_console.print(text, style="bold yellow", soft_wrap=True, markup=False)
     if result.original_not_run:
-        _out.print(f"original not run: {result.original_not_run}", style="yellow", soft_wrap=True, markup=False)
-    _out.print(_status(result.status, result.explanation and f"({result.explanation})"), soft_wrap=True)
+        results_console.print(
+            f"original not run: {result.original_not_run}", style="yellow", soft_wrap=True, markup=False
+        )
+    results_console.print(_status(result.status, result.explanation and f"({result.explanation})"), soft_wrap=True)
 
 
 def print_predictions(found: Predictions) -> None:
@@ -217,10 +216,10 @@ def print_predictions(found: Predictions) -> None:
     for item in found.images:
         pictures = ", ".join(str(path) for path in item.pictures)
         line = f"{item.image}: {pictures}" if pictures else str(item.image)
-        _out.print(line, highlight=False, soft_wrap=True, markup=False)
-        _out.print(f"    {item.summary}", style="dim", highlight=False, soft_wrap=True, markup=False)
+        results_console.print(line, highlight=False, soft_wrap=True, markup=False)
+        results_console.print(f"    {item.summary}", style="dim", highlight=False, soft_wrap=True, markup=False)
     if found.notice:
-        _out.print(found.notice, style="yellow", soft_wrap=True, markup=False)
+        results_console.print(found.notice, style="yellow", soft_wrap=True, markup=False)
 
 
 def print_delay(found: DelayCalibration) -> None:
@@ -231,7 +230,7 @@ def print_delay(found: DelayCalibration) -> None:
         table.add_column(column, justify="right")
     for block, (mean, deviation) in enumerate(zip(evidence.mean, evidence.similarity.std(axis=0), strict=True)):
         table.add_row(str(block) if block else "embedding", f"{mean:.4f}", f"{deviation:.4f}")
-    _out.print(table)
+    results_console.print(table)
     per_image = ", ".join(map(str, evidence.delay_per_image))
     proposal = str(evidence.delay) if evidence.rises else f"{evidence.delay}: similarity rises in no block"
     written = [str(path) for path in (found.files.plot, found.files.evidence, found.files.recipe) if path is not None]
@@ -245,7 +244,9 @@ def print_delay(found: DelayCalibration) -> None:
         ]
     )
     if found.random_weights:
-        _out.print("random weights: the similarity of a trained model is another", style="yellow", highlight=False)
+        results_console.print(
+            "random weights: the similarity of a trained model is another", style="yellow", highlight=False
+        )
 
 
 def print_doctor(found: Doctor) -> None:
@@ -253,7 +254,7 @@ def print_doctor(found: Doctor) -> None:
     from edgeexport.commands.doctor import rows_from_doctor
 
     for title, rows in rows_from_doctor(found):
-        _out.print(title, style="bold", markup=False)
+        results_console.print(title, style="bold", markup=False)
         _print_pairs(rows)
 
 
@@ -274,7 +275,7 @@ def _print_comparisons(comparisons: Sequence[Comparison]) -> None:
             f"{min(maps):.4%}" if maps else "",
             f"{equal} of {len(item.decisions)} equal{followed}" if item.decisions else "",
         )
-    _out.print(table)
+    results_console.print(table)
 
 
 def _print_pairs(pairs: Sequence[tuple[str, str | Text]]) -> None:
@@ -284,7 +285,7 @@ def _print_pairs(pairs: Sequence[tuple[str, str | Text]]) -> None:
     table.add_column(overflow="fold")
     for name, value in pairs:
         table.add_row(escape(name), value if isinstance(value, Text) else escape(value))
-    _out.print(table)
+    results_console.print(table)
 
 
 def _status(status: str, more: str = "") -> Text:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgeexport.backends.runner import Runner
 from edgeexport.fixed.model import FixedModel
 from edgeexport.fixed.published import PublishedImage, PublishedModel
 from edgeexport.inputs.batches import ImageBatch
@@ -35,7 +36,6 @@ from edgeexport.verify.reference import (
     ORIGINAL_CHECK,
     RUNTIME_CHECK,
     Reference,
-    Runner,
     compare_outputs,
     joined_reference,
 )

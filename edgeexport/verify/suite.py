@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from edgeexport.backends.runner import Runner
 from edgeexport.fixed.model import FixedModel
 from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
 from edgeexport.verify.parity import batch_comparison, original_comparison, runtime_comparison
-from edgeexport.verify.reference import BATCH_CHECK, ORIGINAL_CHECK, RUNTIME_CHECK, Reference, Runner
+from edgeexport.verify.reference import BATCH_CHECK, ORIGINAL_CHECK, RUNTIME_CHECK, Reference
 
 __all__ = ["parity_status", "run_parity"]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,27 @@ def test_missing_or_old_package(tmp_path: Path, changes: dict[str, str | None], 
     found = _of("orin", fake_probe(tmp_path, packages=packages, answers=LOADS))["build and export"]
     assert found.status == "missing" and message in found.detail
     assert found.remedy == "pip install 'edgeexport[export]'"
+
+
+def test_a_torch_that_is_installed_but_does_not_load(tmp_path: Path) -> None:
+    answers = {**LOADS, "not_loading": 'a warning\n{"torch": "libcudart.so.12: cannot open", "onnx": "no"}\n'}
+    doctor = examine("orin", fake_probe(tmp_path, packages=EXPORT_PACKAGES, answers=answers))
+    found = _capabilities(doctor, "orin")["build and export"]
+    assert found.status == "missing"
+    assert found.detail.startswith(
+        "torch 2.15.0+cpu is installed but does not load: libcudart.so.12: cannot open; onnx "
+    )
+    assert "install the torch and onnx made for this machine" in found.remedy
+    packages = dict(rows_from_doctor(doctor)[1][1])
+    assert packages["torch"] == "2.15.0+cpu, but does not load: libcudart.so.12: cannot open"
+    assert packages["timm"] == "1.0.31"
+
+
+def test_a_torch_whose_import_ends_the_process(tmp_path: Path) -> None:
+    packages = {"torch": "2.8", "onnx": "1.20"}
+    probe = fake_probe(tmp_path, packages=packages)
+    died = replace(probe, run=lambda command, limit: None if "torch" in command else probe.run(command, limit))
+    assert examine("cpu", died).machine.not_loading == {"torch": "its import ends the process, or takes over a minute"}
 
 
 def test_old_python_cannot_export(tmp_path: Path) -> None:

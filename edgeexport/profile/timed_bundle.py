@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeexport.backends.contract import BUILT_HERE, DeviceIdentity, EngineRecord, Runner, Timing
+from edgeexport.backends.contract import BUILT_HERE, DeviceIdentity, EngineRecord
 from edgeexport.backends.device_identity import processor_identity
 from edgeexport.backends.engine import engine_record, runner_from_bundle
+from edgeexport.backends.runner import Runner, Timing
 from edgeexport.bundle import Bundle, open_bundle, sha256_of
 from edgeexport.errors import UsageError
 from edgeexport.profile.inputs import Feed, golden_feed
 
-__all__ = ["Subject", "check_comparable", "load_subject"]
+__all__ = ["TimedBundle", "check_comparable", "load_timed_bundle"]
 
 _GRAPH = "model.onnx"
 
 
 @dataclass(frozen=True)
-class Subject:
+class TimedBundle:
     """What is timed.
 
     Attributes:
@@ -78,7 +79,7 @@ class Subject:
         }
 
 
-def load_subject(path: Path, engine: str = "auto") -> Subject:
+def load_timed_bundle(path: Path, engine: str = "auto") -> TimedBundle:
     """Opens a bundle, loads what is to be timed, and reads its input.
 
     Args:
@@ -94,11 +95,11 @@ def load_subject(path: Path, engine: str = "auto") -> Subject:
     runner = runner_from_bundle(bundle, engine)
     record = engine_record(bundle) if engine == "auto" else None
     if record is None or record.provenance != BUILT_HERE:
-        return Subject(bundle, runner, feed, None, _GRAPH, "onnxruntime", processor_identity())
-    return Subject(bundle, runner, feed, record, next(iter(record.files)), record.backend, record.device)
+        return TimedBundle(bundle, runner, feed, None, _GRAPH, "onnxruntime", processor_identity())
+    return TimedBundle(bundle, runner, feed, record, next(iter(record.files)), record.backend, record.device)
 
 
-def check_comparable(baseline: Subject, candidate: Subject) -> None:
+def check_comparable(baseline: TimedBundle, candidate: TimedBundle) -> None:
     """Refuses a baseline whose times say nothing about the model.
 
     Raises:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgeexport.profile.subject import Subject
+from edgeexport.profile.timed_bundle import TimedBundle
 
-__all__ = ["mode_name", "subject_differences"]
+__all__ = ["mode_name", "timed_differences"]
 
 # Of an engine's options those that change how fast it runs; what else stands there follows from the model.
 _OPTIONS = {
@@ -20,7 +20,7 @@ _OPTIONS = {
 }
 
 
-def subject_differences(baseline: Subject, candidate: Subject) -> list[dict[str, str]]:
+def timed_differences(baseline: TimedBundle, candidate: TimedBundle) -> list[dict[str, str]]:
     """What a speed-up owes to something else than the model, JSON-ready.
 
     Returns:
@@ -41,15 +41,15 @@ def mode_name(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _described(subject: Subject) -> list[tuple[str, str]]:
-    manifest, image, options = subject.bundle.manifest, subject.feed.image, subject.options or {}
+def _described(timed: TimedBundle) -> list[tuple[str, str]]:
+    manifest, image, options = timed.bundle.manifest, timed.feed.image, timed.options or {}
     shape = " x ".join(map(str, image.shape))
     return [
         ("precision", _text(manifest.get("precision"))),
         ("target", _text(manifest.get("target"))),
         ("input", f"{image.dtype} {shape}"),
-        ("executes", subject.file),
-        ("runtime's version", subject.runner.version),
+        ("executes", timed.file),
+        ("runtime's version", timed.runner.version),
         ("built in power mode", mode_name(options.get("power_mode")) or "unknown"),
         *((title, _text(options.get(name))) for name, title in _OPTIONS.items()),
     ]
