@@ -24,7 +24,8 @@ from edgeexport.errors import ParityError
 from edgeexport.fixed.fixed import FixedModel, fixed_from_model
 from edgeexport.fixed.tokens import tokens_json
 from edgeexport.fixed.weights import WeightsOrigin, model_from_recipe
-from edgeexport.graph.graphs import BundleGraphs, export_of_fixed, graphs_from_export
+from edgeexport.graph.export_cache import Export, kept_export
+from edgeexport.graph.graphs import BundleGraphs, graphs_from_export
 from edgeexport.graph.lint import lint_model
 from edgeexport.graph.lint_report import LintReport
 from edgeexport.graph.macs import graph_macs
@@ -36,7 +37,6 @@ from edgeexport.ops import DOMAIN
 from edgeexport.plugin.bundle import bundle_plugins, plugin_files
 from edgeexport.plugin.contract import check_nodes, contracts_from_sources
 from edgeexport.plugin.sources import sources_folder
-from edgeexport.recipe.schema import Recipe
 from edgeexport.report.html import write_report
 from edgeexport.verify.compare import Comparison
 from edgeexport.verify.golden import write_golden
@@ -78,6 +78,7 @@ def build(
     plugins: bool = True,
     engine_options: EngineOptions | None = None,
     local_engine: bool = True,
+    export: onnx.ModelProto | None = None,
     on_stage: Callable[[str], None] = lambda name: None,
 ) -> BuildResult:
     """Builds a bundle: what `edgeexport build` does.
@@ -93,6 +94,7 @@ def build(
         plugins: False puts the plugin-free graph into model.trt.onnx.
         engine_options: What is asked of the engine, where this machine can build it; None asks for nothing special.
         local_engine: False leaves the engine to another machine.
+        export: Instead of torch's export of this very model, which then is not run; taken over and changed.
         on_stage: Called with each stage's name as it starts.
 
     Raises:
@@ -109,9 +111,9 @@ def build(
         model, origin = model_from_recipe(request.recipe)
         fixed = fixed_from_model(model, request.recipe)
     with log.stage("torch's exporter"):
-        exported = export_of_fixed(fixed, _metadata(fixed.recipe, origin))
+        exported = Export(export, reused=True) if export is not None else kept_export(fixed, _metadata(fixed, origin))
     with log.stage("graph passes"):
-        graphs = graphs_from_export(fixed, exported, precision)
+        graphs = graphs_from_export(fixed, exported.model, precision)
     with log.stage("lint"):
         lint = _lint(graphs, target)
     with staged_bundle(folder) as staging:
@@ -124,6 +126,7 @@ def build(
         rtx = rtx_check(staging, request, graphs.plain, log)
         library = _plugin_library(staging, request, log)
         log.notes += [f"weights: {origin.statement}", *([graphs.half.text] if graphs.half is not None else [])]
+        log.notes += ["torch's exporter was not run: an export made before was used"] if exported.reused else []
         with log.stage("manifest"):
             checks = checks_json(request, lint, comparisons, rtx, tail, graphs.half)
             _write_manifest(staging, manifest_of(request, fixed, origin, graphs, checks), library)
@@ -144,11 +147,11 @@ def build(
 
 def exported_graphs(fixed: FixedModel, origin: WeightsOrigin, precision: str = "fp32") -> BundleGraphs:
     """The graphs that a build would write."""
-    return graphs_from_export(fixed, export_of_fixed(fixed, _metadata(fixed.recipe, origin)), precision)
+    return graphs_from_export(fixed, kept_export(fixed, _metadata(fixed, origin)).model, precision)
 
 
-def _metadata(recipe: Recipe, origin: WeightsOrigin) -> dict[str, str]:
-    return {"edgeexport.recipe": recipe.name, "edgeexport.weights": origin.statement}
+def _metadata(fixed: FixedModel, origin: WeightsOrigin) -> dict[str, str]:
+    return {"edgeexport.recipe": fixed.recipe.name, "edgeexport.weights": origin.statement}
 
 
 def _lint(graphs: BundleGraphs, target: str) -> LintReport:
