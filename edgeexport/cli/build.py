@@ -177,7 +177,7 @@ def _dry_run(
     json_output: bool,
 ) -> None:
     from edgeexport.bundle import check_replaceable
-    from edgeexport.commands.build import default_work_dir, request_from_arguments
+    from edgeexport.commands.request import default_work_dir, request_from_arguments
     from edgeexport.fixed.tokens import tokens_json
     from edgeexport.terminal.results import print_tokens
 

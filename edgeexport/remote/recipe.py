@@ -41,7 +41,8 @@ def remote_build_recipe(
         EdgeExportError: As `edgeexport.commands.build.build` and `edgeexport.remote.commands.remote_build` do. Where the
             device fails, the bundle is complete, and the error names it.
     """
-    from edgeexport.commands.build import build, request_from_arguments
+    from edgeexport.commands.build import build
+    from edgeexport.commands.request import request_from_arguments
 
     asked = options or EngineOptions()
     request_from_arguments(recipe, target, precision, cfg_options, checkpoint, asked.plugins)
