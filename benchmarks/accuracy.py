@@ -32,7 +32,7 @@ from edgeexport.evaluation.dataset import SegmentationFolder, labelled_images, o
 from edgeexport.evaluation.evaluate import evaluate
 from edgeexport.evaluation.forms import AdaptiveForm
 from edgeexport.evaluation.result import Evaluation
-from edgeexport.fixed.weights import segvit_from_recipe
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.inputs.photos import input_from_photo
 from edgeexport.recipe import load_recipe
 from examples.scenes.ceiling import oracle_ceiling
@@ -207,7 +207,7 @@ def _matched(name: str, images: SegmentationFolder) -> dict[int, float]:
     counts = counts_from_recipe(recipe)
     if not counts.prune:
         return {}
-    model, _ = segvit_from_recipe(recipe)
+    model, _ = model_from_recipe(recipe)
     decoded = list(labelled_images(images, len(recipe.classes), on_problem=lambda item: None))
     found = matched_thresholds(lambda limits: list(observe_adaptive(model, recipe, decoded, limits)), counts)
     return {stage.block: stage.theta for stage in found}
@@ -239,6 +239,6 @@ def _latency(
 
 def _adaptive_runner(name: str, thresholds: dict[int, float], photo: Image.Image) -> Callable[[], object]:
     recipe = load_recipe(f"{name}.py")
-    model, _ = segvit_from_recipe(recipe)
+    model, _ = model_from_recipe(recipe)
     form = AdaptiveForm(model, recipe, thresholds)
     return lambda: form.run([photo])
