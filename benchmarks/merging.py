@@ -165,9 +165,8 @@ def _graphs(model: VisionTransformer, recipe: Recipe) -> BundleGraphs:
 def _patched(model: VisionTransformer, recipe: Recipe, image: NDArray) -> onnx.ModelProto:
     rule = recipe.input.preprocess
     assert rule is not None
-    patched = PatchedVit(
-        model, [block.tokens_in - block.tokens_out for block in token_schedule(recipe).blocks], rule.mean, rule.std
-    )
+    merged = [block.tokens_in - block.tokens_out for block in token_schedule(recipe).blocks]
+    patched = PatchedVit(model, merged, rule.mean, rule.std)
     return exported_patched(patched, torch.from_numpy(image))
 
 

@@ -41,7 +41,14 @@ from edgeexport.verify.reference import (
 )
 from edgeexport.verify.tolerances import FP32, Tolerances
 
-__all__ = ["batch_comparison", "followed_reference", "original_comparison", "reference_of", "runtime_comparison", "settings_for_counts"]
+__all__ = [
+    "batch_comparison",
+    "followed_reference",
+    "original_comparison",
+    "reference_of",
+    "runtime_comparison",
+    "settings_for_counts",
+]
 
 
 def reference_of(

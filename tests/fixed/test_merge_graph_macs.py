@@ -30,10 +30,11 @@ def test_products_and_norms(tmp_path: Path, text: str, merges: int) -> None:
     Args:
         merges: How often a block merges.
     """
-    from edgeexport.commands.build import exported_graphs
-    from edgeexport.fixed.fixed import fixed_from_model
     from edgeexport.fixed.merge_accounting import account_merging
     from edgeexport.fixed.merge_macs import matching_macs
+
+    from edgeexport.commands.build import exported_graphs
+    from edgeexport.fixed.model import fixed_from_model
     from edgeexport.fixed.weights import model_from_recipe
     from edgeexport.graph.macs import graph_macs
     from edgeexport.ops.match_tables import tables_from_layout

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from edgeexport.fixed.fixed import FixedModel, fixed_from_model
 
+from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph import export_key as module
 from edgeexport.graph.export_key import export_key, package_hash, weights_hash

@@ -272,8 +272,7 @@ def lowered_decisions(model: onnx.ModelProto, kept: list[str]) -> list[str]:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
     """The tiny recipe's graph, every inner decision an output."""
-    from edgeexport.fixed.fixed import fixed_from_model
-
+    from edgeexport.fixed.model import fixed_from_model
     from edgeexport.fixed.weights import model_from_recipe
     from edgeexport.graph.graphs import export_of_fixed
     from edgeexport.recipe import load_recipe

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from edgeexport.hosts.timm_vit.steps import logits_from_tokens
 from timm.models.vision_transformer import VisionTransformer
 
-from edgeexport.fixed.fixed import fixed_from_model
+from edgeexport.fixed.model import fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
-from edgeexport.hosts.timm_vit.steps import logits_from_tokens
 from edgeexport.recipe.schema import Recipe
 from edgeexport.recipe.validation import recipe_from_config
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
-from edgeexport.fixed.fixed import FixedModel, fixed_from_model
+from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.graph.lint import lint_model

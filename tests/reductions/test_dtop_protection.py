@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgeexport.ops.token_protect import token_protect_reference
+from edgeexport.reductions.dtop_protection import uncertain_protection
 from edgeexport.verify.compare import decision_difference
-from edgeexport.verify.protection import uncertain_protection
 from edgeexport.verify.tolerances import FP32
 
 NEAR_TIE = FP32.near_tie
@@ -30,18 +30,18 @@ def test_every_flip_that_rounding_causes_is_foreseen(seed: int, classes: int, to
     scores = random.integers(0, 6, (classes, tokens)) / 8
     noise = random.uniform(-0.49, 0.49, scores.shape) * NEAR_TIE
     flipped = protected(scores, min(per_class, tokens)) != protected(scores + noise, min(per_class, tokens))
-    assert not (flipped & ~uncertain_protection(scores, per_class)).any()
+    assert not (flipped & ~uncertain_protection(scores, per_class, 1e-5)).any()
 
 
 def test_clear_cases_are_certain() -> None:
     scores = np.array([[0.9, 0.8, 0.7, 0.1], [0.1, 0.2, 0.3, 0.6]])
-    assert not uncertain_protection(scores, 1).any()
-    assert not uncertain_protection(scores, 0).any()
+    assert not uncertain_protection(scores, 1, 1e-5).any()
+    assert not uncertain_protection(scores, 0, 1e-5).any()
 
 
 def test_a_token_of_uncertain_class_moves_the_edge_of_both() -> None:
     scores = np.array([[0.9, 0.8, 0.7, 0.6, 0.5, 0.1], [0.1, 0.1, 0.1, 0.1, 0.5, 0.4]])
-    found = uncertain_protection(scores, 1)
+    found = uncertain_protection(scores, 1, 1e-5)
     assert found[4] and found[5], "whether token 5 leads class 1 hangs on token 4"
     assert not found[2] and not found[3], "far from the edge of class 0"
 
