@@ -141,7 +141,7 @@ def _in_float32(fixed: FixedModel, reference: Reference) -> Reference:
 
 
 def settings_for_counts(fixed: FixedModel, trace: Trace, image: int) -> dict[str, Any]:
-    """What the published form of every method goes by (see `PublishedModel.run`), so as to remove the fixed counts from an image.
+    """What every method's published form goes by (see `PublishedModel.run`), so as to remove the fixed counts from an image.
 
     Args:
         fixed: The model.
