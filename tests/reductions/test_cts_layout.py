@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeexport.graph.inline import inlined_model
-from edgeexport.reductions.cts import (
+from edgeexport.reductions.cts_layout import (
     SharingLayout,
     layout_fixed,
     layout_reference,

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from edgeexport.graph.export import exported_model
 from edgeexport.ops import token_partition, token_protect
-from edgeexport.reductions.dtop import (
+from edgeexport.reductions.dtop_selection import (
     confidence_and_label,
-    inverse_permutation,
     priority,
     prune_adaptive,
     prune_fixed,
     threshold_for_count,
 )
+from edgeexport.tokens.trace import inverse_permutation
 
 CLASSES = 4
 Case = tuple[Tensor, Tensor, int]
@@ -184,16 +184,6 @@ def test_confidence_is_the_best_score_and_label_the_lowest_best_class() -> None:
     assert torch.equal(confidence, torch.tensor([[0.4, 0.7, 0.2]]))
     assert label.dtype == torch.int32
     assert label.tolist() == [[1, 0, 0]]
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.integers(1, 3).flatmap(lambda b: st.tuples(*[st.permutations(range(9))] * b)))
-def test_inverse_permutation(rows: tuple[list[int], ...]) -> None:
-    order = torch.tensor(rows, dtype=torch.int32)
-    inverse = inverse_permutation(order)
-    assert inverse.dtype == torch.int32
-    for row, found in zip(rows, inverse.tolist(), strict=True):
-        assert [found[i] for i in row] == list(range(9))
 
 
 @pytest.mark.parametrize("k", [5, 19])
