@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from edgeexport.hosts.host import TailSpec
 from edgeexport.hosts.segvit.spec import BackboneSpec, HeadSpec, SegVitSpec
 from edgeexport.inputs.spec import InputSpec
-from edgeexport.recipe.schema import CtsSpec, DtopSpec, Recipe, ReductionSpec, TailSpec
+from edgeexport.recipe.schema import Recipe
+from edgeexport.reductions.cts import CtsSpec
+from edgeexport.reductions.dtop import DtopSpec
 
 __all__ = ["small_atm_spec", "small_backbone", "small_head", "small_recipe", "small_spec"]
 
@@ -68,7 +71,11 @@ def small_recipe(
     seed: int = 0,
     spec: SegVitSpec | None = None,
 ) -> Recipe:
-    cts = CtsSpec(num_shared, 1, policy_checkpoint) if num_shared or policy_checkpoint else None
+    reductions: dict[str, object] = {}
+    if num_shared or policy_checkpoint:
+        reductions["cts"] = CtsSpec(num_shared, 1, policy_checkpoint)
+    if prune:
+        reductions["dtop"] = DtopSpec(prune, 5)
     return Recipe(
         name="small",
         path=Path("small.py"),
@@ -78,7 +85,7 @@ def small_recipe(
         seed=seed,
         input=InputSpec(1, 64, 64, None),
         output="scores",
-        reduction=ReductionSpec(cts, DtopSpec(prune, 5) if prune else None),
+        reductions=reductions,
         tail=TailSpec("plain", 5),
         extra_outputs=(),
         classes=(),

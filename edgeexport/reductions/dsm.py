@@ -41,19 +41,13 @@ class Dsm(MergingMethod):
     title: ClassVar[str] = "DSM"
 
     def refuses(self, facts: HostFacts) -> str:
-        """A host that needs every token back is told what to use (see `spec_from_config`)."""
-        return ""
+        """It keeps tokens merged."""
+        return f"DSM is for classifiers, and {facts.name} needs every token back" if facts.variants else ""
 
     def spec_from_config(
         self, value: object, place: Place, facts: HostFacts, tokens: int, folder: Path
     ) -> MergeSpec | None:
         """``dict(r, metric, pool, proportional_attention, delay, window, growth)``."""
-        if facts.variants:
-            raise place.error(
-                value,
-                f"unsupported: DSM is for classifiers, and {facts.name} needs every token back",
-                "use tome=dict(r=..., dense=True)",
-            )
         spec, given = merge_spec_from_config(self.key, value, place, facts, ("delay", "growth", "window"))
         delay, window, growth = delay_and_windows(given, place, facts)
         return replace(spec, delay=delay, window=window, growth=growth)

@@ -34,10 +34,10 @@ class PublishedMerging(Published):
         step = self._merged(number, x[0], tokens.size, metric[0])
         tokens.size = step.size
         tokens.bias = step.size.log()[None, None, None] if self.spec.proportional_attention else None
-        place = {token: row for row, group in enumerate(step.groups) for token in group}
+        place = _places(step)
         tokens.origin = [place[token] for token in tokens.origin]
         self._tell(number, step, tokens)
-        tokens.outputs |= {"size": step.size[:, None], "source": torch.tensor(tokens.origin, dtype=torch.int32)}
+        self._describe(step, tokens.origin, tokens)
         return step.x[None]
 
     def around(self, number: int, block: Any, x: Tensor, context: Tensor | None, tokens: PublishedTokens) -> Tensor:
@@ -48,6 +48,8 @@ class PublishedMerging(Published):
         if self.cuts[number] is Cut.AROUND:
             bias = step.size.log()[None, None, None] if self.spec.proportional_attention else None
             return unmerged_reference(block(step.x[None], bias, context)[0], step.groups)[None]
+        if self.described:
+            self._describe(step, _places(step), tokens)
         for residual in block.residuals:
             step = self._merged(number, residual.norm(x)[0], ones, metric)
             x = x + unmerged_reference(residual.added(step.x[None], None, context)[0], step.groups)[None]
@@ -76,6 +78,9 @@ class PublishedMerging(Published):
         values = (torch.tensor(items, dtype=torch.int32) for items in (source, target, step.kept))
         tokens.outputs.update(zip(merge_output_names(number), values, strict=True))
 
+    def _describe(self, step: MergedTokens, origin: Sequence[int], tokens: PublishedTokens) -> None:
+        tokens.outputs |= {"size": step.size[:, None], "source": torch.tensor(origin, dtype=torch.int32)}
+
 
 class MergingMethod(Reduction):
     """A `Reduction` whose spec is a `MergeSpec`."""
@@ -98,7 +103,7 @@ class MergingMethod(Reduction):
             return MergeBetween(spec, change, match)
         if change.cut is Cut.AROUND:
             return MergeAround(spec, change, match)
-        return MergeBranches(spec, change, described=self.described(facts), match=match)
+        return MergeBranches(spec, change, described=self.described(spec, facts), match=match)
 
     def published(
         self,
@@ -109,18 +114,18 @@ class MergingMethod(Reduction):
         network: nn.Module | None,
     ) -> Published:
         """In loops."""
-        return PublishedMerging(spec, changes, described=self.described(facts))
+        return PublishedMerging(spec, changes, described=self.described(spec, facts))
 
     def output_names(self, spec: MergeSpec, facts: HostFacts, change: MergeChange) -> tuple[str, ...]:
         """Decisions; and ``source`` int32 (B, N0), the final token of every first one, and ``size`` float32 (B, M, 1), how many
         tokens every final one stands for, where tokens stay merged or the model is a single block.
         """
-        return (*merge_output_names(change.block), *(("source", "size") if self.described(facts) else ()))
+        return (*merge_output_names(change.block), *(("source", "size") if self.described(spec, facts) else ()))
 
     def extra_outputs(self, spec: MergeSpec, facts: HostFacts, changes: Sequence[MergeChange]) -> tuple[str, ...]:
         """``source`` and ``size``."""
         asked = any(change.requested for change in changes)
-        return ("source", "size") if self.described(facts) and asked else ()
+        return ("source", "size") if self.described(spec, facts) and asked else ()
 
     def decisions(self, spec: MergeSpec, change: MergeChange) -> tuple[str, ...]:
         """``merge_source_b``, ``merge_target_b``, ``merge_kept_b``."""
@@ -142,6 +147,12 @@ class MergingMethod(Reduction):
         return {"merges": merges_manifest(spec, changes)}
 
     @staticmethod
-    def described(facts: HostFacts) -> bool:
-        """Whether ``source`` and ``size`` of the final tokens mean something: tokens stay merged, or there is one block."""
-        return not facts.variants or facts.depth == 1
+    def described(spec: MergeSpec, facts: HostFacts) -> bool:
+        """Whether ``source`` and ``size`` mean something: of one merge, or of all that last; of several undone ones, none does."""
+        return spec.dense is None or (spec.dense == "sd" and facts.depth == 1)
+
+
+def _places(step: MergedTokens) -> list[int]:
+    """Where every token of a merge stands after it."""
+    place = {token: row for row, group in enumerate(step.groups) for token in group}
+    return [place[token] for token in range(len(place))]

@@ -16,7 +16,7 @@ from small_models import small_spec
 from torch import Tensor, nn
 
 from edgeexport.errors import CheckpointError
-from edgeexport.hosts.checkpoint import load_policy_weights, load_weights, state_dict_from_file
+from edgeexport.hosts.checkpoint import load_network_weights, load_weights, state_dict_from_file
 from edgeexport.hosts.segvit.segvit import SegVit
 from edgeexport.reductions.cts_policy import PolicyNetwork
 
@@ -351,7 +351,8 @@ def test_optional_prefixes_may_be_missing_or_have_no_place() -> None:
 
 @pytest.fixture(scope="module")
 def segvit() -> SegVit:
-    model = SegVit(small_spec(), with_policy=True)
+    model = SegVit(small_spec())
+    model.add_module("policy_net", PolicyNetwork())
     for parameter in model.parameters():
         nn.init.normal_(parameter)
     return model
@@ -393,7 +394,7 @@ def test_another_class_count_hints_at_it(segvit: SegVit, state: dict[str, Tensor
 def test_patch_bias_of_another_mmseg_version_hints_at_it(segvit: SegVit, state: dict[str, Tensor]) -> None:
     bias = state.pop("backbone.patch_embed.projection.bias")
     assert "set model.backbone.patch_bias=False" in unfit(segvit, state)
-    without = SegVit(replace(segvit.spec, backbone=replace(segvit.spec.backbone, patch_bias=False)), with_policy=False)
+    without = SegVit(replace(segvit.spec, backbone=replace(segvit.spec.backbone, patch_bias=False)))
     wanted = without.state_dict()
     given = {key: torch.zeros_like(value) for key, value in wanted.items()}
     assert "set model.backbone.patch_bias=True" in unfit(
@@ -416,7 +417,7 @@ def test_policy_checkpoint_with_published_keys(tmp_path: Path) -> None:
     for prefix, value in (("", 2.0), ("policy_net.", 3.0)):
         published = {prefix + key: torch.full_like(tensor, value) for key, tensor in source.items()}
         torch.save(published, tmp_path / "policy.pth")
-        load_policy_weights(policy, tmp_path / "policy.pth")
+        load_network_weights(policy, tmp_path / "policy.pth", "policy_net.")
         for key, tensor in policy.state_dict().items():
             assert key.endswith("num_batches_tracked") or (tensor == value).all(), key
 
@@ -424,7 +425,7 @@ def test_policy_checkpoint_with_published_keys(tmp_path: Path) -> None:
 def test_policy_checkpoint_of_something_else(tmp_path: Path, weights: dict[str, Tensor]) -> None:
     torch.save(weights, tmp_path / "policy.pth")
     with pytest.raises(CheckpointError) as caught:
-        load_policy_weights(PolicyNetwork(), tmp_path / "policy.pth")
+        load_network_weights(PolicyNetwork(), tmp_path / "policy.pth", "policy_net.")
     message = message_of(caught.value)
     assert message.startswith(str(tmp_path / "policy.pth"))
     assert "2 unexpected: a.weight, a.bias" in message

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from recipe_cases import TINY_DIFFUSION
 
+from edgeexport.hosts.host import TailSpec
 from edgeexport.hosts.sd_block.spec import SdBlockSpec
-from edgeexport.recipe.schema import TailSpec
 
 
 def test_a_block_is_read(validated):

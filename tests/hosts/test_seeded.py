@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from edgeexport.fixed.fixed_segvit import FixedSegVit
 from small_models import small_atm_spec, small_head, small_spec
 from torch import Tensor
 
+from edgeexport.fixed.model import fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.hosts.segvit.heads import PruneHead
 from edgeexport.hosts.segvit.seeded import MASK_OFFSET, MASK_SPREAD, PRESENT_CLASSES, seed_weights
@@ -17,10 +17,13 @@ from edgeexport.inputs.batches import image_batches
 from edgeexport.inputs.photos import shipped_photos
 from edgeexport.ops.upsample_argmax import upsample_argmax_reference
 from edgeexport.recipe import load_recipe
+from edgeexport.reductions.cts_policy import PolicyNetwork
 
 
 def seeded(spec: SegVitSpec, seed: int = 0, *, with_policy: bool = False) -> dict[str, Tensor]:
-    model = SegVit(spec, with_policy=with_policy)
+    model = SegVit(spec)
+    if with_policy:
+        model.add_module("policy_net", PolicyNetwork())
     with torch.no_grad():
         for value in model.state_dict().values():
             if value.is_floating_point():
@@ -44,7 +47,7 @@ def test_same_seed_gives_the_same_weights_whatever_was_drawn_before() -> None:
     second = seeded(small_spec())
     assert first.keys() == second.keys()
     assert all(torch.equal(first[key], second[key]) for key in first)
-    model = SegVit(small_spec(), with_policy=False)
+    model = SegVit(small_spec())
     state = torch.get_rng_state()
     seed_weights(model, 0)
     assert torch.equal(torch.get_rng_state(), state)  # nor does drawing disturb anyone else
@@ -87,7 +90,7 @@ def test_class_scores_and_masks_are_peaked() -> None:
     shape = dict(in_channels=192, width=192, num_layers=3, num_heads=3, num_classes=150)
     spec = small_spec(embed_dims=192)
     spec = SegVitSpec(spec.type, spec.backbone, small_head(4, **shape), ())
-    model = SegVit(spec, with_policy=False)
+    model = SegVit(spec)
     seed_weights(model, 0)
     head = model.decode_head
     assert isinstance(head, PruneHead)
@@ -103,15 +106,15 @@ def test_class_scores_and_masks_are_peaked() -> None:
 def assert_certified(recipe_name: str, photos: slice) -> None:
     recipe = load_recipe(recipe_name)
     assert (recipe.tail.form, recipe.tail.candidates) == ("fast", 16)
-    fixed = FixedSegVit(model_from_recipe(recipe)[0], recipe).eval()
+    fixed = fixed_from_model(model_from_recipe(recipe)[0], recipe)
+    size = (recipe.input.height, recipe.input.width)
     for batch in image_batches(recipe.input, shipped_photos()[photos]):
         with torch.no_grad():
             trace = fixed.trace(torch.from_numpy(batch.pixels))
-        assert trace.uncertified_pixels is not None and trace.prediction is not None
-        assert trace.uncertified_pixels.tolist() == [0], batch.names
+        assert trace.outputs["uncertified_pixels"].tolist() == [0], batch.names
         assert trace.prediction.unique().numel() > 4, batch.names  # not one class all over, which would be no test
         # And the certificate is about these scores, not about another form's.
-        assert upsample_argmax_reference(trace.class_scores, *fixed.size, 2)[1].item() > 0
+        assert upsample_argmax_reference(trace.outputs["class_scores"], *size, 2)[1].item() > 0
 
 
 def test_sixteen_candidates_certify_a_shipped_photograph() -> None:

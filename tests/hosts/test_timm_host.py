@@ -1,110 +1,62 @@
+"""What a recipe of a timm ViT or a diffusion block may say beside model, input and reduction."""
+
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-from recipe_cases import message_of
+from recipe_cases import TINY, TINY_CLIP, TINY_DIFFUSION, TINY_TIMM
 
-from edgeexport.config.place import Place
-from edgeexport.errors import RecipeError
-from edgeexport.hosts.timm_vit.plain import built_host, check_plain, host_defaults
+from edgeexport.hosts.host import TailSpec
 
-SMALL = dict(img_size=16, patch_size=8, embed_dim=8, depth=2, num_heads=2, num_classes=3)
+TOME = {("reduction",): {"tome": {"r": 8}}}
 
 
-def problem(host: object) -> str:
-    with pytest.raises(RecipeError) as caught:
-        check_plain(host, "host", Place("x.py", "model.name"))
-    message = message_of(caught.value)
-    assert message.startswith("x.py: model.name = 'host' | is not a plain Vision Transformer: ")
-    return message.partition("Transformer: ")[2]
+def test_defaults(validated):
+    recipe = validated({}, TINY_TIMM)
+    assert (recipe.output, recipe.tail) == ("logits", TailSpec("none", 0))
+    assert recipe.classes == recipe.palette == recipe.extra_outputs == ()
 
 
-def test_importing_the_validation_imports_neither_torch_nor_timm():
-    code = "import sys, edgeexport.recipe.validation; print({'torch', 'timm'} & set(sys.modules))"
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+def test_classes_are_names_of_the_logits(validated, refused):
+    names = [f"class {index}" for index in range(10)]
+    assert validated({("classes",): names}, TINY_TIMM).classes == tuple(names)
+    message = refused({("classes",): names[1:]}, TINY_TIMM)
+    assert "has 9 entries, but the model has 10 classes" in message
 
 
-def test_hosts_are_built_without_memory_unless_asked_for():
-    host = built_host(None, SMALL)
-    assert {str(parameter.device) for parameter in host.parameters()} == {"meta"}
-    assert not host.training
-    assert {str(parameter.device) for parameter in built_host(None, SMALL, "cpu").parameters()} == {"cpu"}
-
-
-def test_building_leaves_timms_logging_as_it_was():
-    import logging
-
-    logger = logging.getLogger("timm")
-    before = logger.level
-    with pytest.raises(TypeError):
-        built_host(None, {**SMALL, "depth": "2"})
-    assert logger.level == before
-
-
-def test_the_defaults_are_those_of_the_class():
-    defaults = host_defaults(Place("x.py"))
-    assert defaults["img_size"] == 224
-    assert "self" not in defaults
-
-
-def test_a_plain_host_passes():
-    check_plain(built_host(None, SMALL), "host", Place("x.py"))
+@pytest.mark.parametrize("base", [TINY_TIMM, TINY_CLIP, TINY_DIFFUSION])
+def test_merging_offers_source_and_size(base, validated):
+    names = ("size", "source")
+    assert validated({**TOME, ("extra_outputs",): names}, base).extra_outputs == names
 
 
 @pytest.mark.parametrize(
-    ("arguments", "part"),
+    ("base", "reduction"),
     [
-        ({"patch_drop_rate": 0.5}, "patch_drop drops patches at random"),
-        ({"attn_layer": "diff"}, "blocks.0.attn is a DiffAttention, not an Attention"),
-        ({"global_pool": ""}, "global_pool is '', not one of 'token', 'avg', 'max', 'avgmax', 'map'"),
+        (TINY_TIMM, None),
+        (TINY_TIMM, {"tome": {"r": 0}}),
+        (TINY_TIMM, {"dsm": {"r": [3, 2], "delay": 2}}),
+        (TINY_DIFFUSION, {"tome": {"r": 0}}),
+        (TINY, {"tome": {"r": 8}}),
     ],
 )
-def test_keyword_arguments_that_make_another_model(arguments, part):
-    assert part in problem(built_host(None, {**SMALL, **arguments}))
+@pytest.mark.parametrize("name", ["source", "size"])
+def test_where_no_token_stays_merged_there_is_no_source(base, reduction, name, refused):
+    message = refused({("reduction",): reduction, ("extra_outputs",): (name,)}, base)
+    assert f"x.py: extra_outputs[0] = '{name}' | this recipe computes no such output" in message
 
 
-@pytest.mark.parametrize("switch", ["dynamic_img_size", "dynamic_img_pad"])
-def test_a_size_that_may_change_can_be_fixed(switch):
-    """Some of timm's plain ViTs turn it on by themselves."""
-    with pytest.raises(RecipeError) as caught:
-        check_plain(built_host(None, {**SMALL, switch: True}), "host", Place("x.py", "model.name"))
-    expected = (
-        f"x.py: model.name = 'host' | {switch} is on, and the graph's size is fixed | add {switch}=False to model"
-    )
-    assert message_of(caught.value).startswith(expected)
-
-
-def test_other_parts_are_named():
-    from timm.layers import SwiGLUPacked
-    from timm.models.vision_transformer import ParallelScalingBlock, ResPostBlock
-
-    assert "blocks.0 is a ResPostBlock, not a Block" in problem(built_host(None, {**SMALL, "block_fn": ResPostBlock}))
-    parallel = built_host(None, {**SMALL, "block_fn": ParallelScalingBlock})
-    assert "blocks.0 is a ParallelScalingBlock, not a Block" in problem(parallel)
-    gated = built_host(None, {**SMALL, "mlp_layer": SwiGLUPacked})
-    assert "blocks.0.mlp is a GluMlp, not an Mlp" in problem(gated)
-
-
-def test_a_single_changed_block_is_found():
-    from torch import nn
-
-    host = built_host(None, SMALL)
-    host.blocks[1].attn.gate = nn.Linear(8, 8, device="meta")
-    assert "blocks.1.attn is gated" in problem(host)
-    host = built_host(None, SMALL)
-    host.blocks[1].attn = nn.MultiheadAttention(8, 2, device="meta")
-    assert "blocks.1.attn is a MultiheadAttention, not an Attention" in problem(host)
-
-
-def test_a_subclass_is_another_model():
-    from timm.models.vision_transformer import VisionTransformer
-
-    class Own(VisionTransformer):
-        pass
-
-    assert "its class is Own, not timm's VisionTransformer or VisionTransformerDistilled" in problem(Own(**SMALL))
+@pytest.mark.parametrize(
+    ("base", "key", "value", "message"),
+    [
+        (TINY_TIMM, "output", "class_map", "output = 'class_map' | expected one of 'logits'"),
+        (TINY_TIMM, "tail", {"form": "plain"}, "tail = {'form': 'plain'} | unsupported: a tail makes class maps"),
+        (TINY_TIMM, "palette", "ade20k", "palette = 'ade20k' | unsupported: there is no map of classes to colour"),
+        (TINY_DIFFUSION, "output", "logits", "output = 'logits' | expected one of 'tokens'"),
+        (TINY_DIFFUSION, "tail", {"form": "fast"}, "tail = {'form': 'fast'} | unsupported: a tail makes class maps"),
+        (TINY_DIFFUSION, "classes", ["a"], "classes = ['a'] | unsupported: a diffusion block predicts no classes"),
+        (TINY_DIFFUSION, "palette", "ade20k", "palette = 'ade20k' | unsupported: a diffusion block predicts no"),
+        (TINY, "output", "logits", "output = 'logits' | expected one of 'class_map', 'scores'"),
+    ],
+)
+def test_keys_of_other_models_are_refused(base, key, value, message, refused):
+    assert f"x.py: {message}" in refused({(key,): value}, base)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from edgeexport.graph.export import exported_model
 from edgeexport.ops import token_partition, token_unmerge
-from edgeexport.reductions.cts import layout_fixed, share_patches, window_scores
+from edgeexport.reductions.cts_layout import layout_fixed, share_patches, window_scores
 
 __all__ = ["CtsGraph", "cts_model"]
 

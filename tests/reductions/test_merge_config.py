@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 from recipe_cases import TINY, TINY_ATM, TINY_CLIP, TINY_DIFFUSION, TINY_TIMM
 
-from edgeexport.recipe.schema import MergeSpec, ReductionSpec
+from edgeexport.reductions.merge_spec import MergeSpec
 
 R = ("reduction",)
 AVERAGING = {("model", "global_pool"): "avg"}
@@ -14,61 +14,59 @@ R8 = (8,) * 6
 @pytest.mark.parametrize("base", [TINY_TIMM, TINY_DIFFUSION, TINY])
 @pytest.mark.parametrize("given", [None, {}, {"tome": None}, {"dsm": None, "tome": None}])
 def test_nothing_asked_for_merges_nothing(base, given, validated):
-    assert validated({R: given}, base).reduction == ReductionSpec()
+    assert validated({R: given}, base).reductions == {}
 
 
 def test_tome_on_a_classifier(validated):
-    assert validated({R: {"tome": {"r": 8}}}, TINY_TIMM).reduction == ReductionSpec(merge=MergeSpec("tome", R8))
+    assert validated({R: {"tome": {"r": 8}}}, TINY_TIMM).reductions == {"tome": MergeSpec("tome", R8)}
     given = {"r": (4, 1.0), "proportional_attention": False, "metric": "q", "pool": "size_weighted", "dense": False}
-    merge = validated({R: {"tome": given}, **AVERAGING}, TINY_TIMM).reduction.merge
+    merge = validated({R: {"tome": given}, **AVERAGING}, TINY_TIMM).reductions["tome"]
     assert merge == MergeSpec("tome", (0, 1, 3, 4, 6, 8), False, "size_weighted", "q")
 
 
 def test_merging_nothing_is_valid(validated):
-    assert validated({R: {"tome": {"r": 0}}}, TINY_TIMM).reduction.merge == MergeSpec("tome", (0,) * 6)
+    assert validated({R: {"tome": {"r": 0}}}, TINY_TIMM).reductions["tome"] == MergeSpec("tome", (0,) * 6)
 
 
 def test_dsm_defaults_are_the_papers(validated):
-    merge = validated({R: {"dsm": {"r": 8}}}, TINY_TIMM).reduction.merge
+    merge = validated({R: {"dsm": {"r": 8}}}, TINY_TIMM).reductions["dsm"]
     assert merge == MergeSpec("dsm", R8, delay=1, window=7, growth=1)
-    deeper = validated({R: {"dsm": {"r": 8}}, ("model", "depth"): 24}, TINY_TIMM).reduction.merge
-    assert deeper is not None
+    deeper = validated({R: {"dsm": {"r": 8}}, ("model", "depth"): 24}, TINY_TIMM).reductions["dsm"]
     assert deeper.delay == 4
 
 
 def test_dsm_is_read(validated):
     given = {"r": 8, "delay": 6, "window": 8, "growth": 0, "metric": "x", "proportional_attention": False}
-    merge = validated({R: {"dsm": given}}, TINY_TIMM).reduction.merge
+    merge = validated({R: {"dsm": given}}, TINY_TIMM).reductions["dsm"]
     assert merge == MergeSpec("dsm", R8, False, metric="x", delay=6, window=8, growth=0)
-    bare = validated({R: {"dsm": {"r": 8, "delay": 0, "window": None}}}, TINY_TIMM).reduction.merge
+    bare = validated({R: {"dsm": {"r": 8, "delay": 0, "window": None}}}, TINY_TIMM).reductions["dsm"]
     assert bare == MergeSpec("dsm", R8, delay=0, window=None)
 
 
 def test_the_default_window_fits_a_small_grid(validated):
     small = {("model", "img_size"): (32, 64), ("input", "shape"): (1, 3, 32, 64)}
-    merge = validated({R: {"dsm": {"r": 2}}, **small}, TINY_TIMM).reduction.merge
-    assert merge is not None
+    merge = validated({R: {"dsm": {"r": 2}}, **small}, TINY_TIMM).reductions["dsm"]
     assert merge.window == 4
 
 
 def test_clips_merge_without_windows(validated):
-    assert validated({R: {"tome": {"r": 8}}}, TINY_CLIP).reduction.merge == MergeSpec("tome", R8)
-    merge = validated({R: {"dsm": {"r": 8, "window": None}}}, TINY_CLIP).reduction.merge
+    assert validated({R: {"tome": {"r": 8}}}, TINY_CLIP).reductions["tome"] == MergeSpec("tome", R8)
+    merge = validated({R: {"dsm": {"r": 8, "window": None}}}, TINY_CLIP).reductions["dsm"]
     assert merge == MergeSpec("dsm", R8, delay=1, window=None)
 
 
 @pytest.mark.parametrize("base", [TINY, TINY_ATM])
 @pytest.mark.parametrize("given", [{"r": 8}, {"r": 8, "dense": True}, {"r": 8, "metric": "x", "variant": "tome"}])
 def test_tome_around_the_blocks_of_segvit(base, given, validated):
-    merge = validated({R: {"tome": given}}, base).reduction.merge
+    merge = validated({R: {"tome": given}}, base).reductions["tome"]
     assert merge == MergeSpec("tome", (8,) * 4, metric="x", dense="tome")
 
 
 def test_the_variants_of_dense_merging(validated):
     sd = MergeSpec("tome", (8,), False, metric="x", dense="sd")
-    assert validated({R: {"tome": {"r": 8}}}, TINY_DIFFUSION).reduction.merge == sd
-    assert validated({R: {"tome": {"r": [8], "variant": "sd"}}}, TINY_DIFFUSION).reduction.merge == sd
-    merge = validated({R: {"tome": {"r": 8, "variant": "sd"}}}, TINY).reduction.merge
+    assert validated({R: {"tome": {"r": 8}}}, TINY_DIFFUSION).reductions["tome"] == sd
+    assert validated({R: {"tome": {"r": [8], "variant": "sd"}}}, TINY_DIFFUSION).reductions["tome"] == sd
+    merge = validated({R: {"tome": {"r": 8, "variant": "sd"}}}, TINY).reductions["tome"]
     assert merge == MergeSpec("tome", (8,) * 4, False, metric="x", dense="sd")
 
 
@@ -101,8 +99,8 @@ def test_the_variants_of_dense_merging(validated):
         (TINY_DIFFUSION, {"tome": {"r": 8, "variant": "tome"}}, "reduction.tome.variant = 'tome' | unsupported: a diffusion block merges around its branches, as published | supported: 'sd'"),
         (TINY_DIFFUSION, {"tome": {"r": 0, "variant": "tome"}}, "reduction.tome.variant = 'tome' | unsupported"),
         (TINY_DIFFUSION, {"tome": {"r": 8, "proportional_attention": True}}, "reduction.tome.proportional_attention = True | unsupported: the Stable Diffusion variant attends without sizes | supported: False"),
-        (TINY, {"dsm": {"r": 8}}, "reduction.dsm = {'r': 8} | unsupported: DSM is for classifiers, and SegViT needs every token back | use tome=dict(r=..., dense=True)"),
-        (TINY_DIFFUSION, {"dsm": {"r": 8}}, "reduction.dsm = {'r': 8} | unsupported: DSM is for classifiers, and a diffusion block needs every token back"),
+        (TINY, {"dsm": {"r": 8}}, "reduction.dsm = {'r': 8} | unsupported: DSM is for classifiers, and SegViT needs every token back; a SegViT takes cts, dtop or tome | leave it out"),
+        (TINY_DIFFUSION, {"dsm": {"r": 8}}, "reduction.dsm = {'r': 8} | unsupported: DSM is for classifiers, and a diffusion block needs every token back; a diffusion block takes tome | leave it out"),
         (TINY_TIMM, {"dsm": {"r": 8, "delay": 7}}, "reduction.dsm.delay = 7 | out of range: expected an integer from 0 to 6"),
         (TINY_TIMM, {"dsm": {"r": 8, "delay": -1}}, "reduction.dsm.delay = -1 | out of range: expected an integer from 0 to 6"),
         (TINY_TIMM, {"dsm": {"r": 8, "growth": -1}}, "reduction.dsm.growth = -1 | out of range: expected an integer of at least 0"),
@@ -111,9 +109,9 @@ def test_the_variants_of_dense_merging(validated):
         (TINY_CLIP, {"dsm": {"r": 8, "window": 4}}, "reduction.dsm.window = 4 | windows need a grid of rows and columns, found 4x8x8 patches | write window=None, or use tome"),
         (TINY_CLIP, {"dsm": {"r": 8}}, "reduction.dsm.window = 7 | windows need a grid of rows and columns, found 4x8x8 patches"),
         (TINY_TIMM, {"cts": {"num_shared": 4}}, "reduction.cts = {'num_shared': 4} | unsupported: CTS is for SegViT; a timm ViT takes tome or dsm | leave it out"),
-        (TINY_TIMM, {"dtop": {"prune": {2: 4}}}, "reduction.dtop = {'prune': {2: 4}} | unsupported: DToP is for SegViT"),
-        (TINY_DIFFUSION, {"cts": {"num_shared": 4}}, "reduction.cts = {'num_shared': 4} | unsupported: CTS is for SegViT; a diffusion block takes tome"),
-        (TINY_TIMM, {"tome": {"r": 8}, "dsm": {"r": 8}}, "tome and dsm cannot be combined"),
+        (TINY_TIMM, {"dtop": {"prune": {2: 4}}}, "reduction.dtop = {'prune': {2: 4}} | unsupported: DToP is for SegViT; a timm ViT takes tome or dsm | leave it out"),
+        (TINY_DIFFUSION, {"cts": {"num_shared": 4}}, "reduction.cts = {'num_shared': 4} | unsupported: CTS is for SegViT; a diffusion block takes tome | leave it out"),
+        (TINY_TIMM, {"tome": {"r": 8}, "dsm": {"r": 8}}, "dsm and tome cannot be combined: one recipe merges by one method"),
         (TINY, {"tome": {"r": 8}, "cts": {"num_shared": 4}}, "tome and cts cannot be combined: one recipe merges by one method, and merging is not defined on shared or pruned tokens | leave tome or cts out"),
         (TINY, {"tome": {"r": 8}, "dtop": {"prune": {2: 4}}}, "tome and dtop cannot be combined"),
         (TINY, {"dsm": {"r": 8}, "cts": {"num_shared": 4}}, "dsm and cts cannot be combined"),
@@ -145,7 +143,7 @@ def test_cells_need_an_even_grid(refused, validated):
     odd = {("input", "shape"): (1, 3, 144, 128)}
     message = refused({R: {"tome": {"r": 4, "variant": "sd"}}, **odd}, TINY)
     assert message.endswith("found 9x8 patches | use even sides, or variant='tome'")
-    assert validated({R: {"tome": {"r": 4}}, **odd}, TINY).reduction.merge is not None
+    assert validated({R: {"tome": {"r": 4}}, **odd}, TINY).reductions["tome"].dense == "tome"
 
 
 @pytest.mark.parametrize("pooling", ["max", "avgmax", "map"])

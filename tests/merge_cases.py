@@ -1,16 +1,21 @@
-"""Recipes of token merging, built from their dataclasses alone: neither timm nor mmengine is needed."""
+"""Recipes of token merging, built from their dataclasses alone: no recipe file is read."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from edgeexport.hosts.host import TailSpec
 from edgeexport.hosts.sd_block.spec import SdBlockSpec
 from edgeexport.hosts.segvit.spec import BackboneSpec, HeadSpec, SegVitSpec
 from edgeexport.hosts.timm_vit.spec import TimmVitSpec
 from edgeexport.inputs.spec import InputSpec
-from edgeexport.recipe.schema import CtsSpec, MergeSpec, ModelSpec, Recipe, ReductionSpec, TailSpec
+from edgeexport.recipe.schema import Recipe
+from edgeexport.reductions import REDUCTIONS
+from edgeexport.reductions.cts import CtsSpec
+from edgeexport.reductions.merge_spec import MergeChange, MergeSpec
 
 
 def published_schedule(r: int, inflection: float, depth: int) -> tuple[int, ...]:
@@ -65,7 +70,7 @@ def dsm(r: int, depth: int = 12, **changes: Any) -> MergeSpec:
 
 
 def recipe_of(
-    model: ModelSpec, merge: MergeSpec | None = None, extra_outputs: tuple[str, ...] = (), cts: CtsSpec | None = None
+    model: Any, merge: MergeSpec | None = None, extra_outputs: tuple[str, ...] = (), cts: CtsSpec | None = None
 ) -> Recipe:
     if isinstance(model, TimmVitSpec):
         size, output = InputSpec(1, *model.img_size, None, model.in_channels, model.frames), "logits"
@@ -83,7 +88,7 @@ def recipe_of(
         seed=0,
         input=size,
         output=output,
-        reduction=ReductionSpec(cts=cts, merge=merge),
+        reductions=({} if cts is None else {"cts": cts}) | ({} if merge is None else {merge.method: merge}),
         tail=TailSpec("fast", 8),
         extra_outputs=extra_outputs,
         classes=(),
@@ -99,3 +104,15 @@ def segvit_spec(cls_token: bool = False) -> SegVitSpec:
     )
     head = HeadSpec("PruneHead", 768, 384, 3, 12, 150, (12,), None)
     return SegVitSpec("EncoderDecoderPrune", backbone, head, ())
+
+
+def changes_of(recipe: Recipe) -> tuple[MergeChange, ...]:
+    """What the recipe's only reduction does to the number of tokens."""
+    ((key, spec),) = recipe.reductions.items()
+    return REDUCTIONS[key].changes(spec, recipe.facts, recipe.facts.num_tokens, recipe.place_of(key))
+
+
+def counts_of(changes: tuple[MergeChange, ...]) -> list[int]:
+    """Tokens entering every block, and those leaving the last."""
+    assert all(one.tokens_out == other.tokens_in for one, other in pairwise(changes))
+    return [change.tokens_in for change in changes] + [changes[-1].tokens_out]

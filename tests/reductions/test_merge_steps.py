@@ -74,3 +74,24 @@ def test_exported_graph_merges_around_the_branches(tmp_path: Path) -> None:
     for seed in (0, 1):
         found = runtime_comparison(fixed, reference_of(fixed, noise(seed)), runner)
         assert found.status == "passed", found.reason
+
+
+@pytest.mark.parametrize("variant", ["tome", "sd"])
+def test_a_model_of_one_block_gives_the_outputs_that_it_names(variant: str, tmp_path: Path) -> None:
+    """Around branches, one merge tells where every token is; around a whole block nothing does."""
+    config = {
+        "model": {
+            **MODELS["PruneHead"],
+            "backbone": {**MODELS["PruneHead"]["backbone"], "num_layers": 1, "out_indices": [0]},
+        },
+        "input": {"shape": (2, 3, 64, 96)},
+        "output": "scores",
+        "reduction": {"tome": {"r": 7, "variant": variant}},
+    }
+    recipe = recipe_from_config(config, tmp_path / "x.py")
+    fixed = fixed_from_model(model_from_recipe(recipe)[0], recipe)
+    reference = reference_of(fixed, noise(0))
+    assert set(reference.outputs) == set(fixed.output_names)
+    assert ("source" in fixed.output_names) == (variant == "sd")
+    found = original_comparison(fixed, reference)
+    assert found.status == "passed", found.reason

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeexport.reductions.alignment import aligned_num_shared, aligned_window_counts
+from edgeexport.reductions.cts_counts import aligned_num_shared, aligned_window_counts
 
 WINDOWS = st.integers(1, 300)
 ALIGN = st.integers(1, 70)

@@ -1,4 +1,4 @@
-"""A timm host taken apart into steps computes what timm computes, and is not changed by it."""
+"""A timm host taken apart into a walk computes what timm computes, and is not changed by it."""
 
 from __future__ import annotations
 
@@ -7,26 +7,33 @@ from pathlib import Path
 
 import pytest
 import torch
-from edgeexport.hosts.timm_vit.steps import logits_from_tokens
 from timm.models.vision_transformer import VisionTransformer
 
 from edgeexport.fixed.model import fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
+from edgeexport.hosts.timm_vit.walk import TimmVitWalk
 from edgeexport.recipe.schema import Recipe
 from edgeexport.recipe.validation import recipe_from_config
+from edgeexport.tokens.trace import Trace
 
 SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 7}
 VARIANTS: dict[str, dict[str, object]] = {
     "plain": {},
     "no class token": {"class_token": False, "global_pool": "avg"},
     "average pooling with a class token": {"global_pool": "avg"},
+    "average pooling of all tokens": {"global_pool": "avg", "pool_include_prefix": True},
+    "average pooling without a norm of all tokens": {"global_pool": "avg", "fc_norm": True},
     "maximum pooling": {"global_pool": "max"},
+    "average and maximum": {"global_pool": "avgmax"},
     "attention pooling": {"global_pool": "map", "class_token": False},
+    "attention pooling beside a class token": {"global_pool": "map"},
+    "attention pooling of all tokens": {"global_pool": "map", "pool_include_prefix": True},
     "registers": {"reg_tokens": 4},
     "layer scale": {"init_values": 0.1},
     "normed queries and keys": {"qk_norm": True},
     "scaled norms": {"scale_attn_norm": True, "scale_mlp_norm": True},
     "positions for patches alone": {"no_embed_class": True},
+    "registers without positions": {"no_embed_class": True, "reg_tokens": 2},
     "no positions": {"pos_embed": "none"},
     "norm before the blocks": {"pre_norm": True},
     "no bias": {"qkv_bias": False, "proj_bias": False},
@@ -43,7 +50,7 @@ def small_recipe(tmp_path: Path, model: dict[str, object], **more: object) -> Re
 
 
 @pytest.mark.parametrize("variant", list(VARIANTS))
-def test_without_merging_the_steps_are_timms_forward(variant: str, tmp_path: Path) -> None:
+def test_without_merging_the_walk_is_timms_forward(variant: str, tmp_path: Path) -> None:
     recipe = small_recipe(tmp_path, VARIANTS[variant])
     model, _ = model_from_recipe(recipe)
     image = torch.randn(recipe.input.shape, generator=torch.Generator().manual_seed(1))
@@ -103,11 +110,15 @@ def test_weighted_by_sizes_of_one_the_prefix_still_stays_out(model_config: dict[
     recipe = small_recipe(tmp_path, {"global_pool": "avg", **model_config})
     model, _ = model_from_recipe(recipe)
     assert isinstance(model, VisionTransformer)
+    walk = TimmVitWalk(model, recipe.input).eval()
     tokens = torch.randn(2, model.num_prefix_tokens + 16, 24, generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
-        found = logits_from_tokens(model, tokens, None, "size_weighted")
-        expected = logits_from_tokens(model, tokens, torch.ones(tokens.shape[:2])[..., None], "size_weighted")
+        found = walk.predict({3: tokens}, Trace(), "size_weighted")
+        ones = torch.ones(tokens.shape[:2])[..., None]
+        expected = walk.predict({3: tokens}, Trace(size=ones), "size_weighted")
+        patches = model.norm(tokens)[:, model.num_prefix_tokens :].mean(dim=1)
     torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found["logits"], model.head(model.fc_norm(patches)))
 
 
 @pytest.fixture
@@ -117,7 +128,7 @@ def metric_of(tmp_path: Path) -> Callable[[str], torch.Tensor]:
         model, _ = model_from_recipe(recipe)
         image = torch.randn(recipe.input.shape, generator=torch.Generator().manual_seed(1))
         with torch.no_grad():
-            return fixed_from_model(model, recipe).trace(image).best[1]
+            return fixed_from_model(model, recipe).trace(image).evidence["merges_1"].best
 
     return run
 
