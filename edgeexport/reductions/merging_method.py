@@ -148,7 +148,7 @@ class MergingMethod(Reduction):
 
     @staticmethod
     def described(spec: MergeSpec, facts: HostFacts) -> bool:
-        """Whether ``source`` and ``size`` mean something: of one merge, or of all that last; of several undone ones, none does."""
+        """Whether ``source`` and ``size`` mean something: of merges that last, or a single one; of several undone ones none."""
         return spec.dense is None or (spec.dense == "sd" and facts.depth == 1)
 
 
