@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edgeexport.bundle.source_hash import program_sha256
 from edgeexport.calibration.counts import protected_per_class
 from edgeexport.calibration.counts_files import CountsFiles, write_counts_files
 from edgeexport.calibration.counts_outcome import CountsOutcome
@@ -18,7 +19,6 @@ from edgeexport.calibration.counts_run import KEPT_FILES, CountsRun
 from edgeexport.calibration.image_passes import OnProgress, UsableImages, usable_folder
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.dataset import LeftOut, SegmentationFolder
-from edgeexport.evaluation.evaluate import program_sha256
 from edgeexport.evaluation.progress_file import ProgressFile
 from edgeexport.fixed.weights import WeightsOrigin, segvit_from_recipe
 from edgeexport.recipe import load_recipe
@@ -29,7 +29,6 @@ ALIGN = 8
 """Token counts that matrix units like: multiples of this."""
 
 _TOLD = 5
-_COMPUTING = ("counts", "observations", "quality", "stage_observation", "threshold_forms", "token_labels")
 
 
 @dataclass(frozen=True)
@@ -144,15 +143,8 @@ def _key(
         "recipe": _sha256([text, protected_per_class(recipe), task.blocks, task.shares]),
         "data set": folder.listing_sha256(),
         "set of options": f"reduce_zero_label={reduce_zero_label}",
-        "program": _program(),
+        "program": program_sha256(),
     }
-
-
-def _program() -> str:
-    digest = hashlib.sha256(program_sha256().encode())
-    for name in _COMPUTING:
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
-    return digest.hexdigest()
 
 
 def _sha256(value: object) -> str:

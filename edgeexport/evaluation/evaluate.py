@@ -6,7 +6,6 @@ interrupted evaluation goes on where it stopped, with the same result: batches h
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 
 import edgeexport
 from edgeexport.bundle import json_bytes
+from edgeexport.bundle.source_hash import program_sha256
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.areas import Areas, areas_of
 from edgeexport.evaluation.dataset import (
@@ -34,10 +34,9 @@ from edgeexport.evaluation.result import Evaluation, FormTotals, form_scores
 from edgeexport.evaluation.subject import EvaluationSubject, subject_from_argument
 from edgeexport.pictures.label_map import resized_class_map
 
-__all__ = ["default_output_folder", "evaluate", "program_sha256"]
+__all__ = ["default_output_folder", "evaluate"]
 
 _PROGRESS_SCHEMA = "edgeexport.evaluation_progress/1"
-_COMPUTING = ("evaluation", "freeze", "models", "ops", "reduction")
 _VERSIONED = ("numpy", "pillow", "torch", "onnxruntime", "onedl-mmsegmentation")
 _COUNTS = ("intersect", "prediction", "label")  # the union follows from them
 _TOLD = 5
@@ -131,16 +130,6 @@ def evaluate(
 def default_output_folder(subject: EvaluationSubject) -> Path:
     """``evaluation/<bundle folder or recipe>`` in the working directory."""
     return Path("evaluation") / subject.name
-
-
-def program_sha256() -> str:
-    """Over edgeexport's own code that computes: figures of other code are not added up with these."""
-    package = Path(edgeexport.__file__).parent
-    digest = hashlib.sha256(edgeexport.__version__.encode())
-    for name in _COMPUTING:
-        for path in sorted((package / name).glob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 class _Run:

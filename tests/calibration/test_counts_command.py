@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 from shared_cases import TINY_RECIPE, CommandResult
 
+from edgeexport.bundle import source_hash
 from edgeexport.calibration.counts_command import CountsCalibration, calibrate_counts
 from edgeexport.errors import UsageError
 from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
@@ -279,6 +281,30 @@ def test_other_thresholds_use_the_same_observations_and_other_weights_do_not(
     assert any("results of an earlier run" in note for note in notes)
     run("seed=1")
     assert any("another weights file" in note and "begins anew" in note for note in notes)
+
+
+def test_observations_of_another_program_are_not_used(
+    data: Path, recipe: Path, theta: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "edgeexport"
+    shutil.copytree(source_hash._PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(source_hash, "_PACKAGE", package)
+    notes: list[str] = []
+
+    def run() -> None:
+        notes.clear()
+        calibrate_counts(
+            recipe, data=data, coverage=0.8, threshold=theta, limit=2, out_dir=tmp_path / "out", on_note=notes.append
+        )
+
+    run()
+    run()
+    assert any("results of an earlier run are used" in note for note in notes)
+    with (package / "inputs" / "photos.py").open("a") as stream:
+        stream.write("\n")
+    run()
+    assert any("another program than before, so the calibration begins anew" in note for note in notes)
+    assert not any("results of an earlier run" in note for note in notes)
 
 
 def test_what_the_command_line_changed_is_in_the_recipe(data: Path, recipe: Path, theta: float, tmp_path: Path) -> None:

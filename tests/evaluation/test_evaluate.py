@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from shared_cases import TINY_RECIPE
 
+from edgeexport.bundle import source_hash
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.evaluate import evaluate
 from edgeexport.evaluation.forms import AdaptiveForm, FixedForm
@@ -303,6 +305,27 @@ def test_another_data_set_begins_anew(tmp_path: Path, executed: list[tuple[str, 
     assert evaluate(recipe, data=data, forms=["fixed"], out_dir=out, on_note=notes.append).primary.images == 3
     assert len(executed) == 3
     assert any("another data set than before" in note for note in notes)
+
+
+@pytest.mark.parametrize("module", ["inputs/photos.py", "pictures/predictor.py", "pictures/label_map.py"])
+def test_another_program_begins_anew(
+    module: str, tmp_path: Path, executed: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupted evaluation does not add its figures up with those of another resize filter."""
+    package = tmp_path / "edgeexport"
+    shutil.copytree(source_hash._PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(source_hash, "_PACKAGE", package)
+    recipe, data, out = written_recipe(tmp_path, TINY_RECIPE), write_pairs(tmp_path / "d", 3), tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(recipe, data=data, forms=["fixed"], out_dir=out, on_progress=stopping_at(2))
+    assert executed == [("fixed", 1)] * 2
+    text = (package / module).read_bytes()
+    (package / module).write_bytes(text.replace(b"BILINEAR", b"BICUBIC!", 1) if b"BILINEAR" in text else text + b"\n")
+    executed.clear()
+    notes: list[str] = []
+    evaluate(recipe, data=data, forms=["fixed"], out_dir=out, on_note=notes.append)
+    assert executed == [("fixed", 1)] * 3
+    assert any("another program than before, so the evaluation begins anew" in note for note in notes)
 
 
 def test_zero_label_is_reduced(tmp_path: Path) -> None:
