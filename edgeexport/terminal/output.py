@@ -7,9 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,7 +21,6 @@ from rich.progress import (
 )
 
 __all__ = [
-    "JsonFlag",
     "emit",
     "errors_console",
     "images_shown",
@@ -38,8 +36,6 @@ errors_console = Console(stderr=True)
 results_console = Console() if sys.stdout.isatty() else Console(width=140)
 
 _SECONDS_BETWEEN_LINES = 5.0
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
 
 
 def emit(json_output: bool, document: Any, show: Callable[[], None]) -> None:
