@@ -90,11 +90,7 @@ def test_every_room_has_a_row() -> None:
     assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "errors", "version"}
 
 
-# The two wings still see recipe/ and each other; the contracts end that.
-UNFINISHED = [pytest.param(room, marks=pytest.mark.xfail(strict=True)) for room in ("hosts", "reductions")]
-
-
-@pytest.mark.parametrize("room", [*sorted(set(ROW) - {"hosts", "reductions"}), *UNFINISHED])
+@pytest.mark.parametrize("room", sorted(ROW))
 def test_imports_run_down(room: str) -> None:
     found = {
         str(path.relative_to(PACKAGE)): wrong

@@ -62,7 +62,7 @@ def calibrate_delay(
     photos = shipped_photos() if options.data is None else photos_in_folder(options.data)
     on_stage("load weights")
     model, origin = mergeable_model(loaded)
-    evidence = delay_evidence(model, loaded.input, image_batches(loaded.input, photos), on_stage)
+    evidence = delay_evidence(model, image_batches(loaded.input, photos), on_stage)
     folder = options.out_dir if options.out_dir is not None else Path("calibration") / loaded.name
     files = write_delay_files(loaded, evidence, origin.statement, folder, options.cfg_options)
     return DelayCalibration(loaded.name, origin.statement, origin.origin == "random", evidence, files)

@@ -13,18 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from edgeexport.hosts.timm_vit.steps import attention_branch, embedded_tokens, mlp_branch
 from numpy.typing import NDArray
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from edgeexport.errors import UsageError
+from edgeexport.fixed.model import FixedModel, fixed_from_model
+from edgeexport.fixed.schedule import dense_recipe
 from edgeexport.fixed.weights import WeightsOrigin, model_from_recipe
-from edgeexport.hosts.timm_vit.spec import TimmVitSpec
 from edgeexport.inputs.batches import ImageBatch
-from edgeexport.inputs.spec import InputSpec
 from edgeexport.recipe.schema import Recipe
-from edgeexport.tokens.preprocess import normalised_image
 
 __all__ = [
     "DelayEvidence",
@@ -84,22 +81,23 @@ def check_mergeable(recipe: Recipe, where: str) -> None:
     Raises:
         UsageError: The model is no timm host on images.
     """
-    if isinstance(recipe.model, TimmVitSpec) and recipe.model.frames is None:
+    facts = recipe.facts
+    merges = facts.num_classes > 0 and not facts.variants
+    if merges and recipe.input.frames is None:
         return
-    kind = "clips" if isinstance(recipe.model, TimmVitSpec) else f"model.type = {recipe.model.type!r}"
+    kind = "clips" if merges else f"model.type = {recipe.model.type!r}"
     remedy = "give a recipe such as dsm_deit_s.py"
     raise UsageError(where, f"DSM merges in timm hosts on images, found {kind}", remedy)
 
 
-def mergeable_model(recipe: Recipe) -> tuple[VisionTransformer, WeightsOrigin]:
-    """The model of a recipe that `check_mergeable` let through, and where its weights come from.
+def mergeable_model(recipe: Recipe) -> tuple[FixedModel, WeightsOrigin]:
+    """The dense model of a recipe that `check_mergeable` let through, and where its weights come from.
 
     Raises:
         CheckpointError: A checkpoint is missing, damaged, unsafe, or does not fit.
     """
     model, origin = model_from_recipe(recipe)
-    assert isinstance(model, VisionTransformer)
-    return model, origin
+    return fixed_from_model(model, dense_recipe(recipe)), origin
 
 
 def token_similarity(tokens: Tensor) -> Tensor:
@@ -125,16 +123,14 @@ def proposed_delay(similarity: Sequence[float]) -> int:
 
 
 def delay_evidence(
-    model: VisionTransformer,
-    spec: InputSpec,
+    fixed: FixedModel,
     batches: Iterable[ImageBatch],
     on_image: Callable[[str], None] = lambda name: None,
 ) -> DelayEvidence:
     """Runs the model without merging over batches of images.
 
     Args:
-        model: The host.
-        spec: The recipe's input form.
+        fixed: The dense model, from `mergeable_model`.
         batches: At least one.
         on_image: Called with the names of each batch before it is run.
     """
@@ -142,7 +138,7 @@ def delay_evidence(
     rows: list[NDArray[np.float64]] = []
     for batch in batches:
         on_image(", ".join(batch.names))
-        rows.append(_similarity_of_blocks(model, normalised_image(torch.from_numpy(batch.pixels), spec)))
+        rows.append(_similarity_of_blocks(fixed, torch.from_numpy(batch.pixels)))
         names += batch.names
     similarity = np.concatenate(rows)
     return DelayEvidence(
@@ -154,14 +150,15 @@ def delay_evidence(
 
 
 @torch.no_grad()
-def _similarity_of_blocks(model: VisionTransformer, pixels: Tensor) -> NDArray[np.float64]:
-    first = model.num_prefix_tokens
-    x = embedded_tokens(model, pixels)
-    similarity = [token_similarity(x[:, first:])]
-    for block in model.blocks:
-        x, _ = attention_branch(block, x, None, None)
-        similarity.append(token_similarity(x[:, first:]))
-        x = mlp_branch(block, x)
+def _similarity_of_blocks(fixed: FixedModel, image: Tensor) -> NDArray[np.float64]:
+    walk, facts = fixed.walk, fixed.schedule.facts
+    pixels, _ = walk.begin(image)
+    x = walk.embed(pixels)
+    similarity = [token_similarity(x[:, facts.prefix :])]
+    for number in range(1, facts.executed + 1):
+        x, _ = walk.block(number).attend(x, None, None)
+        similarity.append(token_similarity(x[:, facts.prefix :]))
+        x = walk.block(number).finish(x)
     return torch.stack(similarity, dim=1).numpy()
 
 

@@ -58,12 +58,13 @@ def delay_recipe_text(
     recipe: Recipe, evidence: DelayEvidence, folder: Path, cfg_options: Sequence[str] = ()
 ) -> str | None:
     """A recipe that extends the given one with DSM at the proposed delay; None where that would mean nothing."""
-    merge = recipe.reduction.merge
-    if merge is None or not evidence.rises:
+    key = next((key for key in ("dsm", "tome") if key in recipe.reductions), None)
+    if key is None or not evidence.rises:
         return None
+    merge = recipe.reductions[key]
     # Written out, for the command line may have changed the base's.
     options: dict[str, Any] = {"r": list(merge.r), "delay": evidence.delay}
-    own = ("window", "growth") if merge.method == "dsm" else ()
+    own = ("window", "growth") if key == "dsm" else ()
     options |= {name: getattr(merge, name) for name in (*own, "proportional_attention", "pool", "metric")}
     counts = f"{evidence.delay} blocks without merging, proposed on {len(evidence.images)} images"
     return recipe_text(recipe, {"dsm": options}, folder, f"{recipe.name} with DSM: {counts}.", cfg_options)

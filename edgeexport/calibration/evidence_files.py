@@ -67,7 +67,7 @@ def counts_recipe_text(outcome: CalibrationOutcome, folder: Path) -> str:
     proposal = outcome.proposal
     recipe = recipe_with_counts(outcome.recipe, proposal.proposed.counts)
     reduction: dict[str, object] = {}
-    cts, dtop = recipe.reduction.cts, recipe.reduction.dtop
+    cts, dtop = (recipe.reductions.get(key) for key in ("cts", "dtop"))
     if cts is not None:
         reduction["cts"] = {"num_shared": cts.num_shared, "align_tokens": cts.align_tokens}
         if cts.policy_checkpoint is not None:

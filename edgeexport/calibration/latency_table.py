@@ -116,14 +116,14 @@ class LatencyTable:
 
 def model_signature(recipe: Recipe) -> dict[str, Any]:
     """What the times of a SegViT recipe's parts depend on beside token counts, JSON-ready."""
-    backbone = recipe.segvit.backbone
+    backbone = recipe.model.backbone
     return {
         "input": [recipe.input.height, recipe.input.width],
         "patch_size": backbone.patch_size,
         "embed_dims": backbone.embed_dims,
         "num_heads": backbone.num_heads,
         "mlp_ratio": backbone.mlp_ratio,
-        "decode_head": head_signature(recipe.segvit.decode_head),
+        "decode_head": head_signature(recipe.model.decode_head),
         "output": recipe.output,
     }
 

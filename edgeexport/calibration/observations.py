@@ -13,25 +13,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
-from edgeexport.fixed.fixed_segvit import FixedSegVit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeexport.calibration.counts import Counts, counts_from_recipe, protected_per_class, recipe_with_counts
+from edgeexport.calibration.counts import Counts, protected_per_class, recipe_with_counts
 from edgeexport.calibration.stage_observation import ImageObservation, StageObservation
 from edgeexport.calibration.token_labels import patch_class_counts, token_classes, uniform_windows
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.dataset import LabelledImage
 from edgeexport.evaluation.executions import SegmenterModel
 from edgeexport.evaluation.segmenter_spec import class_count, final_blocks, stated_thresholds
-from edgeexport.fixed.schedule import dense_recipe, token_schedule
-from edgeexport.hosts.segvit.heads import PruneHead
+from edgeexport.fixed.model import FixedModel, fixed_from_model
+from edgeexport.fixed.published import PublishedModel
 from edgeexport.inputs.photos import input_from_photo
 from edgeexport.ops.token_protect import token_protect_reference
 from edgeexport.recipe.schema import Recipe
-from edgeexport.reductions.cts import window_scores
-from edgeexport.reductions.dtop import confidence_and_label, priority
+from edgeexport.reductions.cts_layout import window_scores
+from edgeexport.reductions.dtop import DtopSpec
+from edgeexport.reductions.dtop_selection import confidence_and_label, priority
 from edgeexport.tokens.preprocess import normalised_image
 
 __all__ = ["observe_fixed", "observe_published"]
@@ -53,19 +52,18 @@ def observe_published(
     """
     blocks = _checked_stages(recipe, thresholds)
     observer = _Observer(model, recipe)
-    published = AdaptiveSegVit(
-        model,
-        observer.spec,
-        num_shared=counts_from_recipe(recipe).num_shared,
-        protect_per_class=observer.per_class,
-    )
+    # Counts come from thresholds: those of the recipe need not fit.
+    dtop = DtopSpec(tuple((block, 0) for block in blocks), observer.per_class)
+    shared = {"cts": recipe.reductions["cts"]} if "cts" in recipe.reductions else {}
+    published = PublishedModel(model, replace(recipe, input=observer.spec, reductions={**shared, "dtop": dtop}))
     for image in images:
         pixels = observer.pixels(image)
-        result = published.run(pixels, [thresholds], upsample=False)[0]
+        result = published.run([pixels], [{"dtop": thresholds}], upsample=False)[0]
         stages = {block: (result.stages[block].confidence, result.stages[block].label) for block in blocks}
         tokens = {block: result.stages[block].tokens for block in blocks}
-        scores = observer.policy_scores(pixels) if result.window_scores is None else result.window_scores
-        yield observer.observation(image, scores, result.shared_windows, stages, tokens)
+        scores = result.scores.get("shared_windows")
+        scores = observer.policy_scores(pixels) if scores is None else scores
+        yield observer.observation(image, scores, result.outputs.get("shared_windows"), stages, tokens)
 
 
 def observe_fixed(
@@ -90,7 +88,7 @@ def observe_fixed(
     """
     blocks = _checked_stages(recipe, stages)
     observer = _Observer(model, recipe)
-    fixed = FixedSegVit(model, recipe_with_counts(recipe, counts)).eval()
+    fixed = fixed_from_model(model, replace(recipe_with_counts(recipe, counts), input=observer.spec))
     for image in images:
         pixels = observer.pixels(image)
         if not blocks:
@@ -100,38 +98,21 @@ def observe_fixed(
 
 
 def _observed_fixed(
-    observer: _Observer, fixed: FixedSegVit, image: LabelledImage, pixels: Tensor, blocks: Sequence[int]
+    observer: _Observer, fixed: FixedModel, image: LabelledImage, pixels: Tensor, blocks: Sequence[int]
 ) -> ImageObservation:
-    outputs: dict[int, Tensor] = {}  # of the blocks without pruning, where the fixed form runs no auxiliary head
-
-    def keep(block: int) -> Any:
-        return lambda module, inputs, output: outputs.__setitem__(block, output)
-
-    layers = fixed.model.backbone.layers
-    hooks = [layers[block - 1].register_forward_hook(keep(block)) for block in blocks if block not in fixed.prune]
-    try:
-        with torch.no_grad():
-            trace = fixed.trace(pixels)
-            scores = {
-                block: PruneHead.token_scores(*fixed.model.auxiliary_head_after(block)(x))
-                for block, x in outputs.items()
-            }
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with torch.no_grad():
+        trace = fixed.trace(pixels, look=blocks)
     stages, tokens = {}, {}
     for block in blocks:
-        confidence, label = confidence_and_label(trace.stage_scores[block] if block in fixed.prune else scores[block])
-        present = torch.ones(fixed.num_patches - 3 * fixed.num_shared, dtype=torch.bool)
-        for earlier, pruned in trace.pruned_tokens.items():
-            if earlier < block:
-                present[pruned[0].long()] = False
-        stages[block], tokens[block] = (confidence[0], label[0]), torch.nonzero(present).flatten()
-    policy = None if trace.policy_logits is None else window_scores(trace.policy_logits)[0]
-    shared = None if trace.shared_windows is None else trace.shared_windows[0]
-    return observer.observation(
-        image, observer.policy_scores(pixels) if policy is None else policy, shared, stages, tokens
-    )
+        seen = trace.seen[block]
+        confidence, label = confidence_and_label(seen.scores)
+        stages[block] = confidence[0], label[0]
+        count = confidence.shape[1]
+        tokens[block] = torch.arange(count) if seen.tokens is None else seen.tokens[0].long()
+    windows = trace.evidence.get("shared_windows")
+    policy = observer.policy_scores(pixels) if windows is None else torch.from_numpy(windows.scores(0.0))[0]
+    shared = trace.outputs.get("shared_windows")
+    return observer.observation(image, policy, None if shared is None else shared[0], stages, tokens)
 
 
 class _Observer:
@@ -142,17 +123,18 @@ class _Observer:
         self.spec = replace(recipe.input, batch=1)
         self.per_class = protected_per_class(recipe)
         self.num_classes = class_count(recipe)
-        self.grid = token_schedule(dense_recipe(recipe)).grid
+        self.grid = (recipe.facts.grid[0], recipe.facts.grid[1])
 
     def pixels(self, image: LabelledImage) -> Tensor:
         return torch.from_numpy(input_from_photo(image.photo, self.spec))[None]
 
     def policy_scores(self, pixels: Tensor) -> Tensor | None:
         """float32 (W,), of a model with a policy network, whether its form shares or not."""
-        if self.model.policy_net is None:
+        policy: Any = getattr(self.model, "policy_net", None)
+        if policy is None:
             return None
         with torch.no_grad():
-            return window_scores(self.model.policy_net(normalised_image(pixels, self.spec)))[0]
+            return window_scores(policy(normalised_image(pixels, self.spec)))[0]
 
     def observation(
         self,

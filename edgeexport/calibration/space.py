@@ -15,7 +15,6 @@ from edgeexport.reductions.alignment import aligned_window_counts
 from edgeexport.calibration.counts import Counts
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.segmenter_spec import final_blocks, is_segmenter, stated_thresholds
-from edgeexport.fixed.schedule import dense_recipe, token_schedule
 from edgeexport.recipe.schema import Recipe
 
 __all__ = ["ALIGN", "CountSpace", "space_from_recipe"]
@@ -119,10 +118,10 @@ def space_from_recipe(recipe: Recipe, align: int = ALIGN, values: int = 9) -> Co
         raise UsageError(
             f"{recipe.path}: model", "shares and prunes no tokens", "give a SegViT recipe with CTS or auxiliary heads"
         )
-    schedule = token_schedule(dense_recipe(recipe))
-    patches = schedule.num_patches
+    facts = recipe.facts
+    patches = facts.num_patches
     blocks = _pruning_blocks(recipe)
-    windows = aligned_window_counts(patches, _windows(recipe, schedule.grid), align)
+    windows = aligned_window_counts(patches, _windows(recipe, (facts.grid[0], facts.grid[1])), align)
     if not blocks and not windows:
         raise UsageError(
             f"{recipe.path}: reduction",
@@ -141,16 +140,16 @@ def _pruning_blocks(recipe: Recipe) -> tuple[int, ...]:
     if len(final) > 1:
         return ()
     known = sorted(block for block in stated_thresholds(recipe) if block < final[0])
-    dtop, others = recipe.reduction.dtop, (recipe.reduction.cts, recipe.reduction.merge)
+    dtop = recipe.reductions.get("dtop")
     if dtop is not None:
         named = {block for block, _ in dtop.prune}
         return tuple(block for block in known if block in named)
-    return tuple(known) if others == (None, None) else ()
+    return () if recipe.reductions else tuple(known)
 
 
 def _windows(recipe: Recipe, grid: tuple[int, int]) -> int:
     """2x2 windows that may share a token; 0 without CTS or on a grid that has none."""
-    if recipe.reduction.cts is None or grid[0] % 2 or grid[1] % 2:
+    if "cts" not in recipe.reductions or grid[0] % 2 or grid[1] % 2:
         return 0
     return grid[0] * grid[1] // 4
 

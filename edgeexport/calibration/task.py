@@ -72,11 +72,9 @@ def task_from_recipe(recipe: Recipe, request: Request, latency_table: Path | Non
     Raises:
         UsageError: The recipe has no counts to choose, or options do not fit it or each other.
     """
-    merge = recipe.reduction.merge
-    if not is_segmenter(recipe) or merge is not None:
-        kind = f"model.type = {recipe.model.type!r}"
-        if is_segmenter(recipe) and merge is not None:
-            kind = f"reduction.{merge.method}"
+    other = next((key for key in recipe.reductions if key not in ("cts", "dtop")), None)
+    if not is_segmenter(recipe) or other is not None:
+        kind = f"reduction.{other}" if is_segmenter(recipe) else f"model.type = {recipe.model.type!r}"
         remedy = "give one such as segvit_cts_dtop.py; for DSM's delay in a timm host give --delay"
         problem = f"needs a SegViT with auxiliary heads or CTS, found {kind}"
         raise UsageError(f"calibrate {recipe.name}", problem, remedy)

@@ -14,15 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from edgeexport.bundle import Bundle
 from edgeexport.evaluation.image_macs import ImageCost, cost_from_tokens_json, fixed_cost, published_cost
-from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
-from edgeexport.fixed.fixed_segvit import FixedSegVit
-from edgeexport.fixed.merge_schedule import merge_schedule
-from edgeexport.fixed.schedule import token_schedule
-from edgeexport.fixed.weights import WeightsOrigin, segvit_from_recipe
-from edgeexport.hosts.segvit.segvit import SegVit
+from edgeexport.fixed.model import fixed_from_model
+from edgeexport.fixed.published import PublishedModel
+from edgeexport.fixed.weights import WeightsOrigin, model_from_recipe
 from edgeexport.inputs.photos import input_from_photo
 from edgeexport.pictures.predictor import Predictor
 from edgeexport.recipe.schema import Recipe
@@ -41,7 +39,7 @@ __all__ = [
 EXECUTIONS = ("adaptive", "fixed", "onnxruntime", "tensorrt")
 """Names of executions, on the command line and in files; 'adaptive' is the published computation."""
 
-SegmenterModel = SegVit
+SegmenterModel = nn.Module
 """A segmenter with its weights, which all torch executions of it share."""
 
 
@@ -81,7 +79,7 @@ def segmenter_model(recipe: Recipe) -> tuple[SegmenterModel, WeightsOrigin]:
     Raises:
         CheckpointError: A checkpoint is missing, damaged, unsafe, or does not fit.
     """
-    return segvit_from_recipe(recipe)
+    return model_from_recipe(recipe)
 
 
 class PublishedExecution:
@@ -97,32 +95,17 @@ class PublishedExecution:
     batch = 1
 
     def __init__(self, model: SegmenterModel, recipe: Recipe, thresholds: Mapping[int, float]) -> None:
-        merge, dtop = recipe.reduction.merge, recipe.reduction.dtop
-        layouts = {step.block: step.layout for step in merge_schedule(recipe).steps if step.layout is not None}
         self.recipe, self.thresholds = recipe, dict(sorted(thresholds.items()))
         self.settings: dict[str, object] = {
             "thresholds": {str(block): theta for block, theta in self.thresholds.items()}
         }
-        self._model = AdaptiveSegVit(
-            model,
-            recipe.input,
-            num_shared=token_schedule(recipe).num_shared,
-            protect_per_class=0 if dtop is None else dtop.protect_per_class,
-            merge=merge,
-            layouts=layouts,
-        )
+        self._model = PublishedModel(model, recipe)
         self._costs: dict[tuple[int, ...], ImageCost] = {}
 
     def run(self, photos: Sequence[Image.Image]) -> list[ImagePrediction]:
         """See `Execution`."""
-        images = self._model.run(_pixels(photos, self.recipe), [self.thresholds] * len(photos))
-        return [
-            ImagePrediction(
-                image.class_map.numpy(),
-                self._cost({block: tokens.numel() for block, tokens in image.pruned_tokens.items()}),
-            )
-            for image in images
-        ]
+        images = self._model.run([_pixels(photos, self.recipe)], [{"dtop": self.thresholds}] * len(photos))
+        return [ImagePrediction(image.outputs["class_map"].numpy(), self._cost(image.pruned)) for image in images]
 
     def _cost(self, pruned: dict[int, int]) -> ImageCost:
         counts = tuple(pruned.values())
@@ -139,7 +122,7 @@ class FixedExecution:
     def __init__(self, model: SegmenterModel, recipe: Recipe) -> None:
         self.recipe, self.batch = recipe, recipe.input.batch
         self.settings: dict[str, object] = {"batch": self.batch}
-        self._model = FixedSegVit(model, recipe).eval()
+        self._model = fixed_from_model(model, recipe)
         self._cost = fixed_cost(recipe)
 
     def run(self, photos: Sequence[Image.Image]) -> list[ImagePrediction]:

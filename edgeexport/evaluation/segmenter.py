@@ -103,7 +103,7 @@ def stage_thresholds(recipe: Recipe, thresholds: Mapping[int, float] | None = No
     Raises:
         UsageError: Thresholds for other blocks than those that the recipe prunes at.
     """
-    dtop = recipe.reduction.dtop
+    dtop = recipe.reductions.get("dtop")
     stages = [block for block, k in dtop.prune if k] if dtop is not None else []
     if thresholds is None:
         stated = stated_thresholds(recipe)
