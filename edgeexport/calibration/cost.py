@@ -11,7 +11,7 @@ from typing import Protocol
 from edgeexport.calibration.latency_table import LatencyTable, head_signature, model_signature
 from edgeexport.errors import UsageError
 from edgeexport.fixed.accounting import account
-from edgeexport.fixed.schedule import TokenSchedule, dense_recipe, token_schedule
+from edgeexport.fixed.schedule import TokenSchedule, token_schedule
 from edgeexport.recipe.schema import Recipe
 
 __all__ = ["CostModel", "MacsCost", "TableCost"]
@@ -32,9 +32,6 @@ class CostModel(Protocol):
             UsageError: This model of cost has nothing to say of it.
         """
 
-    def dense(self, recipe: Recipe) -> float:
-        """Of the same model without reduction. Raises as `cost` does."""
-
 
 class MacsCost:
     """Multiply-accumulates as `edgeexport.fixed.accounting` counts them."""
@@ -44,10 +41,6 @@ class MacsCost:
     def cost(self, recipe: Recipe) -> float:
         """Of the fixed form, the policy network included."""
         return account(recipe).reduced.total
-
-    def dense(self, recipe: Recipe) -> float:
-        """Of the model without reduction."""
-        return account(recipe).dense.total
 
 
 class TableCost:
@@ -70,10 +63,6 @@ class TableCost:
         total += sum(self.table.head(head.tokens) for head in schedule.heads)
         return total + self.table.policy() if schedule.num_shared else total
 
-    def dense(self, recipe: Recipe) -> float:
-        """All blocks at all tokens, and the final head."""
-        return self.cost(dense_recipe(recipe))
-
     def _check_fits(self, recipe: Recipe, schedule: TokenSchedule) -> None:
         if recipe.reduction.merge is not None:
             raise UsageError(
@@ -81,7 +70,7 @@ class TableCost:
                 "merges inside the blocks, whose times the table has by token count alone",
                 "use a recipe with CTS or DToP",
             )
-        final = head_signature(recipe.segvit.decode_head)
+        final = head_signature(schedule.heads[-1].spec)
         for head in schedule.heads:
             if head_signature(head.spec) != final:
                 raise UsageError(

@@ -79,23 +79,17 @@ def protected_per_class(recipe: Recipe) -> int:
     return _PROTECT_PER_CLASS if recipe.reduction.dtop is None else recipe.reduction.dtop.protect_per_class
 
 
-def recipe_with_counts(recipe: Recipe, counts: Counts, align_tokens: int = 1) -> Recipe:
-    """The recipe with other counts; without CTS where they share nothing, without DToP where no stage prunes.
+def recipe_with_counts(recipe: Recipe, counts: Counts) -> Recipe:
+    """A SegViT recipe with other counts; without CTS where they share nothing, without DToP where no stage prunes.
 
     ``protect_per_class`` and ``policy_checkpoint`` are kept. Extra outputs of a stage that is gone go with it. ``text``
     stays as the recipe's file gave it.
-
-    Args:
-        recipe: A SegViT recipe.
-        counts: What is to be realised.
-        align_tokens: For CTS; 1 shares exactly ``counts.num_shared`` windows. Any other value serves where the tokens left
-            are a multiple of it already.
     """
     reduction = recipe.reduction
     cts = dtop = None
     if counts.num_shared:
         checkpoint = None if reduction.cts is None else reduction.cts.policy_checkpoint
-        cts = CtsSpec(counts.num_shared, align_tokens, checkpoint)
+        cts = CtsSpec(counts.num_shared, 1, checkpoint)  # aligned to 1: exactly so many windows
     if counts.prune:
         dtop = DtopSpec(counts.prune, protected_per_class(recipe))
     reduction = replace(reduction, cts=cts, dtop=dtop)

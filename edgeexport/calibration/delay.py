@@ -17,12 +17,23 @@ from numpy.typing import NDArray
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from edgeexport.errors import UsageError
+from edgeexport.fixed.weights import WeightsOrigin, model_from_recipe
+from edgeexport.hosts.timm_vit.spec import TimmVitSpec
 from edgeexport.hosts.timm_vit.steps import attention_branch, embedded_tokens, mlp_branch
 from edgeexport.inputs.batches import ImageBatch
 from edgeexport.inputs.spec import InputSpec
+from edgeexport.recipe.schema import Recipe
 from edgeexport.tokens.preprocess import normalised_image
 
-__all__ = ["DelayEvidence", "delay_evidence", "proposed_delay", "token_similarity"]
+__all__ = [
+    "DelayEvidence",
+    "check_mergeable",
+    "delay_evidence",
+    "mergeable_model",
+    "proposed_delay",
+    "token_similarity",
+]
 
 
 @dataclass(frozen=True)
@@ -58,13 +69,37 @@ class DelayEvidence:
             "provenance": "measured",
             "images": list(self.images),
             "blocks": self.similarity.shape[1] - 1,
-            "similarity_mean": [round(float(value), 6) for value in self.mean],
-            "similarity_std": [round(float(value), 6) for value in self.similarity.std(axis=0)],
-            "similarity": [[round(float(value), 6) for value in row] for row in self.similarity],
+            "similarity_mean": _rounded(self.mean),
+            "similarity_std": _rounded(self.similarity.std(axis=0)),
+            "similarity": [_rounded(row) for row in self.similarity],
             "delay": self.delay,
             "delay_per_image": list(self.delay_per_image),
             "rises": self.rises,
         }
+
+
+def check_mergeable(recipe: Recipe, where: str) -> None:
+    """Refuses a recipe whose model is none that DSM merges in.
+
+    Raises:
+        UsageError: The model is no timm host on images.
+    """
+    if isinstance(recipe.model, TimmVitSpec) and recipe.model.frames is None:
+        return
+    kind = "clips" if isinstance(recipe.model, TimmVitSpec) else f"model.type = {recipe.model.type!r}"
+    remedy = "give a recipe such as dsm_deit_s.py"
+    raise UsageError(where, f"DSM merges in timm hosts on images, found {kind}", remedy)
+
+
+def mergeable_model(recipe: Recipe) -> tuple[VisionTransformer, WeightsOrigin]:
+    """The model of a recipe that `check_mergeable` let through, and where its weights come from.
+
+    Raises:
+        CheckpointError: A checkpoint is missing, damaged, unsafe, or does not fit.
+    """
+    model, origin = model_from_recipe(recipe)
+    assert isinstance(model, VisionTransformer)
+    return model, origin
 
 
 def token_similarity(tokens: Tensor) -> Tensor:
@@ -122,9 +157,13 @@ def delay_evidence(
 def _similarity_of_blocks(model: VisionTransformer, pixels: Tensor) -> NDArray[np.float64]:
     first = model.num_prefix_tokens
     x = embedded_tokens(model, pixels)
-    found = [token_similarity(x[:, first:])]
+    similarity = [token_similarity(x[:, first:])]
     for block in model.blocks:
         x, _ = attention_branch(block, x, None, None)
-        found.append(token_similarity(x[:, first:]))
+        similarity.append(token_similarity(x[:, first:]))
         x = mlp_branch(block, x)
-    return torch.stack(found, dim=1).numpy()
+    return torch.stack(similarity, dim=1).numpy()
+
+
+def _rounded(values: NDArray[np.float64]) -> list[float]:
+    return [round(float(value), 6) for value in values]

@@ -1,7 +1,8 @@
 """Observing what every stage of a reduced SegViT would do to an image, whatever the counts.
 
-Only the tokens that enter a later stage depend on what the earlier ones did: `observe_adaptive` lets thresholds decide
-there, `observe_fixed` constant counts.
+Only the tokens that enter a later stage depend on what the earlier ones did: `observe_published` lets thresholds decide
+there, `observe_fixed` constant counts. With `edgeexport.evaluation.executions` this is where evaluation and calibration touch
+a torch model.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from edgeexport.calibration.stage_observation import ImageObservation, StageObse
 from edgeexport.calibration.token_labels import patch_class_counts, token_classes, uniform_windows
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.dataset import LabelledImage
+from edgeexport.evaluation.executions import SegmenterModel
+from edgeexport.evaluation.segmenter_spec import class_count, final_blocks, stated_thresholds
 from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
 from edgeexport.fixed.fixed_segvit import FixedSegVit
+from edgeexport.fixed.schedule import dense_recipe, token_schedule
 from edgeexport.hosts.segvit.heads import PruneHead
-from edgeexport.hosts.segvit.segvit import SegVit
 from edgeexport.inputs.photos import input_from_photo
 from edgeexport.ops.token_protect import token_protect_reference
 from edgeexport.recipe.schema import Recipe
@@ -31,13 +34,13 @@ from edgeexport.reductions.cts import window_scores
 from edgeexport.reductions.dtop import confidence_and_label, priority
 from edgeexport.tokens.preprocess import normalised_image
 
-__all__ = ["ImageObservation", "StageObservation", "observe_adaptive", "observe_fixed"]
+__all__ = ["observe_fixed", "observe_published"]
 
 
-def observe_adaptive(
-    model: SegVit, recipe: Recipe, images: Iterable[LabelledImage], thresholds: Mapping[int, float]
+def observe_published(
+    model: SegmenterModel, recipe: Recipe, images: Iterable[LabelledImage], thresholds: Mapping[int, float]
 ) -> Iterator[ImageObservation]:
-    """Runs the adaptive form, image by image; the recipe's own number of windows is shared.
+    """Runs the published computation, image by image; the recipe's own number of windows is shared.
 
     Args:
         model: With the weights of every auxiliary head that is observed.
@@ -50,7 +53,7 @@ def observe_adaptive(
     """
     blocks = _checked_stages(recipe, thresholds)
     observer = _Observer(model, recipe)
-    adaptive = AdaptiveSegVit(
+    published = AdaptiveSegVit(
         model,
         observer.spec,
         num_shared=counts_from_recipe(recipe).num_shared,
@@ -58,19 +61,19 @@ def observe_adaptive(
     )
     for image in images:
         pixels = observer.pixels(image)
-        found = adaptive.run(pixels, [thresholds], upsample=False)[0]
-        stages = {block: (found.stages[block].confidence, found.stages[block].label) for block in blocks}
-        tokens = {block: found.stages[block].tokens for block in blocks}
-        scores = observer.policy_scores(pixels) if found.window_scores is None else found.window_scores
-        yield observer.observation(image, scores, found.shared_windows, stages, tokens)
+        result = published.run(pixels, [thresholds], upsample=False)[0]
+        stages = {block: (result.stages[block].confidence, result.stages[block].label) for block in blocks}
+        tokens = {block: result.stages[block].tokens for block in blocks}
+        scores = observer.policy_scores(pixels) if result.window_scores is None else result.window_scores
+        yield observer.observation(image, scores, result.shared_windows, stages, tokens)
 
 
 def observe_fixed(
-    model: SegVit,
+    model: SegmenterModel,
     recipe: Recipe,
     images: Iterable[LabelledImage],
     counts: Counts,
-    stages: Iterable[int] | None = None,
+    stages: Iterable[int],
 ) -> Iterator[ImageObservation]:
     """Runs the fixed form with ``counts``, image by image.
 
@@ -79,16 +82,12 @@ def observe_fixed(
         recipe: A SegViT recipe; its own counts do not matter.
         images: Decoded one by one as they are needed.
         counts: What is shared and pruned. A stage that they leave out is observed without pruning.
-        stages: Blocks to observe; None: all that the recipe or ``counts`` name, zero counts included. Without any, only
-            windows are observed, and the transformer does not run.
+        stages: Blocks to observe. Without any, only windows are observed, and the transformer does not run.
 
     Raises:
         UsageError: A block has no auxiliary head, or the final head reads an earlier one.
         RecipeError: The counts do not fit the model.
     """
-    if stages is None:
-        own = recipe.reduction.dtop.prune if recipe.reduction.dtop is not None else ()
-        stages = [block for block, _ in (*own, *counts.prune)]
     blocks = _checked_stages(recipe, stages)
     observer = _Observer(model, recipe)
     fixed = FixedSegVit(model, recipe_with_counts(recipe, counts)).eval()
@@ -123,10 +122,10 @@ def _observed_fixed(
     stages, tokens = {}, {}
     for block in blocks:
         confidence, label = confidence_and_label(trace.stage_scores[block] if block in fixed.prune else scores[block])
-        gone = [pruned[0] for earlier, pruned in trace.pruned_tokens.items() if earlier < block]
         present = torch.ones(fixed.num_patches - 3 * fixed.num_shared, dtype=torch.bool)
-        for pruned in gone:
-            present[pruned.long()] = False
+        for earlier, pruned in trace.pruned_tokens.items():
+            if earlier < block:
+                present[pruned[0].long()] = False
         stages[block], tokens[block] = (confidence[0], label[0]), torch.nonzero(present).flatten()
     policy = None if trace.policy_logits is None else window_scores(trace.policy_logits)[0]
     shared = None if trace.shared_windows is None else trace.shared_windows[0]
@@ -136,15 +135,14 @@ def _observed_fixed(
 
 
 class _Observer:
-    """What the two forms have in common: pixels in, and what a stage saw of an image as an observation."""
+    """What both computations have in common: pixels in, and what a stage saw of an image as an observation."""
 
-    def __init__(self, model: SegVit, recipe: Recipe) -> None:
+    def __init__(self, model: SegmenterModel, recipe: Recipe) -> None:
         self.model = model
         self.spec = replace(recipe.input, batch=1)
         self.per_class = protected_per_class(recipe)
-        self.num_classes = model.spec.decode_head.num_classes
-        patch = model.spec.backbone.patch_size
-        self.grid = (self.spec.height // patch, self.spec.width // patch)
+        self.num_classes = class_count(recipe)
+        self.grid = token_schedule(dense_recipe(recipe)).grid
 
     def pixels(self, image: LabelledImage) -> Tensor:
         return torch.from_numpy(input_from_photo(image.photo, self.spec))[None]
@@ -202,9 +200,7 @@ class _Observer:
 
 def _checked_stages(recipe: Recipe, stages: Iterable[int]) -> list[int]:
     """Ascending; every one with an auxiliary head that the final head does not precede."""
-    heads = {head.stages[0] for head in recipe.segvit.auxiliary_heads}
-    final = recipe.segvit.decode_head.stages[0]
-    known = sorted(block for block in heads if block <= final)
+    known = sorted(block for block in stated_thresholds(recipe) if block <= final_blocks(recipe)[0])
     blocks = sorted(set(stages))
     for block in blocks:
         if block not in known:

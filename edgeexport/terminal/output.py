@@ -7,9 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -21,13 +20,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["JsonFlag", "emit", "errors_console", "images_shown", "interrupt_told", "print_note", "stages_shown"]
+__all__ = ["emit", "errors_console", "images_shown", "interrupt_told", "print_note", "stages_shown"]
 
 errors_console = Console(stderr=True)
 
 _SECONDS_BETWEEN_LINES = 5.0
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
 
 
 def emit(json_output: bool, document: Any, show: Callable[[], None]) -> None:

@@ -19,7 +19,7 @@ from edgeexport.report.plugin_text import library_text
 
 if TYPE_CHECKING:
     from edgeexport.backends.engine import EngineResult
-    from edgeexport.calibration.delay_command import DelayCalibration
+    from edgeexport.calibration.calibrate_delay import DelayCalibration
     from edgeexport.commands.build import BuildResult
     from edgeexport.commands.doctor import Doctor
     from edgeexport.commands.run import Predictions
@@ -162,27 +162,27 @@ def print_engine(result: EngineResult) -> None:
     )
 
 
-def print_inspection(found: dict[str, Any]) -> None:
-    """Facts of a bundle or an ONNX file."""
-    if "tokens" in found:
+def print_inspection(facts: dict[str, Any]) -> None:
+    """What is known of a bundle or an ONNX file."""
+    if "tokens" in facts:
         shown = ("name", "description", "target", "precision", "edgeexport")
-        pairs: list[tuple[str, str | Text]] = [(key, str(found[key])) for key in shown]
-        pairs.append(("weights", found["weights"]["statement"]))
-        engine = found["engine"]
+        pairs: list[tuple[str, str | Text]] = [(key, str(facts[key])) for key in shown]
+        pairs.append(("weights", facts["weights"]["statement"]))
+        engine = facts["engine"]
         pairs.append(("engine", engine_text(engine and EngineRecord.from_dict(engine, Path("engine.json")))))
-        for name, check in found["checks"].items():
+        for name, check in facts["checks"].items():
             status = check.get("status", check.get("form", ""))
             if status != "none":  # no class map, so no tail to check
                 pairs.append((f"check {name}", _status(status)))
         _print_pairs(pairs)
-        print_tokens(found["name"], found["tokens"])
+        print_tokens(facts["name"], facts["tokens"])
     else:
-        facts = [(key, str(found[key])) for key in ("model", "nodes", "static", "custom_ops")]
-        macs = found["macs"]
-        text = f"{_giga(macs['product'])} GMAC in products" if macs else f"unknown: {found['macs_unknown']}"
-        _print_pairs([*facts, ("compute", text)])
-    if found["operators"]:
-        counts = sorted(found["operators"].items(), key=lambda item: (-item[1], item[0]))
+        pairs = [(key, str(facts[key])) for key in ("model", "nodes", "static", "custom_ops")]
+        macs = facts["macs"]
+        text = f"{_giga(macs['product'])} GMAC in products" if macs else f"unknown: {facts['macs_unknown']}"
+        _print_pairs([*pairs, ("compute", text)])
+    if facts["operators"]:
+        counts = sorted(facts["operators"].items(), key=lambda item: (-item[1], item[0]))
         _out.print("operators: " + ", ".join(f"{name} {count}" for name, count in counts), highlight=False)
 
 
@@ -212,21 +212,21 @@ def print_verify(result: VerifyResult) -> None:
     _out.print(_status(result.status, result.explanation and f"({result.explanation})"), soft_wrap=True)
 
 
-def print_predictions(found: Predictions) -> None:
+def print_predictions(predictions: Predictions) -> None:
     """Where the pictures are, and the leading classes."""
-    for item in found.images:
+    for item in predictions.images:
         pictures = ", ".join(str(path) for path in item.pictures)
         line = f"{item.image}: {pictures}" if pictures else str(item.image)
         _out.print(line, highlight=False, soft_wrap=True, markup=False)
         _out.print(f"    {item.summary}", style="dim", highlight=False, soft_wrap=True, markup=False)
-    if found.notice:
-        _out.print(found.notice, style="yellow", soft_wrap=True, markup=False)
+    if predictions.notice:
+        _out.print(predictions.notice, style="yellow", soft_wrap=True, markup=False)
 
 
-def print_delay(found: DelayCalibration) -> None:
+def print_delay(calibration: DelayCalibration) -> None:
     """Token similarity by block, and the delay that it suggests."""
-    evidence = found.evidence
-    table = Table(title=f"{found.recipe}: mean cosine of token pairs (measured)", title_justify="left")
+    evidence = calibration.evidence
+    table = Table(title=f"{calibration.recipe}: mean cosine of token pairs (measured)", title_justify="left")
     for column in ("block", "mean", "std"):
         table.add_column(column, justify="right")
     for block, (mean, deviation) in enumerate(zip(evidence.mean, evidence.similarity.std(axis=0), strict=True)):
@@ -234,25 +234,29 @@ def print_delay(found: DelayCalibration) -> None:
     _out.print(table)
     per_image = ", ".join(map(str, evidence.delay_per_image))
     proposal = str(evidence.delay) if evidence.rises else f"{evidence.delay}: similarity rises in no block"
-    written = [str(path) for path in (found.files.plot, found.files.evidence, found.files.recipe) if path is not None]
+    written = [
+        str(path)
+        for path in (calibration.files.plot, calibration.files.evidence, calibration.files.recipe)
+        if path is not None
+    ]
     _print_pairs(
         [
             ("delay", proposal),
             ("per image", per_image),
             ("images", ", ".join(evidence.images)),
-            ("weights", found.weights),
+            ("weights", calibration.weights),
             ("written", ", ".join(written)),
         ]
     )
-    if found.random_weights:
+    if calibration.random_weights:
         _out.print("random weights: the similarity of a trained model is another", style="yellow", highlight=False)
 
 
-def print_doctor(found: Doctor) -> None:
+def print_doctor(examination: Doctor) -> None:
     """What a machine has, and what each target needs."""
     from edgeexport.commands.doctor import rows_from_doctor
 
-    for title, rows in rows_from_doctor(found):
+    for title, rows in rows_from_doctor(examination):
         _out.print(title, style="bold", markup=False)
         _print_pairs(rows)
 

@@ -10,7 +10,7 @@ from evaluation_cases import ATM_RECIPE, CTS_RECIPE, TOME_RECIPE, written_recipe
 from shared_cases import TINY_RECIPE
 
 from edgeexport.cost.macs import prune_head_macs
-from edgeexport.evaluation.image_macs import adaptive_work, fixed_work, work_from_tokens_json
+from edgeexport.evaluation.image_macs import cost_from_tokens_json, fixed_cost, published_cost
 from edgeexport.fixed.accounting import account, tokens_json
 from edgeexport.recipe import load_recipe
 from edgeexport.recipe.schema import DtopSpec
@@ -27,30 +27,30 @@ from edgeexport.recipe.schema import DtopSpec
 )
 def test_constant_counts(text: str, tokens: tuple[int, ...], tmp_path: Path) -> None:
     recipe = load_recipe(written_recipe(tmp_path, text))
-    work = fixed_work(recipe)
-    assert work.tokens == tokens
-    assert work.macs == account(recipe).reduced.total
-    assert work_from_tokens_json(tokens_json(recipe)) == work
+    cost = fixed_cost(recipe)
+    assert cost.tokens == tokens
+    assert cost.macs == account(recipe).reduced.total
+    assert cost_from_tokens_json(tokens_json(recipe)) == cost
 
 
 def test_an_images_own_counts(tmp_path: Path) -> None:
     recipe = load_recipe(written_recipe(tmp_path, TINY_RECIPE))
-    assert adaptive_work(recipe, {2: 16, 3: 8}) == fixed_work(recipe)
-    work = adaptive_work(recipe, {2: 5, 3: 30})
-    assert work.tokens == (64, 64, 59, 29)
+    assert published_cost(recipe, {2: 16, 3: 8}) == fixed_cost(recipe)
+    cost = published_cost(recipe, {2: 5, 3: 30})
+    assert cost.tokens == (64, 64, 59, 29)
     reduction = replace(recipe.reduction, dtop=DtopSpec(((2, 5), (3, 30)), 5))
-    assert work == fixed_work(replace(recipe, reduction=reduction))
+    assert cost == fixed_cost(replace(recipe, reduction=reduction))
 
 
 def test_a_stage_that_prunes_nothing_still_ran_its_head(tmp_path: Path) -> None:
     recipe = load_recipe(written_recipe(tmp_path, TINY_RECIPE))
-    dense = fixed_work(replace(recipe, reduction=replace(recipe.reduction, dtop=None)))
+    dense = fixed_cost(replace(recipe, reduction=replace(recipe.reduction, dtop=None)))
     head = prune_head_macs(64, 32, 32, 2, 6)
-    assert adaptive_work(recipe, {2: 0, 3: 0}).macs == dense.macs + 2 * head
+    assert published_cost(recipe, {2: 0, 3: 0}).macs == dense.macs + 2 * head
     only_late = replace(recipe, reduction=replace(recipe.reduction, dtop=DtopSpec(((3, 8),), 5)))
-    assert adaptive_work(recipe, {2: 0, 3: 8}).macs == fixed_work(only_late).macs + head
+    assert published_cost(recipe, {2: 0, 3: 8}).macs == fixed_cost(only_late).macs + head
 
 
 def test_every_token_may_leave(tmp_path: Path) -> None:
     recipe = load_recipe(written_recipe(tmp_path, TINY_RECIPE))
-    assert adaptive_work(recipe, {2: 64, 3: 0}).tokens == (64, 64, 1, 1)
+    assert published_cost(recipe, {2: 64, 3: 0}).tokens == (64, 64, 1, 1)

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from observation_cases import counts_calibrated
 from PIL import Image
 from shared_cases import TINY_RECIPE, CommandResult
 
 from edgeexport.bundle import source_hash
-from edgeexport.calibration.counts_command import CountsCalibration, calibrate_counts
+from edgeexport.calibration.calibrate_counts import CountsCalibration
 from edgeexport.errors import UsageError
 from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
 from edgeexport.fixed.weights import segvit_from_recipe
@@ -65,7 +66,7 @@ def theta(data: Path, recipe: Path) -> float:
 
 @pytest.fixture(scope="module")
 def covered(data: Path, recipe: Path, theta: float, tmp_path_factory: pytest.TempPathFactory) -> CountsCalibration:
-    return calibrate_counts(recipe, data=data, coverage=0.8, threshold=theta, out_dir=tmp_path_factory.mktemp("out"))
+    return counts_calibrated(recipe, data=data, coverage=0.8, threshold=theta, out_dir=tmp_path_factory.mktemp("out"))
 
 
 def adaptive_model(recipe: Path) -> tuple[AdaptiveSegVit, object]:
@@ -88,7 +89,7 @@ def test_coverage_is_the_count_that_the_adaptive_form_reaches(
     assert proposal.chosen.counts.prune == ((3, most - most % 8),)
     assert proposal.exact is not None
     assert proposal.exact.counts.prune == ((3, most),)
-    assert covered.outcome.places[0].available == tuple(pruned)
+    assert covered.outcome.constants[0].available == tuple(pruned)
     assert proposal.coverage is not None
     assert proposal.coverage.together == sum(count >= most - most % 8 for count in pruned)
 
@@ -143,10 +144,10 @@ def test_equal_mean_thresholds_prune_as_many(covered: CountsCalibration) -> None
 
 
 def test_an_allowed_drop_gives_the_cheapest_within(data: Path, recipe: Path, tmp_path: Path) -> None:
-    found = calibrate_counts(recipe, data=data, max_miou_drop=100.0, out_dir=tmp_path)
+    found = counts_calibrated(recipe, data=data, max_miou_drop=100.0, out_dir=tmp_path)
     assert found.outcome.proposal.chosen.counts.prune == ((3, 56),), "everything is within 100 points"
     assert found.outcome.limit is not None
-    strict = calibrate_counts(recipe, data=data, max_miou_drop=0.0, out_dir=tmp_path).outcome
+    strict = counts_calibrated(recipe, data=data, max_miou_drop=0.0, out_dir=tmp_path).outcome
     dense, chosen = strict.proposal.dense, strict.proposal.chosen
     assert dense.quality is not None and chosen.quality is not None
     assert chosen.quality >= dense.quality
@@ -155,18 +156,18 @@ def test_an_allowed_drop_gives_the_cheapest_within(data: Path, recipe: Path, tmp
 
 
 def test_a_budget_is_kept(data: Path, recipe: Path, tmp_path: Path) -> None:
-    dense = calibrate_counts(recipe, data=data, macs=1e12, out_dir=tmp_path).outcome.proposal
+    dense = counts_calibrated(recipe, data=data, macs=1e12, out_dir=tmp_path).outcome.proposal
     assert not dense.worth
     assert "which is within the budget" in dense.statement
     assert load_recipe(tmp_path / "tiny_calibrated.py").reduction.dtop is None
     budget = 0.9 * dense.dense.macs
-    found = calibrate_counts(recipe, data=data, macs=budget, out_dir=tmp_path).outcome.proposal
+    found = counts_calibrated(recipe, data=data, macs=budget, out_dir=tmp_path).outcome.proposal
     assert found.worth
     assert found.chosen.macs <= budget
     assert found.exact is not None
     assert found.exact.macs <= budget
     with pytest.raises(UsageError, match=r"--macs 1000 \| the cheapest of 8 sets of counts takes"):
-        calibrate_counts(recipe, data=data, macs=1000.0, out_dir=tmp_path)
+        counts_calibrated(recipe, data=data, macs=1000.0, out_dir=tmp_path)
 
 
 def test_a_latency_table_decides_in_milliseconds(data: Path, recipe: Path, tmp_path: Path) -> None:
@@ -180,7 +181,7 @@ def test_a_latency_table_decides_in_milliseconds(data: Path, recipe: Path, tmp_p
         "fixed_ms": 0.5,
     }
     (tmp_path / "table.json").write_text(json.dumps(table))
-    found = calibrate_counts(
+    found = counts_calibrated(
         recipe, data=data, latency_ms=30.0, latency_table=tmp_path / "table.json", out_dir=tmp_path
     ).outcome.proposal
     assert found.dense.cost == pytest.approx(4 * 8.0 + 0.2 + 0.5)
@@ -194,7 +195,7 @@ def test_a_latency_table_decides_in_milliseconds(data: Path, recipe: Path, tmp_p
 def test_photographs_without_labels_are_compared_with_the_dense_model(
     data: Path, recipe: Path, theta: float, tmp_path: Path
 ) -> None:
-    found = calibrate_counts(recipe, data=data / "images", coverage=0.8, threshold=theta, out_dir=tmp_path)
+    found = counts_calibrated(recipe, data=data / "images", coverage=0.8, threshold=theta, out_dir=tmp_path)
     proposal = found.outcome.proposal
     assert proposal.measure == "agreement"
     assert proposal.dense.quality == 100.0
@@ -237,7 +238,7 @@ def test_an_interrupted_calibration_goes_on_with_the_same_result(
                 raise Stopped
 
         with suppress(Stopped):
-            calibrate_counts(
+            counts_calibrated(
                 recipe,
                 data=data,
                 coverage=0.8,
@@ -265,13 +266,13 @@ def test_other_thresholds_use_the_same_observations_and_other_weights_do_not(
 
     def run(*options: str) -> None:
         notes.clear()
-        calibrate_counts(
+        counts_calibrated(
             recipe,
             data=data,
             max_miou_drop=50.0,
             threshold=theta,
             limit=2,
-            cfg_options=options,
+            cfg_options=tuple(options),
             out_dir=tmp_path,
             on_note=notes.append,
         )
@@ -293,7 +294,7 @@ def test_observations_of_another_program_are_not_used(
 
     def run() -> None:
         notes.clear()
-        calibrate_counts(
+        counts_calibrated(
             recipe, data=data, coverage=0.8, threshold=theta, limit=2, out_dir=tmp_path / "out", on_note=notes.append
         )
 
@@ -313,8 +314,8 @@ def test_what_the_command_line_changed_is_in_the_recipe(data: Path, recipe: Path
         "model.auxiliary_head.1.thresh=0.5",
         "model.backbone.out_indices=(1, 2, 4)",
     ]
-    found = calibrate_counts(
-        recipe, data=data, macs=1e12, limit=2, cfg_options=options, out_dir=tmp_path / "deep" / "out"
+    found = counts_calibrated(
+        recipe, data=data, macs=1e12, limit=2, cfg_options=tuple(options), out_dir=tmp_path / "deep" / "out"
     )
     assert load_recipe(found.files.recipe).model == load_recipe(recipe, options).model
 

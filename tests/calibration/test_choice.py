@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from observation_cases import image_of, stage_of, tiny
 
+from edgeexport.calibration.choice_by_coverage import choice_by_coverage
+from edgeexport.calibration.choice_by_search import choice_by_search
 from edgeexport.calibration.counts import Counts
-from edgeexport.calibration.counts_methods import Measured, choice_by_coverage, choice_by_search, pareto_front
-from edgeexport.calibration.counts_request import CountsTask
-from edgeexport.calibration.counts_sweep import counts_around
-from edgeexport.calibration.proposal import Request
-from edgeexport.calibration.search import Evaluated
+from edgeexport.calibration.request import Request
+from edgeexport.calibration.search import Measurements
 from edgeexport.calibration.space import CountSpace
 from edgeexport.calibration.stage_observation import ImageObservation
+from edgeexport.calibration.task import CalibrationTask
 from edgeexport.errors import UsageError
 from edgeexport.recipe.schema import Recipe
 
@@ -41,8 +41,6 @@ class Sum:
     def cost(self, recipe: Recipe) -> float:
         raise AssertionError("the tests ask for costs of counts")
 
-    dense = cost
-
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
@@ -51,8 +49,8 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 
 def task_of(
     recipe: Recipe, method: str, value: float, space: CountSpace = SPACE, cost: Sum | None = None
-) -> CountsTask:
-    return CountsTask(recipe, Request(method, value), cost or Sum(), space, {2: 0.9, 3: 0.9})
+) -> CalibrationTask:
+    return CalibrationTask(recipe, Request(method, value), cost or Sum(), space, {2: 0.9, 3: 0.9})
 
 
 def seen(after2: Sequence[int], after3: Sequence[int], windows: Sequence[int]) -> Callable[..., list[ImageObservation]]:
@@ -73,13 +71,13 @@ def seen(after2: Sequence[int], after3: Sequence[int], windows: Sequence[int]) -
     return observe
 
 
-def measured_by(cost: Sum, quality: Callable[[Counts], float] = lambda counts: 50.0) -> Measured:
-    return Measured(cost.of, quality)
+def measured_by(cost: Sum, quality: Callable[[Counts], float] = lambda counts: 50.0) -> Measurements:
+    return Measurements(cost.of, quality)
 
 
 def test_coverage_takes_the_order_statistic_and_aligns_it_down(recipe: Recipe) -> None:
     task = task_of(recipe, "coverage", 0.75)
-    found = choice_by_coverage(task, seen([30, 20, 25, 10], [9, 12, 9, 2], [9, 9, 9, 0]), measured_by(Sum()), 8)
+    found = choice_by_coverage(task, seen([30, 20, 25, 10], [9, 12, 9, 2], [9, 9, 9, 0]), measured_by(Sum()))
     assert found.counts == Counts(8, ((2, 16), (3, 8))), (
         "9 windows allow 8; 20 of 40 tokens leave 24, and 9 of these 16"
     )
@@ -90,7 +88,7 @@ def test_coverage_takes_the_order_statistic_and_aligns_it_down(recipe: Recipe) -
 def test_what_costs_more_than_it_saves_is_left_out_and_said(recipe: Recipe) -> None:
     observe = seen([30, 20, 25, 10], [9, 12, 9, 2], [9, 9, 9, 0])
     cost = Sum(head=20.0, policy=100.0)
-    found = choice_by_coverage(task_of(recipe, "coverage", 0.75), observe, measured_by(cost), 8)
+    found = choice_by_coverage(task_of(recipe, "coverage", 0.75), observe, measured_by(cost))
     assert found.counts == Counts(0, ((2, 16),))
     assert found.exact == Counts(0, ((2, 20),)), "the counts without alignment leave out the same"
     said = " ".join(found.notes)
@@ -100,37 +98,12 @@ def test_what_costs_more_than_it_saves_is_left_out_and_said(recipe: Recipe) -> N
 
 def test_the_dense_model_wins_where_nothing_pays_or_nothing_is_allowed(recipe: Recipe) -> None:
     observe = seen([30, 20, 25, 10], [9, 12, 9, 2], [9, 9, 9, 0])
-    found = choice_by_coverage(task_of(recipe, "coverage", 0.75), observe, measured_by(Sum(300.0, 300.0)), 8)
+    found = choice_by_coverage(task_of(recipe, "coverage", 0.75), observe, measured_by(Sum(300.0, 300.0)))
     assert "cost more than is saved" in found.reason
     assert found.counts == Counts(8, ((2, 16), (3, 8))), "what lost is shown"
-    never = choice_by_coverage(
-        task_of(recipe, "coverage", 0.75), seen([5] * 4, [5] * 4, [2] * 4), measured_by(Sum()), 8
-    )
+    never = choice_by_coverage(task_of(recipe, "coverage", 0.75), seen([5] * 4, [5] * 4, [2] * 4), measured_by(Sum()))
     assert never.counts == Counts()
     assert "no counts but 0 that suit 75 % of the images" in never.reason
-
-
-def test_a_sweep_changes_one_count_at_a_time() -> None:
-    around = counts_around(Counts(8, ((2, 16), (3, 8))), PATCHES, 16, 8)
-    assert set(around) == {
-        *(Counts.of(shared, {2: 16, 3: 8}) for shared in (0,)),
-        *(Counts.of(8, {2: k, 3: 8}) for k in (0, 8, 24)),
-        *(Counts.of(8, {2: 16, 3: k}) for k in (0,)),
-    }, "half of 8 and one and a half times 8 are 8 in steps of 8"
-    assert counts_around(Counts(), PATCHES, 16, 8) == ()
-    assert Counts(0, ((2, 72),)) not in counts_around(Counts(0, ((2, 48),)), PATCHES, 16, 8), "leaves no token"
-
-
-@given(st.integers(0, 16), st.integers(0, 40), st.integers(0, 20))
-def test_a_sweep_keeps_what_is_aligned(shared: int, first: int, second: int) -> None:
-    counts = Counts.of(8 * (shared // 8), {2: 8 * (first // 8), 3: 8 * (second // 8)})
-    if counts.tokens(PATCHES)[-1] < 1:
-        return
-    for changed in counts_around(counts, PATCHES, 16, 8):
-        assert all(tokens % 8 == 0 and tokens > 0 for tokens in changed.tokens(PATCHES))
-        before = (counts.num_shared, counts.pruned_after(2), counts.pruned_after(3))
-        after = (changed.num_shared, changed.pruned_after(2), changed.pruned_after(3))
-        assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
 
 
 weights = st.tuples(*[st.floats(0.0, 3.0)] * 3)
@@ -147,8 +120,8 @@ def test_cheapest_within_a_drop_is_that_of_brute_force(
 
     cost = Sum(head=head)
     measured = measured_by(cost, quality)
-    found = choice_by_search(task_of(recipe, "max-miou-drop", drop, cost=cost), measured, 8)
-    good = [counts for counts in SPACE.candidates() if quality(counts) >= quality(Counts()) - drop]
+    found = choice_by_search(task_of(recipe, "max-miou-drop", drop, cost=cost), measured)
+    good = [counts for counts in SPACE.candidates if quality(counts) >= quality(Counts()) - drop]
     assert cost.of(found.counts) == min(map(cost.of, good))
     assert quality(found.counts) >= quality(Counts()) - drop
     assert (found.reason != "") == (found.counts == Counts())
@@ -167,8 +140,8 @@ def test_best_within_a_budget_is_that_of_brute_force(
 
     cost = Sum()
     measured = measured_by(cost, quality)
-    found = choice_by_search(task_of(recipe, "macs", budget), measured, 8)
-    within = [counts for counts in SPACE.candidates() if cost.of(counts) <= budget]
+    found = choice_by_search(task_of(recipe, "macs", budget), measured)
+    within = [counts for counts in SPACE.candidates if cost.of(counts) <= budget]
     assert quality(found.counts) == max(map(quality, within))
     assert cost.of(found.counts) <= budget
     if found.exact is not None:
@@ -196,7 +169,7 @@ def furthest(counts: Counts, good: Callable[[Counts], bool]) -> Counts:
 def test_a_search_on_a_coarse_space_is_made_finer(recipe: Recipe) -> None:
     coarse = CountSpace(PATCHES, 8, (0,), ((2, (0, 24, 56)),))
     measured = measured_by(Sum(), lambda counts: 90.0 - counts.pruned_after(2))
-    found = choice_by_search(task_of(recipe, "max-miou-drop", 41.0, coarse), measured, 8)
+    found = choice_by_search(task_of(recipe, "max-miou-drop", 41.0, coarse), measured)
     assert found.counts == Counts(0, ((2, 40),)), "not among the coarse candidates"
     assert found.exact == Counts(0, ((2, 41),))
 
@@ -208,7 +181,7 @@ def test_what_a_latency_table_does_not_reach_is_left_out_and_said(recipe: Recipe
         return 100.0 - counts.pruned_after(2)
 
     space = CountSpace(PATCHES, 8, (0,), ((2, STAGES),))
-    found = choice_by_search(task_of(recipe, "latency-ms", 60.0, space), Measured(cost, lambda counts: 90.0), 8)
+    found = choice_by_search(task_of(recipe, "latency-ms", 60.0, space), Measurements(cost, lambda counts: 90.0))
     assert found.counts == Counts(0, ((2, 40),))
     assert (
         "2 of 8 candidates have no cost and were left out: table.json: block_ms has 24 to 64 tokens" in found.notes[0]
@@ -220,18 +193,18 @@ def test_a_budget_that_nothing_fits_says_what_would(recipe: Recipe) -> None:
         raise AssertionError("nothing is measured for an impossible budget")
 
     with pytest.raises(UsageError, match=r"--macs 1 \| the cheapest of .* the dense model 0.000 GMAC"):
-        choice_by_search(task_of(recipe, "macs", 1.0), measured_by(Sum(), never), 8)
+        choice_by_search(task_of(recipe, "macs", 1.0), measured_by(Sum(), never))
 
 
 def test_a_reduction_within_the_drop_that_costs_more_is_not_taken(recipe: Recipe) -> None:
     cost = Sum(head=400.0, policy=400.0)
-    found = choice_by_search(task_of(recipe, "max-miou-drop", 50.0, cost=cost), measured_by(cost), 8)
+    found = choice_by_search(task_of(recipe, "max-miou-drop", 50.0, cost=cost), measured_by(cost))
     assert found.counts == Counts()
     assert "sets of counts costs less" in found.reason
     steep = measured_by(
         Sum(), lambda counts: 90.0 - counts.num_shared - counts.pruned_after(2) - counts.pruned_after(3)
     )
-    found = choice_by_search(task_of(recipe, "max-miou-drop", 5.0), steep, 8)
+    found = choice_by_search(task_of(recipe, "max-miou-drop", 5.0), steep)
     assert found.counts == Counts()
     assert "none within 5 points is cheaper" in found.reason
 
@@ -243,13 +216,6 @@ def test_quality_is_measured_once_for_each_counts(recipe: Recipe, tmp_path: Path
         asked.append(counts)
         return 90.0 - counts.pruned_after(2) - counts.pruned_after(3)
 
-    choice_by_search(task_of(recipe, "max-miou-drop", 30.0), measured_by(Sum(), quality), 8)
+    choice_by_search(task_of(recipe, "max-miou-drop", 30.0), measured_by(Sum(), quality))
     assert len(asked) == len(set(asked))
-    assert len(asked) < len(SPACE.candidates()) / 3
-
-
-def test_the_front_holds_what_nothing_beats() -> None:
-    a, b, c, d = (
-        Evaluated(Counts(n), cost, quality) for n, cost, quality in ((0, 9, 80), (1, 5, 70), (2, 6, 69), (3, 9, 60))
-    )
-    assert pareto_front([a, b, c, d]) == (b, a)
+    assert len(asked) < len(SPACE.candidates) / 3

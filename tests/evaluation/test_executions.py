@@ -1,4 +1,4 @@
-"""The forms of one segmenter on the same photographs."""
+"""The executions of one segmenter on the same photographs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from PIL import Image
 from shared_cases import TINY_RECIPE
 
 from edgeexport.bundle import open_bundle
-from edgeexport.evaluation.forms import AdaptiveForm, FixedForm, OnnxRuntimeForm
-from edgeexport.evaluation.image_macs import adaptive_work
+from edgeexport.evaluation.executions import FixedExecution, OnnxRuntimeExecution, PublishedExecution
+from edgeexport.evaluation.image_macs import published_cost
 from edgeexport.fixed.fixed_segvit import FixedSegVit
 from edgeexport.fixed.weights import segvit_from_recipe
 from edgeexport.hosts.segvit.segvit import SegVit
@@ -31,7 +31,7 @@ def loaded(folder: Path, text: str, *options: str) -> tuple[SegVit, Recipe]:
 
 
 def exact_thresholds(model: SegVit, recipe: Recipe, photo: Image.Image) -> dict[int, float]:
-    """At which the adaptive form prunes as many tokens of this photograph as the recipe says."""
+    """At which the published computation prunes as many tokens of this photograph as the recipe says."""
     fixed = FixedSegVit(model, recipe).eval()
     with torch.no_grad():
         trace = fixed.trace(torch.from_numpy(input_from_photo(photo, recipe.input)[None]))
@@ -46,50 +46,53 @@ def exact_thresholds(model: SegVit, recipe: Recipe, photo: Image.Image) -> dict[
 
 
 @pytest.mark.parametrize("text", [TINY_RECIPE, CTS_RECIPE])
-def test_adaptive_is_fixed_where_thresholds_prune_exactly_k(text: str, tmp_path: Path) -> None:
+def test_published_is_fixed_where_thresholds_prune_exactly_k(text: str, tmp_path: Path) -> None:
     model, recipe = loaded(tmp_path, text)
     for photo in PHOTOS:
-        adaptive = AdaptiveForm(model, recipe, exact_thresholds(model, recipe, photo)).run([photo])[0]
-        fixed = FixedForm(model, recipe).run([photo])[0]
-        assert adaptive.tokens == fixed.tokens
-        assert adaptive.macs == fixed.macs
-        assert (adaptive.class_map == fixed.class_map).mean() > 0.999  # near ties of the two tails
+        published = PublishedExecution(model, recipe, exact_thresholds(model, recipe, photo)).run([photo])[0]
+        fixed = FixedExecution(model, recipe).run([photo])[0]
+        assert published.cost.tokens == fixed.cost.tokens
+        assert published.cost.macs == fixed.cost.macs
+        assert (published.class_map == fixed.class_map).mean() > 0.999  # near ties of the two tails
 
 
-def test_adaptive_counts_are_the_images_own(tmp_path: Path) -> None:
+def test_published_counts_are_the_images_own(tmp_path: Path) -> None:
     model, recipe = loaded(tmp_path, TINY_RECIPE)
     theta = exact_thresholds(model, recipe, PHOTOS[0])[2]
-    found = AdaptiveForm(model, recipe, {2: theta, 3: 1.0}).run(PHOTOS)
-    assert found[0].tokens == (64, 64, 48, 48)
-    assert len({result.tokens for result in found}) > 1
+    found = PublishedExecution(model, recipe, {2: theta, 3: 1.0}).run(PHOTOS)
+    assert found[0].cost.tokens == (64, 64, 48, 48)
+    assert len({result.cost.tokens for result in found}) > 1
     for result in found:
-        assert result.macs == adaptive_work(recipe, {2: 64 - result.tokens[2], 3: 0}).macs
+        assert result.cost.macs == published_cost(recipe, {2: 64 - result.cost.tokens[2], 3: 0}).macs
 
 
 @pytest.mark.parametrize("text", [ATM_RECIPE, TOME_RECIPE])
-def test_without_thresholds_adaptive_is_fixed(text: str, tmp_path: Path) -> None:
+def test_without_thresholds_published_is_fixed(text: str, tmp_path: Path) -> None:
     model, recipe = loaded(tmp_path, text)
     for photo in PHOTOS:
-        adaptive, fixed = AdaptiveForm(model, recipe, {}).run([photo])[0], FixedForm(model, recipe).run([photo])[0]
-        assert (adaptive.tokens, adaptive.macs) == (fixed.tokens, fixed.macs)
-        assert adaptive.class_map.shape == fixed.class_map.shape == (recipe.input.height, recipe.input.width)
-        assert (adaptive.class_map == fixed.class_map).mean() > 0.999
+        published, fixed = (
+            PublishedExecution(model, recipe, {}).run([photo])[0],
+            FixedExecution(model, recipe).run([photo])[0],
+        )
+        assert (published.cost.tokens, published.cost.macs) == (fixed.cost.tokens, fixed.cost.macs)
+        assert published.class_map.shape == fixed.class_map.shape == (recipe.input.height, recipe.input.width)
+        assert (published.class_map == fixed.class_map).mean() > 0.999
 
 
 def test_onnx_runtime_is_fixed(tiny_bundle: Path, tmp_path: Path) -> None:
     model, recipe = loaded(tmp_path, TINY_RECIPE)
-    form = OnnxRuntimeForm(open_bundle(tiny_bundle))
+    execution = OnnxRuntimeExecution(open_bundle(tiny_bundle))
     for photo in PHOTOS:
-        found, fixed = form.run([photo])[0], FixedForm(model, recipe).run([photo])[0]
-        assert (found.tokens, found.macs) == (fixed.tokens, fixed.macs)
+        found, fixed = execution.run([photo])[0], FixedExecution(model, recipe).run([photo])[0]
+        assert (found.cost.tokens, found.cost.macs) == (fixed.cost.tokens, fixed.cost.macs)
         assert found.class_map.shape == (128, 128)
         assert (found.class_map == fixed.class_map).mean() > 0.999
 
 
 def test_batches_give_what_single_images_give(tmp_path: Path) -> None:
     model, recipe = loaded(tmp_path, TINY_RECIPE, "input.shape=(3, 3, 128, 128)")
-    form = FixedForm(model, recipe)
-    assert form.batch == 3
-    together = form.run(PHOTOS[:3])
+    execution = FixedExecution(model, recipe)
+    assert execution.batch == 3
+    together = execution.run(PHOTOS[:3])
     for photo, result in zip(PHOTOS, together, strict=False):
-        np.testing.assert_array_equal(result.class_map, form.run([photo])[0].class_map)
+        np.testing.assert_array_equal(result.class_map, execution.run([photo])[0].class_map)

@@ -8,28 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from edgeexport.calibration.counts import Counts
 from edgeexport.calibration.exits import ExitEvidence, ExitPoint
 from edgeexport.calibration.proposal import Proposal
-from edgeexport.calibration.search import Evaluated
-from edgeexport.calibration.stage_observation import ImageObservation
+from edgeexport.calibration.search import Evaluated, pareto_front
+from edgeexport.calibration.stage_observation import ImageObservation, StageObservation
 from edgeexport.evaluation.dataset import LeftOut
 from edgeexport.recipe.schema import Recipe
 
-__all__ = ["CALIBRATION_SCHEMA", "CountsOutcome", "Place"]
+__all__ = ["CALIBRATION_SCHEMA", "CalibrationOutcome", "ChosenConstant"]
 
 CALIBRATION_SCHEMA = "edgeexport.calibration/1"
 _DECILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 @dataclass(frozen=True)
-class Place:
+class ChosenConstant:
     """One constant: the windows shared (block 0) or the tokens pruned after ``block``.
 
     Attributes:
         block: 1-based; 0: sharing.
         theta: The threshold that ``available`` was counted with; None where none is known.
-        available: Per image, what the adaptive form would prune or the policy network share there, with the chosen counts
+        available: Per image, what the published rule would prune or the policy network share there, with the chosen counts
             before it; empty where no threshold is known.
         chosen: The constant found.
         exact: Before alignment, or None.
@@ -48,22 +47,21 @@ class Place:
 
 
 @dataclass(frozen=True)
-class CountsOutcome:
+class CalibrationOutcome:
     """What was found, and on what.
 
     Attributes:
         recipe: As loaded with ``cfg_options``.
         cfg_options: As given.
         weights: `edgeexport.fixed.weights.WeightsOrigin` as a dict.
-        data: {'folder', 'split', 'listing_sha256', 'labelled', 'limit', 'reduce_zero_label'}.
+        data: {'folder', 'split', 'content_sha256', 'labelled', 'limit', 'reduce_zero_label'}.
         left_out: What could not be used.
         thresholds: Block -> theta, where one is known.
         proposal: What is proposed.
-        adaptive: Every image, pruned by threshold.
+        published: Every image, pruned by threshold.
         fixed: Every image, pruned by the counts found.
-        places: In order of depth.
+        constants: In order of depth.
         evaluated: Every set of counts whose quality was measured.
-        pareto: Those that no other beats in cost and quality.
         exits: Per stage that was observed; empty without labels.
         limit: ('cost' or 'quality', value), or None.
         details: What else the method has to show.
@@ -76,11 +74,10 @@ class CountsOutcome:
     left_out: tuple[LeftOut, ...]
     thresholds: Mapping[int, float]
     proposal: Proposal
-    adaptive: tuple[ImageObservation, ...]
+    published: tuple[ImageObservation, ...]
     fixed: tuple[ImageObservation, ...]
-    places: tuple[Place, ...]
+    constants: tuple[ChosenConstant, ...]
     evaluated: tuple[Evaluated, ...]
-    pareto: tuple[Evaluated, ...]
     exits: tuple[ExitEvidence, ...]
     limit: tuple[str, float] | None
     details: Mapping[str, Any]
@@ -90,16 +87,14 @@ class CountsOutcome:
         """Whether the weights were drawn, so that nothing here tells of a trained model."""
         return self.weights["origin"] == "random"
 
-    def exit_points(self, block: int) -> tuple[ExitPoint, ExitPoint, ExitPoint | None] | None:
-        """At the stage after ``block``: the chosen k, the threshold of equal mean, and the recipe's; None without labels, or
-        where nothing is pruned there."""
+    def exit_points(self, block: int) -> tuple[ExitPoint, ExitPoint] | None:
+        """At the stage after ``block``: the chosen k, and the threshold of equal mean; None without labels, or where nothing
+        is pruned there."""
         chosen = self.proposal.chosen.counts.pruned_after(block)
-        for found in self.exits:
-            if found.block == block and chosen:
-                at = [point.setting for point in found.fixed].index(chosen)
-                theta = self.thresholds.get(block)
-                own = None if theta is None else found.adaptive_at(theta)
-                return found.fixed[at], found.equal_mean[at], own
+        for evidence in self.exits:
+            if evidence.block == block and chosen:
+                fixed = evidence.fixed_at(chosen)
+                return fixed, evidence.equal_mean[evidence.fixed.index(fixed)]
         return None
 
     def as_dict(self) -> dict[str, Any]:
@@ -115,40 +110,31 @@ class CountsOutcome:
             "thresholds": {str(block): theta for block, theta in self.thresholds.items()},
             "proposal": self.proposal.as_dict(),
             "evaluated": [_candidate(item) for item in self.evaluated],
-            "pareto": [_candidate(item) for item in self.pareto],
+            "pareto": [_candidate(item) for item in pareto_front(self.evaluated)],
             "exits": [item.as_dict() for item in self.exits],
             "details": dict(self.details),
             "observations": {
-                "adaptive": [self._image(item) for item in self.adaptive],
+                "adaptive": [self._image(item) for item in self.published],
                 "fixed": [self._image(item) for item in self.fixed],
             },
         }
 
     def _image(self, image: ImageObservation) -> dict[str, Any]:
         """An observation with its confidences as quantiles; observations.jsonl has every one."""
+        stages = [self._stage(stage) for stage in image.stages]
+        return {"name": image.name, "shareable": image.shareable, "uniform": image.uniform, "stages": stages}
+
+    def _stage(self, stage: StageObservation) -> dict[str, Any]:
+        theta, confidence = self.thresholds.get(stage.block), stage.confidence
+        quantiles = {f"{share:g}": float(np.quantile(confidence, share)) for share in _DECILES if len(confidence)}
         return {
-            "name": image.name,
-            "shareable": image.shareable,
-            "uniform": image.uniform,
-            "stages": [
-                {
-                    "block": stage.block,
-                    "tokens": stage.tokens,
-                    "protected": stage.protected,
-                    "prunable": stage.prunable(self.thresholds[stage.block])
-                    if stage.block in self.thresholds
-                    else None,
-                    "confidence_quantiles": {
-                        f"{share:g}": round(float(np.quantile(stage.confidence, share)), 5) for share in _DECILES
-                    }
-                    if len(stage.confidence)
-                    else {},
-                }
-                for stage in image.stages
-            ],
+            "block": stage.block,
+            "tokens": stage.tokens,
+            "protected": stage.protected,
+            "prunable": None if theta is None else stage.prunable(theta),
+            "confidence_quantiles": {share: round(value, 5) for share, value in quantiles.items()},
         }
 
 
 def _candidate(item: Evaluated) -> dict[str, Any]:
-    counts: Counts = item.counts
-    return {**counts.as_dict(), "cost": item.cost, "quality": item.quality}
+    return {**item.counts.as_dict(), "cost": item.cost, "quality": item.quality}
