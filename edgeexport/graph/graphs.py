@@ -73,7 +73,8 @@ def graphs_from_export(fixed: FixedModel, model: onnx.ModelProto, precision: str
     missing = [name for name in wanted if name not in available]
     if missing:
         raise BuildError("graph", f"has no output {', '.join(missing)}", f"available: {', '.join(available)}")
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    wished = set(fixed.decisions)
+    constants = {tensor.name: _copy(tensor) for tensor in model.graph.initializer if tensor.name in wished}
     select_outputs(model, wanted)
     bodies = _functions(fixed, model)
     decisions = ["class_scores", *fixed.decisions]
@@ -97,14 +98,25 @@ def graphs_from_export(fixed: FixedModel, model: onnx.ModelProto, precision: str
     )
 
 
+def _copy(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    copied = onnx.TensorProto()
+    copied.CopyFrom(tensor)
+    return copied
+
+
 def _tell_constants(model: onnx.ModelProto, decisions: list[onnx.TensorProto]) -> None:
     """Decisions that no image changes are constants of the export; a node gives each out, for whoever asks."""
-    for tensor in decisions:
-        node = model.graph.node.add(op_type="Identity", name=f"{tensor.name}/Identity", output=[tensor.name])
-        table = model.graph.initializer.add()
-        table.CopyFrom(tensor)
-        table.name = f"{tensor.name}/table"
-        node.input.append(table.name)
+    kept = {tensor.name: tensor for tensor in model.graph.initializer}
+    for decision in decisions:
+        name, table = decision.name, f"{decision.name}/table"
+        for node in model.graph.node:
+            for position, value in enumerate(node.input):
+                if value == name:
+                    node.input[position] = table
+        tensor = kept[name] if name in kept else model.graph.initializer.add()
+        tensor.CopyFrom(decision)
+        tensor.name = table
+        model.graph.node.add(op_type="Identity", name=f"{name}/Identity", input=[table], output=[name])
 
 
 def _functions(fixed: FixedModel, model: onnx.ModelProto) -> list[onnx.FunctionProto]:
