@@ -9,11 +9,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from edgeexport.fixed.adaptive_sd_block import AdaptiveSdBlock, AdaptiveSdImage
+from edgeexport.fixed.fixed_sd_block import FixedSdBlock
 from torch import Tensor
 
 from edgeexport.errors import BuildError
-from edgeexport.fixed.adaptive_sd_block import AdaptiveSdBlock, AdaptiveSdImage
-from edgeexport.fixed.fixed_sd_block import FixedSdBlock
 from edgeexport.graph.export import exported_model
 from edgeexport.graph.inline import inlined_model
 from edgeexport.hosts.sd_block.block import SdBlock

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from edgeexport.fixed.merge_accounting import CONVENTION, account_merging, tokens_json
 from merge_cases import (
     AUDIO_B,
     SD_BLOCK,
@@ -20,7 +21,6 @@ from merge_cases import (
 )
 
 from edgeexport.cost.macs import layer_norm_macs, vit_block_macs
-from edgeexport.fixed.merge_accounting import CONVENTION, account_merging, tokens_json
 from edgeexport.fixed.schedule import dense_recipe
 from edgeexport.hosts.timm_vit.spec import TimmVitSpec
 
