@@ -24,7 +24,7 @@ from edgeexport.graph.quiet import quiet_libraries
 from edgeexport.graph.source import SOURCE_KEY
 from edgeexport.ops import DOMAIN_VERSION, OPSET
 
-__all__ = ["SCOPE_KEY", "exported_model", "scope_of"]
+__all__ = ["SCOPE_KEY", "exported_model", "known_scopes", "scope_of"]
 
 SCOPE_KEY = "edgeexport.scope"
 """Node metadata: the module that a node comes from, such as ``blocks.4.attn.qkv`` or ``dtop.6.select``."""
@@ -100,7 +100,7 @@ def _clean_metadata(model: onnx.ModelProto) -> None:
 
     What an optimisation put in has no module of its own and belongs to that of the node before it, or else after it.
     """
-    scopes = _known_scopes([_exported_scope(node) for node in model.graph.node])
+    scopes = known_scopes([_exported_scope(node) for node in model.graph.node])
     taken: Counter[str] = Counter()
     for node, scope in zip(model.graph.node, scopes, strict=True):
         found = {item.key: item.value for item in node.metadata_props}
@@ -129,7 +129,8 @@ def _exported_scope(node: onnx.NodeProto) -> str:
     return next((name for name in reversed(scopes[:-1]) if name), "").removeprefix(_WALK)
 
 
-def _known_scopes(scopes: Sequence[str]) -> list[str]:
+def known_scopes(scopes: Sequence[str]) -> list[str]:
+    """Of nodes in the program's order: an empty one becomes that of the node before it, or at the start of the first known."""
     first = next((scope for scope in scopes if scope), "")
     found, before = [], first
     for scope in scopes:

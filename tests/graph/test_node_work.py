@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeexport.bundle import open_bundle
 from edgeexport.cost.work import WORK_FILE, GraphWork, NodeWork, read_work
 from edgeexport.errors import LintError
-from edgeexport.graph.export import SCOPE_KEY
+from edgeexport.graph.export import SCOPE_KEY, known_scopes
 from edgeexport.graph.inline import inlined_model
 from edgeexport.graph.macs import graph_macs
 from edgeexport.graph.node_work import graph_work
@@ -249,22 +249,21 @@ def test_what_depends_on_constants_alone_is_left_out(tmp_path: Path) -> None:
     assert (node.name, node.inputs, node.weights) == ("p", ("x",), {"float32": 256})
 
 
-def test_nodes_outside_modules_are_placed_by_order(tmp_path: Path) -> None:
-    def add(before: str, after: str, scope: str = "") -> onnx.NodeProto:
-        node = helper.make_node("Add", [before, before], [after], name=f"add_{after}")
-        return _scoped(node, scope) if scope else node
+def test_nodes_belong_where_their_module_does(tmp_path: Path) -> None:
+    def add(before: str, after: str, scope: str) -> onnx.NodeProto:
+        return _scoped(helper.make_node("Add", [before, before], [after], name=f"add_{after}"), scope)
 
     model = _graph(
         [
-            add("x", "a"),
-            add("a", "b", "model.patch_embed.proj"),
-            add("b", "c"),
-            add("c", "d", "model.blocks.0.norm1"),
-            add("d", "e"),
-            add("e", "f", "model.blocks.1.mlp.fc1"),
-            add("f", "g", "model.norm"),
-            add("g", "h"),
-            add("h", "y", "model.head"),
+            add("x", "a", "pixels"),
+            add("a", "b", "embedding.patch_embed.proj"),
+            add("b", "c", "embedding"),
+            add("c", "d", "blocks.1.attn.norm"),
+            add("d", "e", "blocks.12.mlp.layers.fc1"),
+            add("e", "f", "classifier.norm"),
+            add("f", "g", "classifier"),
+            add("g", "h", "classifier.head"),
+            add("h", "y", "blocksmith"),
         ]
     )
     work = graph_work(model, model, _recipe(tmp_path))
@@ -274,12 +273,16 @@ def test_nodes_outside_modules_are_placed_by_order(tmp_path: Path) -> None:
         "embedding",
         "embedding",
         "block_1",
-        "block_1",
-        "block_2",
+        "block_12",
         "final_norm",
         "head",
         "head",
+        "other",
     ]
+
+
+def test_nodes_that_an_optimisation_put_in_belong_to_the_module_before_them() -> None:
+    assert known_scopes(["", "a.b", "", "", "c", ""]) == ["a.b", "a.b", "a.b", "a.b", "c", "c"]
 
 
 def test_unknown_shapes_are_refused(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ class SegVitHost(Host):
         "pixels": "embedding",
         "embedding": "embedding",
         "blocks.#": "block_#",
+        "exits.#.scores": "prune_#",
         "exits.#": "auxiliary_head_#",
         "reading": "final_norm",
         "decode_head": "decode_head",

@@ -46,16 +46,21 @@ class _Embedding(nn.Module):
         return x if self.first is None else torch.cat([self.first.expand(x.shape[0], -1, -1), x], dim=1)
 
 
+class _TokenScores(nn.Module):
+    def forward(self, class_logits: Tensor, mask_logits: Tensor) -> Tensor:
+        return PruneHead.token_scores(class_logits, mask_logits)
+
+
 class _Exit(nn.Module):
-    """An auxiliary head, and what it says of every token."""
+    """An auxiliary head, and what it says of every token: the scores serve the choice alone, and count with it."""
 
     def __init__(self, head: PruneHead) -> None:
         super().__init__()
-        self.head = head
+        self.head, self.scores = head, _TokenScores()
 
     def forward(self, x: Tensor) -> ExitPrediction:
         class_logits, mask_logits = self.head(x)
-        return ExitPrediction(PruneHead.token_scores(class_logits, mask_logits), mask_logits.transpose(1, 2))
+        return ExitPrediction(self.scores(class_logits, mask_logits), mask_logits.transpose(1, 2))
 
 
 class _Reading(nn.Module):
