@@ -25,14 +25,15 @@ from edgeexport.bundle import Bundle, open_bundle, sha256_of
 from edgeexport.calibration.counts import counts_from_recipe
 from edgeexport.calibration.interval import drop_interval
 from edgeexport.calibration.matched_thresholds import matched_thresholds
-from edgeexport.calibration.observations import observe_adaptive
+from edgeexport.calibration.observations import observe_published
 from edgeexport.errors import BuildError
 from edgeexport.evaluation.areas import Areas
 from edgeexport.evaluation.dataset import SegmentationFolder, labelled_images, open_folder
 from edgeexport.evaluation.evaluate import evaluate
-from edgeexport.evaluation.forms import AdaptiveForm
+from edgeexport.evaluation.executions import PublishedExecution
+from edgeexport.evaluation.options import EvaluationOptions
 from edgeexport.evaluation.result import Evaluation
-from edgeexport.fixed.weights import segvit_from_recipe
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.inputs.photos import input_from_photo
 from edgeexport.recipe import load_recipe
 from examples.scenes.ceiling import oracle_ceiling
@@ -82,12 +83,14 @@ def measure_accuracy(
         on_stage(f"{name}: torch adaptive and fixed on {len(folder.samples)} images")
         torch_forms = evaluate(
             f"{name}.py",
-            data=data,
-            split=split,
-            limit=limit,
-            forms=["adaptive", "fixed"],
-            thresholds=thresholds[label] or None,
-            out_dir=work / name,
+            EvaluationOptions(
+                data=data,
+                split=split,
+                limit=limit,
+                executions=("adaptive", "fixed"),
+                thresholds=thresholds[label] or None,
+                out_dir=work / name,
+            ),
         )
         on_stage(f"{name}: build")
         bundle = work / f"{name}-bundle"
@@ -196,8 +199,7 @@ def _areas(progress: Path, form: str, folder: SegmentationFolder) -> list[Areas]
     for line in progress.read_text(encoding="utf-8").splitlines()[1:]:
         entry = json.loads(line)
         if entry.get("form") == form:
-            intersect, prediction, label = (np.array(entry[key]) for key in ("intersect", "prediction", "label"))
-            found[entry["name"]] = Areas(intersect, prediction + label - intersect, prediction, label)
+            found[entry["name"]] = Areas.of(*(entry[key] for key in ("intersect", "prediction", "label")))
     return [found[sample.name] for sample in folder.samples]
 
 
@@ -207,10 +209,9 @@ def _matched(name: str, images: SegmentationFolder) -> dict[int, float]:
     counts = counts_from_recipe(recipe)
     if not counts.prune:
         return {}
-    model, _ = segvit_from_recipe(recipe)
+    model, _ = model_from_recipe(recipe)
     decoded = list(labelled_images(images, len(recipe.classes), on_problem=lambda item: None))
-    found = matched_thresholds(lambda limits: list(observe_adaptive(model, recipe, decoded, limits)), counts)
-    return {stage.block: stage.theta for stage in found}
+    return matched_thresholds(lambda limits: list(observe_published(model, recipe, decoded, limits)), counts)
 
 
 def _latency(
@@ -239,6 +240,6 @@ def _latency(
 
 def _adaptive_runner(name: str, thresholds: dict[int, float], photo: Image.Image) -> Callable[[], object]:
     recipe = load_recipe(f"{name}.py")
-    model, _ = segvit_from_recipe(recipe)
-    form = AdaptiveForm(model, recipe, thresholds)
-    return lambda: form.run([photo])
+    model, _ = model_from_recipe(recipe)
+    execution = PublishedExecution(model, recipe, thresholds)
+    return lambda: execution.run([photo])

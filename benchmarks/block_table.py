@@ -28,20 +28,19 @@ from benchmarks.pairing import THREADS, latencies_ms, session_options
 from edgeexport.calibration.cost import TableCost
 from edgeexport.calibration.latency_table import LatencyTable, model_signature
 from edgeexport.errors import UsageError
-from edgeexport.fixed.fixed_segvit import FixedSegVit
+from edgeexport.fixed.model import fixed_from_model
 from edgeexport.fixed.schedule import dense_recipe, token_schedule
-from edgeexport.fixed.weights import segvit_from_recipe
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.export import exported_model
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.hosts.segvit.heads import AtmHead, PruneHead
 from edgeexport.hosts.segvit.segvit import SegVit
-from edgeexport.hosts.segvit.spec import SegVitSpec
 from edgeexport.inputs.batches import image_batches
 from edgeexport.inputs.photos import shipped_photos
 from edgeexport.ops import token_partition, token_protect, token_unmerge
 from edgeexport.recipe.schema import Recipe
 from edgeexport.reductions.cts_policy import PolicyNetwork
-from edgeexport.reductions.dtop import confidence_and_label, prune_fixed
+from edgeexport.reductions.dtop_selection import confidence_and_label, prune_fixed
 
 __all__ = ["measure_block_table"]
 
@@ -94,12 +93,13 @@ def measure_block_table(
     Raises:
         UsageError: The recipe's model is no SegViT.
     """
-    if not isinstance(recipe.model, SegVitSpec):
+    if "class_map" not in recipe.host.outputs:
         raise UsageError(f"block-table {recipe.name}", "is no SegViT", "give a recipe such as segvit_ti_cts_dtop.py")
     recipe = replace(recipe, input=replace(recipe.input, batch=1))
     dense = dense_recipe(recipe)
-    model, _ = segvit_from_recipe(recipe)
-    prefix, patches = int(recipe.segvit.backbone.with_cls_token), token_schedule(dense).num_patches
+    model, _ = model_from_recipe(recipe)
+    assert isinstance(model, SegVit)
+    prefix, patches = recipe.facts.prefix, recipe.facts.num_patches
     spread = _spread(patches, counts)
     on_stage(f"export of blocks and heads at {len(spread)} token counts")
     runners = {f"block {n}": _runner(*_block(model, n + prefix)) for n in spread}
@@ -110,7 +110,7 @@ def measure_block_table(
         runners["policy"] = _runner(PolicyNetwork().eval(), [(1, 3, *size)], ["logits"])
     on_stage("export of the dense model")
     runners["dense"] = _model_runner(model, dense)
-    reduced = recipe.reduction != dense.reduction
+    reduced = bool(recipe.reductions)
     if reduced:
         on_stage(f"export of {recipe.name}")
         runners["recipe"] = _model_runner(model, recipe)
@@ -133,7 +133,7 @@ def measure_block_table(
         model=model_signature(recipe),
     )
     cost = TableCost(table)
-    check = {"dense": {"table_ms": round(cost.dense(recipe), 3), "measured_ms": round(typical["dense"], 3)}}
+    check = {"dense": {"table_ms": round(cost.cost(dense), 3), "measured_ms": round(typical["dense"], 3)}}
     if reduced:
         check[recipe.name] = {"table_ms": round(cost.cost(recipe), 3), "measured_ms": round(typical["recipe"], 3)}
     protocol = f"median of {rounds} rounds in which all graphs take turns"
@@ -156,7 +156,7 @@ def _spread(patches: int, counts: int) -> list[int]:
 def _can_share(recipe: Recipe) -> bool:
     """The policy network's windows are 2x2 patches of 16 pixels."""
     sides = (recipe.input.height, recipe.input.width)
-    return recipe.segvit.backbone.patch_size == 16 and all(side % 32 == 0 for side in sides)
+    return recipe.facts.patch_size == 16 and all(side % 32 == 0 for side in sides)
 
 
 def _block(model: SegVit, tokens: int) -> tuple[nn.Module, list[tuple[int, ...]], list[str]]:
@@ -168,7 +168,7 @@ def _head(model: SegVit, recipe: Recipe, tokens: int) -> tuple[nn.Module, list[t
     if not model.spec.auxiliary_heads:
         stages = len(model.spec.decode_head.stages)
         return _HeadAlone(model.decode_head).eval(), [shape] * stages, ["class_logits", "mask_logits"]
-    dtop = recipe.reduction.dtop
+    dtop = recipe.reductions.get("dtop")
     head = model.auxiliary_head[0]
     assert isinstance(head, PruneHead)
     selection = _HeadAndSelection(head, tokens // 2, 5 if dtop is None else dtop.protect_per_class)
@@ -187,7 +187,7 @@ def _runner(module: nn.Module, shapes: Sequence[tuple[int, ...]], outputs: Seque
 
 
 def _model_runner(model: SegVit, recipe: Recipe) -> Callable[[], object]:
-    fixed = FixedSegVit(model, recipe).eval()
+    fixed = fixed_from_model(model, recipe)
     session = _session(graphs_from_export(fixed, export_of_fixed(fixed, {})).with_functions)
     image = next(iter(image_batches(recipe.input, shipped_photos()))).pixels
     feed = {session.get_inputs()[0].name: np.ascontiguousarray(image)}

@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
-from edgeexport.fixed.fixed import FixedModel, fixed_from_model
+from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.graph.half_precision_policy import MOVING

@@ -27,10 +27,9 @@ from timm.models.vision_transformer import VisionTransformer
 from benchmarks.node_times import node_times_us
 from benchmarks.pairing import latencies_ms, ratio_summary, session_options
 from benchmarks.patched_vit import PatchedVit, exported_patched
-from edgeexport.fixed.fixed import fixed_from_model
-from edgeexport.fixed.merge_accounting import account_merging
-from edgeexport.fixed.merge_schedule import merge_schedule
-from edgeexport.fixed.schedule import dense_recipe
+from edgeexport.fixed.model import fixed_from_model
+from edgeexport.fixed.schedule import dense_recipe, token_schedule
+from edgeexport.fixed.tokens import account
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.graphs import BundleGraphs, export_of_fixed, graphs_from_export
 from edgeexport.graph.macs import graph_macs
@@ -82,7 +81,7 @@ def measure_merging(recipe: Recipe, rounds: int, on_stage: Callable[[str], None]
     assert difference <= _TOLERANCE, f"merged and patched logits differ by {difference}"
     on_stage(f"{rounds} rounds of {len(runners)} models")
     times = latencies_ms(runners, rounds)
-    accounting = account_merging(recipe)
+    accounting = account(recipe)
     executed = {
         "dense": _products(dense_graphs.plain),
         "merged": _products(graphs.plain),
@@ -166,7 +165,8 @@ def _graphs(model: VisionTransformer, recipe: Recipe) -> BundleGraphs:
 def _patched(model: VisionTransformer, recipe: Recipe, image: NDArray) -> onnx.ModelProto:
     rule = recipe.input.preprocess
     assert rule is not None
-    patched = PatchedVit(model, [step.r for step in merge_schedule(recipe).steps], rule.mean, rule.std)
+    merged = [block.tokens_in - block.tokens_out for block in token_schedule(recipe).blocks]
+    patched = PatchedVit(model, merged, rule.mean, rule.std)
     return exported_patched(patched, torch.from_numpy(image))
 
 

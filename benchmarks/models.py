@@ -17,17 +17,16 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.pairing import THREADS, latencies_ms, ratio_summary, session_options
-from edgeexport.fixed.accounting import account
-from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
-from edgeexport.fixed.fixed_segvit import FixedSegVit
-from edgeexport.fixed.weights import segvit_from_recipe
+from edgeexport.fixed.model import FixedModel, fixed_from_model
+from edgeexport.fixed.published import PublishedModel
+from edgeexport.fixed.tokens import account
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.graph.macs import graph_macs
-from edgeexport.inputs.batches import image_batches
+from edgeexport.inputs.batches import ImageBatch, image_batches
 from edgeexport.inputs.photos import shipped_photos
 from edgeexport.recipe import load_recipe
-from edgeexport.reductions.dtop import threshold_for_count
-from edgeexport.verify.parity import reference_of
+from edgeexport.verify.parity import reference_of, settings_for_counts
 
 __all__ = ["FORMS", "measure_adaptive", "measure_family"]
 
@@ -46,7 +45,7 @@ BOTH = "both@[6,8]"
 class _Loaded:
     """A recipe ready to run, with its multiply-accumulates by the published convention and in the exported graph."""
 
-    fixed: FixedSegVit
+    fixed: FixedModel
     session: onnxruntime.InferenceSession
     convention_macs: int
     executed_macs: int
@@ -96,19 +95,17 @@ def measure_adaptive(
     on_stage(f"{family}_cts_dtop: export")
     item = _loaded(f"{family}_cts_dtop.py")
     fixed = item.fixed
-    adaptive = AdaptiveSegVit(
-        fixed.model, fixed.recipe.input, num_shared=fixed.num_shared, protect_per_class=fixed.protect_per_class
-    )
+    published = PublishedModel(fixed.model, fixed.recipe)
     image = _images(fixed)[0]
-    limits = _thresholds(fixed, image)
+    settings = settings_for_counts(fixed, reference_of(fixed, ImageBatch(("image",), image)).trace, 0)
     pixels = torch.from_numpy(image)
     torch.set_num_threads(THREADS)
     on_stage(f"{family}_cts_dtop: {rounds} rounds, adaptive torch and bundle")
     with torch.inference_mode():
         times = latencies_ms(
             {
-                "torch adaptive": lambda: adaptive.run(pixels, [limits])[0].class_map,
-                "torch adaptive, tokens only": lambda: adaptive.run(pixels, [limits], upsample=False),
+                "torch adaptive": lambda: published.run([pixels], [settings])[0].outputs["class_map"],
+                "torch adaptive, tokens only": lambda: published.run([pixels], [settings], upsample=False),
                 "bundle": _runner(item.session, image),
             },
             rounds,
@@ -125,8 +122,8 @@ def measure_adaptive(
 
 def _loaded(recipe_name: str, options: Sequence[str] = ()) -> _Loaded:
     recipe = load_recipe(recipe_name, options)
-    model, _ = segvit_from_recipe(recipe)
-    fixed = FixedSegVit(model, recipe).eval()
+    model, _ = model_from_recipe(recipe)
+    fixed = fixed_from_model(model, recipe)
     graphs = graphs_from_export(fixed, export_of_fixed(fixed, {}))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
@@ -136,28 +133,10 @@ def _loaded(recipe_name: str, options: Sequence[str] = ()) -> _Loaded:
     return _Loaded(fixed, session, account(recipe).reduced.total, executed)
 
 
-def _images(fixed: FixedSegVit) -> list[NDArray]:
+def _images(fixed: FixedModel) -> list[NDArray]:
     return [batch.pixels for batch in image_batches(fixed.recipe.input, shipped_photos())]
 
 
 def _runner(session: onnxruntime.InferenceSession, image: NDArray) -> Callable[[], object]:
     name = session.get_inputs()[0].name
     return lambda: session.run(None, {name: np.ascontiguousarray(image)})
-
-
-def _thresholds(fixed: FixedSegVit, image: NDArray) -> dict[int, float]:
-    from edgeexport.inputs.batches import ImageBatch
-
-    trace = reference_of(fixed, ImageBatch(("image",), image)).trace
-    limits = {}
-    for block, k in fixed.prune.items():
-        theta = threshold_for_count(
-            trace.stage_confidence[block][0],
-            trace.stage_label[block][0],
-            k,
-            fixed.recipe.segvit.decode_head.num_classes,
-            fixed.protect_per_class,
-        )
-        assert theta is not None, "no threshold gives the recipe's count on this image"
-        limits[block] = theta
-    return limits

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeexport.cost.ceilings import ceilings_of
 from edgeexport.cost.roofline import MODEL, predictions
-from edgeexport.fixed.fixed import fixed_from_model
+from edgeexport.fixed.model import fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.graph.node_work import graph_work

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from edgeexport.cost.macs import vit_block_macs
-from edgeexport.fixed.accounting import account
-from edgeexport.fixed.merge_accounting import MergeMacs, account_merging
+from edgeexport.fixed.tokens import ModelMacs, account
 from edgeexport.recipe import load_recipe
 
 __all__ = [
@@ -91,7 +90,7 @@ def compare_published() -> list[dict[str, object]]:
             accounting = account(load_recipe(f"{name}.py", options))
             reduced, dense = accounting.reduced, accounting.dense
             schedule = reduced.schedule
-            tokens = [schedule.tokens_in, *(head.tokens - head.pruned for head in schedule.heads if head.pruned)]
+            tokens = [schedule.tokens_in, *(leaving.tokens - leaving.pruned for leaving in schedule.exits)]
             family = "segvit_ti" if name.startswith("segvit_ti") else "segvit"
             rows.append(
                 {
@@ -111,7 +110,7 @@ def compare_tome() -> list[dict[str, object]]:
     """One row per published figure of ToMe: recipe and options, tokens left, GMAC, published GMAC, their ratio."""
     rows: list[dict[str, object]] = []
     for label, name, options, published in PUBLISHED_TOME_GMAC:
-        reduced = account_merging(load_recipe(f"{name}.py", list(options))).reduced
+        reduced = account(load_recipe(f"{name}.py", list(options))).reduced
         gmac = reduced.total / 1e9
         rows.append(
             {
@@ -140,8 +139,7 @@ def compare_dsm() -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for name, options, published in cases:
         recipe = load_recipe(f"{name}.py", options)
-        accounting, merge = account_merging(recipe), recipe.reduction.merge
-        assert merge is not None
+        accounting, merge = account(recipe), recipe.reductions["dsm"]
         gmac = accounting.reduced.total / 1e9
         rows.append(
             {
@@ -161,7 +159,7 @@ def compare_dsm() -> list[dict[str, object]]:
     return rows
 
 
-def _macs_by_their_count(macs: MergeMacs) -> int:
+def _macs_by_their_count(macs: ModelMacs) -> int:
     """Our schedule on ViT-B counted as `DSM_NOTE` says of others: products of blocks alone, on all tokens that enter."""
-    blocks = [vit_block_macs(step.tokens_in, _VIT_B_WIDTH) for step in macs.schedule.steps]
+    blocks = [vit_block_macs(step.tokens_in, _VIT_B_WIDTH) for step in macs.schedule.blocks]
     return sum(block.attention + block.mlp for block in blocks)

@@ -30,7 +30,7 @@ from edgeexport.cost.ceilings import MEASURED, Ceiling
 from edgeexport.cost.roofline import predict
 from edgeexport.cost.work import GraphWork, part_title
 from edgeexport.errors import MeasurementError
-from edgeexport.fixed.fixed import fixed_from_model
+from edgeexport.fixed.model import fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.graph.node_work import graph_work

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compiles the TensorRT plugin library with the CUDA toolkit and the TensorRT headers of this machine.
+# Compiles the TensorRT plugin library with the CUDA toolkit, the TensorRT headers and the CMake of this machine.
 #
 #   jetson/compile-plugins.sh ENVIRONMENT [TARGET [LIBRARY]]
 #

@@ -12,6 +12,7 @@ EXPORT_PACKAGES = {
     "onnx": "1.23.2",
     "onnxscript": "0.7.2",
     "onnx-graphsurgeon": "0.6.1",
+    "polygraphy": "0.53.6",
     "torch": "2.15.0+cpu",
     "torchvision": "0.29.2",
     "timm": "1.0.31",
@@ -41,14 +42,16 @@ def fake_probe(
     python: str = "3.11.7",
     architecture: str = "x86_64",
 ) -> Probe:
-    """A machine with ``packages``; a command answers with the first text whose key it contains, else it fails."""
+    """A machine with ``packages``, which load; a command answers with the first text whose key it contains, else it fails."""
     for name, content in (files or {}).items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)
 
     def run(command: Sequence[str], timeout_s: float) -> str | None:
         assert timeout_s > 0
-        return next((text for key, text in (answers or {}).items() if key in " ".join(command)), None)
+        return next(
+            (text for key, text in {"not_loading": "{}", **(answers or {})}.items() if key in " ".join(command)), None
+        )
 
     return Probe(
         which=lambda name: f"/usr/bin/{name}" if name in programs else None,

@@ -12,6 +12,7 @@ from shared_cases import REPOSITORY, TINY_RECIPE
 
 from edgeexport.calibration.cost import TableCost
 from edgeexport.calibration.latency_table import model_signature, read_latency_table
+from edgeexport.fixed.schedule import dense_recipe
 from edgeexport.recipe import load_recipe
 
 # 64x64 pixels: 16 tokens, so that few counts are measured.
@@ -43,7 +44,7 @@ def test_writes_a_table_that_calibration_reads(tmp_path: Path) -> None:
     check = found["check"]
     assert set(check) == {"dense", "tiny"} and found["noise"] >= 1
     assert check["tiny"]["table_ms"] == pytest.approx(cost.cost(recipe), abs=1e-3)
-    assert check["dense"]["table_ms"] == pytest.approx(cost.dense(recipe), abs=1e-3)
+    assert check["dense"]["table_ms"] == pytest.approx(cost.cost(dense_recipe(recipe)), abs=1e-3)
     assert check["tiny"]["measured_ms"] > 0
 
 
@@ -59,7 +60,7 @@ def test_measures_a_model_with_an_atm_head(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     table = read_latency_table(out)
     assert table.model is not None and table.model["decode_head"]["stages"] == 3
-    assert TableCost(table).dense(load_recipe(path)) > 0
+    assert TableCost(table).cost(dense_recipe(load_recipe(path))) > 0
     assert set(json.loads(out.read_text())["check"]) == {"dense"}
 
 

@@ -15,7 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from benchmarks import merging
 from benchmarks.merging import without_matching
 from benchmarks.patched_vit import PatchedVit
-from edgeexport.fixed.fixed import fixed_from_model
+from edgeexport.fixed.model import fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.recipe import load_recipe
@@ -64,9 +64,8 @@ def test_forms_agree_and_have_the_same_work(recipe: Recipe) -> None:
 
 @pytest.mark.parametrize("proportional", [True, False])
 def test_patched_form_is_tome_with_proportional_attention(recipe: Recipe, proportional: bool) -> None:
-    assert recipe.reduction.merge is not None
-    merge = replace(recipe.reduction.merge, proportional_attention=proportional)
-    recipe = replace(recipe, reduction=replace(recipe.reduction, merge=merge))
+    merge = replace(recipe.reductions["tome"], proportional_attention=proportional)
+    recipe = replace(recipe, reductions={"tome": merge})
     model, _ = model_from_recipe(recipe)
     assert isinstance(model, VisionTransformer)
     patched = PatchedVit(model, [3, 3], (127.5,) * 3, (127.5,) * 3).eval()
@@ -89,4 +88,4 @@ def test_without_matching_keeps_token_counts(recipe: Recipe) -> None:
 
 def test_recipes_of_the_benchmark_load() -> None:
     for name in merging.RECIPES.values():
-        assert load_recipe(name).reduction.merge is not None
+        assert load_recipe(name).reductions["tome"].r

@@ -1,4 +1,4 @@
-"""The published references, through every form of the model: adaptive, fixed, and the exported graph in ONNX Runtime."""
+"""The golden references, through every form of the model: as published, fixed, and the exported graph in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from shared_cases import GoldenCase, golden_case
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
-from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
-from edgeexport.fixed.fixed import FixedModel, fixed_from_model
+from edgeexport.fixed.model import FixedModel, fixed_from_model
+from edgeexport.fixed.published import PublishedModel
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.graph.lint import lint_model
@@ -56,21 +56,22 @@ def head_blocks(case: GoldenCase) -> list[int]:
 
 
 @pytest.mark.parametrize("name", DTOP)
-def test_dtop_adaptive_form_is_the_reference(name: str) -> None:
+def test_dtop_as_published_is_the_reference(name: str) -> None:
     case = golden_case(name)
     batch = case.arrays["image"].shape[0]
     blocks = head_blocks(case)
     recipe = recipe_of(case, batch=batch, reduction={"dtop": {"prune": dict.fromkeys(blocks, 1)}})
     model, _ = model_from_recipe(recipe)
-    adaptive = AdaptiveSegVit(model, recipe.input, num_shared=0, protect_per_class=5)
-    found = adaptive.run(torch.from_numpy(case.arrays["image"]), [adaptive.published_thresholds()] * batch)
-    for i, image in enumerate(found):
-        np.testing.assert_allclose(image.scores, case.arrays["prediction"][i], atol=ATOL, rtol=RTOL)
-        np.testing.assert_allclose(image.token_scores, case.arrays["token_prediction"][i], atol=ATOL, rtol=RTOL)
+    images = PublishedModel(model, recipe).run([torch.from_numpy(case.arrays["image"])])
+    assert len(images) == batch
+    for i, image in enumerate(images):
+        outputs = image.outputs
+        np.testing.assert_allclose(outputs["scores"], case.arrays["prediction"][i], atol=ATOL, rtol=RTOL)
+        np.testing.assert_allclose(outputs["token_scores"], case.arrays["token_prediction"][i], atol=ATOL, rtol=RTOL)
         left = np.zeros(case.arrays["pruned_mask_per_stage"].shape[2], dtype=bool)
         for stage, block in enumerate(blocks):
-            assert image.pruned_tokens[block].numel() == case.arrays["pruned_per_stage"][stage, i]
-            left[image.pruned_tokens[block].numpy()] = True
+            assert image.pruned[block] == case.arrays["pruned_per_stage"][stage, i]
+            left[outputs[f"pruned_tokens_{block}"].numpy()] = True
             np.testing.assert_array_equal(left, case.arrays["pruned_mask_per_stage"][stage, i])
 
 
@@ -107,12 +108,16 @@ def test_hybrid_exported_graph_is_the_reference(output: str, tmp_path: Path) -> 
     with torch.no_grad():
         trace = fixed.trace(torch.from_numpy(case.arrays["image"]))
     # The policy network's 49 convolutions accumulate rounding: 1.05e-4 where its logits reach several units.
-    np.testing.assert_allclose(trace.policy_logits, case.arrays["policy_logits"], atol=ATOL, rtol=RTOL)
-    np.testing.assert_allclose(trace.token_scores, case.arrays["token_prediction"], atol=ATOL, rtol=RTOL)
+    logits = case.arrays["policy_logits"]
+    windows = (logits[:, 1] - logits[:, 0]).reshape(len(logits), -1)
+    np.testing.assert_allclose(trace.evidence["shared_windows"].scores(0.0), windows, atol=2 * ATOL, rtol=RTOL)
     found = exported_outputs(fixed, case.arrays["image"], tmp_path)
     if output == "scores":
         np.testing.assert_allclose(found["scores"], case.arrays["prediction"], atol=ATOL, rtol=RTOL)
     else:
+        of_patches = case.arrays["token_prediction"][0][:, trace.share[0]]
+        scores = trace.outputs["class_scores"][0].flatten(1)
+        np.testing.assert_allclose(scores, of_patches, atol=ATOL, rtol=RTOL)
         best = np.sort(case.arrays["prediction"], axis=1)
         clear = best[:, -1] - best[:, -2] > 1e-5
         expected = case.arrays["prediction"].argmax(axis=1)
@@ -138,12 +143,11 @@ def test_tome_exported_graph_is_the_reference(name: str, number: int, tmp_path: 
     case = golden_case(name)
     given = case.config["cases"][str(number)]
     recipe = tome_recipe(case, given["r"], ("source", "size"))
-    assert recipe.reduction.merge is not None
-    assert list(recipe.reduction.merge.r) == given["parsed"]
+    assert list(recipe.reductions["tome"].r) == given["parsed"]
     fixed = fixed_model(recipe)
     found = exported_outputs(fixed, case.arrays["image"], tmp_path)
     with torch.no_grad():
-        torch_found = fixed.outputs_of(fixed.trace(torch.from_numpy(case.arrays["image"])))
+        torch_found = fixed.trace(torch.from_numpy(case.arrays["image"])).outputs
     for outputs in (found, {key: value.numpy() for key, value in torch_found.items()}):
         np.testing.assert_allclose(outputs["logits"], case.arrays[f"logits_{number}"], atol=ATOL, rtol=RTOL)
         np.testing.assert_array_equal(outputs["source"], case.arrays[f"source_{number}"])

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 from shared_cases import TINY_RECIPE, CommandResult
 
 from edgeexport.bundle import hashes_of, json_bytes, open_bundle
-from edgeexport.commands.build import build, default_work_dir
+from edgeexport.commands.build import build
+from edgeexport.commands.request import default_work_dir
 from edgeexport.commands.verify import verify_bundle
 from edgeexport.cost.roofline import predictions
 from edgeexport.cost.work import read_work

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from edgeexport.errors import BuildError
 from edgeexport.ops.match_tables import MatchTables
+from edgeexport.plugin.cmake import build_target, find_cmake
 from edgeexport.plugin.sources import sources_folder
 from edgeexport.plugin.toolkit import Toolkit, find_toolkit
 
@@ -30,30 +30,20 @@ def compile_launchers(toolkit: Toolkit, architecture: int, folder: Path) -> Path
     Args:
         toolkit: CUDA.
         architecture: Such as 87.
-        folder: Where the library goes.
+        folder: Where the build goes.
 
     Raises:
-        BuildError: They do not compile.
+        BuildError: There is no CMake, or they do not compile.
     """
-    sources = sources_folder()
-    library = folder / "liblaunchers.so"
-    files = [Path(__file__).with_name("launchers.cu"), *sorted(sources.glob("*/*.cu"))]
-    command = [
-        str(toolkit.nvcc),
-        "-ccbin",
-        str(toolkit.compiler.path),
-        "-std=c++17",
-        "-O3",
-        "-shared",
-        "-I",
-        str(sources),
-    ]
-    command += ["-Xcompiler=-fPIC,-fvisibility=hidden", f"-gencode=arch=compute_{architecture},code=sm_{architecture}"]
-    command += [*(f"-isystem={include}" for include in toolkit.includes), *(f"-L{path}" for path in toolkit.libraries)]
-    done = subprocess.run([*command, *map(str, files), "-o", str(library)], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise BuildError("benchmarks/plugins/launchers.cu", f"nvcc failed\n{done.stderr[-2000:]}", "see its message")
-    return library
+    options = {
+        "EDGEEXPORT_PLUGINS": "OFF",
+        "EDGEEXPORT_LAUNCHERS": Path(__file__).with_name("launchers.cu"),
+        "CMAKE_CUDA_ARCHITECTURES": architecture,
+        "CMAKE_CUDA_COMPILER": toolkit.nvcc,
+        "CMAKE_CXX_COMPILER": toolkit.compiler.path,
+    }
+    build_target(find_cmake(), sources_folder(), folder, "edgeexport_launchers", options)
+    return folder / "libedgeexport_launchers.so"
 
 
 def load_launchers() -> Launchers:

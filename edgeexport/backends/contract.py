@@ -1,4 +1,4 @@
-"""What a runtime has to offer to build a bundle's engine, load it, run it and time it; and the record of a built engine.
+"""What a runtime has to offer to build a bundle's engine and load it; and the record of a built engine.
 
 An engine belongs to the machine that built it: `EngineRecord` (engine.json in the bundle) says which runtime, device,
 graph and plugin library it came from, and `Backend.load` refuses it where one of them is another.
@@ -6,17 +6,14 @@ graph and plugin library it came from, and `Backend.load` refuses it where one o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from numpy.typing import NDArray
-
+from edgeexport.backends.runner import Runner
+from edgeexport.bundle import Bundle
 from edgeexport.errors import BundleError
-
-if TYPE_CHECKING:
-    from edgeexport.bundle import Bundle
 
 __all__ = [
     "BUILT_HERE",
@@ -25,9 +22,6 @@ __all__ = [
     "DeviceIdentity",
     "EngineOptions",
     "EngineRecord",
-    "NodeTime",
-    "Runner",
-    "Timing",
     "check_same",
     "graph_sha256",
 ]
@@ -163,67 +157,6 @@ class EngineRecord:
             expected = "expected the engine's files in the bundle folder with their sha256"
             raise BundleError(str(where), f"'files' is {files!r}, {expected}", again)
         return cls(device=device, files=files, options=options, **entries)
-
-
-@dataclass(frozen=True)
-class Timing:
-    """One inference, synchronised before and after, in milliseconds.
-
-    Attributes:
-        compute_ms: The device's own time for the network; on a CPU the wall time of the call.
-        enqueue_ms: The host's time to hand the work over; None where there is no such step.
-        transfer_ms: Copies between host and device, both ways; None where there are none.
-        end_to_end_ms: Wall time from input in host memory to outputs in host memory.
-    """
-
-    compute_ms: float
-    enqueue_ms: float | None
-    transfer_ms: float | None
-    end_to_end_ms: float
-
-
-@dataclass(frozen=True)
-class NodeTime:
-    """A node (or fused layer) of the engine as the runtime names it, and its mean time per run in milliseconds.
-
-    ``op_type`` is the runtime's name of the operation; empty where it tells none.
-    """
-
-    name: str
-    op_type: str
-    ms: float
-
-
-class Runner(Protocol):
-    """A loaded engine, or a graph that a runtime executes.
-
-    Its outputs are the graph's, and behind them the bundle's inner outputs (token decisions, low-resolution scores), so
-    that the engine that is timed is the engine that is verified.
-    """
-
-    name: str
-    version: str
-
-    @property
-    def output_names(self) -> Sequence[str]:
-        """The outputs, in order; the first is the prediction."""
-
-    def run(self, image: NDArray, extra: Mapping[str, NDArray] | None = None) -> dict[str, NDArray]:
-        """Runs one batch; returns every output by name, in host memory.
-
-        Args:
-            image: The graph's first input, at its shape and dtype.
-            extra: Its further inputs by name, where it has any.
-        """
-
-    def timed(self, image: NDArray, extra: Mapping[str, NDArray] | None = None) -> Timing:
-        """Runs one batch and times it. Only the graph's own outputs are fetched, where the runtime allows a choice."""
-
-    def node_times(self, image: NDArray, extra: Mapping[str, NDArray] | None = None, runs: int = 10) -> list[NodeTime]:
-        """Times of the nodes by the runtime's profiler, in order of execution, mean over ``runs``.
-
-        Profiling costs time of its own: the sum is no latency.
-        """
 
 
 class Backend(Protocol):

@@ -14,6 +14,7 @@ from typing import Any
 from edgeexport.backends.contract import DeviceIdentity
 from edgeexport.device.machine import UNKNOWN_MODEL, find_jetson
 from edgeexport.device.power_mode import read_power_mode
+from edgeexport.device.sysfs import text_of
 
 __all__ = ["build_settings", "gpu_identity", "gpu_multiprocessors", "processor_identity"]
 
@@ -28,7 +29,7 @@ def processor_identity(root: Path = Path("/")) -> DeviceIdentity:
     Args:
         root: Where /proc, /sys and /etc are.
     """
-    found = re.search(r"^model name\s*:\s*(.+)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
+    found = re.search(r"^model name\s*:\s*(.+)$", text_of(root / "proc/cpuinfo") or "", re.MULTILINE)
     board = _board(root)
     name = found.group(1).strip() if found else board or platform.processor() or "unknown processor"
     return DeviceIdentity(name, platform.machine(), board=board)
@@ -102,10 +103,3 @@ def _first_gpu(driver: Any) -> tuple[Any, ctypes.c_int] | None:
 def _attribute(driver: Any, device: ctypes.c_int, which: int) -> int | None:
     value = ctypes.c_int()
     return value.value if driver.cuDeviceGetAttribute(ctypes.byref(value), which, device) == 0 else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

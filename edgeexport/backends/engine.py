@@ -6,23 +6,23 @@ everywhere, an engine belongs to one machine.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeexport.backends import BACKENDS
-from edgeexport.backends.contract import BUILT_HERE, Backend, EngineOptions, EngineRecord, Runner
+from edgeexport.backends.contract import BUILT_HERE, Backend, EngineOptions, EngineRecord
 from edgeexport.backends.device_identity import build_settings
 from edgeexport.backends.engine_files import partial_engine_folder
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.backends.onnxruntime_engine import OnnxRuntimeBackend
+from edgeexport.backends.runner import Runner
 from edgeexport.bundle import Bundle, json_bytes, open_bundle, sha256_of
+from edgeexport.bundle.files import disk_errors
 from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.device.fit import why_not_this_machine
 from edgeexport.device.targets import ONNXRUNTIME, Target, target_named
-from edgeexport.errors import BuildError, BundleError, UsageError, nearest_hint
+from edgeexport.errors import BundleError, UsageError, nearest_hint
 
 __all__ = [
     "ENGINE_CHOICES",
@@ -33,6 +33,7 @@ __all__ = [
     "check_engine_options",
     "engine_record",
     "load_engine",
+    "remove_engine",
     "runner_from_bundle",
 ]
 
@@ -153,6 +154,22 @@ def engine_record(bundle: Bundle) -> EngineRecord | None:
     return EngineRecord.from_dict(found, path)
 
 
+def remove_engine(bundle: Bundle, keep: Sequence[str] = ()) -> None:
+    """Removes the record beside a bundle, and then the files that it lists, but for those named by ``keep``.
+
+    Raises:
+        OSError: One cannot be removed.
+    """
+    try:
+        old = engine_record(bundle)
+    except BundleError:  # damaged: what it listed is unknown and harmless
+        old = None
+    (bundle.path / ENGINE_RECORD).unlink(missing_ok=True)
+    for name in old.files if old is not None else ():
+        if name not in keep and name.startswith(_OWN_PREFIXES):  # nothing that a damaged record may name besides
+            (bundle.path / name).unlink(missing_ok=True)
+
+
 def load_engine(bundle: Bundle) -> Runner:
     """Loads the engine of a bundle that was opened with its hashes checked.
 
@@ -267,7 +284,9 @@ def _backend_for(target: Target) -> Backend:
 
 def _built(bundle: Bundle, backend: Backend, options: EngineOptions, on_stage: Callable[[str], None]) -> EngineRecord:
     """Builds into a folder beside the final names, moves the files, and writes engine.json last."""
-    with _disk_errors(bundle.path), partial_engine_folder(bundle.path) as partial:
+    full = "free some space and build the engine again"
+    writing = disk_errors(bundle.path, "make the bundle folder writable", when_full=full)
+    with writing, partial_engine_folder(bundle.path) as partial:
         record = backend.build(bundle, partial, options, on_stage)
         settings = build_settings(on_gpu=record.device.compute_capability is not None)
         record = replace(record, options={**record.options, **settings})
@@ -278,26 +297,6 @@ def _built(bundle: Bundle, backend: Backend, options: EngineOptions, on_stage: C
 
 def _replace_engine(bundle: Bundle, partial: Path, names: list[str]) -> None:
     """The old record goes first and the new one comes last: what lies between is no engine."""
-    try:
-        old = engine_record(bundle)
-    except BundleError:  # damaged: what it listed is unknown and harmless
-        old = None
-    (bundle.path / ENGINE_RECORD).unlink(missing_ok=True)
-    for name in old.files if old is not None else ():
-        if name not in names and name.startswith(_OWN_PREFIXES):  # nothing that a damaged record may name besides
-            (bundle.path / name).unlink(missing_ok=True)
+    remove_engine(bundle, keep=names)
     for name in [*names, ENGINE_RECORD]:
         (partial / name).replace(bundle.path / name)
-
-
-@contextlib.contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise BuildError(
-            str(error.filename or folder),
-            "the disk is full" if full else f"cannot be written: {error.strerror or error}",
-            "free some space and build the engine again" if full else "make the bundle folder writable",
-        ) from error

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexport.backends.contract import NodeTime, Timing
 from edgeexport.backends.graph_outputs import appended_outputs
 from edgeexport.backends.onnxruntime_profile import node_times_from_events
+from edgeexport.backends.runner import NodeTime, Timing
 from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.errors import BuildError, UsageError
 

@@ -6,16 +6,14 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from edgeexport.backends.contract import DeviceIdentity, EngineOptions, EngineRecord, Runner, check_same, graph_sha256
+from edgeexport.backends.contract import DeviceIdentity, EngineOptions, EngineRecord, check_same, graph_sha256
 from edgeexport.backends.device_identity import gpu_identity, processor_identity
 from edgeexport.backends.onnxruntime import CPU_PROVIDER, CUDA_PROVIDER, OnnxRuntimeRunner, installed_onnxruntime
+from edgeexport.backends.runner import Runner
+from edgeexport.bundle import Bundle, hashes_of
 from edgeexport.device.targets import ONNXRUNTIME, target_named
 from edgeexport.errors import BuildError, BundleError, UsageError
-
-if TYPE_CHECKING:
-    from edgeexport.bundle import Bundle
 
 __all__ = ["ENGINE_FILE", "GRAPH_FILE", "OnnxRuntimeBackend"]
 
@@ -78,9 +76,6 @@ class OnnxRuntimeBackend:
             BuildError: It refuses the graph.
             OSError: The engine cannot be written.
         """
-        # Imported here: bundle.py imports this package.
-        from edgeexport.bundle import hashes_of
-
         provider = CPU_PROVIDER if target_named(options.target).kind == ONNXRUNTIME else CUDA_PROVIDER
         device = _device(provider)
         if device is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeexport.backends.contract import NodeTime
+from edgeexport.backends.runner import NodeTime
 
 __all__ = ["node_times_from_events"]
 

@@ -1,10 +1,10 @@
 """Builds a TensorRT engine from an ONNX graph: parser, settings, timing cache, and the description of its layers.
 
 The engine is strongly typed: the graph says every precision. TF32 is off, which TensorRT has on by default: 'fp32' means FP32
-products, as those that decide which tokens stay need them; speed is what FP16 is for. Polygraphy, NVIDIA's own tool, sets what
-all versions have in common. Two engines are built: the one that runs, and a second one with DETAILED information, which
-tells its layers and is the one that the profiler runs: of an engine without it the profiler reports whole fused regions, one
-row for hundreds of nodes. It takes the first one's timings from the cache, and with them its kernels.
+products, as those that decide which tokens stay need them; speed is what FP16 is for. Two engines are built: the one that
+runs, and a second one with DETAILED information, which tells its layers and is the one that the profiler runs: of an engine
+without it the profiler reports whole fused regions, one row for hundreds of nodes. It takes the first one's timings from the
+cache, and with them its kernels.
 
 Deep-learning accelerators: NVIDIA documents them with strongly typed networks for TensorRT 11.4.1 with JetPack 7.2.2 alone; up
 to 10.7 the documented way are builder flags, which a strongly typed network forbids. Layers that they do not take run on the
@@ -30,6 +30,7 @@ from edgeexport.backends.tensorrt_api import (
     GPU_FALLBACK,
     JSON,
     LAYER_NAMES_ONLY,
+    TF32,
     WORKSPACE,
     TensorRt,
 )
@@ -46,7 +47,6 @@ __all__ = ["BuildRequest", "BuiltPlan", "build_plan"]
 
 _MIB = 1 << 20
 _EMPTIED = ("Failed to deserialize timing cache", "timing cache will not be used")  # TensorRT-RTX logs both
-_SILENT = 1000  # above every severity of Polygraphy's logger, which writes to standard output
 
 
 @dataclass(frozen=True)
@@ -185,22 +185,13 @@ def _serialized(
 
 
 def _config(trt: TensorRt, builder: Any, request: BuildRequest, verbosity: str) -> Any:
-    """Shapes are fixed, so that there are no optimisation profiles: Polygraphy need not see the network."""
-    limits = None if request.workspace_mib is None else {trt.value(WORKSPACE): request.workspace_mib * _MIB}
-    try:
-        from polygraphy.backend.trt import create_config
-        from polygraphy.logger import G_LOGGER
-    except ImportError as error:
-        raise UsageError("polygraphy", f"cannot be imported: {error}", "pip install polygraphy") from error
-    try:
-        with G_LOGGER.verbosity(_SILENT):
-            config = create_config(
-                builder, None, tf32=False, memory_pool_limits=limits, profiling_verbosity=trt.value(verbosity)
-            )
-    except Exception as error:  # PolygraphyException; before 0.53, which wants the network, TypeError
-        problem = f"cannot make TensorRT {trt.version}'s settings: {_line(str(error))}"
-        raise BuildError("polygraphy", problem, "pip install --upgrade polygraphy; 0.53 is known to do") from error
-    if request.dla_core is not None:  # by hand: Polygraphy takes core 0 alone, and a flag that strong typing forbids
+    """The settings, without an optimisation profile, for shapes are fixed, and without precisions, which the graph says."""
+    config = builder.create_builder_config()
+    config.clear_flag(trt.value(TF32))
+    config.profiling_verbosity = trt.value(verbosity)
+    if request.workspace_mib is not None:
+        config.set_memory_pool_limit(trt.value(WORKSPACE), request.workspace_mib * _MIB)
+    if request.dla_core is not None:
         config.default_device_type = trt.value(DLA)
         config.DLA_core = request.dla_core
         config.set_flag(trt.value(GPU_FALLBACK))
@@ -208,25 +199,24 @@ def _config(trt: TensorRt, builder: Any, request: BuildRequest, verbosity: str) 
 
 
 def _use_cache(config: Any, cache: bytes, log: EngineLog) -> str:
-    """Gives the builder an earlier timing cache; returns why it was not taken.
+    """Gives the builder a timing cache to fill, an earlier one if it takes that; returns why it did not.
 
     TensorRT refuses one of another version or device. Of a damaged one it makes an empty one, and says so in its log; what
     else it warns of meanwhile (lazy loading of CUDA, deprecations) has nothing to do with the cache.
     """
-    if not cache:
-        return ""
-    start = len(log.lines)
-    try:
-        taken = config.set_timing_cache(config.create_timing_cache(cache), ignore_mismatch=False)
-    except Exception as error:  # pybind11 raises TypeError where TensorRT gave no cache
-        return " ".join(str(error).split())
-    complaints = log.complaints(start)
-    if taken:
-        emptied = any(words in message for _, message in log.lines[start:] for words in _EMPTIED)
-        return complaints if emptied else ""
-    # A refused cache may be left in place.
+    note = ""
+    if cache:
+        start = len(log.lines)
+        try:
+            if config.set_timing_cache(config.create_timing_cache(cache), ignore_mismatch=False):
+                emptied = any(words in message for _, message in log.lines[start:] for words in _EMPTIED)
+                return log.complaints(start) if emptied else ""
+            note = log.complaints(start) or "TensorRT refused it: it is of another version or device"
+        except Exception as error:  # pybind11 raises TypeError where TensorRT gave no cache
+            note = " ".join(str(error).split())
+    # A refused cache may have been left in place.
     config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
-    return complaints or "TensorRT refused it: it is of another version or device"
+    return note
 
 
 def _check_dla(builder: Any, core: int | None) -> None:

@@ -9,21 +9,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edgeexport.backends.contract import EngineOptions, EngineRecord, Runner, check_same, graph_sha256
+from edgeexport.backends.contract import EngineOptions, EngineRecord, check_same, graph_sha256
 from edgeexport.backends.cuda_runtime import open_cuda
 from edgeexport.backends.device_identity import gpu_identity
+from edgeexport.backends.runner import Runner
 from edgeexport.backends.tensorrt_api import TensorRt, accelerator_note, installed_tensorrt
 from edgeexport.backends.tensorrt_build import BuildRequest, BuiltPlan, build_plan
 from edgeexport.backends.tensorrt_load import PlanLoader
 from edgeexport.backends.tensorrt_log import EngineLog
 from edgeexport.backends.tensorrt_plugins import PluginLibrary, library_for_build, library_of_engine, plugin_ops
 from edgeexport.backends.tensorrt_runner import TensorRtRunner
+from edgeexport.bundle import Bundle, hashes_of, sha256_of
 from edgeexport.errors import BuildError, BundleError, UsageError
-
-if TYPE_CHECKING:
-    from edgeexport.bundle import Bundle
 
 __all__ = [
     "DESCRIPTION_FILE",
@@ -97,9 +96,6 @@ class TensorRtBackend:
             BuildError: No plugin library fits, or TensorRT refuses the graph.
             OSError: The engine's files cannot be written.
         """
-        # Imported here: bundle.py imports this package.
-        from edgeexport.bundle import hashes_of, sha256_of
-
         trt = installed_tensorrt()
         device = gpu_identity()
         if device is None or device.compute_capability is None:

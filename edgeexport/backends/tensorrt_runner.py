@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexport.backends.contract import NodeTime, Timing
 from edgeexport.backends.cuda_runtime import (
     CudaEvent,
     CudaGraph,
@@ -24,6 +23,7 @@ from edgeexport.backends.cuda_runtime import (
     DeviceBuffer,
     HostBuffer,
 )
+from edgeexport.backends.runner import NodeTime, Timing
 from edgeexport.backends.tensorrt_api import INPUT, TensorRt
 from edgeexport.backends.tensorrt_log import EngineLog
 from edgeexport.errors import BuildError, UsageError

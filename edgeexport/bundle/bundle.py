@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -13,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from edgeexport.bundle.files import disk_errors
 from edgeexport.bundle.tensor_info import TensorInfo
-from edgeexport.errors import BuildError, BundleError, ParityError, UsageError
+from edgeexport.errors import BundleError, ParityError, UsageError
 from edgeexport.inputs.spec import InputSpec, Preprocess
 
 __all__ = [
@@ -167,24 +167,19 @@ def staged_bundle(path: Path) -> Iterator[Path]:
     if path.name in ("", ".."):  # the current folder or one above, which have no name to put a sibling beside
         path = path.resolve()
     staging = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    full = "free some space and build again; nothing was changed"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir()
-        yield staging
-        check_replaceable(path)
-        _replace_folder(staging, path)
+        with disk_errors(path.parent, "choose another --work-dir", when_full=full):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir()
+            yield staging
+            check_replaceable(path)
+            _replace_folder(staging, path)
     except ParityError as error:
         evidence = _evidence_folder(path)
         _replace_folder(staging, evidence)
         raise ParityError(error.where, error.problem, f"{error.remedy}; evidence is in {evidence}") from None
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise BuildError(
-            str(error.filename or path.parent),
-            "the disk is full" if full else f"cannot be written: {error.strerror or error}",
-            "free some space and build again; nothing was changed" if full else "choose another --work-dir",
-        ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

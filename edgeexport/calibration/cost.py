@@ -10,9 +10,10 @@ from typing import Protocol
 
 from edgeexport.calibration.latency_table import LatencyTable, head_signature, model_signature
 from edgeexport.errors import UsageError
-from edgeexport.fixed.accounting import account
-from edgeexport.fixed.schedule import TokenSchedule, dense_recipe, token_schedule
+from edgeexport.fixed.schedule import TokenSchedule, token_schedule
+from edgeexport.fixed.tokens import account
 from edgeexport.recipe.schema import Recipe
+from edgeexport.tokens.changes import Cut
 
 __all__ = ["CostModel", "MacsCost", "TableCost"]
 
@@ -32,22 +33,15 @@ class CostModel(Protocol):
             UsageError: This model of cost has nothing to say of it.
         """
 
-    def dense(self, recipe: Recipe) -> float:
-        """Of the same model without reduction. Raises as `cost` does."""
-
 
 class MacsCost:
-    """Multiply-accumulates as `edgeexport.fixed.accounting` counts them."""
+    """Multiply-accumulates as `edgeexport.fixed.tokens` counts them."""
 
     unit = "MACs"
 
     def cost(self, recipe: Recipe) -> float:
         """Of the fixed form, the policy network included."""
         return account(recipe).reduced.total
-
-    def dense(self, recipe: Recipe) -> float:
-        """Of the model without reduction."""
-        return account(recipe).dense.total
 
 
 class TableCost:
@@ -66,26 +60,25 @@ class TableCost:
         schedule = token_schedule(recipe)
         self._check_fits(recipe, schedule)
         total = self.table.fixed_ms
-        total += sum(self.table.block(block.tokens_in + schedule.num_prefix) for block in schedule.blocks)
-        total += sum(self.table.head(head.tokens) for head in schedule.heads)
-        return total + self.table.policy() if schedule.num_shared else total
-
-    def dense(self, recipe: Recipe) -> float:
-        """All blocks at all tokens, and the final head."""
-        return self.cost(dense_recipe(recipe))
+        total += sum(self.table.block(block.tokens_in) for block in schedule.blocks)
+        total += sum(self.table.head(leaving.tokens) for leaving in schedule.exits)
+        total += self.table.head(schedule.tokens_out - schedule.facts.prefix)
+        return total + self.table.policy() if any(key == "cts" for key, _ in schedule.acting) else total
 
     def _check_fits(self, recipe: Recipe, schedule: TokenSchedule) -> None:
-        if recipe.reduction.merge is not None:
+        for key, change in schedule.acting:
+            if change.cut in (Cut.EMBEDDING, Cut.EXIT):
+                continue
             raise UsageError(
-                f"{recipe.path}: reduction.{recipe.reduction.merge.method}",
+                f"{recipe.path}: reduction.{key}",
                 "merges inside the blocks, whose times the table has by token count alone",
                 "use a recipe with CTS or DToP",
             )
-        final = head_signature(recipe.segvit.decode_head)
-        for head in schedule.heads:
-            if head_signature(head.spec) != final:
+        leaving = {item.block for item in schedule.exits}
+        for index, head in enumerate(recipe.model.auxiliary_heads):
+            if head.stages[0] in leaving and head_signature(head) != head_signature(recipe.model.decode_head):
                 raise UsageError(
-                    f"{recipe.path}: model.{head.name}",
+                    f"{recipe.path}: model.auxiliary_head.{index}",
                     "is of another size than decode_head, and a latency table has the times of one head",
                     "state the budget in --macs",
                 )

@@ -12,8 +12,10 @@ from itertools import pairwise
 from typing import Any
 
 from edgeexport.fixed.schedule import token_schedule
-from edgeexport.hosts.input_config import available_extra_outputs
-from edgeexport.recipe.schema import CtsSpec, DtopSpec, Recipe
+from edgeexport.recipe.schema import Recipe
+from edgeexport.reductions import REDUCTIONS
+from edgeexport.reductions.cts import CtsSpec
+from edgeexport.reductions.dtop import DtopSpec
 
 __all__ = ["Counts", "counts_from_recipe", "protected_per_class", "recipe_with_counts"]
 
@@ -71,34 +73,33 @@ def counts_from_recipe(recipe: Recipe) -> Counts:
         RecipeError: They do not fit the model.
     """
     schedule = token_schedule(recipe)
-    return Counts(schedule.num_shared, tuple((head.blocks[0], head.pruned) for head in schedule.heads if head.pruned))
+    shared = sum(change.shared for change in schedule.changes.get("cts", ()))
+    return Counts(shared, tuple((leaving.block, leaving.pruned) for leaving in schedule.exits))
 
 
 def protected_per_class(recipe: Recipe) -> int:
     """Tokens of each predicted class that leave last; a recipe's default where it names no DToP."""
-    return _PROTECT_PER_CLASS if recipe.reduction.dtop is None else recipe.reduction.dtop.protect_per_class
+    dtop = recipe.reductions.get("dtop")
+    return _PROTECT_PER_CLASS if dtop is None else dtop.protect_per_class
 
 
-def recipe_with_counts(recipe: Recipe, counts: Counts, align_tokens: int = 1) -> Recipe:
-    """The recipe with other counts; without CTS where they share nothing, without DToP where no stage prunes.
+def recipe_with_counts(recipe: Recipe, counts: Counts) -> Recipe:
+    """A SegViT recipe with other counts; without CTS where they share nothing, without DToP where no stage prunes.
 
     ``protect_per_class`` and ``policy_checkpoint`` are kept. Extra outputs of a stage that is gone go with it. ``text``
     stays as the recipe's file gave it.
-
-    Args:
-        recipe: A SegViT recipe.
-        counts: What is to be realised.
-        align_tokens: For CTS; 1 shares exactly ``counts.num_shared`` windows. Any other value serves where the tokens left
-            are a multiple of it already.
     """
-    reduction = recipe.reduction
-    cts = dtop = None
+    given = recipe.reductions.get("cts")
+    reductions: dict[str, Any] = {}
     if counts.num_shared:
-        checkpoint = None if reduction.cts is None else reduction.cts.policy_checkpoint
-        cts = CtsSpec(counts.num_shared, align_tokens, checkpoint)
+        checkpoint = None if given is None else given.policy_checkpoint
+        reductions["cts"] = CtsSpec(counts.num_shared, 1, checkpoint)  # aligned to 1: exactly so many windows
     if counts.prune:
-        dtop = DtopSpec(counts.prune, protected_per_class(recipe))
-    reduction = replace(reduction, cts=cts, dtop=dtop)
-    available = available_extra_outputs(recipe.output, recipe.tail, reduction)
+        reductions["dtop"] = DtopSpec(counts.prune, protected_per_class(recipe))
+    changed = replace(recipe, reductions=reductions)
+    schedule = token_schedule(changed)
+    available = [*recipe.host.extra_outputs(recipe.output, recipe.tail)]
+    for key, spec in reductions.items():
+        available += REDUCTIONS[key].extra_outputs(spec, schedule.facts, schedule.changes[key])
     extra = tuple(name for name in recipe.extra_outputs if name in available)
-    return replace(recipe, reduction=reduction, extra_outputs=extra)
+    return replace(changed, extra_outputs=extra)

@@ -1,6 +1,6 @@
 """From thresholds to counts that most images allow. No torch.
 
-A fixed k prunes an image's tokens below theta where the adaptive rule would prune fewer than k. So k is the largest count
+A fixed k prunes an image's tokens below theta where the published rule would prune fewer than k. So k is the largest count
 that the wanted share of images reaches, an order statistic, stage by stage: which tokens enter a stage depends on the
 counts before it.
 """
@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from edgeexport.reductions.alignment import aligned_window_counts
+
 from edgeexport.calibration.counts import Counts
 from edgeexport.calibration.stage_observation import ImageObservation, StageObservation
 from edgeexport.errors import UsageError
-from edgeexport.reductions.alignment import aligned_window_counts
 
 __all__ = [
+    "POLICY_THRESHOLD",
     "Coverage",
     "CoveredImages",
     "ObserveFixed",
@@ -28,6 +30,9 @@ __all__ = [
     "largest_covered",
     "required_images",
 ]
+
+POLICY_THRESHOLD = 0.5
+"""Of the policy network's softmax(logits)[1]: above it a window is voted to be shared."""
 
 ObserveFixed = Callable[[Counts, tuple[int, ...]], Sequence[ImageObservation]]
 """(counts, blocks to observe) -> observations of all images, in the same order at every call."""
@@ -39,9 +44,9 @@ class StageCoverage:
 
     Attributes:
         block: 1-based; 0 for the windows that CTS shares before block 1.
-        theta: Threshold of the stage; 0.5 for windows, the policy network's own.
+        theta: Threshold of the stage; `POLICY_THRESHOLD` for windows.
         tokens: Tokens that enter the stage, with the aligned counts of the stages before it.
-        available: Per image, what the adaptive rule prunes (tokens) or the policy network would share (windows).
+        available: Per image, what the published rule prunes (tokens) or the policy network would share (windows).
         exact: The largest constant that the wanted share of images reaches.
         aligned: The largest one not above it that leaves a multiple of the alignment; 0 leaves the stage out.
     """
@@ -74,7 +79,7 @@ class StageCoverage:
 
 @dataclass(frozen=True)
 class CoveredImages:
-    """How many images lose nothing to given counts that the adaptive form would keep.
+    """How many images lose nothing to given counts that the published rule would keep.
 
     Attributes:
         images: Of so many.
@@ -125,10 +130,7 @@ class Coverage:
     @property
     def covered(self) -> CoveredImages:
         """How many images the aligned counts suit."""
-        return _covered(
-            {stage.block: (stage.available, stage.aligned) for stage in self.stages if stage.aligned},
-            len(self.observations),
-        )
+        return covered_images(self.observations, self.counts, {stage.block: stage.theta for stage in self.stages})
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form, without the observations."""
@@ -169,16 +171,16 @@ def counts_for_coverage(
         UsageError: ``coverage`` is no share, no image was observed, or there is no policy network to share by.
     """
     stages: list[StageCoverage] = []
-    found: list[ImageObservation] = []
+    observations: list[ImageObservation] = []
     if share:
-        found = list(observe(Counts(), ()))
-        stages.append(_sharing(found, coverage, num_patches, align))
+        observations = list(observe(Counts(), ()))
+        stages.append(_sharing(observations, coverage, num_patches, align))
     for block in sorted(thresholds):
         before = Coverage(coverage, align, tuple(stages), ()).counts
         seen = observe(before, (block,))
-        found = _joined(found, seen) if found else list(seen)
+        observations = _joined(observations, seen) if observations else list(seen)
         stages.append(_stage([image.stage(block) for image in seen], thresholds[block], coverage, align))
-    return Coverage(coverage, align, tuple(stages), tuple(found))
+    return Coverage(coverage, align, tuple(stages), tuple(observations))
 
 
 def covered_images(
@@ -196,12 +198,18 @@ def covered_images(
         KeyError: A stage was not observed or has no threshold.
         UsageError: ``counts`` share, and there is no policy network.
     """
-    places: dict[int, tuple[Sequence[int], int]] = {}
+    reached: dict[int, list[bool]] = {}
     if counts.num_shared:
-        places[0] = _shareable(observations), counts.num_shared
+        reached[0] = [windows >= counts.num_shared for windows in _shareable(observations)]
     for block, k in counts.prune:
-        places[block] = [image.stage(block).prunable(thresholds[block]) for image in observations], k
-    return _covered(places, len(observations))
+        reached[block] = [image.stage(block).prunable(thresholds[block]) >= k for image in observations]
+    pruning = [flags for block, flags in reached.items() if block]
+    return CoveredImages(
+        images=len(observations),
+        per_block={block: sum(flags) for block, flags in reached.items()},
+        pruning=sum(all(flags[image] for flags in pruning) for image in range(len(observations))),
+        together=sum(all(flags[image] for flags in reached.values()) for image in range(len(observations))),
+    )
 
 
 def required_images(coverage: float, images: int) -> int:
@@ -228,18 +236,6 @@ def largest_covered(available: Sequence[int], coverage: float) -> int:
     return sorted(available, reverse=True)[required_images(coverage, len(available)) - 1]
 
 
-def _covered(places: Mapping[int, tuple[Sequence[int], int]], images: int) -> CoveredImages:
-    """``places``: block -> what is available in every image, and the constant."""
-    reached = {block: [value >= count for value in available] for block, (available, count) in places.items()}
-    pruning = [flags for block, flags in reached.items() if block]
-    return CoveredImages(
-        images=images,
-        per_block={block: sum(flags) for block, flags in reached.items()},
-        pruning=sum(all(flags[image] for flags in pruning) for image in range(images)),
-        together=sum(all(flags[image] for flags in reached.values()) for image in range(images)),
-    )
-
-
 def _shareable(images: Sequence[ImageObservation]) -> list[int]:
     available = [image.shareable for image in images if image.shareable is not None]
     if len(available) < len(images):
@@ -251,7 +247,7 @@ def _sharing(images: Sequence[ImageObservation], coverage: float, num_patches: i
     available = _shareable(images)
     exact = largest_covered(available, coverage)
     fitting = [count for count in aligned_window_counts(num_patches, num_patches // 4, align) if count <= exact]
-    return StageCoverage(0, 0.5, num_patches, tuple(available), exact, fitting[-1] if fitting else 0)
+    return StageCoverage(0, POLICY_THRESHOLD, num_patches, tuple(available), exact, fitting[-1] if fitting else 0)
 
 
 def _stage(stages: Sequence[StageObservation], theta: float, coverage: float, align: int) -> StageCoverage:

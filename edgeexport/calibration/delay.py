@@ -14,15 +14,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from edgeexport.hosts.timm_vit.steps import attention_branch, embedded_tokens, mlp_branch
+from edgeexport.errors import UsageError
+from edgeexport.fixed.model import FixedModel, fixed_from_model
+from edgeexport.fixed.schedule import dense_recipe
+from edgeexport.fixed.weights import WeightsOrigin, model_from_recipe
 from edgeexport.inputs.batches import ImageBatch
-from edgeexport.inputs.spec import InputSpec
-from edgeexport.tokens.preprocess import normalised_image
+from edgeexport.recipe.schema import Recipe
 
-__all__ = ["DelayEvidence", "delay_evidence", "proposed_delay", "token_similarity"]
+__all__ = [
+    "DelayEvidence",
+    "check_mergeable",
+    "delay_evidence",
+    "mergeable_model",
+    "proposed_delay",
+    "token_similarity",
+]
 
 
 @dataclass(frozen=True)
@@ -58,13 +66,38 @@ class DelayEvidence:
             "provenance": "measured",
             "images": list(self.images),
             "blocks": self.similarity.shape[1] - 1,
-            "similarity_mean": [round(float(value), 6) for value in self.mean],
-            "similarity_std": [round(float(value), 6) for value in self.similarity.std(axis=0)],
-            "similarity": [[round(float(value), 6) for value in row] for row in self.similarity],
+            "similarity_mean": _rounded(self.mean),
+            "similarity_std": _rounded(self.similarity.std(axis=0)),
+            "similarity": [_rounded(row) for row in self.similarity],
             "delay": self.delay,
             "delay_per_image": list(self.delay_per_image),
             "rises": self.rises,
         }
+
+
+def check_mergeable(recipe: Recipe, where: str) -> None:
+    """Refuses a recipe whose model is none that DSM merges in.
+
+    Raises:
+        UsageError: The model is no timm host on images.
+    """
+    facts = recipe.facts
+    merges = facts.num_classes > 0 and not facts.variants
+    if merges and recipe.input.frames is None:
+        return
+    kind = "clips" if merges else f"model.type = {recipe.model.type!r}"
+    remedy = "give a recipe such as dsm_deit_s.py"
+    raise UsageError(where, f"DSM merges in timm hosts on images, found {kind}", remedy)
+
+
+def mergeable_model(recipe: Recipe) -> tuple[FixedModel, WeightsOrigin]:
+    """The dense model of a recipe that `check_mergeable` let through, and where its weights come from.
+
+    Raises:
+        CheckpointError: A checkpoint is missing, damaged, unsafe, or does not fit.
+    """
+    model, origin = model_from_recipe(recipe)
+    return fixed_from_model(model, dense_recipe(recipe)), origin
 
 
 def token_similarity(tokens: Tensor) -> Tensor:
@@ -90,16 +123,14 @@ def proposed_delay(similarity: Sequence[float]) -> int:
 
 
 def delay_evidence(
-    model: VisionTransformer,
-    spec: InputSpec,
+    fixed: FixedModel,
     batches: Iterable[ImageBatch],
     on_image: Callable[[str], None] = lambda name: None,
 ) -> DelayEvidence:
     """Runs the model without merging over batches of images.
 
     Args:
-        model: The host.
-        spec: The recipe's input form.
+        fixed: The dense model, from `mergeable_model`.
         batches: At least one.
         on_image: Called with the names of each batch before it is run.
     """
@@ -107,7 +138,7 @@ def delay_evidence(
     rows: list[NDArray[np.float64]] = []
     for batch in batches:
         on_image(", ".join(batch.names))
-        rows.append(_similarity_of_blocks(model, normalised_image(torch.from_numpy(batch.pixels), spec)))
+        rows.append(_similarity_of_blocks(fixed, torch.from_numpy(batch.pixels)))
         names += batch.names
     similarity = np.concatenate(rows)
     return DelayEvidence(
@@ -119,12 +150,17 @@ def delay_evidence(
 
 
 @torch.no_grad()
-def _similarity_of_blocks(model: VisionTransformer, pixels: Tensor) -> NDArray[np.float64]:
-    first = model.num_prefix_tokens
-    x = embedded_tokens(model, pixels)
-    found = [token_similarity(x[:, first:])]
-    for block in model.blocks:
-        x, _ = attention_branch(block, x, None, None)
-        found.append(token_similarity(x[:, first:]))
-        x = mlp_branch(block, x)
-    return torch.stack(found, dim=1).numpy()
+def _similarity_of_blocks(fixed: FixedModel, image: Tensor) -> NDArray[np.float64]:
+    walk, facts = fixed.walk, fixed.schedule.facts
+    pixels, _ = walk.begin(image)
+    x = walk.embed(pixels)
+    similarity = [token_similarity(x[:, facts.prefix :])]
+    for number in range(1, facts.executed + 1):
+        x, _ = walk.block(number).attend(x, None, None)
+        similarity.append(token_similarity(x[:, facts.prefix :]))
+        x = walk.block(number).finish(x)
+    return torch.stack(similarity, dim=1).numpy()
+
+
+def _rounded(values: NDArray[np.float64]) -> list[float]:
+    return [round(float(value), 6) for value in values]

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeexport.calibration.delay import DelayEvidence
 from edgeexport.calibration.recipe_text import recipe_text
-from edgeexport.errors import UsageError
+from edgeexport.evaluation.output_folder import written_to
 from edgeexport.recipe.schema import Recipe
 
 __all__ = ["DelayFiles", "delay_recipe_text", "write_delay_files"]
@@ -45,15 +45,12 @@ def write_delay_files(
         folder / "delay.json", folder / "delay.png", None if text is None else folder / f"{recipe.name}_delay.py"
     )
     document = {"recipe": recipe.name, "weights": weights, **evidence.as_dict()}
-    try:
+    with written_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         files.evidence.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         _draw(evidence, f"{recipe.name}: {weights}", files.plot)
         if text is not None and files.recipe is not None:
             files.recipe.write_text(text, encoding="utf-8")
-    except OSError as error:
-        problem = f"cannot be written: {error.strerror or error}"
-        raise UsageError(str(folder), problem, "free some space or give another --out-dir") from error
     return files
 
 
@@ -61,12 +58,13 @@ def delay_recipe_text(
     recipe: Recipe, evidence: DelayEvidence, folder: Path, cfg_options: Sequence[str] = ()
 ) -> str | None:
     """A recipe that extends the given one with DSM at the proposed delay; None where that would mean nothing."""
-    merge = recipe.reduction.merge
-    if merge is None or not evidence.rises:
+    key = next((key for key in ("dsm", "tome") if key in recipe.reductions), None)
+    if key is None or not evidence.rises:
         return None
+    merge = recipe.reductions[key]
     # Written out, for the command line may have changed the base's.
     options: dict[str, Any] = {"r": list(merge.r), "delay": evidence.delay}
-    own = ("window", "growth") if merge.method == "dsm" else ()
+    own = ("window", "growth") if key == "dsm" else ()
     options |= {name: getattr(merge, name) for name in (*own, "proportional_attention", "pool", "metric")}
     counts = f"{evidence.delay} blocks without merging, proposed on {len(evidence.images)} images"
     return recipe_text(recipe, {"dsm": options}, folder, f"{recipe.name} with DSM: {counts}.", cfg_options)

@@ -1,4 +1,4 @@
-"""How often a pruning stage lets go of a token whose class is wrong, by a fixed count and by the adaptive threshold. No torch.
+"""How often a pruning stage lets go of a token whose class is wrong, by a fixed count and by the published threshold. No torch.
 
 A pruned token keeps the masks of the head at which it left, so a wrong class there can no longer be mended by later blocks.
 Both rules are judged on the same tokens, and also where they prune equally many on average: what remains between them
@@ -27,7 +27,7 @@ class ExitPoint:
     """What one setting of a rule prunes over all images.
 
     Attributes:
-        setting: k of the fixed rule, theta of the adaptive one.
+        setting: k of the fixed rule, theta of the published one.
         pruned: Tokens that leave, of all images together.
         wrong: Those of them whose class was wrong at the exit.
         images: Images.
@@ -70,8 +70,8 @@ class ExitEvidence:
         tokens: Tokens that entered the stage, of all images together.
         wrong: Those of them whose class was wrong at the exit, pruned or not.
         fixed: Per k, ascending.
-        adaptive: Per theta, ascending.
-        equal_mean: Parallel to ``fixed``: the adaptive rule at the threshold that prunes k tokens on average.
+        published: Per theta, ascending.
+        equal_mean: Parallel to ``fixed``: the published rule at the threshold that prunes k tokens on average.
     """
 
     block: int
@@ -79,7 +79,7 @@ class ExitEvidence:
     tokens: int
     wrong: int
     fixed: tuple[ExitPoint, ...]
-    adaptive: tuple[ExitPoint, ...]
+    published: tuple[ExitPoint, ...]
     equal_mean: tuple[ExitPoint, ...]
 
     def fixed_at(self, k: int) -> ExitPoint:
@@ -90,13 +90,13 @@ class ExitEvidence:
         """
         return _at(self.fixed, k)
 
-    def adaptive_at(self, theta: float) -> ExitPoint:
-        """The adaptive rule at a threshold of the grid.
+    def published_at(self, theta: float) -> ExitPoint:
+        """The published rule at a threshold of the grid.
 
         Raises:
             KeyError: ``theta`` is not in it.
         """
-        return _at(self.adaptive, theta)
+        return _at(self.published, theta)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -107,7 +107,7 @@ class ExitEvidence:
             "wrong": self.wrong,
             "wrong_share": round(self.wrong / self.tokens, 6),
             "fixed": [point.as_dict("k") for point in self.fixed],
-            "adaptive": [point.as_dict("theta") for point in self.adaptive],
+            "adaptive": [point.as_dict("theta") for point in self.published],
             "adaptive_at_equal_mean": [point.as_dict("theta") for point in self.equal_mean],
         }
 
@@ -146,8 +146,8 @@ def exit_evidence(
         tokens=sum(stage.tokens for stage in stages),
         wrong=sum(int(row[-1]) for row in wrong),
         fixed=tuple(_point(k, wrong, [k] * len(stages)) for k in fixed_counts),
-        adaptive=tuple(_adaptive(stages, wrong, theta) for theta in sorted({*_THRESHOLDS, *thresholds})),
-        equal_mean=tuple(_adaptive(stages, wrong, threshold_for_mean_count(stages, k)) for k in fixed_counts),
+        published=tuple(_published(stages, wrong, theta) for theta in sorted({*_THRESHOLDS, *thresholds})),
+        equal_mean=tuple(_published(stages, wrong, threshold_for_mean_count(stages, k)) for k in fixed_counts),
     )
 
 
@@ -157,7 +157,7 @@ def _wrong_after(stage: StageObservation) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.concatenate([stage.wrong, stage.protected_wrong]))])
 
 
-def _adaptive(stages: Sequence[StageObservation], wrong: Sequence[np.ndarray], theta: float) -> ExitPoint:
+def _published(stages: Sequence[StageObservation], wrong: Sequence[np.ndarray], theta: float) -> ExitPoint:
     return _point(theta, wrong, [stage.prunable(theta) for stage in stages])
 
 

@@ -50,8 +50,8 @@ def coverage_interval(successes: int, images: int) -> Interval:
     """Of a share of images, 0..1, found on ``successes`` of ``images``; the exact binomial (Clopper-Pearson) interval."""
     from scipy.stats import binomtest  # here: the import takes a second
 
-    found = binomtest(successes, images).proportion_ci(CONFIDENCE, method="exact")
-    return Interval(float(found.low), float(found.high), images, CONFIDENCE, "exact binomial")
+    ends = binomtest(successes, images).proportion_ci(CONFIDENCE, method="exact")
+    return Interval(float(ends.low), float(ends.high), images, CONFIDENCE, "exact binomial")
 
 
 def drop_interval(dense: Sequence[Areas], candidate: Sequence[Areas], measure: str = MIOU) -> Interval | None:
@@ -86,7 +86,7 @@ def drop_interval(dense: Sequence[Areas], candidate: Sequence[Areas], measure: s
         first, second = (_quality(np.tensordot(times, table, axes=1), measure) for table in tables)
         return (first - second).reshape(drawn.shape[:-1])
 
-    found = bootstrap(
+    ends = bootstrap(
         (np.arange(images),),
         loss,
         n_resamples=_RESAMPLES,
@@ -97,7 +97,7 @@ def drop_interval(dense: Sequence[Areas], candidate: Sequence[Areas], measure: s
         rng=np.random.default_rng(_SEED),
     ).confidence_interval
     method = f"paired percentile bootstrap over images, {_RESAMPLES} draws"
-    return Interval(float(found.low), float(found.high), images, CONFIDENCE, method)
+    return Interval(float(ends.low), float(ends.high), images, CONFIDENCE, method)
 
 
 def _table(areas: Sequence[Areas]) -> NDArray[np.float64]:

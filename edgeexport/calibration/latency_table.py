@@ -116,14 +116,14 @@ class LatencyTable:
 
 def model_signature(recipe: Recipe) -> dict[str, Any]:
     """What the times of a SegViT recipe's parts depend on beside token counts, JSON-ready."""
-    backbone = recipe.segvit.backbone
+    backbone = recipe.model.backbone
     return {
         "input": [recipe.input.height, recipe.input.width],
         "patch_size": backbone.patch_size,
         "embed_dims": backbone.embed_dims,
         "num_heads": backbone.num_heads,
         "mlp_ratio": backbone.mlp_ratio,
-        "decode_head": head_signature(recipe.segvit.decode_head),
+        "decode_head": head_signature(recipe.model.decode_head),
         "output": recipe.output,
     }
 
@@ -153,9 +153,9 @@ def read_latency_table(path: Path) -> LatencyTable:
         raise UsageError(str(path), f"cannot be read ({error.strerror})", "give the path of a latency table") from None
     except ValueError as error:
         raise UsageError(str(path), f"is not JSON ({error})", _REMEDY) from None
-    found = document.get("schema") if isinstance(document, dict) else None
-    if found != LATENCY_TABLE_SCHEMA:
-        raise UsageError(f"{path}: schema", f"is {found!r}, expected {LATENCY_TABLE_SCHEMA!r}", _REMEDY)
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != LATENCY_TABLE_SCHEMA:
+        raise UsageError(f"{path}: schema", f"is {schema!r}, expected {LATENCY_TABLE_SCHEMA!r}", _REMEDY)
     provenance, device = document.get("provenance"), document.get("device")
     if provenance not in _PROVENANCE:
         raise UsageError(f"{path}: provenance", f"is {provenance!r}, expected one of {', '.join(_PROVENANCE)}", _REMEDY)

@@ -7,50 +7,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from edgeexport.calibration.counts import Counts
 from edgeexport.calibration.stage_observation import ImageObservation, StageObservation
 
-__all__ = ["MatchedThreshold", "ObserveAdaptive", "matched_thresholds", "threshold_for_mean_count"]
+__all__ = ["ObservePublished", "matched_thresholds", "threshold_for_mean_count"]
 
-ObserveAdaptive = Callable[[Mapping[int, float]], Sequence[ImageObservation]]
+ObservePublished = Callable[[Mapping[int, float]], Sequence[ImageObservation]]
 """Thresholds of the blocks to observe -> observations of all images."""
 
 
-@dataclass(frozen=True)
-class MatchedThreshold:
-    """The threshold after ``block`` at which images lose ``k`` tokens on average, and the mean that it does give.
-
-    ``mean`` differs from ``k`` where fewer tokens are unprotected or many are equally confident.
-    """
-
-    block: int
-    k: int
-    theta: float
-    mean: float
-
-
-def matched_thresholds(observe: ObserveAdaptive, counts: Counts) -> tuple[MatchedThreshold, ...]:
-    """For every stage of ``counts``, the threshold that prunes k tokens on average over the images.
+def matched_thresholds(observe: ObservePublished, counts: Counts) -> dict[int, float]:
+    """Block -> the threshold that prunes k tokens on average over the images, for every stage of ``counts``.
 
     In order of depth: each is chosen with the stages before it pruned by their own matched thresholds.
 
     Args:
-        observe: Usually a list of `edgeexport.calibration.observations.observe_adaptive`; the number of shared windows is the
-            recipe's, not that of ``counts``.
+        observe: Usually a list of `edgeexport.calibration.observations.observe_published`; the number of shared windows is
+            the recipe's, not that of ``counts``.
         counts: What a fixed form prunes.
     """
-    matched: list[MatchedThreshold] = []
+    thresholds: dict[int, float] = {}
     for block, k in counts.prune:
-        earlier = {stage.block: stage.theta for stage in matched}
-        stages = [image.stage(block) for image in observe({**earlier, block: math.inf})]
-        theta = threshold_for_mean_count(stages, k)
-        mean = sum(stage.prunable(theta) for stage in stages) / len(stages)
-        matched.append(MatchedThreshold(block, k, theta, mean))
-    return tuple(matched)
+        stages = [image.stage(block) for image in observe({**thresholds, block: math.inf})]
+        thresholds[block] = threshold_for_mean_count(stages, k)
+    return thresholds
 
 
 def threshold_for_mean_count(stages: Sequence[StageObservation], k: int) -> float:

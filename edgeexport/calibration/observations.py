@@ -1,7 +1,8 @@
 """Observing what every stage of a reduced SegViT would do to an image, whatever the counts.
 
-Only the tokens that enter a later stage depend on what the earlier ones did: `observe_adaptive` lets thresholds decide
-there, `observe_fixed` constant counts.
+Only the tokens that enter a later stage depend on what the earlier ones did: `observe_published` lets thresholds decide
+there, `observe_fixed` constant counts. With `edgeexport.evaluation.executions` this is where evaluation and calibration touch
+a torch model.
 """
 
 from __future__ import annotations
@@ -15,29 +16,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeexport.calibration.counts import Counts, counts_from_recipe, protected_per_class, recipe_with_counts
+from edgeexport.calibration.counts import Counts, protected_per_class, recipe_with_counts
 from edgeexport.calibration.stage_observation import ImageObservation, StageObservation
 from edgeexport.calibration.token_labels import patch_class_counts, token_classes, uniform_windows
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.dataset import LabelledImage
-from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
-from edgeexport.fixed.fixed_segvit import FixedSegVit
-from edgeexport.hosts.segvit.heads import PruneHead
-from edgeexport.hosts.segvit.segvit import SegVit
+from edgeexport.evaluation.executions import SegmenterModel
+from edgeexport.evaluation.segmenter_spec import class_count, final_blocks, stated_thresholds
+from edgeexport.fixed.model import FixedModel, fixed_from_model
+from edgeexport.fixed.published import PublishedModel
 from edgeexport.inputs.photos import input_from_photo
 from edgeexport.ops.token_protect import token_protect_reference
 from edgeexport.recipe.schema import Recipe
-from edgeexport.reductions.cts import window_scores
-from edgeexport.reductions.dtop import confidence_and_label, priority
+from edgeexport.reductions.cts_layout import window_scores
+from edgeexport.reductions.dtop import DtopSpec
+from edgeexport.reductions.dtop_selection import confidence_and_label, priority
 from edgeexport.tokens.preprocess import normalised_image
 
-__all__ = ["ImageObservation", "StageObservation", "observe_adaptive", "observe_fixed"]
+__all__ = ["observe_fixed", "observe_published"]
 
 
-def observe_adaptive(
-    model: SegVit, recipe: Recipe, images: Iterable[LabelledImage], thresholds: Mapping[int, float]
+def observe_published(
+    model: SegmenterModel, recipe: Recipe, images: Iterable[LabelledImage], thresholds: Mapping[int, float]
 ) -> Iterator[ImageObservation]:
-    """Runs the adaptive form, image by image; the recipe's own number of windows is shared.
+    """Runs the published computation, image by image; the recipe's own number of windows is shared.
 
     Args:
         model: With the weights of every auxiliary head that is observed.
@@ -50,27 +52,26 @@ def observe_adaptive(
     """
     blocks = _checked_stages(recipe, thresholds)
     observer = _Observer(model, recipe)
-    adaptive = AdaptiveSegVit(
-        model,
-        observer.spec,
-        num_shared=counts_from_recipe(recipe).num_shared,
-        protect_per_class=observer.per_class,
-    )
+    # Counts come from thresholds: those of the recipe need not fit.
+    dtop = DtopSpec(tuple((block, 0) for block in blocks), observer.per_class)
+    shared = {"cts": recipe.reductions["cts"]} if "cts" in recipe.reductions else {}
+    published = PublishedModel(model, replace(recipe, input=observer.spec, reductions={**shared, "dtop": dtop}))
     for image in images:
         pixels = observer.pixels(image)
-        found = adaptive.run(pixels, [thresholds], upsample=False)[0]
-        stages = {block: (found.stages[block].confidence, found.stages[block].label) for block in blocks}
-        tokens = {block: found.stages[block].tokens for block in blocks}
-        scores = observer.policy_scores(pixels) if found.window_scores is None else found.window_scores
-        yield observer.observation(image, scores, found.shared_windows, stages, tokens)
+        result = published.run([pixels], [{"dtop": thresholds}], upsample=False)[0]
+        stages = {block: (result.stages[block].confidence, result.stages[block].label) for block in blocks}
+        tokens = {block: result.stages[block].tokens for block in blocks}
+        scores = result.scores.get("shared_windows")
+        scores = observer.policy_scores(pixels) if scores is None else scores
+        yield observer.observation(image, scores, result.outputs.get("shared_windows"), stages, tokens)
 
 
 def observe_fixed(
-    model: SegVit,
+    model: SegmenterModel,
     recipe: Recipe,
     images: Iterable[LabelledImage],
     counts: Counts,
-    stages: Iterable[int] | None = None,
+    stages: Iterable[int],
 ) -> Iterator[ImageObservation]:
     """Runs the fixed form with ``counts``, image by image.
 
@@ -79,19 +80,15 @@ def observe_fixed(
         recipe: A SegViT recipe; its own counts do not matter.
         images: Decoded one by one as they are needed.
         counts: What is shared and pruned. A stage that they leave out is observed without pruning.
-        stages: Blocks to observe; None: all that the recipe or ``counts`` name, zero counts included. Without any, only
-            windows are observed, and the transformer does not run.
+        stages: Blocks to observe. Without any, only windows are observed, and the transformer does not run.
 
     Raises:
         UsageError: A block has no auxiliary head, or the final head reads an earlier one.
         RecipeError: The counts do not fit the model.
     """
-    if stages is None:
-        own = recipe.reduction.dtop.prune if recipe.reduction.dtop is not None else ()
-        stages = [block for block, _ in (*own, *counts.prune)]
     blocks = _checked_stages(recipe, stages)
     observer = _Observer(model, recipe)
-    fixed = FixedSegVit(model, recipe_with_counts(recipe, counts)).eval()
+    fixed = fixed_from_model(model, replace(recipe_with_counts(recipe, counts), input=observer.spec))
     for image in images:
         pixels = observer.pixels(image)
         if not blocks:
@@ -101,60 +98,43 @@ def observe_fixed(
 
 
 def _observed_fixed(
-    observer: _Observer, fixed: FixedSegVit, image: LabelledImage, pixels: Tensor, blocks: Sequence[int]
+    observer: _Observer, fixed: FixedModel, image: LabelledImage, pixels: Tensor, blocks: Sequence[int]
 ) -> ImageObservation:
-    outputs: dict[int, Tensor] = {}  # of the blocks without pruning, where the fixed form runs no auxiliary head
-
-    def keep(block: int) -> Any:
-        return lambda module, inputs, output: outputs.__setitem__(block, output)
-
-    layers = fixed.model.backbone.layers
-    hooks = [layers[block - 1].register_forward_hook(keep(block)) for block in blocks if block not in fixed.prune]
-    try:
-        with torch.no_grad():
-            trace = fixed.trace(pixels)
-            scores = {
-                block: PruneHead.token_scores(*fixed.model.auxiliary_head_after(block)(x))
-                for block, x in outputs.items()
-            }
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with torch.no_grad():
+        trace = fixed.trace(pixels, look=blocks)
     stages, tokens = {}, {}
     for block in blocks:
-        confidence, label = confidence_and_label(trace.stage_scores[block] if block in fixed.prune else scores[block])
-        gone = [pruned[0] for earlier, pruned in trace.pruned_tokens.items() if earlier < block]
-        present = torch.ones(fixed.num_patches - 3 * fixed.num_shared, dtype=torch.bool)
-        for pruned in gone:
-            present[pruned.long()] = False
-        stages[block], tokens[block] = (confidence[0], label[0]), torch.nonzero(present).flatten()
-    policy = None if trace.policy_logits is None else window_scores(trace.policy_logits)[0]
-    shared = None if trace.shared_windows is None else trace.shared_windows[0]
-    return observer.observation(
-        image, observer.policy_scores(pixels) if policy is None else policy, shared, stages, tokens
-    )
+        seen = trace.seen[block]
+        confidence, label = confidence_and_label(seen.scores)
+        stages[block] = confidence[0], label[0]
+        count = confidence.shape[1]
+        tokens[block] = torch.arange(count) if seen.tokens is None else seen.tokens[0].long()
+    windows = trace.evidence.get("shared_windows")
+    policy = observer.policy_scores(pixels) if windows is None else torch.from_numpy(windows.scores(0.0))[0]
+    shared = trace.outputs.get("shared_windows")
+    return observer.observation(image, policy, None if shared is None else shared[0], stages, tokens)
 
 
 class _Observer:
-    """What the two forms have in common: pixels in, and what a stage saw of an image as an observation."""
+    """What both computations have in common: pixels in, and what a stage saw of an image as an observation."""
 
-    def __init__(self, model: SegVit, recipe: Recipe) -> None:
+    def __init__(self, model: SegmenterModel, recipe: Recipe) -> None:
         self.model = model
         self.spec = replace(recipe.input, batch=1)
         self.per_class = protected_per_class(recipe)
-        self.num_classes = model.spec.decode_head.num_classes
-        patch = model.spec.backbone.patch_size
-        self.grid = (self.spec.height // patch, self.spec.width // patch)
+        self.num_classes = class_count(recipe)
+        self.grid = (recipe.facts.grid[0], recipe.facts.grid[1])
 
     def pixels(self, image: LabelledImage) -> Tensor:
         return torch.from_numpy(input_from_photo(image.photo, self.spec))[None]
 
     def policy_scores(self, pixels: Tensor) -> Tensor | None:
         """float32 (W,), of a model with a policy network, whether its form shares or not."""
-        if self.model.policy_net is None:
+        policy: Any = getattr(self.model, "policy_net", None)
+        if policy is None:
             return None
         with torch.no_grad():
-            return window_scores(self.model.policy_net(normalised_image(pixels, self.spec)))[0]
+            return window_scores(policy(normalised_image(pixels, self.spec)))[0]
 
     def observation(
         self,
@@ -202,9 +182,7 @@ class _Observer:
 
 def _checked_stages(recipe: Recipe, stages: Iterable[int]) -> list[int]:
     """Ascending; every one with an auxiliary head that the final head does not precede."""
-    heads = {head.stages[0] for head in recipe.segvit.auxiliary_heads}
-    final = recipe.segvit.decode_head.stages[0]
-    known = sorted(block for block in heads if block <= final)
+    known = sorted(block for block in stated_thresholds(recipe) if block <= final_blocks(recipe)[0])
     blocks = sorted(set(stages))
     for block in blocks:
         if block not in known:

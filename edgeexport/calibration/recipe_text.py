@@ -71,12 +71,12 @@ def changes_for_child(base: Mapping[str, object], changed: Mapping[str, object])
     Only what differs is said. A dict that lost an entry, or that stands where the base has none, says ``_delete_``;
     lists are given whole. Keys that ``changed`` lacks at the top are none that a child could take away, and are left out.
     """
-    found: dict[str, object] = {}
+    changes: dict[str, object] = {}
     for key, value in changed.items():
         if key in base and _same(base[key], value):
             continue
-        found[key] = _change(base[key], value) if key in base else value
-    return found
+        changes[key] = _change(base[key], value) if key in base else value
+    return changes
 
 
 def python_text(value: object, column: int = 0, indent: int = 0) -> str:

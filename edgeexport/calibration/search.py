@@ -9,23 +9,15 @@ No torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeexport.calibration.counts import Counts
 
-__all__ = ["Candidates", "Evaluated", "SearchResult", "best_within_budget", "cheapest_within"]
-
-
-class Candidates(Protocol):
-    """What is searched; `edgeexport.calibration.space.CountSpace` is one."""
-
-    def candidates(self) -> tuple[Counts, ...]:
-        """Different counts, in a fixed order."""
+__all__ = ["Evaluated", "Measurements", "SearchResult", "best_within_budget", "cheapest_within", "pareto_front"]
 
 
 @dataclass(frozen=True)
@@ -37,109 +29,118 @@ class Evaluated:
     quality: float
 
 
+class Measurements:
+    """Cost and quality of counts, each asked for once, in the order in which they were first looked at.
+
+    Args:
+        cost: Of counts; cheap.
+        quality: Of counts, in percent; a pass over all images.
+    """
+
+    def __init__(self, cost: Callable[[Counts], float], quality: Callable[[Counts], float]) -> None:
+        self._cost, self._quality = cost, quality
+        self._costs: dict[Counts, float] = {}
+        self._qualities: dict[Counts, float] = {}
+
+    def cost(self, counts: Counts) -> float:
+        """Raises as the cost that was given."""
+        if counts not in self._costs:
+            self._costs[counts] = self._cost(counts)
+        return self._costs[counts]
+
+    def quality(self, counts: Counts) -> float:
+        """Raises as the quality that was given."""
+        if counts not in self._qualities:
+            quality = self._quality(counts)
+            if math.isnan(quality):
+                raise ValueError(f"the quality of {counts} is not a number")
+            self._qualities[counts] = quality
+        return self._qualities[counts]
+
+    @property
+    def evaluated(self) -> tuple[Evaluated, ...]:
+        """Everything whose quality is known."""
+        return tuple(Evaluated(counts, self.cost(counts), quality) for counts, quality in self._qualities.items())
+
+
 @dataclass(frozen=True)
 class SearchResult:
     """What a search found.
 
     Attributes:
-        best: None where nothing that was evaluated meets the limit.
-        evaluated: Everything whose quality was looked at, in that order.
-        pareto: Of these, what no other one beats in cost and quality; ascending in both.
+        best: Of everything evaluated, before this search as well; None where nothing of it meets the limit.
+        evaluated: Everything whose quality was looked at so far, in that order.
     """
 
     best: Counts | None
     evaluated: tuple[Evaluated, ...]
-    pareto: tuple[Evaluated, ...]
 
 
-def cheapest_within(
-    space: Candidates,
-    cost: Callable[[Counts], float],
-    quality: Callable[[Counts], float],
-    minimum: float,
-) -> SearchResult:
+def cheapest_within(candidates: Sequence[Counts], measurements: Measurements, minimum: float) -> SearchResult:
     """The cheapest counts whose quality is at least ``minimum``; of equally cheap ones the best evaluated.
 
     A search by halves: every evaluation rules out what is not cheaper (if it is good enough), or what reduces at least as
     much everywhere (if it is not), and the candidate is taken that rules out the most in the worse of both cases.
 
     Args:
-        space: The candidates.
-        cost: Of one candidate; called once for each.
-        quality: Of one candidate; called at most once for each.
-        minimum: In the unit of ``quality``.
+        candidates: Different counts, in a fixed order.
+        measurements: What is known of counts; takes up what is looked at.
+        minimum: In the unit of quality.
     """
-    board = _Board(space.candidates(), cost, quality)
-    possible = np.ones(len(board.costs), dtype=bool)
+    costs, at_most = _costs(candidates, measurements), _at_most(candidates)
+    possible = np.ones(len(costs), dtype=bool)
     while possible.any():
         at = np.flatnonzero(possible)
-        more = board.at_most[np.ix_(at, at)].sum(axis=1)  # open candidates with at least its counts, itself among them
-        no_cheaper = len(at) - np.searchsorted(np.sort(board.costs[at]), board.costs[at])
-        chosen = at[np.lexsort((board.costs[at], -np.minimum(more, no_cheaper)))[0]]
-        found = board.evaluate(chosen)
-        if found.quality >= minimum:
-            possible &= board.costs < found.cost
+        more = at_most[np.ix_(at, at)].sum(axis=1)  # open candidates with at least its counts, itself among them
+        no_cheaper = len(at) - np.searchsorted(np.sort(costs[at]), costs[at])
+        chosen = at[np.lexsort((costs[at], -np.minimum(more, no_cheaper)))[0]]
+        if measurements.quality(candidates[chosen]) >= minimum:
+            possible &= costs < costs[chosen]
         else:
-            possible &= ~board.at_most[chosen]
+            possible &= ~at_most[chosen]
         possible[chosen] = False
-    return board.result(
-        [item for item in board.evaluated if item.quality >= minimum], lambda item: (item.cost, -item.quality)
-    )
+    good = [item for item in measurements.evaluated if item.quality >= minimum]
+    return _result(measurements, good, lambda item: (item.cost, -item.quality))
 
 
-def best_within_budget(
-    space: Candidates,
-    cost: Callable[[Counts], float],
-    quality: Callable[[Counts], float],
-    budget: float,
-) -> SearchResult:
+def best_within_budget(candidates: Sequence[Counts], measurements: Measurements, budget: float) -> SearchResult:
     """The counts of the highest quality among those that cost at most ``budget``; of equally good ones the cheapest.
 
     Evaluates what the budget allows and nothing that reduces more than another candidate that it allows.
 
-    Args: As `cheapest_within` has them; ``budget`` in the unit of ``cost``.
+    Args: As `cheapest_within` has them; ``budget`` in the unit of cost.
     """
-    board = _Board(space.candidates(), cost, quality)
-    allowed = board.costs <= budget
-    less = board.at_most & ~board.at_most.T  # [i, j]: i reduces less than j
+    costs, at_most = _costs(candidates, measurements), _at_most(candidates)
+    allowed = costs <= budget
+    less = at_most & ~at_most.T  # [i, j]: i reduces less than j
     minimal = np.flatnonzero(allowed & ~less[allowed].any(axis=0))
-    order = minimal[np.argsort(-board.costs[minimal], kind="stable")]
-    for chosen in order:
-        board.evaluate(chosen)
-    return board.result(board.evaluated, lambda item: (-item.quality, item.cost))
+    for chosen in minimal[np.argsort(-costs[minimal], kind="stable")]:
+        measurements.quality(candidates[chosen])
+    cheap = [item for item in measurements.evaluated if item.cost <= budget]
+    return _result(measurements, cheap, lambda item: (-item.quality, item.cost))
 
 
-class _Board:
-    """All candidates with their costs and order, and the qualities looked at so far.
-
-    Attributes:
-        costs: float64 (n,).
-        at_most: bool (n, n); [i, j]: no count of candidate i exceeds that of j.
-    """
-
-    def __init__(
-        self, candidates: tuple[Counts, ...], cost: Callable[[Counts], float], quality: Callable[[Counts], float]
-    ) -> None:
-        self.candidates, self._quality = candidates, quality
-        self.costs = np.array([cost(counts) for counts in candidates], dtype=np.float64)
-        self.at_most = _at_most(candidates)
-        self.evaluated: list[Evaluated] = []
-
-    def evaluate(self, index: int) -> Evaluated:
-        counts = self.candidates[index]
-        quality = self._quality(counts)
-        if math.isnan(quality):
-            raise ValueError(f"the quality of {counts} is not a number")
-        found = Evaluated(counts, float(self.costs[index]), quality)
-        self.evaluated.append(found)
-        return found
-
-    def result(self, good: list[Evaluated], rank: Callable[[Evaluated], tuple[float, float]]) -> SearchResult:
-        best = min(good, key=rank).counts if good else None
-        return SearchResult(best, tuple(self.evaluated), _pareto(self.evaluated))
+def pareto_front(evaluated: Iterable[Evaluated]) -> tuple[Evaluated, ...]:
+    """Those that no other beats in cost and quality, ascending in both."""
+    front: list[Evaluated] = []
+    for item in sorted(evaluated, key=lambda item: (item.cost, -item.quality)):
+        if not front or item.quality > front[-1].quality:
+            front.append(item)
+    return tuple(front)
 
 
-def _at_most(candidates: tuple[Counts, ...]) -> NDArray[np.bool_]:
+def _result(
+    measurements: Measurements, meeting: Sequence[Evaluated], rank: Callable[[Evaluated], tuple[float, float]]
+) -> SearchResult:
+    return SearchResult(min(meeting, key=rank).counts if meeting else None, measurements.evaluated)
+
+
+def _costs(candidates: Sequence[Counts], measurements: Measurements) -> NDArray[np.float64]:
+    return np.array([measurements.cost(counts) for counts in candidates], dtype=np.float64)
+
+
+def _at_most(candidates: Sequence[Counts]) -> NDArray[np.bool_]:
+    """bool (n, n); [i, j]: no count of candidate i exceeds that of j."""
     blocks = sorted({block for counts in candidates for block, _ in counts.prune})
     rows = [[counts.num_shared, *map(counts.pruned_after, blocks)] for counts in candidates]
     table = np.array(rows, dtype=np.int64).reshape(len(candidates), 1 + len(blocks))
@@ -147,11 +148,3 @@ def _at_most(candidates: tuple[Counts, ...]) -> NDArray[np.bool_]:
     for column in table.T:
         result &= column[:, None] <= column[None, :]
     return result
-
-
-def _pareto(evaluated: list[Evaluated]) -> tuple[Evaluated, ...]:
-    front: list[Evaluated] = []
-    for item in sorted(evaluated, key=lambda item: (item.cost, -item.quality)):
-        if not front or item.quality > front[-1].quality:
-            front.append(item)
-    return tuple(front)

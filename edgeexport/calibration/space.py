@@ -10,16 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from edgeexport.calibration.counts import Counts
-from edgeexport.errors import UsageError
-from edgeexport.fixed.schedule import dense_recipe, token_schedule
-from edgeexport.hosts.segvit.spec import SegVitSpec
-from edgeexport.recipe.schema import Recipe
 from edgeexport.reductions.alignment import aligned_window_counts
 
-__all__ = ["CountSpace", "space_from_recipe"]
+from edgeexport.calibration.counts import Counts
+from edgeexport.errors import UsageError
+from edgeexport.evaluation.segmenter_spec import final_blocks, is_segmenter, stated_thresholds
+from edgeexport.recipe.schema import Recipe
+
+__all__ = ["ALIGN", "CountSpace", "space_from_recipe"]
+
+ALIGN = 8
+"""Token counts that matrix units like: multiples of this."""
 
 _MOST_CANDIDATES = 7_000  # a search compares all with all
+_NEIGHBOURS = (0.0, 0.5, 1.5)
 
 
 @dataclass(frozen=True)
@@ -40,17 +44,28 @@ class CountSpace:
     stages: tuple[tuple[int, tuple[int, ...]], ...]
 
     @cached_property
-    def _candidates(self) -> tuple[Counts, ...]:
-        found = []
-        for num_shared, *pruned in itertools.product(self.shared, *(values for _, values in self.stages)):
-            counts = self._realised(num_shared, pruned)
-            if counts.tokens(self.num_patches)[-1] > 0:
-                found.append(counts)
-        return tuple(found)
-
     def candidates(self) -> tuple[Counts, ...]:
         """All combinations that leave a token, the dense model first."""
-        return self._candidates
+        axes = itertools.product(self.shared, *(values for _, values in self.stages))
+        combinations = (self._realised(num_shared, pruned) for num_shared, *pruned in axes)
+        return tuple(counts for counts in combinations if counts.tokens(self.num_patches)[-1] > 0)
+
+    def neighbours(self, counts: Counts) -> tuple[Counts, ...]:
+        """For each count that is not 0: none of it, about half and about one and a half times, the others as they are.
+
+        Changes are multiples of ``align``, so that aligned counts stay aligned (three tokens go with every window); what
+        leaves no token is left out. They show how quality changes with each count.
+        """
+        near: list[Counts] = []
+        for factor in _NEIGHBOURS:
+            changes = [Counts(self._scaled(counts.num_shared, factor), counts.prune)]
+            for block, k in counts.prune:
+                changes.append(Counts.of(counts.num_shared, {**dict(counts.prune), block: self._scaled(k, factor)}))
+            for changed in changes:
+                fits = changed.num_shared <= self.shared[-1] and changed.tokens(self.num_patches)[-1] > 0
+                if fits and changed != counts and changed not in near:
+                    near.append(changed)
+        return tuple(near)
 
     def refined(self, around: Counts) -> CountSpace:
         """A finer space: on every axis the values between those beside ``around``'s, at most as many as there were.
@@ -58,7 +73,7 @@ class CountSpace:
         ``around`` and the dense model are in it.
 
         Args:
-            around: One of `candidates`.
+            around: One of ``candidates``.
         """
         windows = aligned_window_counts(self.num_patches, self.num_patches // 4, self.align)
         shared = _between(self.shared, around.num_shared, (0, *windows))
@@ -72,6 +87,9 @@ class CountSpace:
             stages.append((block, _between(values, k, multiples)))
         return replace(self, shared=shared, stages=tuple(stages))
 
+    def _scaled(self, count: int, factor: float) -> int:
+        return max(count + self.align * round((factor - 1) * count / self.align), 0) if factor else 0
+
     def _realised(self, num_shared: int, pruned: Sequence[int]) -> Counts:
         prune, remainder = {}, 0 if num_shared else self.num_patches % self.align
         for (block, _), k in zip(self.stages, pruned, strict=True):
@@ -81,7 +99,7 @@ class CountSpace:
         return Counts.of(num_shared, prune)
 
 
-def space_from_recipe(recipe: Recipe, align: int = 8, values: int = 9) -> CountSpace:
+def space_from_recipe(recipe: Recipe, align: int = ALIGN, values: int = 9) -> CountSpace:
     """The space of the reductions that a SegViT recipe uses; of all that its model can do, where it uses none.
 
     S is an axis where the recipe has CTS, whatever its count. k is one for every block that ``reduction.dtop.prune``
@@ -96,14 +114,14 @@ def space_from_recipe(recipe: Recipe, align: int = 8, values: int = 9) -> CountS
         UsageError: The recipe's model has nothing to choose counts for.
         RecipeError: The input does not fit the model.
     """
-    if not isinstance(recipe.model, SegVitSpec):
+    if not is_segmenter(recipe):
         raise UsageError(
             f"{recipe.path}: model", "shares and prunes no tokens", "give a SegViT recipe with CTS or auxiliary heads"
         )
-    schedule = token_schedule(dense_recipe(recipe))
-    patches = schedule.num_patches
+    facts = recipe.facts
+    patches = facts.num_patches
     blocks = _pruning_blocks(recipe)
-    windows = aligned_window_counts(patches, _windows(recipe, schedule.grid), align)
+    windows = aligned_window_counts(patches, _windows(recipe, (facts.grid[0], facts.grid[1])), align)
     if not blocks and not windows:
         raise UsageError(
             f"{recipe.path}: reduction",
@@ -118,20 +136,20 @@ def space_from_recipe(recipe: Recipe, align: int = 8, values: int = 9) -> CountS
 
 def _pruning_blocks(recipe: Recipe) -> tuple[int, ...]:
     """Blocks after which counts are to be chosen: those of the recipe's DToP, or all that have a head."""
-    final = recipe.segvit.decode_head
-    if len(final.stages) > 1:
+    final = final_blocks(recipe)
+    if len(final) > 1:
         return ()
-    known = sorted({head.stages[0] for head in recipe.segvit.auxiliary_heads if head.stages[0] < final.stages[0]})
-    dtop, others = recipe.reduction.dtop, (recipe.reduction.cts, recipe.reduction.merge)
+    known = sorted(block for block in stated_thresholds(recipe) if block < final[0])
+    dtop = recipe.reductions.get("dtop")
     if dtop is not None:
         named = {block for block, _ in dtop.prune}
         return tuple(block for block in known if block in named)
-    return tuple(known) if others == (None, None) else ()
+    return () if recipe.reductions else tuple(known)
 
 
 def _windows(recipe: Recipe, grid: tuple[int, int]) -> int:
     """2x2 windows that may share a token; 0 without CTS or on a grid that has none."""
-    if recipe.reduction.cts is None or grid[0] % 2 or grid[1] % 2:
+    if "cts" not in recipe.reductions or grid[0] % 2 or grid[1] % 2:
         return 0
     return grid[0] * grid[1] // 4
 

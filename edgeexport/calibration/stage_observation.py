@@ -37,7 +37,7 @@ class StageObservation:
     protected_wrong: NDArray[np.bool_] | None = None
 
     def prunable(self, theta: float) -> int:
-        """Tokens that the adaptive rule prunes: unprotected, with confidence strictly above ``theta``."""
+        """Tokens that the published rule prunes: unprotected, with confidence strictly above ``theta``."""
         # As float32 against a Python float in torch: theta is rounded to float32 first, so a tie at theta stays.
         return int((self.confidence > np.float32(theta)).sum())
 

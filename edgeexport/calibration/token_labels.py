@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["IGNORED", "patch_class_counts", "token_classes", "uniform_windows", "window_class_counts"]
+from edgeexport.evaluation.annotation import IGNORED
 
-IGNORED = 255
+__all__ = ["patch_class_counts", "token_classes", "uniform_windows", "window_class_counts"]
 
 
 def patch_class_counts(label: NDArray[np.integer], grid: tuple[int, int], num_classes: int) -> NDArray[np.int64]:

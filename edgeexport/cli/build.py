@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeexport.cli.options import HostOption, RemoteCommandOption, device_from_options, refuse_with_host
+from edgeexport.cli.options import (
+    CheckpointOption,
+    HostOption,
+    JsonFlag,
+    RemoteCommandOption,
+    device_from_options,
+    refuse_with_host,
+)
 from edgeexport.errors import UsageError
-from edgeexport.terminal.output import JsonFlag, emit, errors_console, stages_shown
+from edgeexport.terminal.output import emit, errors_console, stages_shown
 
 if TYPE_CHECKING:
     from edgeexport.backends.contract import EngineOptions
+    from edgeexport.commands.build_options import BuildOptions
     from edgeexport.remote.commands import Device
 
 __all__ = ["build"]
@@ -30,7 +38,7 @@ def build(
         str | None,
         typer.Option(help="orin, orin-nx, orin-nano, thor, gpu or cpu; for a bundle, its own where left out."),
     ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Weights, instead of the recipe's.")] = None,
+    checkpoint: CheckpointOption = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or fp16; for a bundle, its own where left out.")] = None,
     cfg_options: Annotated[
         list[str] | None,
@@ -59,6 +67,7 @@ def build(
     names one; or the engine of a bundle, which needs no torch.
     """
     from edgeexport.backends.contract import EngineOptions
+    from edgeexport.commands.build_options import BuildOptions
 
     device = device_from_options(host, remote_command)
     if device is not None:
@@ -78,28 +87,36 @@ def build(
             "--work-dir": work_dir,
             "--dry-run": dry_run,
         }
-        _build_engine(
-            Path(subject), target, engine, [name for name, value in of_a_recipe.items() if value], device, json_output
-        )
+        misplaced = [name for name, value in of_a_recipe.items() if value]
+        if misplaced:
+            problem = f"{subject} is a bundle, and these belong to a recipe"
+            raise UsageError(", ".join(misplaced), problem, "leave them out, or name a recipe")
+        _build_engine(Path(subject), target, engine, device, json_output)
         return
     if target is None and Path(subject).suffix != ".py":
         remedy = "check the path of the bundle; or give --target orin with a recipe"
         raise UsageError(subject, "is no folder here, and a recipe needs --target", remedy)
     if target is None:
         raise UsageError("--target", "is missing", "a build from a recipe needs one, such as --target orin")
-    if dry_run:
-        _dry_run(subject, target, precision or "fp32", cfg_options or [], checkpoint, work_dir, json_output)
-        return
-    _build_bundle(
-        subject, target, checkpoint, precision or "fp32", cfg_options or [], work_dir, engine, device, json_output
+    options = BuildOptions(
+        recipe=subject,
+        target=target,
+        precision=precision or "fp32",
+        cfg_options=tuple(cfg_options or ()),
+        checkpoint=checkpoint,
+        work_dir=work_dir,
+        engine=engine,
     )
+    if dry_run:
+        _dry_run(options, json_output)
+    else:
+        _build_bundle(options, device, json_output)
 
 
 def _build_engine(
     bundle: Path,
     target: str | None,
     options: EngineOptions,
-    misplaced: list[str],
     device: Device | None,
     json_output: bool,
 ) -> None:
@@ -107,12 +124,6 @@ def _build_engine(
     from edgeexport.report.refresh import refresh_report
     from edgeexport.terminal.results import print_engine
 
-    if misplaced:
-        raise UsageError(
-            ", ".join(misplaced),
-            f"{bundle} is a bundle, and these belong to a recipe",
-            "leave them out, or name a recipe",
-        )
     with stages_shown("an existing engine stays as it was") as on_stage:
         if device is None:
             result = build_engine(bundle, target=target, options=options, on_stage=on_stage)
@@ -124,34 +135,16 @@ def _build_engine(
     emit(json_output, result.as_dict(), lambda: print_engine(result))
 
 
-def _build_bundle(
-    recipe: str,
-    target: str,
-    checkpoint: Path | None,
-    precision: str,
-    cfg_options: list[str],
-    work_dir: Path | None,
-    engine: EngineOptions,
-    device: Device | None,
-    json_output: bool,
-) -> None:
+def _build_bundle(options: BuildOptions, device: Device | None, json_output: bool) -> None:
     from edgeexport.commands.build import build as build_bundle
     from edgeexport.remote.recipe import remote_build_recipe
     from edgeexport.terminal.results import print_build
 
-    export: dict[str, Any] = {
-        "precision": precision,
-        "cfg_options": cfg_options,
-        "checkpoint": checkpoint,
-        "work_dir": work_dir,
-    }
     with stages_shown("an existing bundle stays as it was") as on_stage:
         if device is None:
-            result = build_bundle(
-                recipe, target, plugins=engine.plugins, engine_options=engine, on_stage=on_stage, **export
-            )
+            result = build_bundle(**options.export, engine_options=options.engine, on_stage=on_stage)
         else:
-            result = remote_build_recipe(recipe, target, device, options=engine, on_stage=on_stage, **export)
+            result = remote_build_recipe(options, device, on_stage)
     for warning in result.warnings:
         errors_console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
     document = {
@@ -167,23 +160,19 @@ def _build_bundle(
     emit(json_output, document, lambda: print_build(result))
 
 
-def _dry_run(
-    recipe: str,
-    target: str,
-    precision: str,
-    options: list[str],
-    checkpoint: Path | None,
-    work_dir: Path | None,
-    json_output: bool,
-) -> None:
+def _dry_run(options: BuildOptions, json_output: bool) -> None:
     from edgeexport.bundle import check_replaceable
-    from edgeexport.commands.build import default_work_dir, request_from_arguments
+    from edgeexport.commands.request import default_work_dir, request_from_arguments
     from edgeexport.fixed.tokens import tokens_json
     from edgeexport.terminal.results import print_tokens
 
-    request = request_from_arguments(recipe, target, precision, options, checkpoint)
-    tokens = tokens_json(request.recipe)
-    folder = work_dir if work_dir is not None else default_work_dir(request.recipe, target, precision)
+    recipe = request_from_arguments(
+        options.recipe, options.target, options.precision, options.cfg_options, options.checkpoint
+    ).recipe
+    tokens = tokens_json(recipe)
+    folder = options.work_dir
+    if folder is None:
+        folder = default_work_dir(recipe, options.target, options.precision)
     check_replaceable(folder)
     document = {"would_write": str(folder), "weights": "not read", "tokens": tokens}
-    emit(json_output, document, lambda: print_tokens(request.recipe.name, tokens))
+    emit(json_output, document, lambda: print_tokens(recipe.name, tokens))

@@ -1,7 +1,8 @@
-"""``--host`` and ``--remote-command``, which several commands take."""
+"""Options that several commands take, each declared once; and what ``--host`` makes of its own."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,35 @@ from edgeexport.errors import UsageError
 if TYPE_CHECKING:
     from edgeexport.remote.commands import Device
 
-__all__ = ["HostOption", "RemoteCommandOption", "device_from_options", "refuse_with_host"]
+__all__ = [
+    "BundleArgument",
+    "CfgOptions",
+    "CheckpointOption",
+    "EngineOption",
+    "HostOption",
+    "JsonFlag",
+    "LimitOption",
+    "ReduceZeroLabelFlag",
+    "RemoteCommandOption",
+    "RestartFlag",
+    "device_from_options",
+    "refuse_with_host",
+]
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
+BundleArgument = Annotated[Path, typer.Argument(help="A bundle folder.")]
+
+CheckpointOption = Annotated[Path | None, typer.Option(help="Weights, instead of the recipe's.")]
+CfgOptions = Annotated[list[str] | None, typer.Option("--cfg-options", help="key=value; repeatable.")]
+EngineOption = Annotated[
+    str, typer.Option(help="auto: the bundle's engine if one was built here, else model.onnx; none: model.onnx.")
+]
+
+LimitOption = Annotated[int | None, typer.Option(help="Only the first so many images by name.")]
+ReduceZeroLabelFlag = Annotated[
+    bool, typer.Option("--reduce-zero-label", help="In the annotations 0 is no class and classes begin with 1.")
+]
+RestartFlag = Annotated[bool, typer.Option("--restart", help="Drop what an interrupted run has measured.")]
 
 HostOption = Annotated[
     str | None,

@@ -12,12 +12,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from edgeexport.cli.options import JsonFlag
+
 __all__ = ["plugin_app"]
 
 plugin_app = typer.Typer(no_args_is_help=True, help="The TensorRT plugin library: compile it, see what it holds.")
 _err = Console(stderr=True)
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
 
 
 @plugin_app.command()

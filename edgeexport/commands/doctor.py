@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from edgeexport.backends.tensorrt_api import SMALLEST, why_not_this_version
-from edgeexport.device.machine import Gpu, Machine, Probe, examine_machine, version_tuple
+from edgeexport.device.machine import Gpu, Machine, Package, Probe, examine_machine, version_tuple
 from edgeexport.device.targets import TARGETS, Target, target_named
 from edgeexport.plugin.search import Search
 from edgeexport.plugin.status import PluginStatus, plugin_status
@@ -35,6 +35,7 @@ EXPORT_REQUIREMENTS: tuple[tuple[str, str], ...] = (
     ("onnx", "1.18"),
     ("onnxscript", "0.5"),
     ("onnx-graphsurgeon", "0.5.8"),
+    ("polygraphy", "0.53"),
     ("onnxruntime", "1.20"),
 )
 _RTX_PACKAGES = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs")
@@ -81,7 +82,7 @@ def examine(target: str | None = None, probe: Probe | None = None) -> Doctor:
 
     Args:
         target: One target's name; None reports on all.
-        probe: How to look; None looks at the real machine, which takes a second or two.
+        probe: How to look; None looks at the real machine, which takes seconds.
 
     Raises:
         UsageError: There is no such target.
@@ -110,7 +111,7 @@ def rows_from_doctor(doctor: Doctor) -> list[tuple[str, list[tuple[str, str]]]]:
         here.append(("ONNX Runtime", f"built with {', '.join(machine.onnxruntime_providers)}"))
     groups = [
         ("This machine", here),
-        ("Python packages", [(item.name, item.version or "not installed") for item in machine.packages]),
+        ("Python packages", [(item.name, _package_text(machine, item)) for item in machine.packages]),
     ]
     for report in doctor.targets:
         title = f"Target {report.target}: {report.title}"
@@ -163,8 +164,15 @@ def _export(machine: Machine) -> Capability:
         return Capability(
             name, MISSING, "; ".join([f"Python {machine.python} is older than {needed}", *missing]), remedy
         )
+    broken = [
+        f"{package} {machine.package_version(package)} is installed but does not load: {line}"
+        for package, line in machine.not_loading.items()
+    ]
     if missing:
-        return Capability(name, MISSING, "; ".join(missing), "pip install 'edgeexport[export]'")
+        return Capability(name, MISSING, "; ".join([*missing, *broken]), "pip install 'edgeexport[export]'")
+    if broken:
+        remedy = f"install the {' and '.join(machine.not_loading)} made for this machine; no other step needs it"
+        return Capability(name, MISSING, "; ".join(broken), remedy)
     torch = machine.package_version("torch")
     return Capability(
         name, READY, f"Python {machine.python}, torch {torch} and everything else that it needs are installed"
@@ -276,6 +284,11 @@ def _gpu_text(gpu: Gpu) -> str:
     if gpu.driver:
         parts.append(f"driver {gpu.driver}")
     return ", ".join(parts)
+
+
+def _package_text(machine: Machine, package: Package) -> str:
+    line = machine.not_loading.get(package.name)
+    return f"{package.version or 'not installed'}{f', but does not load: {line}' if line else ''}"
 
 
 def _capability_text(item: Capability) -> str:

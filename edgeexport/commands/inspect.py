@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeexport.backends.engine import engine_record
 from edgeexport.bundle import open_bundle
+from edgeexport.device.packages import error_of_package
 from edgeexport.device.targets import target_named
 
 if TYPE_CHECKING:
@@ -43,8 +44,10 @@ def inspect_bundle(path: Path) -> dict[str, Any]:
     facts["tokens"] = bundle.json("tokens.json")
     try:
         facts["operators"] = inspect_model(path / "model.onnx")["operators"]
-    except ImportError:  # no onnx package: on a device
-        facts["operators"] = None
+    except Exception as error:
+        if error_of_package(error) is None:
+            raise
+        facts["operators"] = None  # on a device: no onnx package, or one that does not load
     return facts
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from edgeexport.bundle import open_bundle
+from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.errors import ImageError, UsageError
 from edgeexport.inputs.photos import open_photo
 from edgeexport.pictures.class_probability import ClassProbability, most_probable
@@ -139,10 +140,8 @@ def predict_images(
         raise UsageError("run", "no image given", "name at least one image file after the bundle")
     predictor = Predictor(open_bundle(bundle_dir), threads, engine)
     folder = out_dir if out_dir is not None else default_output_folder(bundle_dir)
-    try:
+    with _disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
     targets = list(_output_paths(images, folder, _kinds(predictor)))
     predicted: list[PredictedImage] = []
     failures: list[ImageError] = []
@@ -226,19 +225,11 @@ def _written(
 
 
 def _write_png(image: Image.Image, path: Path) -> None:
-    """Whole or not at all: a full disk leaves no half a picture, and an older one stays."""
     content = io.BytesIO()
     image.save(content, "PNG")
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        partial.write_bytes(content.getvalue())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
+    with _disk_errors(path):
+        write_file(path, content.getvalue())
 
 
-def _unwritable(path: Path, error: OSError) -> UsageError:
-    return UsageError(
-        str(path), f"cannot be written: {error.strerror or error}", "free some space or give another output folder"
-    )
+def _disk_errors(path: Path) -> contextlib.AbstractContextManager[None]:
+    return disk_errors(path, "free some space or give another output folder", kind=UsageError)

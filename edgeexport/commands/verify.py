@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from edgeexport.backends.contract import BUILT_HERE, Runner
+from edgeexport.backends.contract import BUILT_HERE
 from edgeexport.backends.engine import engine_record, runner_from_bundle
+from edgeexport.backends.runner import Runner
 from edgeexport.bundle import Bundle, json_bytes, open_bundle, sha256_of
-from edgeexport.errors import BuildError, BundleError, ParityError, UsageError
+from edgeexport.bundle.files import disk_errors, write_file
+from edgeexport.bundle.original import GivenWeights, why_no_original
+from edgeexport.errors import BundleError, ParityError, UsageError
 from edgeexport.inputs.batches import image_batches
 from edgeexport.inputs.photos import photos_in_folder, shipped_photos
-from edgeexport.recipe.of_bundle import GivenWeights, original_recipe, why_no_original
 from edgeexport.report.refresh import refresh_report
 from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
 from edgeexport.verify.golden_check import golden_comparisons
@@ -21,7 +23,7 @@ __all__ = ["Executed", "VerifyResult", "verify_bundle"]
 
 _SCHEMA = "edgeexport.verify/1"
 _GRAPH, _VERIFY = "model.onnx", "verify.json"
-_NOT_INSTALLED = "not installed"  # of `why_no_original`
+_WITHOUT_TORCH = ("not installed", "does not load")  # of `why_no_original`
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class VerifyResult:
         if not self.original_not_run:
             return f"{checked}; every check needs {IMAGES_NEEDED} different batches on which it passes"
         known = "with what the original model computed at the build (golden.npz)"
-        if _NOT_INSTALLED in self.original_not_run:
+        if any(words in self.original_not_run for words in _WITHOUT_TORCH):
             return (
                 f"{checked}, {known}: all that can be checked without torch, and what is expected on a device. "
                 "Not checked: the original model itself, again; `edgeexport verify` does that where the bundle was built"
@@ -136,10 +138,8 @@ def verify_bundle(
         on_stage("original model")
         comparisons += _original_comparisons(bundle, runner, photos, files, every=data is not None)
     result = VerifyResult(bundle, tuple(comparisons), reason, executed, _executed(bundle, engine))
-    try:
-        (path / _VERIFY).write_bytes(json_bytes(result.as_dict()))
-    except OSError as error:
-        raise BuildError(str(path / _VERIFY), f"cannot be written ({error})", "make the bundle writable") from error
+    with disk_errors(path / _VERIFY, "make the bundle writable"):
+        write_file(path / _VERIFY, json_bytes(result.as_dict()))
     refresh_report(path, on_stage)
     failed = [item for item in comparisons if item.status == "failed"]
     if failed:
@@ -176,6 +176,7 @@ def _original_comparisons(
     # Imported here: everything above also runs on a device, where there is no torch.
     from edgeexport.fixed.model import fixed_from_model
     from edgeexport.fixed.weights import model_from_recipe
+    from edgeexport.recipe.of_bundle import original_recipe
     from edgeexport.verify.parity import reference_of
     from edgeexport.verify.suite import run_parity
     from edgeexport.verify.tolerances import tolerances_of

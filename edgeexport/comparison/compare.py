@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeexport.bundle import open_bundle
 from edgeexport.comparison.circumstances import differences, measured_elsewhere
-from edgeexport.comparison.condition import Condition, Reference, condition_from_text
+from edgeexport.comparison.condition import Condition, MetricOfBundle, condition_from_text
 from edgeexport.comparison.difference import Difference
 from edgeexport.comparison.latency_change import LatencyChange, latency_change
 from edgeexport.comparison.metrics import (
@@ -34,7 +34,7 @@ class JudgedCondition:
     """A condition, the values that it was judged on, and whether it holds, which makes the comparison fail."""
 
     condition: Condition
-    values: Mapping[Reference, float]
+    values: Mapping[MetricOfBundle, float]
     failed: bool
 
     @property
@@ -181,7 +181,7 @@ def _check_names(condition: Condition, sides: Iterable[BundleFigures]) -> None:
         raise UsageError(condition.where, f"there is no metric '{name}'", hint)
 
 
-def _metric_of(condition: Condition, reference: Reference, sides: Mapping[str, BundleFigures]) -> Metric:
+def _metric_of(condition: Condition, reference: MetricOfBundle, sides: Mapping[str, BundleFigures]) -> Metric:
     side = sides[reference.side]
     metric = side.metrics.get(reference.name)
     if metric is not None:
@@ -198,7 +198,7 @@ def _metric_of(condition: Condition, reference: Reference, sides: Mapping[str, B
 
 def _check_current(
     condition: Condition,
-    metrics: Mapping[Reference, Metric],
+    metrics: Mapping[MetricOfBundle, Metric],
     sides: Mapping[str, BundleFigures],
     *,
     allow_different: bool,
@@ -215,7 +215,7 @@ def _check_current(
             raise MeasurementError(condition.where, f"{where}: {file} is {figures.engine_not_verified}", remedy)
 
 
-def _measured_sides(metrics: Mapping[Reference, Metric]) -> list[str]:
+def _measured_sides(metrics: Mapping[MetricOfBundle, Metric]) -> list[str]:
     """The bundles of which a condition uses figures of bench.json that were measured."""
     found = (item for item in metrics.items() if (item[1].source, item[1].provenance) == ("bench.json", "measured"))
     return sorted({reference.side for reference, _ in found})

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from edgeexport.errors import MeasurementError, UsageError
 
-__all__ = ["SIDES", "Condition", "Reference", "condition_from_text"]
+__all__ = ["SIDES", "Condition", "MetricOfBundle", "condition_from_text"]
 
 SIDES = ("A", "B")
 _LONGEST = 500  # characters; Python's parser recurses
@@ -42,7 +42,7 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
 
 
 @dataclass(frozen=True)
-class Reference:
+class MetricOfBundle:
     """A metric of one of the bundles; ``side`` is 'A' or 'B', ``name`` as in `edgeexport.comparison.metrics`."""
 
     side: str
@@ -64,7 +64,7 @@ class Condition:
     """
 
     text: str
-    references: tuple[Reference, ...]
+    references: tuple[MetricOfBundle, ...]
     tree: ast.Compare
     metric: str
 
@@ -73,7 +73,7 @@ class Condition:
         """For messages."""
         return f'--fail-if "{self.text}"'
 
-    def holds(self, value_of: Callable[[Reference], float]) -> bool:
+    def holds(self, value_of: Callable[[MetricOfBundle], float]) -> bool:
         """Whether the comparison is true, that is, whether the comparison of bundles fails.
 
         Args:
@@ -96,7 +96,7 @@ class Condition:
             ) from None
         return True
 
-    def _value(self, tree: ast.expr, value_of: Callable[[Reference], float]) -> float:
+    def _value(self, tree: ast.expr, value_of: Callable[[MetricOfBundle], float]) -> float:
         if isinstance(tree, ast.BinOp):
             operate = _ARITHMETIC[type(tree.op)]
             result = operate(self._value(tree.left, value_of), self._value(tree.right, value_of))
@@ -195,11 +195,11 @@ def _split(name: str) -> tuple[str, str]:
     return (side, rest) if dot and side in SIDES else ("B", name)
 
 
-def _reference(tree: ast.expr, metric: str) -> Reference:
+def _reference(tree: ast.expr, metric: str) -> MetricOfBundle:
     name = _dotted(tree)
     assert name is not None
     return _reference_from_name(name, metric)
 
 
-def _reference_from_name(name: str, metric: str) -> Reference:
-    return Reference(name, metric) if name in SIDES else Reference(*_split(name))
+def _reference_from_name(name: str, metric: str) -> MetricOfBundle:
+    return MetricOfBundle(name, metric) if name in SIDES else MetricOfBundle(*_split(name))

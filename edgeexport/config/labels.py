@@ -87,7 +87,7 @@ def _of_data_set(name: str, place: Place, function: str) -> Sequence:
     # Here and not at the top: the import takes seconds, and recipes without names do without it.
     try:
         from mmseg import utils
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise place.error(name, f"a data set's name needs mmsegmentation ({error})", "give a list instead") from None
     aliases = {alias for names in utils.dataset_aliases.values() for alias in names}
     if name not in aliases:

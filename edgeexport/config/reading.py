@@ -32,7 +32,7 @@ def config_from_file(file: RecipeFile, keys: Collection[str]) -> dict[str, objec
     # Here and not at the top, because it imports torch, and reading a schema must not.
     try:
         from mmengine.config import Config
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise RecipeError(shown_path(file.path), f"reading a recipe needs mmengine ({error})", INSTALL) from None
     try:
         # lazy_import=False: `import math` must not turn the file into mmengine's other configuration syntax.

@@ -1,5 +1,5 @@
 """What this machine has: Python packages, compilers, GPU, Jetson release. Looks, and starts short child processes;
-imports none of the packages itself, so that it works beside a broken one.
+imports none of the packages in this process, so that it works beside a broken one.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from edgeexport.device.packages import not_loading_in_a_child
+from edgeexport.device.sysfs import text_of
 
 __all__ = [
     "PACKAGES",
@@ -113,7 +116,8 @@ class Machine:
 
     ``onnxruntime_providers`` are those that ONNX Runtime was built with, None if it does not load;
     ``tensorrt_rtx_version`` is what the loaded library says, None if it does not load. ``gpu_note`` tells why there is
-    no GPU where something hints at one.
+    no GPU where something hints at one. ``not_loading`` has the packages of the extra [export] that are installed but do
+    not load, with the first line of their error.
     """
 
     python: str
@@ -127,6 +131,7 @@ class Machine:
     jetson: Jetson | None
     onnxruntime_providers: tuple[str, ...] | None
     tensorrt_rtx_version: str | None
+    not_loading: Mapping[str, str]
 
     def package_version(self, name: str) -> str | None:
         """Version of an installed package of `PACKAGES`."""
@@ -170,7 +175,7 @@ class Probe:
 
 
 def examine_machine(probe: Probe) -> Machine:
-    """Looks at packages, tools, GPU and Jetson release."""
+    """Looks at packages, tools, GPU and Jetson release; takes seconds where torch is installed, which a child imports."""
     packages = tuple(Package(name, probe.version_of(name)) for name in PACKAGES)
     versions = {package.name: package.version for package in packages}
     jetson = _jetson(probe)
@@ -187,6 +192,7 @@ def examine_machine(probe: Probe) -> Machine:
         jetson=jetson,
         onnxruntime_providers=_providers(probe) if versions["onnxruntime"] or versions["onnxruntime-gpu"] else None,
         tensorrt_rtx_version=_rtx_version(probe) if versions["tensorrt-rtx-cu13-bindings"] else None,
+        not_loading=not_loading_in_a_child(probe.run, [name for name, version in versions.items() if version]),
     )
 
 
@@ -255,7 +261,7 @@ def _gpus(probe: Probe) -> tuple[tuple[Gpu, ...], str]:
                 return gpus, ""
     models = sorted(_gpu_models(probe.root / "proc/driver/nvidia/gpus"))
     if models:
-        version = _text(probe.root / "proc/driver/nvidia/version")
+        version = text_of(probe.root / "proc/driver/nvidia/version") or ""
         driver = re.search(r"Module\s+(?:for\s+\S+\s+)?(\d+(?:\.\d+)+)", version)
         return tuple(Gpu(model, driver.group(1) if driver else None, None, None) for model in models), ""
     return (), f"{program} is there but reports no GPU" if program else ""
@@ -272,16 +278,16 @@ def _gpu_from_line(line: str) -> Gpu | None:
 
 
 def _gpu_models(folder: Path) -> list[str]:
-    found = [re.search(r"^Model:\s*(.+)$", _text(file), re.MULTILINE) for file in folder.glob("*/information")]
+    found = [re.search(r"^Model:\s*(.+)$", text_of(file) or "", re.MULTILINE) for file in folder.glob("*/information")]
     return [match.group(1).strip() for match in found if match]
 
 
 def _jetson(probe: Probe) -> Jetson | None:
-    models = {name: _text(probe.root / name).strip("\0 \n") for name in _MODEL_FILES}
+    models = {name: text_of(probe.root / name) or "" for name in _MODEL_FILES}
     # A board of another maker may not call itself a Jetson: then its device tree counts, where there is a release.
     named = [model for model in models.values() if "jetson" in model.lower()]
     model = next((model for model in (*named, *(models[name] for name in _DEVICE_TREE)) if model), "")
-    release = re.search(r"# R(\d+).*?REVISION: (\d+(?:\.\d+)*)", _text(probe.root / "etc/nv_tegra_release"))
+    release = re.search(r"# R(\d+).*?REVISION: (\d+(?:\.\d+)*)", text_of(probe.root / "etc/nv_tegra_release") or "")
     if "jetson" not in model.lower() and not release:
         return None
     if release is None:
@@ -290,10 +296,3 @@ def _jetson(probe: Probe) -> Jetson | None:
     # Of the same major release only: of an unknown one nothing is claimed.
     same = [name for first, name in _JETPACKS if version_tuple(l4t) >= first and version_tuple(l4t)[0] == first[0]]
     return Jetson(model or UNKNOWN_MODEL, l4t, same[0] if same else None)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from edgeexport.device.power import Rails
 from edgeexport.errors import MeasurementError
 
-__all__ = ["SLOWEST_HZ", "PowerSample", "sampled", "write_power_csv"]
+__all__ = ["SLOWEST_HZ", "PowerSample", "power_csv", "sampled"]
 
 SLOWEST_HZ = 10.0
 """The least rate at which a measurement counts."""
@@ -81,14 +81,15 @@ def sampled(
         raise failures[0]
 
 
-def write_power_csv(path: Path, rails: Rails, phases: Sequence[tuple[str, Sequence[PowerSample]]]) -> None:
-    """Writes every sample: seconds since the first, the phase ('idle', 'load'), watts of each rail and of the whole."""
+def power_csv(rails: Rails, phases: Sequence[tuple[str, Sequence[PowerSample]]]) -> str:
+    """Every sample as CSV: seconds since the first, the phase ('idle', 'load'), watts of each rail and of the whole."""
     names = [rail.name for rail in rails.rails]
     begin = min((sample.seconds for _, samples in phases for sample in samples), default=0.0)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["seconds", "phase", *(f"{name}_w" for name in names), "total_w"])
-        for phase, samples in phases:
-            for sample in samples:
-                watts = [f"{sample.watts[name]:.6f}" for name in names]
-                writer.writerow([f"{sample.seconds - begin:.6f}", phase, *watts, f"{sample.total_watts:.6f}"])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["seconds", "phase", *(f"{name}_w" for name in names), "total_w"])
+    for phase, samples in phases:
+        for sample in samples:
+            watts = [f"{sample.watts[name]:.6f}" for name in names]
+            writer.writerow([f"{sample.seconds - begin:.6f}", phase, *watts, f"{sample.total_watts:.6f}"])
+    return text.getvalue()

@@ -49,10 +49,10 @@ def label_from_annotation(
             "an annotation needs its image's size",
         )
     offset = int(reduce_zero_label)
-    found = np.unique(values)
-    allowed = (found >= 0) & (found < num_classes + offset) | (found == IGNORED)
+    labels = np.unique(values)
+    allowed = (labels >= 0) & (labels < num_classes + offset) | (labels == IGNORED)
     if not allowed.all():
-        raise ImageError(str(path), *_out_of_range(found[~allowed], num_classes, offset))
+        raise ImageError(str(path), *_out_of_range(labels[~allowed], num_classes, offset))
     if not reduce_zero_label:
         return values
     return np.where((values == 0) | (values == IGNORED), IGNORED, values - 1)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from edgeexport.evaluation.annotation import IGNORED
+from edgeexport.pictures.label_map import resized_class_map
 
 __all__ = ["Areas", "SegmentationScores", "areas_of", "scores_from_areas"]
 
@@ -29,10 +30,30 @@ class Areas:
     label: NDArray[np.int64]
 
     @staticmethod
+    def of(intersect: ArrayLike, prediction: ArrayLike, label: ArrayLike) -> Areas:
+        """From the counts that the union follows from."""
+        right, predicted, labelled = (np.asarray(count, dtype=np.int64) for count in (intersect, prediction, label))
+        return Areas(right, predicted + labelled - right, predicted, labelled)
+
+    @staticmethod
     def zero(num_classes: int) -> Areas:
         """Areas of no image."""
         nothing = np.zeros(num_classes, dtype=np.int64)
         return Areas(nothing, nothing, nothing, nothing)
+
+    def rows(self) -> list[list[int]]:
+        """JSON-ready form: [class, intersect, prediction, label] of every class that occurs."""
+        occurs = np.flatnonzero(self.union)
+        columns = [occurs, self.intersect[occurs], self.prediction[occurs], self.label[occurs]]
+        return np.stack(columns, axis=1).tolist()
+
+    @staticmethod
+    def from_rows(rows: list[list[int]], num_classes: int) -> Areas:
+        """The inverse of `rows`."""
+        table = np.zeros((3, num_classes), dtype=np.int64)
+        for number, *counts in rows:
+            table[:, number] = counts
+        return Areas.of(*table)
 
     def __add__(self, other: Areas) -> Areas:
         return Areas(
@@ -63,22 +84,23 @@ class SegmentationScores:
 
 
 def areas_of(class_map: NDArray, label: NDArray[np.int64], num_classes: int) -> Areas:
-    """Areas of one image.
+    """Areas of one image, at the size of its label.
 
     Args:
-        class_map: int (H, W), 0..K-1.
+        class_map: int (h, w), 0..K-1; brought to the label's size by nearest neighbour.
         label: int64 (H, W), 0..K-1, or 255 where the pixel counts for nothing.
         num_classes: K.
     """
     from mmseg.evaluation import IoUMetric  # here: the import takes seconds
 
-    prediction = torch.from_numpy(np.ascontiguousarray(class_map, dtype=np.int64))
+    resized = resized_class_map(class_map, *label.shape)
+    prediction = torch.from_numpy(np.ascontiguousarray(resized, dtype=np.int64))
     target = torch.from_numpy(np.ascontiguousarray(label, dtype=np.int64))
     rows = max(1, _COUNTABLE_PIXELS // label.shape[1])
     total = Areas.zero(num_classes)
     for part, expected in zip(prediction.split(rows), target.split(rows), strict=True):
-        found = IoUMetric.intersect_and_union(part, expected, num_classes, IGNORED)
-        total += Areas(*(counts.to(torch.int64).numpy() for counts in found))
+        counts = IoUMetric.intersect_and_union(part, expected, num_classes, IGNORED)
+        total += Areas(*(count.to(torch.int64).numpy() for count in counts))
     return total
 
 

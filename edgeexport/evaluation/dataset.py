@@ -235,19 +235,19 @@ def _listed(folder: Path, split: str | None, suffixes: tuple[str, ...], left_out
     if split is not None and (split in ("", ".", "..") or not top.is_dir()):
         remedy = nearest_hint(split, splits) if splits else "its files are in no subfolders: leave --split out"
         raise UsageError(f"--split {split or repr(split)}", f"{folder} has no such subfolder", remedy)
-    found: dict[str, list[Path]] = {}
+    by_name: dict[str, list[Path]] = {}
     for path in _files(top, recursive=split is not None):
         if path.suffix.lower() in suffixes:
-            found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
-    if not found and split is None and splits:
+            by_name.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
+    if not by_name and split is None and splits:
         raise UsageError(
             str(folder), f"holds no images itself but subfolders: {', '.join(splits)}", "choose one with --split"
         )
-    if split is None and found:
+    if split is None and by_name:
         left_out += [LeftOut(f"{name}/", f"subfolder, chosen with --split {name}") for name in splits]
     chosen = {}
-    for name in sorted(found):
-        first, *others = sorted(found[name], key=lambda path: (suffixes.index(path.suffix.lower()), path.name))
+    for name in sorted(by_name):
+        first, *others = sorted(by_name[name], key=lambda path: (suffixes.index(path.suffix.lower()), path.name))
         chosen[name] = first
         left_out += [
             LeftOut(name, f"{other.name} has the same name as {first.name}, which is used") for other in others

@@ -1,12 +1,11 @@
-"""`edgeexport evaluate`: accuracy, tokens and work of a recipe or a bundle on labelled images, in every form in reach.
+"""`edgeexport evaluate`: accuracy, tokens and work of a recipe or a bundle on labelled images, in every execution in reach.
 
-Images stream through all forms one batch after another, and what each image gave is written at once, so that an
+Images stream through all executions one batch after another, and what each image gave is written at once, so that an
 interrupted evaluation goes on where it stopped, with the same result: batches hold the same images whatever was done before.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +13,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import edgeexport
 from edgeexport.bundle import json_bytes
-from edgeexport.errors import UsageError
+from edgeexport.bundle.source_hash import program_sha256
 from edgeexport.evaluation.areas import Areas, areas_of
 from edgeexport.evaluation.dataset import (
     LabelledImage,
@@ -28,98 +25,79 @@ from edgeexport.evaluation.dataset import (
     nothing_usable,
     open_folder,
 )
-from edgeexport.evaluation.forms import Form
+from edgeexport.evaluation.executions import Execution
+from edgeexport.evaluation.left_out_notes import LeftOutNotes
+from edgeexport.evaluation.options import EvaluationOptions
+from edgeexport.evaluation.output_folder import written_to
 from edgeexport.evaluation.progress_file import ProgressFile
-from edgeexport.evaluation.result import Evaluation, FormTotals, form_scores
-from edgeexport.evaluation.subject import EvaluationSubject, subject_from_argument
-from edgeexport.pictures.label_map import resized_class_map
+from edgeexport.evaluation.result import Evaluation, ExecutionTotals, scores_from_totals
+from edgeexport.evaluation.segmenter import Segmenter, segmenter_from_argument
 
-__all__ = ["default_output_folder", "evaluate", "program_sha256"]
+__all__ = ["default_output_folder", "evaluate"]
 
 _PROGRESS_SCHEMA = "edgeexport.evaluation_progress/1"
-_COMPUTING = ("evaluation", "freeze", "models", "ops", "reduction")
 _VERSIONED = ("numpy", "pillow", "torch", "onnxruntime", "onedl-mmsegmentation")
 _COUNTS = ("intersect", "prediction", "label")  # the union follows from them
-_TOLD = 5
 
 
 def evaluate(
-    subject: str | Path,
+    argument: str | Path,
+    options: EvaluationOptions,
     *,
-    data: Path,
-    split: str | None = None,
-    forms: Sequence[str] | None = None,
-    checkpoint: Path | None = None,
-    policy_checkpoint: Path | None = None,
-    cfg_options: Sequence[str] = (),
-    thresholds: Mapping[int, float] | None = None,
-    limit: int | None = None,
-    reduce_zero_label: bool = False,
-    out_dir: Path | None = None,
-    restart: bool = False,
     on_progress: Callable[[int, int, str], None] = lambda done, total, name: None,
     on_note: Callable[[str], None] = lambda text: None,
 ) -> Evaluation:
     """Measures a segmenter on labelled images; writes progress.jsonl and evaluation.json.
 
     Args:
-        subject: A bundle folder, or a recipe's path or name.
-        data, split, limit: See `edgeexport.evaluation.dataset.open_folder`.
-        forms: Of 'adaptive', 'fixed', 'onnxruntime'; None: all in reach.
-        checkpoint, policy_checkpoint, cfg_options, thresholds: See `subject_from_argument`.
-        reduce_zero_label: Annotations number classes from 1, and 0 is none.
-        out_dir: Where files go; None: `default_output_folder`.
-        restart: Begin anew, whatever an earlier run left there.
+        argument: A bundle folder, or a recipe's path or name.
+        options: On what, and how.
         on_progress: Called before the first and after every batch with (images done, images in all, last name). What is
             done is on disk by then.
         on_note: Called with what the reader should know, such as an image that was left out.
 
     Raises:
-        UsageError: The data, the forms or the subject do not fit, or nothing can be written.
+        UsageError: The data, the executions or the segmenter do not fit, or nothing can be written.
         RecipeError, CheckpointError, BundleError, BuildError: See there.
     """
-    folder = open_folder(data, split=split, limit=limit)
-    found = subject_from_argument(
-        subject,
-        names=forms,
-        thresholds=thresholds,
-        checkpoint=checkpoint,
-        policy_checkpoint=policy_checkpoint,
-        cfg_options=cfg_options,
-        on_note=on_note,
-    )
-    target = out_dir if out_dir is not None else default_output_folder(found)
+    folder = open_folder(options.data, split=options.split, limit=options.limit)
+    segmenter = segmenter_from_argument(argument, options, on_note)
+    target = options.out_dir if options.out_dir is not None else default_output_folder(segmenter)
+    # Of the whole folder: a look at the first few images must not drop what a long run has measured.
+    whole = folder if options.limit is None else open_folder(options.data, split=options.split)
     key = {
-        "model": found.model_sha256,
-        # Of the whole folder: a look at the first few images must not drop what a long run has measured.
-        "data set": (open_folder(data, split=split) if limit is not None else folder).listing_sha256(),
-        "set of options": f"reduce_zero_label={reduce_zero_label}, thresholds={dict(thresholds or {})}",
+        "model": segmenter.model_sha256,
+        "data set": whole.listing_sha256(),
+        "set of options": f"reduce_zero_label={options.reduce_zero_label}, thresholds={dict(options.thresholds or {})}",
         "program": program_sha256(),
     }
-    with ProgressFile(target / "progress.jsonl", _PROGRESS_SCHEMA, key, restart=restart) as progress:
+    with ProgressFile(target / "progress.jsonl", _PROGRESS_SCHEMA, key, restart=options.restart) as progress:
         if progress.begun_anew:
             on_note(f"{progress.path}: {progress.begun_anew}, so the evaluation begins anew")
-        notes = _LeftOutNotes(on_note)
+        notes = LeftOutNotes(on_note, "evaluation.json will list them all")
         for item in folder.left_out:
-            notes.add(item)
-        run = _Run(found, folder, progress, reduce_zero_label, on_progress, notes)
+            notes(item)
+        run = _Run(segmenter, folder, progress, options.reduce_zero_label, on_progress, notes)
         if complete := len(run.complete()):
             done = f"{complete} of {len(folder.samples)} images were done by an earlier run"
             on_note(f"{progress.path}: {done}; --restart measures them anew")
         run.finish()
     result = Evaluation(
-        subject=found.name,
-        kind=found.kind,
-        recipe=found.recipe,
-        weights=found.weights,
-        data=data,
-        split=split,
+        name=segmenter.name,
+        kind=segmenter.kind,
+        recipe=segmenter.recipe,
+        weights=segmenter.weights,
+        data=options.data,
+        split=options.split,
         data_sha256=folder.content_sha256(),
-        reduce_zero_label=reduce_zero_label,
-        classes=found.classes,
-        form=found.primary,
-        forms={form.name: form_scores(run.totals[form.name], form.settings) for form in found.forms},
-        not_run=found.not_run,
+        reduce_zero_label=options.reduce_zero_label,
+        classes=segmenter.classes,
+        primary_name=segmenter.primary,
+        executions={
+            execution.name: scores_from_totals(run.totals[execution.name], execution.settings)
+            for execution in segmenter.executions
+        },
+        not_run=segmenter.not_run,
         left_out=(*folder.left_out, *run.left_out.values()),
         versions=_versions(),
         file=target / "evaluation.json",
@@ -128,19 +106,9 @@ def evaluate(
     return result
 
 
-def default_output_folder(subject: EvaluationSubject) -> Path:
+def default_output_folder(segmenter: Segmenter) -> Path:
     """``evaluation/<bundle folder or recipe>`` in the working directory."""
-    return Path("evaluation") / subject.name
-
-
-def program_sha256() -> str:
-    """Over edgeexport's own code that computes: figures of other code are not added up with these."""
-    package = Path(edgeexport.__file__).parent
-    digest = hashlib.sha256(edgeexport.__version__.encode())
-    for name in _COMPUTING:
-        for path in sorted((package / name).glob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return Path("evaluation") / segmenter.name
 
 
 class _Run:
@@ -150,27 +118,28 @@ class _Run:
     batch holds the same images in every run, and an image's figures do not depend on where a run was interrupted.
 
     Attributes:
-        totals: Form -> sums over the images measured so far.
+        totals: Execution -> sums over the images measured so far.
         left_out: Name -> samples that could not be used.
     """
 
     def __init__(
         self,
-        subject: EvaluationSubject,
+        segmenter: Segmenter,
         folder: SegmentationFolder,
         progress: ProgressFile,
         reduce_zero_label: bool,
         on_progress: Callable[[int, int, str], None],
-        notes: _LeftOutNotes,
+        notes: LeftOutNotes,
     ) -> None:
-        self.forms, self.folder, self.progress = subject.forms, folder, progress
+        self.executions, self.folder, self.progress = segmenter.executions, folder, progress
         self.reduce_zero_label = reduce_zero_label
         self.on_progress, self.notes = on_progress, notes
-        self.num_classes = len(subject.classes)
-        size = max(form.batch for form in subject.forms)
+        self.num_classes = len(segmenter.classes)
+        size = max(execution.batch for execution in self.executions)
         self.batch_of = {sample.name: place // size for place, sample in enumerate(folder.samples)}
-        self.totals = {form.name: FormTotals(Areas.zero(self.num_classes), []) for form in subject.forms}
-        self.measured: dict[str, set[str]] = {form.name: set() for form in subject.forms}
+        names = [execution.name for execution in self.executions]
+        self.totals = {name: ExecutionTotals(Areas.zero(self.num_classes), []) for name in names}
+        self.measured: dict[str, set[str]] = {name: set() for name in names}
         self.left_out: dict[str, LeftOut] = {}
         self._add_earlier()
 
@@ -188,7 +157,7 @@ class _Run:
         """
         total, complete = len(self.batch_of), self.complete()
         for name in sorted(complete & self.left_out.keys()):
-            self.notes.add(self.left_out[name])
+            self.notes(self.left_out[name])
         self.on_progress(len(complete), total, "")
         images = labelled_images(
             self.folder,
@@ -200,27 +169,29 @@ class _Run:
         waiting = [batch for name, batch in self.batch_of.items() if name not in complete]
         for batch, group in groupby(images, key=lambda image: self.batch_of[image.name]):
             chosen = list(group)
-            for form in self.forms:
-                self._measure(form, chosen)
+            for execution in self.executions:
+                self._measure(execution, chosen)
             self.on_progress(len(complete) + bisect_right(waiting, batch), total, chosen[-1].name)
         if not all(totals.images for totals in self.totals.values()):
             raise nothing_usable(self.folder, next(iter(self.left_out.values())))
         self.on_progress(total, total, "")
 
-    def _measure(self, form: Form, images: Sequence[LabelledImage]) -> None:
-        for start in range(0, len(images), form.batch):
-            together = images[start : start + form.batch]
-            if all(image.name in self.measured[form.name] for image in together):
+    def _measure(self, execution: Execution, images: Sequence[LabelledImage]) -> None:
+        measured = self.measured[execution.name]
+        for start in range(0, len(images), execution.batch):
+            together = images[start : start + execution.batch]
+            if all(image.name in measured for image in together):
                 continue
-            results = form.run([image.photo for image in together])
+            predictions = execution.run([image.photo for image in together])
             entries = []
-            for image, result in zip(together, results, strict=True):
+            for image, prediction in zip(together, predictions, strict=True):
+                if image.name in measured:
+                    continue
                 assert image.label is not None
-                areas = areas_of(resized_class_map(result.class_map, *image.label.shape), image.label, self.num_classes)
+                areas = areas_of(prediction.class_map, image.label, self.num_classes)
                 counts = {name: getattr(areas, name).tolist() for name in _COUNTS}
-                entry = {"form": form.name, "name": image.name, **counts, "tokens": result.tokens, "macs": result.macs}
-                if image.name not in self.measured[form.name]:
-                    entries.append(entry)
+                cost = {"tokens": prediction.cost.tokens, "macs": prediction.cost.macs}
+                entries.append({"form": execution.name, "name": image.name, **counts, **cost})
             self.progress.append(entries)
             for entry in entries:
                 self._add(entry)
@@ -229,7 +200,7 @@ class _Run:
         if item.name not in self.left_out:
             self.progress.append([{"left_out": item.name, "problem": item.problem}])
             self.left_out[item.name] = item
-        self.notes.add(item)
+        self.notes(item)
 
     def _add_earlier(self) -> None:
         for entry in self.progress.entries():
@@ -242,41 +213,23 @@ class _Run:
                 self._add(entry)
 
     def _add(self, entry: Mapping[str, Any]) -> None:
-        intersect, prediction, label = (np.array(entry[name], dtype=np.int64) for name in _COUNTS)
-        areas = Areas(intersect, prediction + label - intersect, prediction, label)
-        self.totals[entry["form"]].add(areas, tuple(entry["tokens"]), entry["macs"])
+        areas = Areas.of(*(entry[name] for name in _COUNTS))
+        self.totals[entry["form"]].add(areas, entry["tokens"], entry["macs"])
         self.measured[entry["form"]].add(entry["name"])
 
 
-class _LeftOutNotes:
-    """Tells of the first few things that were left out; the result has them all."""
-
-    def __init__(self, on_note: Callable[[str], None]) -> None:
-        self.on_note, self.count = on_note, 0
-
-    def add(self, item: LeftOut) -> None:
-        self.count += 1
-        if self.count <= _TOLD:
-            self.on_note(f"left out: {item.name}: {item.problem}")
-        elif self.count == _TOLD + 1:
-            self.on_note("left out: more; evaluation.json will list them all")
-
-
 def _versions() -> dict[str, str]:
-    found = {"edgeexport": edgeexport.__version__}
+    versions = {"edgeexport": edgeexport.__version__}
     for name in _VERSIONED:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:  # installed under another name, or not at all
             continue
-    return found
+    return versions
 
 
 def _write(result: Evaluation) -> None:
     partial = result.file.with_name(f".{result.file.name}.partial")
-    try:
+    with written_to(result.file):
         partial.write_bytes(json_bytes(result.as_dict()))
         partial.replace(result.file)
-    except OSError as error:
-        problem = f"cannot be written: {error.strerror or error}"
-        raise UsageError(str(result.file), problem, "free some space or give another --out-dir") from error

@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeexport.fixed.accounting import account
 from edgeexport.fixed.schedule import token_schedule
-from edgeexport.hosts.segvit.macs import prune_head_macs
-from edgeexport.recipe.schema import DtopSpec, Recipe
+from edgeexport.fixed.tokens import account
+from edgeexport.hosts.host import ExitTokens
+from edgeexport.recipe.schema import Recipe
+from edgeexport.reductions.dtop import DtopSpec
 
-__all__ = ["ImageWork", "adaptive_work", "fixed_work", "work_from_tokens_json"]
+__all__ = ["ImageCost", "cost_from_tokens_json", "fixed_cost", "published_cost"]
 
 
 @dataclass(frozen=True)
-class ImageWork:
+class ImageCost:
     """What one image costs.
 
     Attributes:
@@ -27,16 +28,14 @@ class ImageWork:
     macs: int
 
 
-def fixed_work(recipe: Recipe) -> ImageWork:
+def fixed_cost(recipe: Recipe) -> ImageCost:
     """The recipe's constant counts."""
     reduced = account(recipe).reduced
-    merged = (step.r for step in reduced.merging.steps)
-    blocks = reduced.schedule.blocks
-    tokens = tuple(block.tokens_in - r for block, r in zip(blocks, merged, strict=True))
-    return ImageWork(tokens, reduced.total)
+    schedule = reduced.schedule
+    return ImageCost(tuple(block.working - schedule.facts.prefix for block in schedule.blocks), reduced.total)
 
 
-def adaptive_work(recipe: Recipe, pruned: Mapping[int, int]) -> ImageWork:
+def published_cost(recipe: Recipe, pruned: Mapping[int, int]) -> ImageCost:
     """The counts that thresholds led to.
 
     A stage that pruned nothing had to run its head to find that out, which the fixed form with count 0 saves. Where every
@@ -46,31 +45,28 @@ def adaptive_work(recipe: Recipe, pruned: Mapping[int, int]) -> ImageWork:
         recipe: Whose own counts do not matter here.
         pruned: Every stage's block -> tokens that left after it, zero included.
     """
-    dtop = recipe.reduction.dtop
+    dtop = recipe.reductions.get("dtop")
     if dtop is None:
-        return fixed_work(recipe)
-    left = fixed_work(replace(recipe, reduction=replace(recipe.reduction, dtop=None))).tokens[0]
+        return fixed_cost(recipe)
+    others = {key: spec for key, spec in recipe.reductions.items() if key != "dtop"}
+    left = fixed_cost(replace(recipe, reductions=others)).tokens[0]
     counts = []
     for block, k in sorted(pruned.items()):
         if k := min(k, left - 1):
             counts.append((block, k))
             left -= k
-    own = replace(recipe, reduction=replace(recipe.reduction, dtop=DtopSpec(tuple(counts), dtop.protect_per_class)))
-    work = fixed_work(own)
-    entering = {block.block: block.tokens_in for block in token_schedule(own).blocks}
-    idle = 0
-    for head in recipe.segvit.auxiliary_heads:
-        block = head.stages[0]
-        if pruned.get(block) == 0:
-            idle += prune_head_macs(entering[block], head.in_channels, head.width, head.num_layers, head.num_classes)
-    return ImageWork(work.tokens, work.macs + idle)
+    own = replace(recipe, reductions={**others, "dtop": DtopSpec(tuple(counts), dtop.protect_per_class)})
+    cost, schedule = fixed_cost(own), token_schedule(own)
+    looked = [ExitTokens(block, schedule.blocks[block - 1].tokens_in, 0) for block, k in pruned.items() if k == 0]
+    heads = recipe.host.macs(recipe.model, recipe.input, schedule.embedded, schedule.blocks, looked).heads
+    return ImageCost(cost.tokens, cost.macs + sum(head.macs for head in heads[: len(looked)]))
 
 
-def work_from_tokens_json(tokens: Mapping[str, Any]) -> ImageWork:
+def cost_from_tokens_json(tokens: Mapping[str, Any]) -> ImageCost:
     """The counts of a bundle, from its tokens.json."""
     blocks = tokens["blocks"]
     merging = tokens["merging"]
     merged = merging["realised"] if merging else [0] * len(blocks)
     entering = (int(block["tokens_in"]) for block in blocks)
-    work = tuple(count - r for count, r in zip(entering, merged, strict=True))
-    return ImageWork(work, int(tokens["totals"]["macs"]))
+    working = tuple(count - r for count, r in zip(entering, merged, strict=True))
+    return ImageCost(working, int(tokens["totals"]["macs"]))

@@ -39,10 +39,10 @@ class ProgressFile:
         header: dict[str, Any] = {"schema": schema, "key": dict(key)}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            found = self._header(schema.split("/")[0])
-            if found is not None and found != header:
-                self.begun_anew = _difference(found, header)
-            if restart or found != header:
+            earlier = self._header(schema.split("/")[0])
+            if earlier is not None and earlier != header:
+                self.begun_anew = _difference(earlier, header)
+            if restart or earlier != header:
                 path.write_bytes(_line(header))
             else:
                 self._drop_torn_line()
@@ -93,9 +93,9 @@ class ProgressFile:
             return None
         with self.path.open("rb") as stream:
             line = stream.readline()
-        found = _parsed(line)
-        if found is not None and str(found.get("schema", "")).startswith(f"{family}/"):
-            return found
+        header = _parsed(line)
+        if header is not None and str(header.get("schema", "")).startswith(f"{family}/"):
+            return header
         start = _line({"schema": family}).rpartition(b'"')[0]
         if line.endswith(b"\n") or not (line.startswith(start) or start.startswith(line)):
             problem = "is no progress file of edgeexport, and is left alone"
@@ -128,11 +128,11 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     return entry if isinstance(entry, dict) else None
 
 
-def _difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+def _difference(earlier: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """In words, what of the key is another than at the last run."""
-    old, new = found.get("key"), expected["key"]
+    old, new = earlier.get("key"), expected["key"]
     names = [name for name in new if not isinstance(old, dict) or old.get(name) != new[name]]
-    if found.get("schema") != expected["schema"] or not names:
+    if earlier.get("schema") != expected["schema"] or not names:
         return "it is of another version"
     return f"another {' and another '.join(names)} than before"
 

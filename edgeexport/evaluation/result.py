@@ -1,9 +1,9 @@
-"""The result of an evaluation: scores, tokens and work of every form that was run."""
+"""The result of an evaluation: scores, tokens and work of every execution of a segmenter."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from edgeexport.evaluation.areas import Areas, SegmentationScores, scores_from_areas
 from edgeexport.evaluation.dataset import LeftOut
 
-__all__ = ["SCHEMA", "Evaluation", "FormScores", "FormTotals", "form_scores"]
+__all__ = ["SCHEMA", "Evaluation", "ExecutionScores", "ExecutionTotals", "scores_from_totals"]
 
 SCHEMA = "edgeexport.evaluation/1"
 CONVENTIONS = {
@@ -23,7 +23,7 @@ _PERCENT_DIGITS, _TOKEN_DIGITS = 4, 3
 
 
 @dataclass
-class FormTotals:
+class ExecutionTotals:
     """Sums over the images so far, all whole numbers: the order of images does not matter.
 
     Attributes:
@@ -38,7 +38,7 @@ class FormTotals:
     macs: int = 0
     images: int = 0
 
-    def add(self, areas: Areas, tokens: tuple[int, ...], macs: int) -> None:
+    def add(self, areas: Areas, tokens: Sequence[int], macs: int) -> None:
         """One image more."""
         self.areas += areas
         self.tokens = [a + b for a, b in zip(self.tokens or [0] * len(tokens), tokens, strict=True)]
@@ -47,15 +47,15 @@ class FormTotals:
 
 
 @dataclass(frozen=True)
-class FormScores:
-    """What one form reached. Token and work figures are means over the images.
+class ExecutionScores:
+    """What one execution reached. Token and work figures are means over the images.
 
     Attributes:
         scores: In percent.
         tokens_per_block: Patch tokens that each executed block works on.
         macs_mean: Multiply-accumulates per image, policy network included.
         images: How many.
-        settings: Of the form, such as its thresholds.
+        settings: Of the execution, such as its thresholds.
     """
 
     scores: SegmentationScores
@@ -87,10 +87,10 @@ class FormScores:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A subject's accuracy on a data set.
+    """A segmenter's accuracy on a data set.
 
     Attributes:
-        subject: Name of the bundle's folder or of the recipe.
+        name: Of the bundle's folder or of the recipe.
         kind: 'bundle' or 'recipe'.
         recipe: Name of the recipe.
         weights: Where they come from.
@@ -99,15 +99,15 @@ class Evaluation:
         data_sha256: Over names and contents of all samples.
         reduce_zero_label: Whether 0 meant "no class".
         classes: Names, by number.
-        form: The primary form.
-        forms: Name -> what it reached; all on the same images.
+        primary_name: The execution whose figures stand for the segmenter.
+        executions: Name -> what it reached; all on the same images.
         not_run: Name -> why.
         left_out: What of the data was not used.
         versions: Package -> version.
         file: evaluation.json.
     """
 
-    subject: str
+    name: str
     kind: str
     recipe: str
     weights: Mapping[str, Any]
@@ -116,17 +116,17 @@ class Evaluation:
     data_sha256: str
     reduce_zero_label: bool
     classes: tuple[str, ...]
-    form: str
-    forms: Mapping[str, FormScores]
+    primary_name: str
+    executions: Mapping[str, ExecutionScores]
     not_run: Mapping[str, str]
     left_out: tuple[LeftOut, ...]
     versions: Mapping[str, str]
     file: Path
 
     @property
-    def primary(self) -> FormScores:
-        """What the primary form reached."""
-        return self.forms[self.form]
+    def primary(self) -> ExecutionScores:
+        """What the primary execution reached."""
+        return self.executions[self.primary_name]
 
     @property
     def random_weights(self) -> bool:
@@ -134,12 +134,12 @@ class Evaluation:
         return self.weights["origin"] == "random"
 
     def as_dict(self) -> dict[str, object]:
-        """JSON-ready form; the top level has the primary form's figures."""
+        """JSON-ready form; the top level has the primary execution's figures."""
         return {
             "schema": SCHEMA,
             "provenance": "measured",
             "conventions": CONVENTIONS,
-            "subject": self.subject,
+            "subject": self.name,
             "kind": self.kind,
             "recipe": self.recipe,
             "weights": dict(self.weights),
@@ -147,20 +147,20 @@ class Evaluation:
             "split": self.split,
             "data_sha256": self.data_sha256,
             "reduce_zero_label": self.reduce_zero_label,
-            "form": self.form,
+            "form": self.primary_name,
             **self.primary.as_dict(self.classes),
             "left_out": [item.as_dict() for item in self.left_out],
-            "forms": {name: found.as_dict(self.classes) for name, found in self.forms.items()},
+            "forms": {name: reached.as_dict(self.classes) for name, reached in self.executions.items()},
             "not_run": dict(self.not_run),
             "versions": dict(self.versions),
         }
 
 
-def form_scores(totals: FormTotals, settings: Mapping[str, object]) -> FormScores:
+def scores_from_totals(totals: ExecutionTotals, settings: Mapping[str, object]) -> ExecutionScores:
     """Means and scores of sums over at least one image."""
     count = totals.images
     tokens = tuple(total / count for total in totals.tokens)
-    return FormScores(scores_from_areas(totals.areas), tokens, totals.macs / count, count, settings)
+    return ExecutionScores(scores_from_areas(totals.areas), tokens, totals.macs / count, count, settings)
 
 
 def _percent(value: float) -> float | None:

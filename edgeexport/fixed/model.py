@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from edgeexport.recipe.schema import Recipe
 from edgeexport.reductions import REDUCTIONS
 from edgeexport.tokens.block import Block
 from edgeexport.tokens.changes import Cut
-from edgeexport.tokens.trace import Trace
+from edgeexport.tokens.trace import Seen, Trace
 
 __all__ = ["FixedModel", "fixed_from_model"]
 
@@ -72,7 +72,8 @@ class FixedModel(nn.Module):
     @property
     def decisions(self) -> list[str]:
         """Names of the outputs that tell which tokens were chosen, in order of depth."""
-        return [name for key, change in self.schedule.acting for name in REDUCTIONS[key].decisions(change)]
+        specs = self.recipe.reductions
+        return [name for key, change in self.schedule.acting for name in REDUCTIONS[key].decisions(specs[key], change)]
 
     @property
     def manifest(self) -> dict[str, object]:
@@ -100,8 +101,14 @@ class FixedModel(nn.Module):
         outputs = self.trace(*inputs).outputs
         return tuple(outputs[name] for name in self.output_names)
 
-    def trace(self, *inputs: Tensor, imposed: Mapping[str, Tensor] | None = None) -> Trace:
-        """One pass with every decision kept; batched, with constant shapes. ``imposed``: see `Trace`."""
+    def trace(self, *inputs: Tensor, imposed: Mapping[str, Tensor] | None = None, look: Collection[int] = ()) -> Trace:
+        """One pass with every decision kept; batched, with constant shapes.
+
+        Args:
+            inputs: In the recipe's form.
+            imposed: See `Trace`.
+            look: Blocks whose exits are asked what they see, whether tokens leave there or not; see `Trace.seen`.
+        """
         trace, walk = Trace(imposed=imposed or {}), self.walk
         pixels, context = walk.begin(*inputs)
         share = self.steps.get((1, Cut.EMBEDDING))
@@ -109,9 +116,13 @@ class FixedModel(nn.Module):
         stages: dict[int, Tensor] = {}
         for number in range(1, self.schedule.facts.executed + 1):
             x = self._run_block(number, walk.block(number), x, context, trace)
-            if (step := self.steps.get((number, Cut.EXIT))) is not None:
+            step = self.steps.get((number, Cut.EXIT))
+            if step is not None or number in look:
                 said = walk.exits[str(number)](x)
-                x = step(x, said.scores, said.rows, trace)
+                if number in look:
+                    trace.seen[number] = Seen(trace.alive, said.scores)
+                if step is not None:
+                    x = step(x, said.scores, said.rows, trace)
             if number in walk.reads:
                 stages[number] = x
         trace.outputs = {**walk.predict(stages, trace, self.pool), **trace.outputs}

@@ -1,8 +1,8 @@
 """The one loop as published: a host walked with its reductions one image at a time, counts by the image. The reference.
 
 It shares weights and layers with `edgeexport.fixed.model`. What decides and moves tokens is its own: thresholds with index
-sets, windows chosen by sorted lists, matching in loops, a canvas written by indexing, the plain class-map tail. The golden tests
-hold both to the published implementations.
+sets, windows chosen by sorted lists, matching in loops, a canvas written by indexing, the plain class-map tail. The golden
+tests hold both to the published implementations.
 """
 
 from __future__ import annotations

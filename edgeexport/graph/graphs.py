@@ -73,10 +73,13 @@ def graphs_from_export(fixed: FixedModel, model: onnx.ModelProto, precision: str
     missing = [name for name in wanted if name not in available]
     if missing:
         raise BuildError("graph", f"has no output {', '.join(missing)}", f"available: {', '.join(available)}")
+    wished = set(fixed.decisions)
+    constants = {tensor.name: _copy(tensor) for tensor in model.graph.initializer if tensor.name in wished}
     select_outputs(model, wanted)
     bodies = _functions(fixed, model)
-    alive = {name for node in model.graph.node for name in node.output}
     decisions = ["class_scores", *fixed.decisions]
+    _tell_constants(model, [constants[name] for name in decisions if name in constants])
+    alive = {name for node in model.graph.node for name in node.output}
     inner = [available[name] for name in decisions if name in available and name in alive and name not in wanted]
     half = None
     if precision == "fp16":
@@ -93,6 +96,27 @@ def graphs_from_export(fixed: FixedModel, model: onnx.ModelProto, precision: str
         inner=tuple(inner),
         half=half,
     )
+
+
+def _copy(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    copied = onnx.TensorProto()
+    copied.CopyFrom(tensor)
+    return copied
+
+
+def _tell_constants(model: onnx.ModelProto, decisions: list[onnx.TensorProto]) -> None:
+    """Decisions that no image changes are constants of the export; a node gives each out, for whoever asks."""
+    kept = {tensor.name: tensor for tensor in model.graph.initializer}
+    for decision in decisions:
+        name, table = decision.name, f"{decision.name}/table"
+        for node in model.graph.node:
+            for position, value in enumerate(node.input):
+                if value == name:
+                    node.input[position] = table
+        tensor = kept[name] if name in kept else model.graph.initializer.add()
+        tensor.CopyFrom(decision)
+        tensor.name = table
+        model.graph.node.add(op_type="Identity", name=f"{name}/Identity", input=[table], output=[name])
 
 
 def _functions(fixed: FixedModel, model: onnx.ModelProto) -> list[onnx.FunctionProto]:

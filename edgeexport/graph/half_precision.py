@@ -5,20 +5,20 @@ Precision lives in the graph, since TensorRT 11 has strongly typed networks alon
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Set
+from dataclasses import dataclass
 
 import onnx
-from onnx import TensorProto, helper
+import onnx_ir as ir
 
 from edgeexport.errors import BuildError
-from edgeexport.graph.half_precision_policy import GraphValues, half_nodes
+from edgeexport.graph.half_precision_policy import HALF, half_nodes, is_float
 from edgeexport.graph.half_precision_weights import WeightLoss, half_tensor
-from edgeexport.graph.skeleton import Skeleton, model_from_skeleton, skeleton_from_model
 
-__all__ = ["HalfPrecision", "half_precision_model"]
+__all__ = ["HalfPrecision", "convert_to_half", "half_precision_model"]
 
-_TYPE_NAME = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16"}
+_FULL = ir.DataType.FLOAT
+_DTYPE_NAME = {_FULL: "float32", HALF: "float16"}
 _MAKES_NO_FLOAT = frozenset({"ArgMax", "ArgMin", "NonZero", "Shape", "Size"})
 
 
@@ -59,152 +59,103 @@ class HalfPrecision:
 
 
 def half_precision_model(model: onnx.ModelProto, kept: Collection[str] = ()) -> tuple[onnx.ModelProto, HalfPrecision]:
-    """Converts an exported float32 graph; ``model`` is unchanged, weights are copied once.
+    """`convert_to_half` for a protobuf, which is unchanged; weights are copied once."""
+    program = ir.from_proto(model)
+    report = convert_to_half(program, kept)
+    return ir.to_proto(program), report
+
+
+def convert_to_half(program: ir.Model, kept: Collection[str] = ()) -> HalfPrecision:
+    """Converts an exported float32 graph in place.
+
+    Requires: sorted nodes without nested graphs, custom ops as calls, the type of every value.
+    Ensures: inputs and outputs keep order, names and dtypes; no constant is cast at run time, and no value to one dtype twice.
 
     Args:
-        model: With the type and shape of every float32 value; custom ops as bare nodes. No nested graphs.
+        program: The model; its weights are neither changed nor copied, but rounded when they are read.
         kept: Inner values that have to keep their name and float32, beside the graph's outputs.
+
+    Returns:
+        What was done; the model is unmodified where ``half_nodes`` is 0.
 
     Raises:
         BuildError: A weight does not fit into float16, or the type of a value is unknown.
     """
-    skeleton = skeleton_from_model(model)
-    values = _values(skeleton, kept)
-    rewriter = _Rewriter(skeleton, values)
-    return rewriter.run()
+    graph = program.graph
+    nodes = list(graph)
+    _check_types(nodes)
+    outside = {*graph.outputs, *(value for node in nodes for value in node.outputs if value.name in kept)}
+    outside.update(value for name, value in graph.initializers.items() if name in kept)
+    half = half_nodes(graph, outside)
+    loss = _halve_constants(graph, half, outside)
+    casts = _insert_casts(graph, nodes, half, outside)
+    return HalfPrecision(len(nodes), len(half), casts, loss)
 
 
-def _values(skeleton: Skeleton, kept: Collection[str]) -> GraphValues:
-    graph = skeleton.model.graph
-    dtypes = {tensor.name: tensor.data_type for tensor in graph.initializer}
-    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    for value in (*graph.value_info, *graph.input, *graph.output):
-        tensor = value.type.tensor_type
-        dtypes[value.name] = tensor.elem_type
-        if all(dim.HasField("dim_value") for dim in tensor.shape.dim):
-            shapes[value.name] = [dim.dim_value for dim in tensor.shape.dim]
-    for node in graph.node:
-        for value in filter(None, node.output):
-            if not dtypes.get(value) and node.op_type not in _MAKES_NO_FLOAT:
+def _check_types(nodes: list[ir.Node]) -> None:
+    for node in nodes:
+        for value in node.outputs:
+            if value.name and value.dtype is None and node.op_type not in _MAKES_NO_FLOAT:
                 raise BuildError(
-                    f"node '{node.name or node.output[0]}'",
-                    f"the type of '{value}' is unknown, expected one for every value",
+                    f"node '{node.name or node.outputs[0].name}'",
+                    f"the type of '{value.name}' is unknown, expected one for every value",
                     "run ONNX shape inference before the conversion to float16",
                 )
-    constants = {tensor.name for tensor in graph.initializer} | skeleton.weights.keys()
-    return GraphValues(dtypes, shapes, constants, {*kept, *(value.name for value in graph.output)})
 
 
-class _Rewriter:
-    """Renames, casts and converts in a skeleton's graph, which it owns."""
+def _halve_constants(graph: ir.Graph, half: Set[ir.Node], outside: Set[ir.Value]) -> WeightLoss:
+    """Stores in float16 what float16 nodes read; under another name where float32 is read too."""
+    loss = WeightLoss()
+    for value in list(graph.initializers.values()):
+        readers = [use for use in value.uses() if use.node in half]
+        if not readers or not is_float(value) or value.const_value is None:
+            continue
+        tensor, lost = half_tensor(value.const_value)
+        loss += lost
+        if len(readers) == len(value.uses()) and value not in outside:
+            value.const_value, value.type = tensor, ir.TensorType(HALF)
+            continue
+        twin = ir.Value(name=f"{value.name}/float16", shape=value.shape, type=ir.TensorType(HALF), const_value=tensor)
+        graph.register_initializer(twin)
+        for use in readers:
+            use.node.replace_input_with(use.idx, twin)
+    return loss
 
-    def __init__(self, skeleton: Skeleton, values: GraphValues) -> None:
-        self.skeleton = skeleton
-        self.graph = skeleton.model.graph
-        self.values = values
-        self.half = half_nodes(self.graph.node, values)
-        self.made_half = {
-            value
-            for position in self.half
-            for value in self.graph.node[position].output
-            if value and values.is_float(value)
-        }
-        self.loss = WeightLoss()
-        self.casts = 0
-        self.cast_of: dict[tuple[str, int], str] = {}
-        self.half_constants: set[str] = set()
-        self.full_constants: set[str] = set()
-        self.new_values: list[onnx.ValueInfoProto] = []
 
-    def run(self) -> tuple[onnx.ModelProto, HalfPrecision]:
-        """The model, and what was done."""
-        self._sort_constants()
-        nodes: list[onnx.NodeProto] = []
-        for position, node in enumerate(self.graph.node):
-            nodes += self._converted(position, node)
-        count = len(self.graph.node)
-        del self.graph.node[:]
-        self.graph.node.extend(nodes)
-        # Exporters describe weights among the inner values too, and a skeleton's weights are inputs.
-        changed = (self.made_half - set(self.values.kept)) | (self.half_constants - self.full_constants)
-        for info in (*self.graph.value_info, *self.graph.input):
-            if info.name in changed:
-                info.type.tensor_type.elem_type = TensorProto.FLOAT16
-        self.graph.value_info.extend(self.new_values)
-        weights = self._convert_constants()
-        model = model_from_skeleton(replace(self.skeleton, weights=weights))
-        return model, HalfPrecision(count, len(self.half), self.casts, self.loss)
+def _insert_casts(graph: ir.Graph, nodes: list[ir.Node], half: Set[ir.Node], outside: Set[ir.Value]) -> int:
+    """Gives every node its computed inputs in the dtype that it works in, and every value the dtype of its maker.
 
-    def _sort_constants(self) -> None:
-        """Which float32 constants are read by float16 nodes, and which by others."""
-        for position, node in enumerate(self.graph.node):
-            for value in node.input:
-                if value in self.values.constants and self.values.is_float(value):
-                    (self.half_constants if position in self.half else self.full_constants).add(value)
-        self.full_constants.update(value for value in self.values.kept if value in self.values.constants)
-
-    def _converted(self, position: int, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-        """A node with the casts that it needs before it, and behind it those of values that keep their name."""
-        to = TensorProto.FLOAT16 if position in self.half else TensorProto.FLOAT
-        done = onnx.NodeProto()
-        done.CopyFrom(node)
-        for index, value in enumerate(node.input):
-            if not self.values.is_float(value):
+    Returns:
+        The number of casts: of values read outside behind their maker, of all others before the first node that needs them.
+    """
+    made_half = {value for node in nodes if node in half for value in node.outputs if is_float(value)}
+    cast_of: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+    for node in nodes:
+        to = HALF if node in half else _FULL
+        for index, value in enumerate(node.inputs):
+            if not is_float(value) or value.is_initializer() or (value in made_half) == (to == HALF):
                 continue
-            if value in self.values.constants:
-                done.input[index] = self._constant_name(value) if to == TensorProto.FLOAT16 else value
-                continue
-            given = TensorProto.FLOAT16 if value in self.made_half else TensorProto.FLOAT
-            if given == to:
-                done.input[index] = self._name(value)
-            elif to == TensorProto.FLOAT and value in self.values.kept:
-                done.input[index] = value  # its cast is behind its maker
-            else:
-                if (value, to) not in self.cast_of:
-                    yield self._cast(self._name(value), value, f"{value}/{_TYPE_NAME[to]}", to, node)
-                done.input[index] = self.cast_of[value, to]
-        for index, value in enumerate(node.output):
-            if value in self.made_half:
-                done.output[index] = self._name(value)
-        yield done
-        for value in node.output:
-            if value in self.made_half and value in self.values.kept:
-                self._describe(self._name(value), value, TensorProto.FLOAT16)
-                yield self._cast(self._name(value), value, value, TensorProto.FLOAT, node)
+            if (value, to) not in cast_of:
+                cast = _cast(value, f"{value.name}/{_DTYPE_NAME[to]}", to, node)
+                graph.insert_before(node, cast)
+                cast_of[value, to] = cast.outputs[0]
+            node.replace_input_with(index, cast_of[value, to])
+        for value in reversed(node.outputs):
+            if value in made_half and value in outside:
+                cast = _cast(value, value.name or "", _FULL, node)
+                graph.insert_after(node, cast)
+                value.name = f"{value.name}/float16"
+                cast_of[value, _FULL] = cast.outputs[0]
+                for index, output in enumerate(graph.outputs):
+                    if output is value:
+                        graph.outputs[index] = cast.outputs[0]
+    for value in made_half:
+        value.type = ir.TensorType(HALF)
+    return len(cast_of)
 
-    def _name(self, value: str) -> str:
-        """What a value is called in its maker's dtype: its own name, unless that has to stay float32."""
-        return f"{value}/float16" if value in self.made_half and value in self.values.kept else value
 
-    def _constant_name(self, value: str) -> str:
-        """What a constant is called in float16: its own name, where no float32 node reads it."""
-        return f"{value}/float16" if value in self.full_constants else value
-
-    def _cast(self, read: str, value: str, name: str, to: int, beside: onnx.NodeProto) -> onnx.NodeProto:
-        """A cast of ``value``; it belongs to the same part of the model as the node ``beside``."""
-        self.casts += 1
-        self.cast_of[value, to] = name
-        if name != value:
-            self._describe(name, value, to)
-        node = helper.make_node("Cast", [read], [name], name=f"{name}/cast", to=to)
-        node.metadata_props.extend(beside.metadata_props)
-        return node
-
-    def _describe(self, name: str, like: str, dtype: int) -> None:
-        self.new_values.append(helper.make_tensor_value_info(name, dtype, self.values.shapes.get(like)))
-
-    def _convert_constants(self) -> dict[str, onnx.TensorProto]:
-        """Stores in float16 what float16 nodes read; returns the skeleton's weights after that."""
-        weights = dict(self.skeleton.weights)
-        small = {tensor.name: tensor for tensor in self.graph.initializer}
-        added: list[onnx.TensorProto] = []
-        for value in (name for name in self.skeleton.order if name in self.half_constants):
-            name = self._constant_name(value)
-            tensor, loss = half_tensor(weights[value] if value in weights else small[value], name)
-            self.loss += loss
-            if value in weights:
-                weights[name] = tensor
-            else:
-                (added.append if name != value else small[value].CopyFrom)(tensor)
-        self.graph.initializer.extend(added)
-        return weights
+def _cast(value: ir.Value, name: str, to: ir.DataType, beside: ir.Node) -> ir.Node:
+    """A cast to a value called ``name``; it belongs to the same part of the model as the node ``beside``."""
+    result = ir.Value(name=name, shape=value.shape, type=ir.TensorType(to))
+    metadata = dict(beside.metadata_props)
+    return ir.node("Cast", [value], {"to": to}, outputs=[result], name=f"{name}/cast", metadata_props=metadata)

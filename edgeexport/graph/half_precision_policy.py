@@ -8,15 +8,16 @@ norm: similarities, confidences, sizes, scores. What only moves values has the d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence, Set
+from typing import TypeGuard
 
-import onnx
-from onnx import TensorProto
+import onnx_ir as ir
 
 from edgeexport.ops import DOMAIN
 
-__all__ = ["DECIDING", "MOVING", "NORMS", "GraphValues", "half_nodes"]
+__all__ = ["DECIDING", "HALF", "MOVING", "NORMS", "half_nodes", "is_float"]
+
+HALF = ir.DataType.FLOAT16
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 NORMS = frozenset({"BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization"})
@@ -47,165 +48,130 @@ _UNARY = frozenset({"Clip", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Re
 _BINARY = frozenset({"Add", "Div", "Mul", "Sub"})
 
 
-@dataclass(frozen=True)
-class GraphValues:
-    """What the policy knows of a graph's values.
-
-    Attributes:
-        dtypes: value -> element type (`onnx.TensorProto`).
-        shapes: value -> dimensions, where they are constant.
-        constants: Initializers.
-        kept: Values that somebody outside reads: graph outputs, and inner values that a runner may ask for.
-    """
-
-    dtypes: Mapping[str, int]
-    shapes: Mapping[str, Sequence[int]]
-    constants: Collection[str]
-    kept: Collection[str]
-
-    def is_float(self, value: str) -> bool:
-        """Whether ``value`` is there and float32."""
-        return self.dtypes.get(value) == TensorProto.FLOAT
-
-    def is_scalar(self, value: str) -> bool:
-        """Whether ``value`` is a constant of one element."""
-        return value in self.constants and all(extent == 1 for extent in self.shapes.get(value, (0,)))
-
-    def moved(self, node: onnx.NodeProto) -> list[str]:
-        """The float32 values that a node of `MOVING` gives out again."""
-        read = list(node.input) if node.op_type == "Concat" else list(node.input[:1])
-        return [value for value in read if self.is_float(value)]
+def is_float(value: ir.Value | None) -> TypeGuard[ir.Value]:
+    """Whether ``value`` is there and float32."""
+    return value is not None and value.dtype == ir.DataType.FLOAT
 
 
-def half_nodes(nodes: Sequence[onnx.NodeProto], values: GraphValues) -> frozenset[int]:
-    """Positions of the nodes that compute in float16.
+def half_nodes(graph: ir.Graph, outside: Set[ir.Value]) -> frozenset[ir.Node]:
+    """The nodes that compute in float16.
 
     Args:
-        nodes: In order of execution, without nested graphs; custom ops as calls.
-        values: Of the same graph.
+        graph: Sorted, without nested graphs; custom ops as calls, and the type of every float32 value.
+        outside: Values that somebody outside reads: graph outputs, and inner values that a runner may ask for.
     """
-    graph = _Graph(nodes, values)
-    products = graph.products()
-    decided = graph.decided(products)
-    asked = (products | graph.attention(products)) - decided
-    half: set[int] = set()
-    for position, node in enumerate(nodes):
-        followed = graph.follows(node, half) and (position not in decided or node.op_type in MOVING)
-        if position in asked or followed:
-            half.add(position)
-    for position in range(len(nodes) - 1, -1, -1):  # what moves float32 to float16 nodes alone moves half the bytes
-        if position not in half and graph.serves(nodes[position], half):
-            half.add(position)
+    products = _products(graph, outside)
+    decided = _decided(graph, outside, products)
+    half = (products | _attention(graph, products)) - decided
+    for node in graph:
+        if _follows(node, half) and (node not in decided or node.op_type in MOVING):
+            half.add(node)
+    for node in reversed(graph):  # what moves float32 to float16 nodes alone moves half the bytes
+        if _serves(node, half, outside):
+            half.add(node)
     return frozenset(half)
 
 
-class _Graph:
-    """The nodes with their makers and readers."""
+def _products(graph: ir.Graph, outside: Set[ir.Value]) -> set[ir.Node]:
+    """Products with weights, and the biases added to them."""
+    weights = set(graph.initializers.values())
+    found: set[ir.Node] = set()
+    for node in graph:
+        if node.op_type in MOVING and node.inputs[:1] and node.inputs[0] in weights:
+            weights.update(node.outputs)
+        elif node.domain == "" and node.op_type in WEIGHTED and weights.intersection(node.inputs[:2]):
+            found.add(node)
+            found.update(_bias(node, outside))
+    return found
 
-    def __init__(self, nodes: Sequence[onnx.NodeProto], values: GraphValues) -> None:
-        self.nodes = nodes
-        self.values = values
-        self.maker: dict[str, int] = {}
-        self.readers: dict[str, list[int]] = {}
-        for position, node in enumerate(nodes):
-            self.maker.update((value, position) for value in node.output if value)
-            for value in filter(None, node.input):
-                self.readers.setdefault(value, []).append(position)
 
-    def products(self) -> set[int]:
-        """Products with weights, and the biases added to them."""
-        weights = set(self.values.constants)
-        for node in self.nodes:
-            if node.op_type in MOVING and node.input and node.input[0] in weights:
-                weights.update(node.output)
-        found: set[int] = set()
-        for position, node in enumerate(self.nodes):
-            if node.domain == "" and node.op_type in WEIGHTED and weights.intersection(node.input[:2]):
-                found.add(position)
-                found.update(self._bias(node))
-        return found
+def _bias(product: ir.Node, outside: Set[ir.Value]) -> Iterator[ir.Node]:
+    """The addition of a bias to a product of matrices; other operators hold theirs."""
+    result = product.outputs[0]
+    readers = result.consumers()
+    if product.op_type != "MatMul" or len(result.uses()) != 1 or result in outside:
+        return
+    other = [value for value in readers[0].inputs if value is not None and value is not result]
+    if readers[0].op_type == "Add" and other and other[0].is_initializer():
+        assert other[0].shape is not None
+        if all(extent == 1 for extent in other[0].shape[:-1]):  # per channel; positions and the like are no bias
+            yield readers[0]
 
-    def _bias(self, product: onnx.NodeProto) -> Iterator[int]:
-        """The addition of a bias to a product of matrices; other operators hold theirs."""
-        readers = self.readers.get(product.output[0], [])
-        if product.op_type != "MatMul" or len(readers) != 1 or product.output[0] in self.values.kept:
-            return
-        node = self.nodes[readers[0]]
-        other = [value for value in node.input if value != product.output[0]]
-        if node.op_type == "Add" and len(other) == 1 and other[0] in self.values.constants:
-            shape = self.values.shapes[other[0]]
-            if all(extent == 1 for extent in shape[:-1]):  # per channel; positions and the like are no bias
-                yield readers[0]
 
-    def decided(self, products: set[int]) -> set[int]:
-        """What decisions and outputs are computed from, back to the nearest product with weights or norm."""
-        waiting = list(self.values.kept)
-        for node in self.nodes:
-            if node.domain == DOMAIN or node.op_type in DECIDING:
-                waiting += [value for value in node.input if self.values.is_float(value)]
-        found: set[int] = set()
-        while waiting:
-            position = self.maker.get(waiting.pop())
-            if position is None or position in found or position in products:
-                continue
-            if self.nodes[position].op_type in NORMS:
-                continue
-            found.add(position)
-            waiting += [value for value in self.nodes[position].input if self.values.is_float(value)]
-        return found
+def _decided(graph: ir.Graph, outside: Set[ir.Value], products: set[ir.Node]) -> set[ir.Node]:
+    """What decisions and outputs are computed from, back to the nearest product with weights or norm."""
+    waiting = list(outside)
+    for node in graph:
+        if node.domain == DOMAIN or node.op_type in DECIDING:
+            waiting += filter(is_float, node.inputs)
+    found: set[ir.Node] = set()
+    while waiting:
+        maker = waiting.pop().producer()
+        if maker is None or maker in found or maker in products or maker.op_type in NORMS:
+            continue
+        found.add(maker)
+        waiting += filter(is_float, maker.inputs)
+    return found
 
-    def attention(self, products: set[int]) -> set[int]:
-        """Softmax with the product of two computed values before it and the one behind it, and what lies between."""
-        found: set[int] = set()
-        for position, node in enumerate(self.nodes):
-            if node.op_type != "Softmax":
-                continue
-            before = self._scores(node.input[0], products)
-            behind = [
-                reader
-                for reader in self.readers.get(node.output[0], [])
-                if self.nodes[reader].op_type == "MatMul"
-                and reader not in products
-                and self.nodes[reader].input[0] == node.output[0]
-            ]
-            if before and behind:
-                found |= {position, *before, *behind}
-        return found
 
-    def _scores(self, value: str, products: set[int]) -> set[int]:
-        """From attention's logits back to queries times keys; empty where there is no such product."""
-        position = self.maker.get(value)
-        if position is None or position in products:
-            return set()
-        node = self.nodes[position]
-        if node.op_type == "MatMul":
-            return {position}
-        if node.op_type not in _BINARY:
-            return set()
-        for operand in node.input:
-            if before := self._scores(operand, products):
-                return {position, *before}
+def _attention(graph: ir.Graph, products: set[ir.Node]) -> set[ir.Node]:
+    """Softmax with the product of two computed values before it and the one behind it, and what lies between."""
+    found: set[ir.Node] = set()
+    for node in graph:
+        if node.op_type != "Softmax":
+            continue
+        before = _scores(node.inputs[0], products)
+        uses = node.outputs[0].uses()
+        behind = {use.node for use in uses if use.node.op_type == "MatMul" and use.idx == 0} - products
+        if before and behind:
+            found |= {node, *before, *behind}
+    return found
+
+
+def _scores(value: ir.Value | None, products: set[ir.Node]) -> set[ir.Node]:
+    """From attention's logits back to queries times keys; empty where there is no such product."""
+    node = None if value is None else value.producer()
+    if node is None or node in products:
         return set()
+    if node.op_type == "MatMul":
+        return {node}
+    if node.op_type in _BINARY:
+        for operand in node.inputs:
+            if before := _scores(operand, products):
+                return {node, *before}
+    return set()
 
-    def follows(self, node: onnx.NodeProto, half: set[int]) -> bool:
-        """Whether a node works on float16 values alone, so that float32 would add nothing."""
-        if node.domain:
-            return False
-        if node.op_type in MOVING:
-            read = self.values.moved(node)
-        elif node.op_type in _UNARY:
-            read = list(node.input[:1])
-        elif node.op_type in _BINARY:
-            read = [value for value in node.input if not self.values.is_scalar(value)]
-        else:
-            return False
-        return bool(read) and all(self.maker.get(value) in half for value in read)
 
-    def serves(self, node: onnx.NodeProto, half: set[int]) -> bool:
-        """Whether a node moves float32 values that only float16 nodes read."""
-        if node.domain or node.op_type not in _WHOLE or not self.values.moved(node):
-            return False
-        if any(value in self.values.kept for value in node.output):
-            return False
-        readers = [reader for value in node.output for reader in self.readers.get(value, [])]
-        return bool(readers) and all(reader in half for reader in readers)
+def _follows(node: ir.Node, half: Set[ir.Node]) -> bool:
+    """Whether a node works on float16 values alone, so that float32 would add nothing."""
+    read: Sequence[ir.Value | None]
+    if node.domain:
+        return False
+    if node.op_type in MOVING:
+        read = _moved(node)
+    elif node.op_type in _UNARY:
+        read = node.inputs[:1]
+    elif node.op_type in _BINARY:
+        read = [value for value in node.inputs if not _is_scalar(value)]
+    else:
+        return False
+    return bool(read) and all(value is not None and value.producer() in half for value in read)
+
+
+def _serves(node: ir.Node, half: Set[ir.Node], outside: Set[ir.Value]) -> bool:
+    """Whether a node moves float32 values that only float16 nodes read."""
+    if node.domain or node.op_type not in _WHOLE or not _moved(node) or not outside.isdisjoint(node.outputs):
+        return False
+    uses = [use for value in node.outputs for use in value.uses()]
+    return bool(uses) and all(use.node in half for use in uses)
+
+
+def _moved(node: ir.Node) -> list[ir.Value]:
+    """The float32 values that a node of `MOVING` gives out again."""
+    return [*filter(is_float, node.inputs if node.op_type == "Concat" else node.inputs[:1])]
+
+
+def _is_scalar(value: ir.Value | None) -> bool:
+    """Whether ``value`` is a constant of one element."""
+    constant = value.const_value if value is not None and value.is_initializer() else None
+    return constant is not None and constant.size == 1

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
+import onnx_ir as ir
 
 from edgeexport.errors import BuildError
 
 __all__ = ["WeightLoss", "half_tensor"]
 
 _LARGEST = float(np.finfo(np.float16).max)
+_TOO_LARGE = 65520.0  # half-way to the number after it: this and all beyond round to infinity
 _SMALLEST_NORMAL = float(np.finfo(np.float16).smallest_normal)
+_BECOMES_ZERO = 2.0**-25  # half of the smallest number: this and all below round to 0
 
 
 @dataclass(frozen=True)
@@ -31,22 +32,27 @@ class WeightLoss:
         return WeightLoss(self.elements + other.elements, self.subnormal + other.subnormal, self.zero + other.zero)
 
 
-def half_tensor(tensor: onnx.TensorProto, name: str) -> tuple[onnx.TensorProto, WeightLoss]:
-    """A float32 tensor rounded to float16, called ``name``; ``tensor`` is unchanged.
+def half_tensor(tensor: ir.TensorProtocol) -> tuple[ir.LazyTensor, WeightLoss]:
+    """A float32 tensor as one of float16 that is rounded whenever it is read, so that a model's weights are held once.
 
     Raises:
         BuildError: It holds a number that float16 has no room for.
     """
-    values = numpy_helper.to_array(tensor)
+    values = tensor.numpy()
     size = np.abs(values)
-    with np.errstate(over="ignore", under="ignore"):
-        half = values.astype(np.float16)
-    if not np.isfinite(half).all():
+    fits = size < _TOO_LARGE
+    if not fits.all():
         raise BuildError(
             f"weight '{tensor.name}'",
-            f"holds {values[~np.isfinite(half)].flat[0]:g}, expected at most {_LARGEST:g}, the largest float16 number",
+            f"holds {values[~fits].flat[0]:g}, expected at most {_LARGEST:g}, the largest float16 number",
             "build with --precision fp32",
         )
-    small = (size < _SMALLEST_NORMAL) & (size > 0)
-    loss = WeightLoss(values.size, int(small.sum()), int((small & (half == 0)).sum()))
-    return numpy_helper.from_array(half, name), loss
+    subnormal, kept = (int(np.count_nonzero(part)) for part in (size < _SMALLEST_NORMAL, size > _BECOMES_ZERO))
+    nonzero = int(np.count_nonzero(size))
+    loss = WeightLoss(values.size, subnormal - (values.size - nonzero), nonzero - kept)
+    return ir.LazyTensor(lambda: _rounded(tensor), ir.DataType.FLOAT16, ir.Shape(values.shape)), loss
+
+
+def _rounded(tensor: ir.TensorProtocol) -> ir.Tensor:
+    with np.errstate(under="ignore"):
+        return ir.Tensor(tensor.numpy().astype(np.float16))

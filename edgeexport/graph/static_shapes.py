@@ -6,6 +6,7 @@ all constant-shaped while an output is not; each with the number of values that 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -196,9 +197,10 @@ def _fixed_input(value: onnx.ValueInfoProto, path: str) -> str:
     if not value.type.tensor_type.HasField("shape"):
         return "export the model with a fixed input shape"
     dims = [str(dim.dim_value) if dim.dim_value > 0 else "1" for dim in value.type.tensor_type.shape.dim]
+    shape = shlex.quote(f"{value.name}:[{','.join(dims)}]")
     return (
         "export without dynamic_shapes (dynamic_axes), or fix the shape: polygraphy surgeon sanitize --fold-constants "
-        f"--override-input-shapes {value.name}:[{','.join(dims)}] -o static.onnx {path}"
+        f"--override-input-shapes {shape} -o static.onnx {shlex.quote(path)}"
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["Legend", "LegendColumn", "LegendEntry", "draw_legend"]
+__all__ = ["Legend", "LegendColumn", "LegendEntry", "draw_legend", "percent_text"]
 
 Colour = tuple[int, int, int]
 
@@ -195,3 +195,8 @@ def _draw_entry(pen: _Pen, entry: LegendEntry, x: float, middle: float, width: f
     start = x + indent
     used = pen.right(x + width, middle, entry.value) + side * 0.5 if entry.value else 0.0
     pen.text(start, middle, entry.text, x + width - used - start)
+
+
+def percent_text(share: float) -> str:
+    """A share as an entry's value; what would round to nothing says so."""
+    return "< 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"

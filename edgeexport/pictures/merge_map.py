@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexport.errors import BuildError, BundleError
+from edgeexport.errors import BuildError
 from edgeexport.ops.match_tables import MatchLayout, MatchTables, tables_from_layout
-from edgeexport.pictures.token_map import TokenMap
+from edgeexport.pictures.token_map import TokenMap, disagreement
 
 __all__ = ["MergeMap", "MergedBlock", "is_merge_decision", "merge_map_from_decisions"]
 
@@ -95,7 +95,7 @@ def merge_map_from_decisions(
             prefix, tokens_in = layout.prefix, layout.tokens
         if layout.prefix != prefix or layout.tokens != prefix + count:
             found = f"takes {layout.tokens} tokens, {layout.prefix} of them prefix"
-            raise _disagreement(f"merges of block {block}", f"{found}; {count} and {prefix} prefix tokens arrive")
+            raise disagreement(f"merges of block {block}", f"{found}; {count} and {prefix} prefix tokens arrive")
         position = _output_of_token(block, layout, raster, decisions)
         after = np.where(place >= 0, position[prefix + place], -1)
         blocks.append(MergedBlock(block, layout.r, layout.tokens - layout.r))
@@ -110,14 +110,14 @@ def _step(entry: Mapping[str, Any]) -> tuple[int, bool, bool, MatchLayout]:
         block, raster, dense = int(entry["block"]), bool(entry["raster"]), entry["dense"] is not None
         return block, raster, dense, MatchLayout.from_dict(entry)
     except (BuildError, KeyError, TypeError, ValueError) as error:
-        raise _disagreement("merges of the manifest", f"are incomplete ({error!r})") from None
+        raise disagreement("merges of the manifest", f"are incomplete ({error!r})") from None
 
 
 def _tables(layout: MatchLayout) -> MatchTables:
     try:
         return tables_from_layout(layout)
     except BuildError as error:  # what a build refuses is in no bundle
-        raise _disagreement(error.where, error.problem) from None
+        raise disagreement(error.where, error.problem) from None
 
 
 def _output_of_token(
@@ -154,20 +154,20 @@ def _check(
     ):
         name = f"{kind}{block}"
         if values.shape != (count,):
-            raise _disagreement(name, f"holds {values.size} indices, expected {count}")
+            raise disagreement(name, f"holds {values.size} indices, expected {count}")
         if count and (values.min() < 0 or values.max() >= layout.tokens):
             expected = f"expected 0 to {layout.tokens - 1}"
-            raise _disagreement(name, f"holds indices {values.min()} to {values.max()}, {expected}")
+            raise disagreement(name, f"holds indices {values.min()} to {values.max()}, {expected}")
     if np.bincount(np.concatenate([source, kept]), minlength=layout.tokens).max() > 1:
-        raise _disagreement(f"{_SOURCE}{block}", f"and {_KEPT}{block} hold an index twice")
+        raise disagreement(f"{_SOURCE}{block}", f"and {_KEPT}{block} hold an index twice")
     window_of_source = _windows(tables.sources, tables.windows, layout.tokens)
     window_of_target = _windows(tables.destinations, tables.windows, layout.tokens)
     if (window_of_source[np.concatenate([source, kept])] < 0).any():
-        raise _disagreement(f"{_SOURCE}{block}", f"or {_KEPT}{block} holds a token that is no source")
+        raise disagreement(f"{_SOURCE}{block}", f"or {_KEPT}{block} holds a token that is no source")
     if (window_of_target[target] < 0).any():
-        raise _disagreement(f"{_TARGET}{block}", "holds a token that is no destination")
+        raise disagreement(f"{_TARGET}{block}", "holds a token that is no destination")
     if (window_of_source[source] != window_of_target[target]).any():
-        raise _disagreement(f"{_TARGET}{block}", "holds a token of another window than its source's")
+        raise disagreement(f"{_TARGET}{block}", "holds a token of another window than its source's")
 
 
 def _windows(table: Sequence[int], windows: int, tokens: int) -> NDArray[np.int64]:
@@ -177,7 +177,3 @@ def _windows(table: Sequence[int], windows: int, tokens: int) -> NDArray[np.int6
     found = np.full(tokens, -1, dtype=np.int64)
     found[values[values >= 0]] = numbers[values >= 0]
     return found
-
-
-def _disagreement(name: str, problem: str) -> BundleError:
-    return BundleError(name, problem, "graph and manifest do not belong together: build the bundle again")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from edgeexport.pictures.canvas import display_size, framed, of_pixels
 from edgeexport.pictures.class_probability import ClassProbability
-from edgeexport.pictures.legend import Legend, LegendColumn, LegendEntry
+from edgeexport.pictures.legend import Legend, LegendColumn, LegendEntry, percent_text
 from edgeexport.pictures.merge_map import MergeMap
 
 __all__ = ["draw_merged_regions", "region_borders"]
@@ -63,7 +63,7 @@ def draw_merged_regions(
         drawn[at] = _border_colours(merges, fill)[regions[at]]
     columns_below = [_tokens_column(merges), _blocks_column(merges)]
     if classes:
-        entries = tuple(LegendEntry(item.name, _percent(item.probability)) for item in classes)
+        entries = tuple(LegendEntry(item.name, percent_text(item.probability)) for item in classes)
         columns_below.append(LegendColumn("Most probable classes", entries))
     return framed([scene, Image.fromarray(drawn)], Legend(tuple(columns_below), title, notice))
 
@@ -172,7 +172,3 @@ def _blocks_column(merges: MergeMap) -> LegendColumn:
         for first, last, merged in runs
     )
     return LegendColumn(heading, entries, wide=True)
-
-
-def _percent(share: float) -> str:
-    return "< 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from edgeexport.pictures.canvas import LONGEST_SIDE, display_size, framed, of_pixels, patch_edges
 from edgeexport.pictures.label_map import class_shares, palette_for, resized_class_map
-from edgeexport.pictures.legend import Legend, LegendColumn, LegendEntry
+from edgeexport.pictures.legend import Legend, LegendColumn, LegendEntry, percent_text
 from edgeexport.pictures.token_map import TokenMap
 
 __all__ = ["LONGEST_SIDE", "SHARED_BLUE", "UNSHARED_RED", "draw_overlay", "stage_brightness"]
@@ -110,13 +110,13 @@ def _legend(
 ) -> Legend:
     shares = class_shares(class_map, classes)
     entries = [
-        LegendEntry(share.name, _percent(share.share), fill=_colour(colours[share.index]))
+        LegendEntry(share.name, percent_text(share.share), fill=_colour(colours[share.index]))
         for share in shares[:_MOST_CLASSES]
     ]
     rest = shares[_MOST_CLASSES:]
     if rest:
         noun = "class" if len(rest) == 1 else "classes"
-        entries.append(LegendEntry(f"{len(rest)} more {noun}", _percent(sum(share.share for share in rest))))
+        entries.append(LegendEntry(f"{len(rest)} more {noun}", percent_text(sum(share.share for share in rest))))
     columns = [LegendColumn("Classes", tuple(entries), wide=True)]
     if tokens is not None and (tokens.num_shared or tokens.stages):
         columns.append(LegendColumn("Tokens", tuple(_token_entries(tokens))))
@@ -140,10 +140,6 @@ def _token_entries(tokens: TokenMap) -> list[LegendEntry]:
 
 def _tokens(count: int) -> str:
     return f"{count} token" if count == 1 else f"{count} tokens"
-
-
-def _percent(share: float) -> str:
-    return "< 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
 
 
 def _colour(values: NDArray[np.float32]) -> Colour:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgeexport.errors import BundleError
 
-__all__ = ["TokenMap", "TokenStage", "token_map_from_decisions"]
+__all__ = ["TokenMap", "TokenStage", "disagreement", "token_map_from_decisions"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def token_map_from_decisions(
     windows = np.zeros(0, dtype=np.int64) if shared_windows is None else np.sort(np.asarray(shared_windows, np.int64))
     if windows.size:
         if rows % 2 or columns % 2:
-            raise _disagreement("shared_windows", f"holds windows, but the grid of {rows} x {columns} patches is odd")
+            raise disagreement("shared_windows", f"holds windows, but the grid of {rows} x {columns} patches is odd")
         _check_indices("shared_windows", windows, (rows // 2) * (columns // 2))
     window_rows, window_columns = np.divmod(windows, max(columns // 2, 1))
     for down in (0, 1):
@@ -110,7 +110,7 @@ def token_map_from_decisions(
         name = f"pruned_tokens_{block}"
         _check_indices(name, np.sort(chosen), tokens)
         if exit_of_token[chosen].any():
-            raise _disagreement(name, "names tokens that an earlier stage had pruned")
+            raise disagreement(name, "names tokens that an earlier stage had pruned")
         exit_of_token[chosen] = block
         left -= chosen.size
         stages.append(TokenStage(block, int(chosen.size), left))
@@ -120,10 +120,11 @@ def token_map_from_decisions(
 
 def _check_indices(name: str, ascending: NDArray[np.int64], size: int) -> None:
     if ascending.size and (ascending[0] < 0 or ascending[-1] >= size):
-        raise _disagreement(name, f"holds indices {ascending[0]} to {ascending[-1]}, expected 0 to {size - 1}")
+        raise disagreement(name, f"holds indices {ascending[0]} to {ascending[-1]}, expected 0 to {size - 1}")
     if (np.diff(ascending) == 0).any():
-        raise _disagreement(name, "holds an index twice")
+        raise disagreement(name, "holds an index twice")
 
 
-def _disagreement(name: str, problem: str) -> BundleError:
+def disagreement(name: str, problem: str) -> BundleError:
+    """The error for decisions that do not fit the grid or the schedule of the manifest, to be raised by the caller."""
     return BundleError(name, problem, "graph and manifest do not belong together: build the bundle again")

@@ -46,11 +46,6 @@ class TensorRTHeaders:
     version: str
     source: str
 
-    @property
-    def major(self) -> int:
-        """TensorRT's major version."""
-        return version_tuple(self.version)[0]
-
 
 def find_headers(
     include: Path | None = None,

@@ -37,6 +37,11 @@ def _printed_by(command: Sequence[str], timeout_s: float) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
+def _which(name: str) -> str | None:
+    """A program on PATH, else beside this Python, where wheels such as cmake's put theirs."""
+    return shutil.which(name) or shutil.which(name, path=Path(sys.executable).parent)
+
+
 def _site_folders() -> tuple[Path, ...]:
     return tuple(Path(entry) for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages"))
 
@@ -49,7 +54,7 @@ class Search:
     ``site_folders`` hold installed wheels. ``cache`` keeps compiled libraries and unpacked headers.
     """
 
-    which: Callable[[str], str | None] = shutil.which
+    which: Callable[[str], str | None] = _which
     run: Callable[[Sequence[str], float], str | None] = _printed_by
     root: Path = Path("/")
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgeexport.errors import BuildError
 
-__all__ = ["copy_sources", "cpu_sources", "library_sources", "source_hash", "sources_folder"]
+__all__ = ["copy_sources", "source_hash", "sources_folder"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _HASHED = (".cpp", ".cu", ".cuh", ".h")
@@ -27,17 +27,6 @@ def sources_folder() -> Path:
         if (folder / "registry.cpp").is_file():
             return folder
     raise BuildError(str(candidates[0]), "the plugin sources are missing", "install edgeexport again")
-
-
-def library_sources(folder: Path) -> list[Path]:
-    """What is compiled into the plugin library, sorted: every .cu and .cpp except CPU references and tests."""
-    files = _files(folder, (".cu", ".cpp"))
-    return [path for path in files if not path.stem.endswith("_cpu")]
-
-
-def cpu_sources(folder: Path) -> list[Path]:
-    """The CPU references, sorted: files that end in ``_cpu.cpp``."""
-    return [path for path in _files(folder, (".cpp",)) if path.stem.endswith("_cpu")]
 
 
 def source_hash(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""What of the plugin library is on this machine, for `edgeexport doctor`: toolkit, headers, compiled libraries."""
+"""What of the plugin library is on this machine, for `edgeexport doctor`: toolkit, CMake, headers, compiled libraries."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from edgeexport.errors import EdgeExportError
 from edgeexport.plugin.cached import cached_libraries
+from edgeexport.plugin.cmake import find_cmake
 from edgeexport.plugin.headers import find_headers
 from edgeexport.plugin.search import Search
 from edgeexport.plugin.sources import source_hash, sources_folder
@@ -31,6 +32,11 @@ def plugin_status(search: Search | None = None) -> PluginStatus:
     try:
         toolkit = find_toolkit(search)
         found.append(f"nvcc {toolkit.version} ({toolkit.nvcc})")
+    except EdgeExportError as error:
+        lacking.append(error)
+    try:
+        cmake = find_cmake(search)
+        found.append(f"CMake {cmake.version} for {cmake.generator} ({cmake.program})")
     except EdgeExportError as error:
         lacking.append(error)
     try:

@@ -1,10 +1,8 @@
-"""Finds what compiles the plugin library: nvcc with its headers and libraries, and a C++ compiler."""
+"""Finds what compiles the plugin library: nvcc and a C++ compiler. What belongs to nvcc, CMake asks it for."""
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,12 @@ __all__ = ["Compiler", "Toolkit", "architectures_of_target", "find_compiler", "f
 
 _TIMEOUT_S = 20.0
 _WHEELS = "nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt nvidia-cuda-runtime nvidia-cuda-cccl nvidia-cuda-culibos"
+_PARTS = {
+    "nvvm/bin/cicc": "nvidia-nvvm",
+    "include/crt/host_defines.h": "nvidia-cuda-crt",
+    "include/cuda_runtime.h": "nvidia-cuda-runtime",
+    "lib/libcudart_static.a": "nvidia-cuda-runtime",
+}
 _REMEDY = f"install the CUDA toolkit (JetPack carries it), set CUDA_HOME, or pip install {_WHEELS}"
 
 
@@ -30,14 +34,12 @@ class Compiler:
 
 @dataclass(frozen=True)
 class Toolkit:
-    """A CUDA toolkit that can compile.
+    """A CUDA toolkit.
 
     Attributes:
         nvcc: The compiler driver.
         version: Of the toolkit, such as '13.0'.
         release: Of nvcc, such as '13.0.88'.
-        includes: Folders of the toolkit's headers.
-        libraries: Folders that hold ``libcudart_static.a``.
         architectures: What nvcc can compile for, ascending, such as (75, 80, 86, 87).
         compiler: The host compiler.
     """
@@ -45,8 +47,6 @@ class Toolkit:
     nvcc: Path
     version: str
     release: str
-    includes: tuple[Path, ...]
-    libraries: tuple[Path, ...]
     architectures: tuple[int, ...]
     compiler: Compiler
 
@@ -67,10 +67,10 @@ class Toolkit:
 
 
 def find_toolkit(search: Search | None = None) -> Toolkit:
-    """The first complete toolkit: on PATH, at CUDA_HOME or CUDA_PATH, in /usr/local/cuda, in NVIDIA's wheels.
+    """The first toolkit: on PATH, at CUDA_HOME or CUDA_PATH, in /usr/local/cuda, in NVIDIA's wheels.
 
     Raises:
-        BuildError: There is none, or each lacks something; the message says what (exit code 5).
+        BuildError: There is none that runs, or wheels are missing; the message says what (exit code 5).
     """
     search = search or Search()
     lacking: list[str] = []
@@ -150,47 +150,10 @@ def _toolkit_at(nvcc: Path, search: Search) -> Toolkit | str:
     version = re.search(r"release (\d+\.\d+), V(\d+(?:\.\d+)+)", search.run([str(nvcc), "--version"], _TIMEOUT_S) or "")
     if version is None:
         return "does not run (nvcc --version failed)"
-    # nvcc itself says where its parts are: it may be a script, a link, or a distribution's package.
-    settings = dict(
-        re.findall(
-            r"(?m)^#\$ (\w+)=(.*)$", search.run([str(nvcc), "--dryrun", "-x", "cu", os.devnull], _TIMEOUT_S) or ""
-        )
-    )
-    includes = tuple(Path(item[2:]) for item in _words(settings, "INCLUDES") if item.startswith("-I"))
-    libraries = tuple(Path(item[2:]) for item in _words(settings, "LIBRARIES") if item.startswith("-L"))
-    top = _words(settings, "TOP")
-    if top:  # the wheels' nvcc looks for targets/, which the wheels do not have
-        includes += (Path(top[0]) / "include",)
-        libraries += (Path(top[0]) / "lib", Path(top[0]) / "lib64")
-    includes = _existing(includes, "cuda_runtime.h")
-    libraries = _existing(libraries, "libcudart_static.a")
+    if any(folder in nvcc.parents for folder in search.site_folders):  # wheels come one by one, other toolkits whole
+        missing = [f"{part} ({wheel})" for part, wheel in _PARTS.items() if not (nvcc.parents[1] / part).is_file()]
+        if missing:
+            return f"lacks {', '.join(missing)}"
     codes = re.findall(r"(?m)^sm_(\d+)\s*$", search.run([str(nvcc), "--list-gpu-code"], _TIMEOUT_S) or "")
-    cicc = _words(settings, "CICC_PATH")
-    parts = {
-        "cuda_runtime.h (nvidia-cuda-runtime)": includes,
-        "crt/host_defines.h (nvidia-cuda-crt)": _existing(includes, "crt/host_defines.h"),
-        "libcudart_static.a (nvidia-cuda-runtime)": libraries,
-        "cicc (nvidia-nvvm)": _existing(tuple(Path(item) for item in cicc), "cicc"),
-    }
-    missing = [name for name, found in parts.items() if not found]
-    if missing:
-        return f"lacks {', '.join(missing)}"
-    return Toolkit(
-        nvcc=nvcc,
-        version=version[1],
-        release=version[2],
-        includes=includes,
-        libraries=libraries,
-        architectures=tuple(sorted({int(code) for code in codes})),
-        compiler=find_compiler(search),
-    )
-
-
-def _words(settings: dict[str, str], name: str) -> list[str]:
-    return shlex.split(settings.get(name, ""))
-
-
-def _existing(folders: tuple[Path, ...], file: str) -> tuple[Path, ...]:
-    """Those of the folders that hold ``file``, each once."""
-    found = [folder.resolve() for folder in folders if (folder / file).is_file()]
-    return tuple(dict.fromkeys(found))
+    architectures = tuple(sorted({int(code) for code in codes}))
+    return Toolkit(nvcc, version[1], version[2], architectures, find_compiler(search))

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeexport.backends.contract import NodeTime
 from edgeexport.backends.executed_graph import GraphNode
+from edgeexport.backends.runner import NodeTime
 from edgeexport.cost.work import OTHER, GraphWork, NodeWork, part_order, part_title
 from edgeexport.profile.origins import HOW, Origin, origins_from_engine_layers, origins_from_graph
 from edgeexport.profile.traces import EngineLayer, EngineLayers, trtexec_records

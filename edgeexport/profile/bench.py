@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.bundle import json_bytes
+from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.device.conditions import Conditions, instabilities, read_conditions
 from edgeexport.device.power import Rails, find_rails
-from edgeexport.device.power_sampler import PowerSample, write_power_csv
+from edgeexport.device.power_sampler import PowerSample, power_csv
 from edgeexport.errors import BuildError, MeasurementError
 from edgeexport.profile.bench_document import bench_document, paired_document
 from edgeexport.profile.beside import measured_layers, predicted_latency, why_no_prediction
@@ -21,7 +22,7 @@ from edgeexport.profile.energy import EnergyRequest, measure_energy
 from edgeexport.profile.pairing import measure_pair
 from edgeexport.profile.protocol import TimingRequest, measure
 from edgeexport.profile.stability import latency_shift
-from edgeexport.profile.subject import Subject, check_comparable, load_subject
+from edgeexport.profile.timed_bundle import TimedBundle, check_comparable, load_timed_bundle
 
 __all__ = ["BENCH", "POWER_CSV", "Bench", "profile_bundle"]
 
@@ -43,7 +44,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Setup:
     """Where and how it is measured; tests put a simulated device here."""
 
     root: Path
@@ -88,76 +89,76 @@ def profile_bundle(
     asked = (request or TimingRequest()).check()
     _check_writable(path)
     rails = find_rails(root) if power else None
-    place = _Place(root, allow_unstable, clock, sleep)
+    setup = _Setup(root, allow_unstable, clock, sleep)
     on_stage("load the engine")
-    subject = load_subject(path, engine)
-    against = None if baseline is None else load_subject(baseline, engine)
+    timed = load_timed_bundle(path, engine)
+    against = None if baseline is None else load_timed_bundle(baseline, engine)
     if against is not None:
-        check_comparable(against, subject)
+        check_comparable(against, timed)
     found: list[str] = []
 
-    on_stage(f"time {subject.file}: {asked.warmup_ms:g} ms of warm-up, {asked.duration_s:g} s")
+    on_stage(f"time {timed.file}: {asked.warmup_ms:g} ms of warm-up, {asked.duration_s:g} s")
     readings: list[Conditions] = []
-    with _judged(subject, place, readings, found, "") as watch:
-        trace = measure(subject.call, asked, clock, watch=watch)
+    with _judged(timed, setup, readings, found, "") as watch:
+        trace = measure(timed.call, asked, clock, watch=watch)
         _judge_latency(found, "", [sample.compute_ms for sample in trace.samples])
-    compared = None if against is None else _compared(against, subject, asked, place, found, on_stage)
+    compared = None if against is None else _compared(against, timed, asked, setup, found, on_stage)
     energy_request = energy or EnergyRequest(load_s=max(EnergyRequest.load_s, asked.duration_s))
     phases: Phases = []
-    document = bench_document(subject, asked, trace, readings, root)
+    document = bench_document(timed, asked, trace, readings, root)
     if rails is not None:
-        document["power"], phases = _energy(subject, rails, energy_request, place, found, on_stage)
+        document["power"], phases = _energy(timed, rails, energy_request, setup, found, on_stage)
     document["baseline"] = compared
-    document["predicted"] = predicted_latency(subject, readings[0].power_mode, root)
-    document["no_prediction"] = why_no_prediction(subject, readings[0].power_mode, root)
+    document["predicted"] = predicted_latency(timed, readings[0].power_mode, root)
+    document["no_prediction"] = why_no_prediction(timed, readings[0].power_mode, root)
     on_stage("time the layers with the runtime's profiler")
-    document["layers"] = measured_layers(subject)
+    document["layers"] = measured_layers(timed)
     document["stable"], document["instabilities"] = not found, found
     _write(path, document, rails, phases)
     return Bench(path / BENCH, document)
 
 
 def _compared(
-    against: Subject,
-    subject: Subject,
+    against: TimedBundle,
+    timed: TimedBundle,
     asked: TimingRequest,
-    place: _Place,
+    setup: _Setup,
     found: list[str],
     on_stage: Callable[[str], None],
 ) -> dict[str, Any]:
     on_stage(f"compare with {against.bundle.path.name}, in alternating blocks")
     readings: list[Conditions] = []
-    with _judged(subject, place, readings, found, "comparison: ") as watch:
+    with _judged(timed, setup, readings, found, "comparison: ") as watch:
         paired = measure_pair(
             against.call,
-            subject.call,
+            timed.call,
             asked,
-            place.clock,
+            setup.clock,
             watch=watch,
             on_round=_now_and_then(on_stage, f"compare with {against.bundle.path.name}"),
         )
         for which in ("baseline", "candidate"):
             latencies = [sample.compute_ms for sample in paired.samples(which)]
             _judge_latency(found, f"comparison, {which}: ", latencies)
-    return paired_document(against, subject, asked, paired, readings)
+    return paired_document(against, timed, asked, paired, readings)
 
 
 def _energy(
-    subject: Subject,
+    timed: TimedBundle,
     rails: Rails,
     request: EnergyRequest,
-    place: _Place,
+    setup: _Setup,
     found: list[str],
     on_stage: Callable[[str], None],
 ) -> tuple[dict[str, Any], Phases]:
     readings: list[Conditions] = []
-    with _judged(subject, place, readings, found, "power: ") as watch:
+    with _judged(timed, setup, readings, found, "power: ") as watch:
         energy, phases = measure_energy(
-            subject.call,
+            timed.call,
             rails,
             request,
-            clock=place.clock,
-            sleep=place.sleep,
+            clock=setup.clock,
+            sleep=setup.sleep,
             watch=watch,
             on_stage=on_stage,
         )
@@ -166,18 +167,18 @@ def _energy(
 
 @contextlib.contextmanager
 def _judged(
-    subject: Subject, place: _Place, readings: list[Conditions], found: list[str], phase: str
+    timed: TimedBundle, setup: _Setup, readings: list[Conditions], found: list[str], phase: str
 ) -> Iterator[Callable[[], None]]:
     """Gives the block a watch that collects readings, and judges them, and what the block found, at its end.
 
     Raises:
         MeasurementError: Something changed, and that is not allowed.
     """
-    yield lambda: readings.append(read_conditions(place.root, discrete_gpu=subject.on_gpu))
-    found += [f"{phase}{text}" for text in instabilities(readings, on_gpu=subject.on_gpu)]
-    if found and not place.allow_unstable:
+    yield lambda: readings.append(read_conditions(setup.root, discrete_gpu=timed.on_gpu))
+    found += [f"{phase}{text}" for text in instabilities(readings, on_gpu=timed.on_gpu)]
+    if found and not setup.allow_unstable:
         raise MeasurementError(
-            str(subject.bundle.path),
+            str(timed.bundle.path),
             f"the device changed during the measurement: {'; '.join(found)}",
             "pin the clocks (on a Jetson: sudo jetson_clocks), let it cool, take a lower power mode, stop other "
             "programs, warm up longer (--warmUp); --allow-unstable keeps the figures and marks them",
@@ -205,35 +206,15 @@ def _judge_latency(found: list[str], phase: str, latencies_ms: list[float]) -> N
 
 def _write(path: Path, document: dict[str, Any], rails: Rails | None, phases: Phases) -> None:
     """power.csv, then bench.json; a power.csv of an earlier measurement does not outlive its bench.json."""
-    if rails is None:
-        with contextlib.suppress(FileNotFoundError):
-            (path / POWER_CSV).unlink()
-    else:
-        with _written(path / POWER_CSV) as staged:
-            write_power_csv(staged, rails, phases)
-    with _written(path / BENCH) as staged:
-        staged.write_bytes(json_bytes(document))
+    with disk_errors(path, _UNWRITABLE):
+        if rails is None:
+            (path / POWER_CSV).unlink(missing_ok=True)
+        else:
+            write_file(path / POWER_CSV, power_csv(rails, phases))
+        write_file(path / BENCH, json_bytes(document))
 
 
 def _check_writable(path: Path) -> None:
     """Told before minutes of measuring, not after."""
     if path.is_dir() and not os.access(path, os.W_OK):
         raise BuildError(str(path), "cannot be written to by this user, bench.json goes there", _UNWRITABLE)
-
-
-@contextlib.contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    """A temporary sibling to write, which then takes the place of ``path``.
-
-    Raises:
-        BuildError: The bundle's folder cannot be written to.
-    """
-    staged = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        yield staged
-        staged.replace(path)
-    except OSError as error:
-        raise BuildError(str(path), f"cannot be written ({error.strerror or error})", _UNWRITABLE) from error
-    finally:
-        with contextlib.suppress(OSError):
-            staged.unlink()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeexport.backends.contract import Timing
+from edgeexport.backends.runner import Timing
 from edgeexport.device.clocks import GPU
 from edgeexport.device.conditions import Conditions
 from edgeexport.device.machine import find_jetson
@@ -19,8 +19,8 @@ from edgeexport.profile.inputs import GOLDEN_INPUT
 from edgeexport.profile.pairing import PairedTrace
 from edgeexport.profile.protocol import TimingRequest, Trace
 from edgeexport.profile.statistics import speedup_interval, summary
-from edgeexport.profile.subject import Subject
-from edgeexport.profile.subject_differences import mode_name, subject_differences
+from edgeexport.profile.timed_bundle import TimedBundle
+from edgeexport.profile.timed_differences import mode_name, timed_differences
 from edgeexport.version import __version__
 
 __all__ = ["SCHEMA", "bench_document", "paired_document", "rows_from_samples"]
@@ -33,12 +33,12 @@ _WIDE_CV = 0.2
 
 
 def bench_document(
-    subject: Subject, request: TimingRequest, trace: Trace, readings: Sequence[Conditions], root: Path = Path("/")
+    timed: TimedBundle, request: TimingRequest, trace: Trace, readings: Sequence[Conditions], root: Path = Path("/")
 ) -> dict[str, Any]:
     """The document of a measurement without baseline and power; ``baseline``, ``power``, ``predicted``, ``layers`` are null.
 
     Args:
-        subject: What was timed.
+        timed: What was timed.
         request, trace: How, and the samples.
         readings: Conditions from the first to the last.
         root: Where /proc and /etc are.
@@ -51,35 +51,35 @@ def bench_document(
         "schema": SCHEMA,
         "provenance": "measured",
         "measured_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "bundle": subject.as_dict(),
-        "backend": subject.backend,
-        "engine": subject.file,
-        "engine_sha256": subject.engine_sha256,
-        "engine_options": subject.options,
+        "bundle": timed.as_dict(),
+        "backend": timed.backend,
+        "engine": timed.file,
+        "engine_sha256": timed.engine_sha256,
+        "engine_options": timed.options,
         "versions": {
             "edgeexport": __version__,
-            subject.backend: subject.runner.version,
+            timed.backend: timed.runner.version,
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
-        "device": {**asdict(subject.device), "jetson": None if jetson is None else asdict(jetson)},
+        "device": {**asdict(timed.device), "jetson": None if jetson is None else asdict(jetson)},
         "conditions": _conditions(readings),
         "stable": True,
         "instabilities": [],
-        "notes": _notes(subject, rows, readings),
+        "notes": _notes(timed, rows, readings),
         "protocol": {
             **request.as_dict(),
             "input": GOLDEN_INPUT,
             "warmup_runs": trace.warmup_runs,
             "runs": len(trace.samples),
             "seconds": trace.seconds,
-            "cuda_graph": subject.cuda_graph,
+            "cuda_graph": timed.cuda_graph,
             "transfers": rows["transfer"] is not None,
             "clipped": 0,
         },
         "rows": rows,
         "samples": {"compute": [round(sample.compute_ms, 5) for sample in trace.samples]},
-        "images_per_second": 1000 * int(subject.feed.image.shape[0]) / float(end_to_end["mean"] or 0),
+        "images_per_second": 1000 * int(timed.feed.image.shape[0]) / float(end_to_end["mean"] or 0),
         "baseline": None,
         "power": None,
         "predicted": None,
@@ -88,7 +88,11 @@ def bench_document(
 
 
 def paired_document(
-    baseline: Subject, candidate: Subject, request: TimingRequest, paired: PairedTrace, readings: Sequence[Conditions]
+    baseline: TimedBundle,
+    candidate: TimedBundle,
+    request: TimingRequest,
+    paired: PairedTrace,
+    readings: Sequence[Conditions],
 ) -> dict[str, Any]:
     """The entry ``baseline``: both models' rows from the alternating blocks, the speed-up of the candidate, and in what
     besides the model the two differ."""
@@ -111,7 +115,7 @@ def paired_document(
             which: rows_from_samples(paired.samples(which), request.percentiles) for which in ("baseline", "candidate")
         },
         "speedup": speedup.as_dict(),
-        "differences": subject_differences(baseline, candidate),
+        "differences": timed_differences(baseline, candidate),
     }
 
 
@@ -124,7 +128,7 @@ def rows_from_samples(samples: Sequence[Timing], percentiles: Sequence[float] = 
     return found
 
 
-def _notes(subject: Subject, rows: Rows, readings: Sequence[Conditions]) -> list[str]:
+def _notes(timed: TimedBundle, rows: Rows, readings: Sequence[Conditions]) -> list[str]:
     """What a reader should know of a measurement that is valid all the same."""
     notes = []
     first = readings[0]
@@ -133,12 +137,12 @@ def _notes(subject: Subject, rows: Rows, readings: Sequence[Conditions]) -> list
     loose = [
         clock.name
         for clock in first.clocks
-        if clock.name in first.loose_clocks and (clock.drives == GPU or not subject.on_gpu)
+        if clock.name in first.loose_clocks and (clock.drives == GPU or not timed.on_gpu)
     ]
     if loose:
         notes.append(f"clocks were not pinned: {', '.join(loose)} (on a Jetson: sudo jetson_clocks)")
     # A runtime times its kernels when it builds: what was fastest under other clocks need not be here.
-    built_in = mode_name((subject.options or {}).get("power_mode"))
+    built_in = mode_name((timed.options or {}).get("power_mode"))
     timed_in = "" if first.power_mode is None else mode_name(asdict(first.power_mode))
     if built_in and timed_in and built_in != timed_in:
         notes.append(

@@ -15,29 +15,29 @@ from edgeexport.device.machine import find_jetson
 from edgeexport.device.power_mode import PowerMode
 from edgeexport.device.targets import target_named
 from edgeexport.profile.layers import measure_layers, write_engine_profile
-from edgeexport.profile.subject import Subject
+from edgeexport.profile.timed_bundle import TimedBundle
 
 __all__ = ["measured_layers", "predicted_latency", "why_no_prediction"]
 
 
-def measured_layers(subject: Subject) -> dict[str, Any] | None:
+def measured_layers(timed: TimedBundle) -> dict[str, Any] | None:
     """Times the layers with the runtime's profiler and writes engine.profile.json; None where the bundle has no work.json.
 
     Raises:
         BundleError: work.json is damaged. BuildError: engine.profile.json cannot be written.
     """
-    found = measure_layers(subject.bundle, subject.runner, subject.record, subject.feed.image, subject.feed.extra)
+    found = measure_layers(timed.bundle, timed.runner, timed.record, timed.feed.image, timed.feed.extra)
     if found is None:
         return None
-    write_engine_profile(subject.bundle.path, found)
+    write_engine_profile(timed.bundle.path, found)
     return found.summary()
 
 
-def predicted_latency(subject: Subject, mode: PowerMode | None, root: Path = Path("/")) -> dict[str, Any] | None:
+def predicted_latency(timed: TimedBundle, mode: PowerMode | None, root: Path = Path("/")) -> dict[str, Any] | None:
     """The roofline of this device in the power mode of the measurement, to stand beside it.
 
     Args:
-        subject: What was measured.
+        timed: What was measured.
         mode: During the measurement.
         root: Where /proc is.
 
@@ -47,33 +47,33 @@ def predicted_latency(subject: Subject, mode: PowerMode | None, root: Path = Pat
     Raises:
         BundleError: work.json is damaged.
     """
-    if subject.record is None or mode is None or why_no_prediction(subject, mode, root):
+    if timed.record is None or mode is None or why_no_prediction(timed, mode, root):
         return None
-    work = read_work(subject.bundle.path)
-    known = power_mode_named(subject.record.target, mode.name)
+    work = read_work(timed.bundle.path)
+    known = power_mode_named(timed.record.target, mode.name)
     assert work is not None and known is not None
-    plugins = subject.record.plugins_sha256 is not None
-    ceilings = ceilings_of(subject.record.target, known)
-    return predict(work, ceilings, backend=subject.backend, plugins=plugins).as_dict()
+    plugins = timed.record.plugins_sha256 is not None
+    ceilings = ceilings_of(timed.record.target, known)
+    return predict(work, ceilings, backend=timed.backend, plugins=plugins).as_dict()
 
 
-def why_no_prediction(subject: Subject, mode: PowerMode | None, root: Path = Path("/")) -> str:
+def why_no_prediction(timed: TimedBundle, mode: PowerMode | None, root: Path = Path("/")) -> str:
     """Why nothing can be predicted of what was measured; empty where `predicted_latency` predicts.
 
     Args:
-        subject: What was measured.
+        timed: What was measured.
         mode: During the measurement.
         root: Where /proc and /sys are; the CUDA driver is asked for the running system's GPU alone.
 
     Raises:
         BundleError: work.json is damaged.
     """
-    if subject.record is None:
+    if timed.record is None:
         return "no engine was measured: predictions are of engines"
-    target = target_named(subject.record.target)
+    target = target_named(timed.record.target)
     if not power_modes(target.name):
         return f"the limits of a {target.title} are not known ahead"
-    core = subject.record.options.get("dla_core")
+    core = timed.record.options.get("dla_core")
     if core is not None:
         return f"the engine runs on deep-learning accelerator {core}: predictions are of the GPU"
     misfit = why_not_this_machine(target, root)
@@ -94,7 +94,7 @@ def why_no_prediction(subject: Subject, mode: PowerMode | None, root: Path = Pat
     )
     if variant:
         return variant
-    return "" if read_work(subject.bundle.path) is not None else "the bundle has no work.json: build it again"
+    return "" if read_work(timed.bundle.path) is not None else "the bundle has no work.json: build it again"
 
 
 def _multiprocessors(root: Path) -> int | None:

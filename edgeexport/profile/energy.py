@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeexport.backends.contract import Timing
+from edgeexport.backends.runner import Timing
 from edgeexport.device.power import Rails
 from edgeexport.device.power_sampler import SLOWEST_HZ, PowerSample, sampled
 from edgeexport.errors import MeasurementError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeexport.backends.contract import EngineRecord, Runner
+from edgeexport.backends.contract import EngineRecord
 from edgeexport.backends.executed_graph import nodes_from_onnx
+from edgeexport.backends.runner import Runner
 from edgeexport.bundle import Bundle
+from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.cost.work import GraphWork, read_work
-from edgeexport.errors import BuildError
 from edgeexport.profile.attribution import (
     Attribution,
     attribution_from_engine,
@@ -82,14 +82,9 @@ def write_engine_profile(bundle_dir: Path, attribution: Attribution) -> Path:
         BuildError: It cannot be written.
     """
     path = bundle_dir / PROFILE_FILE
-    partial = bundle_dir / f".{PROFILE_FILE}.partial-{os.getpid()}"
     lines = ",\n".join(" " + _line(record) for record in engine_profile(attribution))
-    try:
-        partial.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise BuildError(str(path), f"cannot be written: {error.strerror or error}", "free some space") from error
+    with disk_errors(path, "free some space"):
+        write_file(path, f"[\n{lines}\n]\n")
     return path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from edgeexport.backends.contract import NodeTime
+from edgeexport.backends.runner import NodeTime
 from edgeexport.cost.ceilings import MEASURED, Ceiling, Ceilings
 from edgeexport.cost.kernels import FUSIONS, VIEWS, kernels_from_nodes
 from edgeexport.cost.work import GraphWork

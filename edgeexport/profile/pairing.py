@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgeexport.backends.contract import Timing
+from edgeexport.backends.runner import Timing
 from edgeexport.profile.protocol import WATCH_EVERY_S, Call, Clock, TimingRequest, Watch, warm_up
 
 __all__ = ["BLOCK_S", "PairedTrace", "Round", "measure_pair"]

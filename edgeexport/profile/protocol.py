@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgeexport.backends.contract import Timing
+from edgeexport.backends.runner import Timing
 from edgeexport.errors import UsageError
 
 __all__ = ["PERCENTILES", "TimingRequest", "Trace", "Watch", "measure", "percentiles_from_texts", "warm_up"]

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeexport.backends.contract import NodeTime
 from edgeexport.backends.onnxruntime_profile import node_times_from_events
+from edgeexport.backends.runner import NodeTime
 from edgeexport.errors import BundleError
 
 __all__ = [

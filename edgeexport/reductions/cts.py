@@ -222,7 +222,7 @@ class Cts(Reduction):
         """``shared_windows``, int32 (B, S): the windows that share a token, ascending."""
         return (_OUTPUT,)
 
-    def decisions(self, change: ShareChange) -> tuple[str, ...]:
+    def decisions(self, spec: CtsSpec, change: ShareChange) -> tuple[str, ...]:
         """``shared_windows``."""
         return (_OUTPUT,)
 

@@ -212,7 +212,7 @@ class Dtop(Reduction):
         block = change.block
         return f"pruned_tokens_{block}", f"smallest_pruned_confidence_{block}", f"protected_pruned_{block}"
 
-    def decisions(self, change: PruneChange) -> tuple[str, ...]:
+    def decisions(self, spec: DtopSpec, change: PruneChange) -> tuple[str, ...]:
         """``pruned_tokens_b``."""
         return (f"pruned_tokens_{change.block}",)
 

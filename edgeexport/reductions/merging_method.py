@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -62,13 +61,17 @@ class PublishedMerging(Published):
         return merge_step_reference(
             x,
             size,
-            metric,
+            self.compared(number, metric),
             kind=layout.kind,
             prefix=layout.prefix,
             r=layout.r,
             columns=layout.columns,
             window=layout.window,
         )
+
+    def compared(self, number: int, metric: Tensor) -> Tensor:
+        """What decides in block ``number``, (n, D)."""
+        return metric
 
     def _tell(self, number: int, step: MergedTokens, tokens: PublishedTokens) -> None:
         source, target = ([edge[end] for edge in step.edges] for end in (0, 1))
@@ -88,18 +91,19 @@ class MergingMethod(Reduction):
         """The recipe's."""
         return spec.pool
 
-    def match(self, spec: MergeSpec, facts: HostFacts, change: MergeChange) -> nn.Module | None:
-        """What decides, instead of similarity."""
-        return None
-
     def step(self, spec: MergeSpec, facts: HostFacts, change: MergeChange, network: nn.Module | None) -> nn.Module:
-        """By where the change acts."""
-        match = self.match(spec, facts, change)
+        """By similarity."""
+        return self.merge_step(spec, facts, change)
+
+    def merge_step(
+        self, spec: MergeSpec, facts: HostFacts, change: MergeChange, match: nn.Module | None = None
+    ) -> nn.Module:
+        """By where the change acts; ``match`` decides instead of similarity (see `MatchBySimilarity`)."""
         if change.cut is Cut.BETWEEN:
             return MergeBetween(spec, change, match)
         if change.cut is Cut.AROUND:
             return MergeAround(spec, change, match)
-        return MergeBranches(spec, change, described=_described(spec, facts), match=match)
+        return MergeBranches(spec, change, described=self.described(spec, facts), match=match)
 
     def published(
         self,
@@ -110,20 +114,20 @@ class MergingMethod(Reduction):
         network: nn.Module | None,
     ) -> Published:
         """In loops."""
-        return PublishedMerging(spec, changes, described=_described(spec, facts))
+        return PublishedMerging(spec, changes, described=self.described(spec, facts))
 
     def output_names(self, spec: MergeSpec, facts: HostFacts, change: MergeChange) -> tuple[str, ...]:
         """Decisions; and ``source`` int32 (B, N0), the final token of every first one, and ``size`` float32 (B, M, 1), how many
         tokens every final one stands for, where tokens stay merged or the model is a single block.
         """
-        return (*merge_output_names(change.block), *(("source", "size") if _described(spec, facts) else ()))
+        return (*merge_output_names(change.block), *(("source", "size") if self.described(spec, facts) else ()))
 
     def extra_outputs(self, spec: MergeSpec, facts: HostFacts, changes: Sequence[MergeChange]) -> tuple[str, ...]:
         """``source`` and ``size``."""
         asked = any(change.requested for change in changes)
-        return ("source", "size") if _described(spec, facts) and asked else ()
+        return ("source", "size") if self.described(spec, facts) and asked else ()
 
-    def decisions(self, change: MergeChange) -> tuple[str, ...]:
+    def decisions(self, spec: MergeSpec, change: MergeChange) -> tuple[str, ...]:
         """``merge_source_b``, ``merge_target_b``, ``merge_kept_b``."""
         return merge_output_names(change.block)
 
@@ -142,14 +146,10 @@ class MergingMethod(Reduction):
         """``merges``."""
         return {"merges": merges_manifest(spec, changes)}
 
-    @abstractmethod
-    def refuses(self, facts: HostFacts) -> str:
-        """See `Reduction`."""
-
-
-def _described(spec: MergeSpec, facts: HostFacts) -> bool:
-    """Whether one merge, or all together, tell where every token is; of several that are undone, none does."""
-    return spec.dense is None or (spec.dense == "sd" and facts.depth == 1)
+    @staticmethod
+    def described(spec: MergeSpec, facts: HostFacts) -> bool:
+        """Whether ``source`` and ``size`` mean something: of merges that last, or a single one; of several undone ones none."""
+        return spec.dense is None or (spec.dense == "sd" and facts.depth == 1)
 
 
 def _places(step: MergedTokens) -> list[int]:

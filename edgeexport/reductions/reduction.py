@@ -162,7 +162,7 @@ class Reduction(ABC):
         """Names that a step puts into `Trace.outputs`."""
 
     @abstractmethod
-    def decisions(self, change: Any) -> tuple[str, ...]:
+    def decisions(self, spec: Any, change: Any) -> tuple[str, ...]:
         """Those of them that tell which tokens were chosen."""
 
     # Verification.

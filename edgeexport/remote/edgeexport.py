@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from edgeexport.backends.contract import ENGINE_SCHEMA
 from edgeexport.bundle import SCHEMA
+from edgeexport.bundle.files import disk_errors
 from edgeexport.errors import (
     BuildError,
     BundleError,
@@ -177,12 +178,9 @@ class _Log:
         self.path = path
 
     def __enter__(self) -> TextIO:
-        try:
-            self.stream = self.path.open("w", encoding="utf-8", buffering=1)
-        except OSError as error:
-            raise BuildError(
-                str(self.path), f"cannot be written: {error.strerror or error}", "make the bundle folder writable"
-            ) from error
+        with disk_errors(self.path, "make the bundle folder writable"):
+            self.path.unlink(missing_ok=True)  # a link that a bundle brought along is not written through
+            self.stream = self.path.open("x", encoding="utf-8", buffering=1)
         return self.stream
 
     def __exit__(self, *_: object) -> None:

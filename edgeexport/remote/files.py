@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from edgeexport.bundle import Bundle, sha256_of
-from edgeexport.errors import BuildError, BundleError, DeviceError
+from edgeexport.bundle.files import disk_errors, write_file
+from edgeexport.errors import BundleError, DeviceError
 from edgeexport.remote.connection import Connection
 from edgeexport.remote.failures import RESUME, disk_full
 
@@ -171,15 +172,8 @@ def fetch_files(connection: Connection, folder: str, names: Sequence[str], into:
         content = connection.script(f"send {name} back", _FETCH, folder, f"./{name}")
         if hashlib.sha256(content).hexdigest() != sha256:
             raise DeviceError(f"{connection.host}: {folder}/{name}", "changed on its way here", "run the command again")
-        partial = into / f".{name}.partial"
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise BuildError(
-                str(path), f"cannot be written: {error.strerror or error}", "free some space, make the bundle writable"
-            ) from error
+        with disk_errors(path, "free some space, make the bundle writable"):
+            write_file(path, content)
     return list(found)
 
 

@@ -10,16 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeexport.backends.contract import BUILT_HERE, EngineRecord
-from edgeexport.backends.engine import ENGINE_RECORD, engine_record
+from edgeexport.backends.engine import ENGINE_RECORD, engine_record, remove_engine
 from edgeexport.bundle import Bundle, json_bytes
-from edgeexport.errors import BuildError, BundleError
+from edgeexport.bundle.files import disk_errors, replaced_file
+from edgeexport.errors import BundleError
 from edgeexport.remote.connection import Connection
 from edgeexport.remote.files import fetch_files
 
 __all__ = ["fetch_engine", "fetch_results"]
 
 _ENGINE_FILES = ("engine.graph.json", "timing.cache")
-_ENGINE_PREFIXES = ("engine.", "timing.")
 
 
 def fetch_engine(connection: Connection, folder: str, bundle: Bundle) -> EngineRecord | None:
@@ -31,7 +31,7 @@ def fetch_engine(connection: Connection, folder: str, bundle: Bundle) -> EngineR
         record = replace(record, provenance=f"built on ssh://{connection.host.place}")
         (staging / ENGINE_RECORD).write_bytes(json_bytes(record.as_dict()))
         with _written(bundle.path):
-            _remove_engine(bundle)
+            remove_engine(bundle)
             _replace(staging, bundle.path, [*_ENGINE_FILES, ENGINE_RECORD], found)
     return record
 
@@ -61,31 +61,11 @@ def _fetched(connection: Connection, folder: str, names: Sequence[str]) -> Itera
 def _replace(staging: Path, folder: Path, names: Sequence[str], found: Sequence[str]) -> None:
     for name in names:
         if name in found:
-            partial = folder / f".{name}.partial"
-            shutil.copyfile(staging / name, partial)
-            partial.replace(folder / name)
+            with (staging / name).open("rb") as source, replaced_file(folder / name) as copy:
+                shutil.copyfileobj(source, copy)
         else:
             (folder / name).unlink(missing_ok=True)
 
 
-def _remove_engine(bundle: Bundle) -> None:
-    try:
-        old = engine_record(bundle)
-    except BundleError:  # damaged: what it listed is unknown and harmless
-        old = None
-    (bundle.path / ENGINE_RECORD).unlink(missing_ok=True)
-    for name in old.files if old is not None else ():
-        if name.startswith(_ENGINE_PREFIXES):
-            (bundle.path / name).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _written(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BuildError(
-            str(error.filename or folder),
-            f"cannot be written: {error.strerror or error}",
-            "free some space, make the bundle folder writable, and run the same command again",
-        ) from error
+def _written(folder: Path) -> contextlib.AbstractContextManager[None]:
+    return disk_errors(folder, "free some space, make the bundle folder writable, and run the same command again")

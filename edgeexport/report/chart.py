@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-__all__ = ["Chart", "LegendEntry", "Table", "used"]
+__all__ = ["Chart", "Swatch", "Table", "used"]
 
 
 @dataclass(frozen=True)
-class LegendEntry:
+class Swatch:
     """A swatch and its meaning; ``kind`` is a class of report.css."""
 
     kind: str
@@ -36,11 +36,11 @@ class Chart:
     """An inline SVG with its legend and its table; ``note`` says what the figures are."""
 
     svg: Markup
-    legend: tuple[LegendEntry, ...]
+    legend: tuple[Swatch, ...]
     table: Table
     note: str = ""
 
 
-def used(legend: Sequence[LegendEntry], kinds: Sequence[str]) -> tuple[LegendEntry, ...]:
+def used(legend: Sequence[Swatch], kinds: Sequence[str]) -> tuple[Swatch, ...]:
     """The entries that a drawing needs."""
     return tuple(entry for entry in legend if entry.kind in kinds)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -11,7 +9,8 @@ from pathlib import Path
 from jinja2 import DictLoader, Environment, StrictUndefined
 
 from edgeexport.bundle import Bundle, open_bundle
-from edgeexport.errors import BuildError, BundleError
+from edgeexport.bundle.files import disk_errors, write_file
+from edgeexport.errors import BundleError
 from edgeexport.report.bundle_files import read_bundle_files
 from edgeexport.report.pictures import pictures_from_files, pictures_from_report
 from edgeexport.report.report_view import report_view
@@ -39,14 +38,8 @@ def write_report(bundle_dir: Path, *, overlays: Mapping[str, bytes] | None = Non
     """
     content = html_from_bundle(open_bundle(bundle_dir, check_hashes=False), overlays)
     path = bundle_dir / REPORT_FILE
-    partial = bundle_dir / f".{REPORT_FILE}.partial-{os.getpid()}"
-    try:
-        partial.write_text(content, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # a folder that cannot be written to: there is none
-            partial.unlink(missing_ok=True)
-        raise BuildError(str(path), f"cannot be written: {error.strerror or error}", "free some space") from error
+    with disk_errors(path, "free some space"):
+        write_file(path, content)
     return path
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeexport.cost.work import part_title
-from edgeexport.report.chart import Chart, LegendEntry, Table, used
+from edgeexport.report.chart import Chart, Swatch, Table, used
 from edgeexport.report.column_chart import Segment, Slot, Stack, column_chart
 
 __all__ = ["layer_chart", "layers_tag"]
@@ -14,12 +14,12 @@ __all__ = ["layer_chart", "layers_tag"]
 Json = Mapping[str, Any]
 
 _LEGEND = (
-    LegendEntry("model", "blocks"),
-    LegendEntry("reduction", "reduction: policy network, sharing, merging, pruning"),
-    LegendEntry("heads", "heads"),
-    LegendEntry("other", "embedding, norm, tail, other"),
+    Swatch("model", "blocks"),
+    Swatch("reduction", "reduction: policy network, sharing, merging, pruning"),
+    Swatch("heads", "heads"),
+    Swatch("other", "embedding, norm, tail, other"),
 )
-_PREDICTED_BESIDE = LegendEntry("model predicted", "pale and dashed, to the right: predicted")
+_PREDICTED_BESIDE = Swatch("model predicted", "pale and dashed, to the right: predicted")
 _KINDS = {
     "block": "model",
     **dict.fromkeys(("policy", "share", "merge", "prune"), "reduction"),
@@ -59,7 +59,7 @@ def layer_chart(name: str, title: str, measured: Json | None, predicted: Json | 
     kinds = [_kind(part["part"]) for found in given for part in found["parts"] if part["ms"]]
     legend = used(_LEGEND, kinds)
     if measured is None:
-        legend = tuple(LegendEntry(f"{entry.kind} predicted", entry.text) for entry in legend)
+        legend = tuple(Swatch(f"{entry.kind} predicted", entry.text) for entry in legend)
     elif predicted is not None:
         legend = (*legend, _PREDICTED_BESIDE)
     totals = [f"{_name(which, words)} {found['total_ms']:.3f} ms" for which, found in _both(measured, predicted)]

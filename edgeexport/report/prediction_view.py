@@ -12,13 +12,13 @@ from edgeexport.cost.work import GraphWork
 from edgeexport.device.targets import TARGETS
 from edgeexport.errors import UsageError
 from edgeexport.report.bar_chart import Bar, bar_chart
-from edgeexport.report.chart import Chart, LegendEntry, Table
+from edgeexport.report.chart import Chart, Swatch, Table
 
 __all__ = ["PredictionView", "prediction_view", "predictions_of_bundle"]
 
 Json = Mapping[str, Any]
 
-_LEGEND = (LegendEntry("model predicted", "predicted"), LegendEntry("measured", "measured, median of the compute time"))
+_LEGEND = (Swatch("model predicted", "predicted"), Swatch("measured", "measured, median of the compute time"))
 
 _BOUNDS = {"launch": "launches"}
 

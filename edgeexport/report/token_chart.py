@@ -6,25 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeexport.report.chart import Chart, LegendEntry, Table, used
+from edgeexport.report.chart import Chart, Swatch, Table, used
 from edgeexport.report.column_chart import Segment, Slot, Stack, column_chart
 from edgeexport.report.token_view import count_text
 
-__all__ = ["BlockTokens", "block_tokens", "token_chart"]
+__all__ = ["TokenBar", "token_bars", "token_chart"]
 
 Json = Mapping[str, Any]
 
 _LEGEND = (
-    LegendEntry("kept", "tokens that the block works on"),
-    LegendEntry("shared", "gone by sharing: a window's patches as one token"),
-    LegendEntry("pruned", "pruned: their class was certain"),
-    LegendEntry("merged", "merged into a similar token"),
+    Swatch("kept", "tokens that the block works on"),
+    Swatch("shared", "gone by sharing: a window's patches as one token"),
+    Swatch("pruned", "pruned: their class was certain"),
+    Swatch("merged", "merged into a similar token"),
 )
 _VERBS = {"shared": "gone by sharing", "pruned": "pruned before it", "merged": "merged"}
 
 
 @dataclass(frozen=True)
-class BlockTokens:
+class TokenBar:
     """Tokens of one block, which with those that are gone make up the dense model's.
 
     ``kept`` are those that it works on: where tokens merge inside a block and come back after it, without the merged ones.
@@ -39,7 +39,7 @@ class BlockTokens:
     note: str
 
 
-def block_tokens(tokens: Json) -> list[BlockTokens]:
+def token_bars(tokens: Json) -> list[TokenBar]:
     """From tokens.json: every block, and the head or output behind the last."""
     full = int(tokens["patches"]) + int(tokens.get("num_prefix", 0))
     blocks, merging = tokens["blocks"], tokens.get("merging") or {}
@@ -50,18 +50,18 @@ def block_tokens(tokens: Json) -> list[BlockTokens]:
     for block, r in zip(blocks, realised, strict=True):
         entering = int(block["tokens_in"])
         here = r if inside else 0
-        found.append(BlockTokens(str(block["block"]), entering - here, shared, pruned, merged + here, block["reason"]))
+        found.append(TokenBar(str(block["block"]), entering - here, shared, pruned, merged + here, block["reason"]))
         lost = entering - int(block["tokens_out"])
         if not inside:
             merged += min(r, lost)
         pruned += lost - (0 if inside else min(r, lost))
     end = "head" if tokens["heads"] else "output"
-    return [*found, BlockTokens(end, int(blocks[-1]["tokens_out"]), shared, pruned, merged, "")]
+    return [*found, TokenBar(end, int(blocks[-1]["tokens_out"]), shared, pruned, merged, "")]
 
 
 def token_chart(tokens: Json) -> Chart:
     """Draws tokens.json: a column per block as high as the dense model's tokens, divided by what became of them."""
-    rows = block_tokens(tokens)
+    rows = token_bars(tokens)
     full = int(tokens["patches"]) + int(tokens.get("num_prefix", 0))
     slots = []
     for index, row in enumerate(rows):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgeexport.report.chart import Chart, LegendEntry, Table, used
+from edgeexport.report.chart import Chart, Swatch, Table, used
 from edgeexport.report.column_chart import Segment, Slot, Stack, column_chart
 from edgeexport.report.token_view import token_view
 
@@ -14,13 +14,13 @@ __all__ = ["work_chart"]
 Json = Mapping[str, Any]
 
 _LEGEND = (
-    LegendEntry("attention", "attention"),
-    LegendEntry("matching", "matching of tokens"),
-    LegendEntry("mlp", "MLP"),
-    LegendEntry("heads", "heads"),
-    LegendEntry("reduction", "policy network"),
-    LegendEntry("other", "norms, embedding, tail"),
-    LegendEntry("frame", "the dense model"),
+    Swatch("attention", "attention"),
+    Swatch("matching", "matching of tokens"),
+    Swatch("mlp", "MLP"),
+    Swatch("heads", "heads"),
+    Swatch("reduction", "policy network"),
+    Swatch("other", "norms, embedding, tail"),
+    Swatch("frame", "the dense model"),
 )
 
 

@@ -9,27 +9,24 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from edgeexport.calibration.proposal import signed_text
-from edgeexport.terminal.output import errors_console, interrupt_told
+from edgeexport.terminal.output import errors_console, interrupt_told, print_line, results_console
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
 
-    from edgeexport.calibration.counts_command import CountsCalibration
-    from edgeexport.calibration.counts_outcome import CountsOutcome
-    from edgeexport.calibration.proposal import Form, Proposal
-    from edgeexport.calibration.threshold_forms import ThresholdForm
+    from edgeexport.calibration.calibrate_counts import CountsCalibration
+    from edgeexport.calibration.outcome import CalibrationOutcome
+    from edgeexport.calibration.proposal import Proposal, ProposedCounts
+    from edgeexport.calibration.published_quality import PublishedFigures
 
 __all__ = ["passes_shown", "print_counts"]
 
-# Rich assumes 80 columns where there is no terminal, which breaks words in logs.
-_out = Console() if sys.stdout.isatty() else Console(width=140)
 _SECONDS_BETWEEN_LINES = 5.0
 _SHOWN = 5
 
@@ -45,32 +42,32 @@ def passes_shown(on_interrupt: str) -> Iterator[Callable[[int, int, str], None]]
         yield on_progress
 
 
-def print_counts(found: CountsCalibration) -> None:
-    """The proposal beside the dense model, what each place allows, how often exits err, and where files are."""
-    outcome, files = found.outcome, found.files
+def print_counts(calibration: CountsCalibration) -> None:
+    """The proposal beside the dense model, what the images allow at each step, how often exits err, and where files are."""
+    outcome, files = calibration.outcome, calibration.files
     proposal = outcome.proposal
-    _print_forms(proposal)
-    _print_places(outcome)
-    _out.print()
+    _print_alternatives(proposal)
+    _print_constants(outcome)
+    results_console.print()
     style = "bold green" if proposal.worth else "bold yellow"
     sentences = proposal.statement
     first, rest = sentences[: sentences.find(". ") + 1] or sentences, sentences[sentences.find(". ") + 2 :]
-    _out.print(first, style=style, highlight=False, markup=False)
+    results_console.print(first, style=style, highlight=False, markup=False)
     if first != sentences:
-        _out.print(rest, highlight=False, markup=False)
-    _out.print()
+        results_console.print(rest, highlight=False, markup=False)
+    results_console.print()
     for item in outcome.left_out[:_SHOWN]:
-        _print_line(f"left out {item.name}: {item.problem}", "yellow")
+        print_line(f"left out {item.name}: {item.problem}", "yellow")
     if len(outcome.left_out) > _SHOWN:
-        _print_line(f"and {len(outcome.left_out) - _SHOWN} more, see {files.evidence}", "yellow")
-    _print_line(f"weights  {outcome.weights['statement']}", "yellow" if outcome.random_weights else "dim")
+        print_line(f"and {len(outcome.left_out) - _SHOWN} more, see {files.evidence}", "yellow")
+    print_line(f"weights  {outcome.weights['statement']}", "yellow" if outcome.random_weights else "dim")
     plots = [files.counts, files.quality, *([files.exits] if files.exits else [])]
-    _print_line(f"recipe   {files.recipe}", "")
-    _print_line(f"evidence {files.evidence}")
-    _print_line(f"plots    {', '.join(map(str, plots))}")
+    print_line(f"recipe   {files.recipe}", "")
+    print_line(f"evidence {files.evidence}", "dim")
+    print_line(f"plots    {', '.join(map(str, plots))}", "dim")
 
 
-def _print_forms(proposal: Proposal) -> None:
+def _print_alternatives(proposal: Proposal) -> None:
     title = f"{proposal.recipe}: {proposal.request.text}, on {proposal.images} images"
     table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, show_lines=True, padding=(0, 1, 0, 0))
     cost = "GMAC" if proposal.unit == "MACs" else "ms"
@@ -83,51 +80,49 @@ def _print_forms(proposal: Proposal) -> None:
     if proposal.exact is not None and proposal.exact.counts != proposal.chosen.counts:
         rows.append(("not aligned", proposal.exact))
     if proposal.chosen.counts == proposal.dense.counts:
-        rows = rows[:1]  # nothing else was found
-    for name, form in rows:
-        style = "bold" if form.counts == proposal.proposed.counts else ""
-        table.add_row(name, *_form_cells(proposal, form), style=style)
-    for name, adaptive in (("by threshold", proposal.adaptive), ("same mean", proposal.equal_mean)):
-        if adaptive is not None:
-            table.add_row(name, *_threshold_cells(proposal, adaptive), style="dim")
-    _out.print(table)
+        rows = rows[:1]  # nothing else was chosen
+    for name, measured in rows:
+        style = "bold" if measured.counts == proposal.proposed.counts else ""
+        table.add_row(name, *_counts_cells(proposal, measured), style=style)
+    for name, published in (("by threshold", proposal.published), ("same mean", proposal.equal_mean)):
+        if published is not None:
+            table.add_row(name, *_threshold_cells(proposal, published), style="dim")
+    results_console.print(table)
 
 
-def _form_cells(proposal: Proposal, form: Form) -> list[str]:
+def _counts_cells(proposal: Proposal, measured: ProposedCounts) -> list[str]:
     """A line for the tokens that enter block 1, then one for every stage; an interval has a line of its own."""
-    dense = proposal.dense
-    pruned = "\n".join([_shared(form.counts.num_shared), *(f"after {block}: {k}" for block, k in form.counts.prune)])
-    cost = f"{form.cost / 1e9:.3f}" if proposal.unit == "MACs" else f"{form.cost:.3f}"
-    change = "" if form is dense else proposal.cost_change(form, dense)
-    quality = "" if form.quality is None else f"{form.quality:.2f}"
-    lost = ""
-    if form is not dense and form.quality is not None and dense.quality is not None:
-        lost = f"{dense.quality - form.quality:.2f}"
-    if form.loss is not None:
-        lost += f"\n{form.loss.low:.2f} to {form.loss.high:.2f}"
-    return [pruned, "\n".join(map(str, form.tokens)), cost, change, quality, lost]
+    dense, counts = proposal.dense, measured.counts
+    pruned = "\n".join([_shared(counts.num_shared), *(f"after {block}: {k}" for block, k in counts.prune)])
+    cost = f"{measured.cost / 1e9:.3f}" if proposal.unit == "MACs" else f"{measured.cost:.3f}"
+    change = lost = ""
+    if measured is not dense:
+        change = proposal.cost_change(measured, dense)
+        lost = f"{dense.quality - measured.quality:.2f}"
+    if measured.loss is not None:
+        lost += f"\n{measured.loss.low:.2f} to {measured.loss.high:.2f}"
+    return [pruned, "\n".join(map(str, measured.tokens)), cost, change, f"{measured.quality:.2f}", lost]
 
 
-def _threshold_cells(proposal: Proposal, form: ThresholdForm) -> list[str]:
+def _threshold_cells(proposal: Proposal, published: PublishedFigures) -> list[str]:
     """Counts of these are means over images; their milliseconds are in no table."""
-    thetas = "\n".join(
-        [_shared(form.num_shared), *(f"after {block}: >{theta:.3g}" for block, theta in form.thresholds.items())]
-    )
-    left = [form.tokens[0], *(form.tokens[block] for block in form.thresholds)]
+    limits = published.thresholds
+    thetas = [_shared(published.num_shared), *(f"after {block}: >{theta:.3g}" for block, theta in limits.items())]
+    left = [published.tokens[0], *(published.tokens[block] for block in limits)]
     cost, change = "", ""
     if proposal.unit == "MACs":
-        cost = f"{form.macs / 1e9:.3f}"
-        change = f"{signed_text(100 * (form.macs / proposal.dense.macs - 1), 1)} %"
-    lost = "" if proposal.dense.quality is None else f"{proposal.dense.quality - form.quality:.2f}"
+        cost = f"{published.macs / 1e9:.3f}"
+        change = f"{signed_text(100 * (published.macs / proposal.dense.macs - 1), 1)} %"
+    lost = f"{proposal.dense.quality - published.quality:.2f}"
     tokens = "\n".join(f"{count:.0f}" for count in left)
-    return [thetas, tokens, cost, change, f"{form.quality:.2f}", lost]
+    return ["\n".join(thetas), tokens, cost, change, f"{published.quality:.2f}", lost]
 
 
 def _shared(windows: int) -> str:
     return f"{windows} shared" if windows else ""
 
 
-def _print_places(outcome: CountsOutcome) -> None:
+def _print_constants(outcome: CalibrationOutcome) -> None:
     """Per constant: what the images would allow, and how often what leaves is wrong."""
     labelled = bool(outcome.exits)
     title = f"what the {outcome.proposal.images} images would allow"
@@ -137,30 +132,27 @@ def _print_places(outcome: CountsOutcome) -> None:
     if labelled:
         for column in ("wrong", "by theta"):
             table.add_column(column, justify="right", no_wrap=True)
-    for place in outcome.places:
-        values = sorted(place.available)
+    for constant in outcome.constants:
+        values = sorted(constant.available)
         allowed = [str(values[0]), str(values[len(values) // 2]), str(values[-1])] if values else [""] * 3
-        covered = f"{place.covered} of {len(values)}" if values and place.chosen else "-"
-        theta = "" if place.theta is None else f"{place.theta:g}"
+        covered = f"{constant.covered} of {len(values)}" if values and constant.chosen else "-"
+        theta = "" if constant.theta is None else f"{constant.theta:g}"
         exits = []
         if labelled:
-            points = outcome.exit_points(place.block)
+            points = outcome.exit_points(constant.block)
             exits = ["", ""] if points is None else [_percent(points[0].wrong_share), _percent(points[1].wrong_share)]
-        name = f"after block {place.block}" if place.block else "windows"
-        table.add_row(name, theta, *allowed, str(place.chosen), covered, *exits)
-    _out.print(Padding(table, (1, 0, 0, 1)))
+        name = f"after block {constant.block}" if constant.block else "windows"
+        table.add_row(name, theta, *allowed, str(constant.chosen), covered, *exits)
+    results_console.print(Padding(table, (1, 0, 0, 1)))
     if labelled:
-        _print_line(
-            " wrong: tokens whose class was wrong when they left, of all that left; by threshold, as many on average"
+        print_line(
+            " wrong: tokens whose class was wrong when they left, of all that left; by threshold, as many on average",
+            "dim",
         )
 
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{share:.2%}"
-
-
-def _print_line(text: str, style: str = "dim") -> None:
-    _out.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
 
 
 @contextmanager

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from edgeexport.comparison.markdown import number_text
+from edgeexport.terminal.output import print_line, results_console
 
 if TYPE_CHECKING:
     from edgeexport.comparison.compare import BundleComparison
 
 __all__ = ["print_comparison"]
-
-# Rich assumes 80 columns where there is no terminal, which breaks words in logs.
-_out = Console() if sys.stdout.isatty() else Console(width=140)
 
 
 def print_comparison(found: BundleComparison) -> None:
@@ -31,21 +27,17 @@ def print_comparison(found: BundleComparison) -> None:
         assert some is not None
         values = (None if a is None else a.value, None if b is None else b.value, found.ratio(name))
         table.add_row(escape(name), *map(number_text, values), escape(f"{some.source}, {some.provenance}"))
-    _print_line(f"A: {found.a.bundle.path}")
-    _print_line(f"B: {found.b.bundle.path}")
-    _out.print(table)
+    print_line(f"A: {found.a.bundle.path}")
+    print_line(f"B: {found.b.bundle.path}")
+    results_console.print(table)
     if found.latency is not None:
         change = found.latency
         interval = f"{change.low:.4f} to {change.high:.4f}, {change.confidence:.0%} interval"
-        _print_line(f"compute time, B / A: {change.ratio:.4f} ({interval}): {change.verdict}")
-        _print_line(f"{change.samples[0]} and {change.samples[1]} samples, {change.method}", "dim")
+        print_line(f"compute time, B / A: {change.ratio:.4f} ({interval}): {change.verdict}")
+        print_line(f"{change.samples[0]} and {change.samples[1]} samples, {change.method}", "dim")
     for difference in found.differences:
         note = "; measured figures are not comparable" if difference.decisive else ""
-        _print_line(f"different: {difference}{note}", "yellow" if difference.decisive else "dim")
+        print_line(f"different: {difference}{note}", "yellow" if difference.decisive else "dim")
     for item in found.conditions:
         verdict, style = ("failed", "bold red") if item.failed else ("ok", "green")
-        _print_line(f"{verdict}: {item.condition.text}  ({item.found})", style)
-
-
-def _print_line(text: str, style: str = "") -> None:
-    _out.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
+        print_line(f"{verdict}: {item.condition.text}  ({item.found})", style)

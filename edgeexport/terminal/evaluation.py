@@ -2,65 +2,59 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from edgeexport.terminal.output import print_line, results_console
 
 if TYPE_CHECKING:
     from edgeexport.evaluation.result import Evaluation
 
 __all__ = ["print_evaluation"]
 
-# Rich assumes 80 columns where there is no terminal, which breaks words in logs.
-_out = Console() if sys.stdout.isatty() else Console(width=140)
 _SHOWN = 5
 
 
-def print_evaluation(found: Evaluation) -> None:
-    """Scores of every form, the classes, and what was left out."""
-    where = f"{found.data}{'' if found.split is None else f', {found.split}'}"
-    title = f"{found.subject} on {found.primary.images} images of {where} (measured)"
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Scores of every execution, the classes, and what was left out."""
+    where = f"{evaluation.data}{'' if evaluation.split is None else f', {evaluation.split}'}"
+    title = f"{evaluation.name} on {evaluation.primary.images} images of {where} (measured)"
     table = Table(title=escape(title), title_justify="left")
     for column in ("form", "mIoU", "pixel accuracy", "mean accuracy", "tokens in a block", "GMAC"):
         table.add_column(column, justify="left" if column == "form" else "right")
-    for name, form in found.forms.items():
-        scores = form.scores
+    for name, reached in evaluation.executions.items():
+        scores = reached.scores
         percents = (f"{value:.2f}" for value in (scores.miou, scores.pixel_accuracy, scores.mean_accuracy))
-        table.add_row(name, *percents, f"{form.tokens_mean:.1f}", f"{form.macs_mean / 1e9:.3f}")
-    _out.print(table)
-    _print_classes(found)
-    for name, reason in found.not_run.items():
-        _print_line(f"{name} not run: {reason}")
-    if found.left_out:
-        more = len(found.left_out) - _SHOWN
-        shown = "; ".join(f"{item.name}: {item.problem}" for item in found.left_out[:_SHOWN])
-        _print_line(f"left out {len(found.left_out)}: {shown}{f'; and {more} more' if more > 0 else ''}", "yellow")
-    _print_line(str(found.weights["statement"]), "yellow" if found.random_weights else "dim")
-    _print_line(f"written: {found.file}")
+        table.add_row(name, *percents, f"{reached.tokens_mean:.1f}", f"{reached.macs_mean / 1e9:.3f}")
+    results_console.print(table)
+    _print_classes(evaluation)
+    for name, reason in evaluation.not_run.items():
+        print_line(f"{name} not run: {reason}", "dim")
+    if evaluation.left_out:
+        more = len(evaluation.left_out) - _SHOWN
+        shown = "; ".join(f"{item.name}: {item.problem}" for item in evaluation.left_out[:_SHOWN])
+        print_line(f"left out {len(evaluation.left_out)}: {shown}{f'; and {more} more' if more > 0 else ''}", "yellow")
+    print_line(str(evaluation.weights["statement"]), "yellow" if evaluation.random_weights else "dim")
+    print_line(f"written: {evaluation.file}", "dim")
 
 
-def _print_classes(found: Evaluation) -> None:
-    """IoU of every class in every form; the width of a terminal decides on the columns."""
+def _print_classes(evaluation: Evaluation) -> None:
+    """IoU of every class in every execution; the width of a terminal decides on the columns."""
     table = Table(title="IoU of the classes", title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("class")
-    for name in found.forms:
+    for name in evaluation.executions:
         table.add_column(name, justify="right")
-    for number, label in enumerate(found.classes):
-        values = [form.scores.per_class_iou[number] for form in found.forms.values()]
+    for number, label in enumerate(evaluation.classes):
+        values = [reached.scores.per_class_iou[number] for reached in evaluation.executions.values()]
         if any(value is not None for value in values):
             table.add_row(escape(label), *("" if value is None else f"{value:.2f}" for value in values))
-    _out.print(table)
+    results_console.print(table)
     absent = [
         label
-        for number, label in enumerate(found.classes)
-        if all(form.scores.per_class_iou[number] is None for form in found.forms.values())
+        for number, label in enumerate(evaluation.classes)
+        if all(reached.scores.per_class_iou[number] is None for reached in evaluation.executions.values())
     ]
     if absent:
-        _print_line(f"neither labelled nor predicted: {', '.join(absent)}")
-
-
-def _print_line(text: str, style: str = "dim") -> None:
-    _out.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
+        print_line(f"neither labelled nor predicted: {', '.join(absent)}", "dim")

@@ -7,9 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -21,13 +20,22 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["JsonFlag", "emit", "errors_console", "images_shown", "interrupt_told", "print_note", "stages_shown"]
+__all__ = [
+    "emit",
+    "errors_console",
+    "images_shown",
+    "interrupt_told",
+    "print_line",
+    "print_note",
+    "results_console",
+    "stages_shown",
+]
 
 errors_console = Console(stderr=True)
+# Rich assumes 80 columns where there is no terminal, which breaks words in logs.
+results_console = Console() if sys.stdout.isatty() else Console(width=140)
 
 _SECONDS_BETWEEN_LINES = 5.0
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
 
 
 def emit(json_output: bool, document: Any, show: Callable[[], None]) -> None:
@@ -72,6 +80,11 @@ def _stages() -> Iterator[Callable[[str], None]]:
             task.append(bar.add_task(name, total=None))
 
         yield on_stage
+
+
+def print_line(text: str, style: str | None = None) -> None:
+    """A line of a result, on standard output, as it is: neither broken nor read as markup."""
+    results_console.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
 
 
 def print_note(text: str) -> None:

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from edgeexport.report.bench_text import conditions_text, device_text, differences_text, launch_text, warm_up_text
+from edgeexport.terminal.output import print_line, results_console
 
 if TYPE_CHECKING:
     from edgeexport.profile.bench import Bench
 
 __all__ = ["print_bench"]
 
-_out = Console() if sys.stdout.isatty() else Console(width=140)
 _TITLES = {"compute": "compute", "enqueue": "enqueue", "transfer": "transfers", "end_to_end": "end to end"}
 
 
 def print_bench(bench: Bench) -> None:
     """Latencies, what they were measured on and how, the comparison, and the energy."""
     found = bench.document
-    _line(f"{found['bundle']['name']}: {found['engine']} in {found['backend']} {found['versions'][found['backend']]}")
-    _line(f"on {device_text(found['device'])}")
+    print_line(
+        f"{found['bundle']['name']}: {found['engine']} in {found['backend']} {found['versions'][found['backend']]}"
+    )
+    print_line(f"on {device_text(found['device'])}")
     if found["conditions"]["known"]:
-        _line(conditions_text(found["conditions"]["after"]), "dim")
-    _out.print(_rows_table("measured, milliseconds", {"": found["rows"]}))
+        print_line(conditions_text(found["conditions"]["after"]), "dim")
+    results_console.print(_rows_table("measured, milliseconds", {"": found["rows"]}))
     protocol = found["protocol"]
-    _line(
+    print_line(
         f"{launch_text(protocol)}; {protocol['runs']} runs in {protocol['seconds']:.1f} s after {warm_up_text(protocol)}",
         "dim",
     )
-    _line(f"{found['images_per_second']:.1f} images per second, one batch after the other")
+    print_line(f"{found['images_per_second']:.1f} images per second, one batch after the other")
     if found["baseline"] is not None:
         _print_baseline(found["baseline"])
     if found["power"] is not None:
@@ -41,33 +41,33 @@ def print_bench(bench: Bench) -> None:
     if found["predicted"] is not None:
         predicted = found["predicted"]
         measured = found["rows"]["compute"]["p50"]
-        _line(
+        print_line(
             f"predicted by roofline for {predicted['power_mode']}: {predicted['total_ms']:.2f} ms; "
             f"measured median is {measured / predicted['total_ms']:.2f} times that"
         )
     if found["layers"] is not None:
         _print_layers(found["layers"])
     for text in found["notes"]:
-        _line(f"note: {text}", "yellow")
+        print_line(f"note: {text}", "yellow")
     for text in found["instabilities"]:
-        _line(f"unstable: {text}", "bold yellow")
-    _line(f"written: {bench.path}", "dim")
+        print_line(f"unstable: {text}", "bold yellow")
+    print_line(f"written: {bench.path}", "dim")
 
 
 def _print_baseline(found: Mapping[str, Any]) -> None:
     speedup, protocol = found["speedup"], found["protocol"]
     name = found["bundle"]["name"]
     rows = {which: {step: row for step, row in found["rows"][which].items() if row} for which in found["rows"]}
-    _out.print(_rows_table(f"in alternating blocks with {name}, milliseconds", rows))
+    results_console.print(_rows_table(f"in alternating blocks with {name}, milliseconds", rows))
     interval = f"{speedup['low']:.3f} to {speedup['high']:.3f}"
-    _line(
+    print_line(
         f"speed-up over {name}: {speedup['estimate']:.3f} ({speedup['confidence']:.0%} interval {interval}, "
         f"{protocol['pairs']} pairs): {speedup['verdict']}",
         {"faster": "green", "slower": "bold red"}.get(speedup["verdict"], "yellow"),
     )
     differences = differences_text(found)
     if differences:
-        _line(f"not of the models alone: {differences}", "bold yellow")
+        print_line(f"not of the models alone: {differences}", "bold yellow")
 
 
 def _print_power(found: Mapping[str, Any]) -> None:
@@ -78,8 +78,8 @@ def _print_power(found: Mapping[str, Any]) -> None:
         table.add_row(name, f"{watts['load_w']:.2f}", f"{watts['idle_w']:.2f}")
     table.add_section()
     table.add_row("total", f"{found['load_w']:.2f}", f"{found['idle_w']:.2f}")
-    _out.print(table)
-    _line(
+    results_console.print(table)
+    print_line(
         f"{found['gross_mj']:.2f} mJ an inference, {found['net_mj']:.2f} mJ above rest "
         f"({found['inferences']} inferences in {found['seconds']:.0f} s, {found['rate_hz']:.0f} samples a second)"
     )
@@ -100,7 +100,7 @@ def _print_layers(found: Mapping[str, Any]) -> None:
             f"{part['bytes'] / 1e6:.1f}",
         )
         table.add_row(part["title"], *figures)
-    _out.print(table)
+    results_console.print(table)
 
 
 def _rows_table(title: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -125,7 +125,3 @@ def _cell(column: str, value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.0f}" if column == "n" else f"{value:.1%}" if column == "cv" else f"{value:.3f}"
-
-
-def _line(text: str, style: str | None = None) -> None:
-    _out.print(text, style=style, highlight=False, soft_wrap=True, markup=False)

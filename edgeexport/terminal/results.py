@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -16,10 +14,11 @@ from edgeexport.backends.contract import EngineRecord
 from edgeexport.report.engine_text import engine_text
 from edgeexport.report.merge_text import merge_text
 from edgeexport.report.plugin_text import library_text
+from edgeexport.terminal.output import results_console
 
 if TYPE_CHECKING:
     from edgeexport.backends.engine import EngineResult
-    from edgeexport.calibration.delay_command import DelayCalibration
+    from edgeexport.calibration.calibrate_delay import DelayCalibration
     from edgeexport.commands.build import BuildResult
     from edgeexport.commands.doctor import Doctor
     from edgeexport.commands.run import Predictions
@@ -40,8 +39,6 @@ __all__ = [
     "print_verify",
 ]
 
-# Rich assumes 80 columns where there is no terminal, which breaks words in logs.
-_out = Console() if sys.stdout.isatty() else Console(width=140)
 _STYLE = {
     "passed": "green",
     "failed": "bold red",
@@ -56,8 +53,8 @@ def print_recipes(recipes: Sequence[tuple[str, str]], folder: Path) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, description in recipes:
         table.add_row(f"[bold]{name}[/]", escape(description))
-    _out.print(table)
-    _out.print(f"in {folder}", style="dim", soft_wrap=True, highlight=False)
+    results_console.print(table)
+    results_console.print(f"in {folder}", style="dim", soft_wrap=True, highlight=False)
 
 
 def print_tokens(name: str, tokens: dict[str, Any]) -> None:
@@ -103,9 +100,9 @@ def print_tokens(name: str, tokens: dict[str, Any]) -> None:
     add("total", totals, why="with policy network" if policy else "")
     if policy:
         add("", {"macs": totals["macs_without_policy"]}, why="without")
-    _out.print(table)
+    results_console.print(table)
     ratio = f"dense / reduced: {totals['dense_over_reduced']:.3f}"
-    _out.print(ratio + (" with policy network" if policy else ""), highlight=False)
+    results_console.print(ratio + (" with policy network" if policy else ""), highlight=False)
     if tokens.get("merging"):
         _print_merging(tokens["merging"])
 
@@ -119,7 +116,7 @@ def _print_merging(merging: dict[str, Any]) -> None:
         text += (
             f" of {sum(requested)} asked; fewer than asked in block{'s' if len(short) > 1 else ''} {', '.join(short)}"
         )
-    _out.print(text, highlight=False, soft_wrap=True, markup=False)
+    results_console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def print_build(result: BuildResult) -> None:
@@ -162,39 +159,39 @@ def print_engine(result: EngineResult) -> None:
     )
 
 
-def print_inspection(found: dict[str, Any]) -> None:
-    """Facts of a bundle or an ONNX file."""
-    if "tokens" in found:
+def print_inspection(facts: dict[str, Any]) -> None:
+    """What is known of a bundle or an ONNX file."""
+    if "tokens" in facts:
         shown = ("name", "description", "target", "precision", "edgeexport")
-        pairs: list[tuple[str, str | Text]] = [(key, str(found[key])) for key in shown]
-        pairs.append(("weights", found["weights"]["statement"]))
-        engine = found["engine"]
+        pairs: list[tuple[str, str | Text]] = [(key, str(facts[key])) for key in shown]
+        pairs.append(("weights", facts["weights"]["statement"]))
+        engine = facts["engine"]
         pairs.append(("engine", engine_text(engine and EngineRecord.from_dict(engine, Path("engine.json")))))
-        for name, check in found["checks"].items():
+        for name, check in facts["checks"].items():
             status = check.get("status", check.get("form", ""))
             if status != "none":  # no class map, so no tail to check
                 pairs.append((f"check {name}", _status(status)))
         _print_pairs(pairs)
-        print_tokens(found["name"], found["tokens"])
+        print_tokens(facts["name"], facts["tokens"])
     else:
-        facts = [(key, str(found[key])) for key in ("model", "nodes", "static", "custom_ops")]
-        macs = found["macs"]
-        text = f"{_giga(macs['product'])} GMAC in products" if macs else f"unknown: {found['macs_unknown']}"
-        _print_pairs([*facts, ("compute", text)])
-    if found["operators"]:
-        counts = sorted(found["operators"].items(), key=lambda item: (-item[1], item[0]))
-        _out.print("operators: " + ", ".join(f"{name} {count}" for name, count in counts), highlight=False)
+        pairs = [(key, str(facts[key])) for key in ("model", "nodes", "static", "custom_ops")]
+        macs = facts["macs"]
+        text = f"{_giga(macs['product'])} GMAC in products" if macs else f"unknown: {facts['macs_unknown']}"
+        _print_pairs([*pairs, ("compute", text)])
+    if facts["operators"]:
+        counts = sorted(facts["operators"].items(), key=lambda item: (-item[1], item[0]))
+        results_console.print("operators: " + ", ".join(f"{name} {count}" for name, count in counts), highlight=False)
 
 
 def print_lint(report: LintReport) -> None:
     """Findings of a lint, errors first."""
     for finding in sorted(report.findings, key=lambda item: item.severity):
         style = "bold red" if finding.severity == "error" else "yellow"
-        _out.print(f"[{style}]{finding.severity}[/] {escape(str(finding))}", highlight=False, soft_wrap=True)
+        results_console.print(f"[{style}]{finding.severity}[/] {escape(str(finding))}", highlight=False, soft_wrap=True)
         if finding.remedy:
-            _out.print(f"      {finding.remedy}", style="dim", highlight=False, soft_wrap=True, markup=False)
+            results_console.print(f"      {finding.remedy}", style="dim", highlight=False, soft_wrap=True, markup=False)
     verdict = "[green]static[/]" if report.ok else f"[bold red]{len(report.errors)} errors[/]"
-    _out.print(
+    results_console.print(
         f"{verdict}: {report.node_count} nodes, {report.value_count} values, opset {report.opset}", highlight=False
     )
 
@@ -203,57 +200,65 @@ def print_verify(result: VerifyResult) -> None:
     """Every comparison of a verification."""
     _print_comparisons(result.comparisons)
     executed = result.executed
-    _out.print(f"executed: {f'{executed.engine} in ' if executed else ''}{result.runner}", highlight=False)
+    results_console.print(f"executed: {f'{executed.engine} in ' if executed else ''}{result.runner}", highlight=False)
     if executed is not None and executed.engine_not_run:
         text = f"not executed: {executed.engine_not_run}, the bundle's engine: nothing here is said of it"
-        _out.print(text, style="bold yellow", soft_wrap=True, markup=False)
+        results_console.print(text, style="bold yellow", soft_wrap=True, markup=False)
     if result.original_not_run:
-        _out.print(f"original not run: {result.original_not_run}", style="yellow", soft_wrap=True, markup=False)
-    _out.print(_status(result.status, result.explanation and f"({result.explanation})"), soft_wrap=True)
+        results_console.print(
+            f"original not run: {result.original_not_run}", style="yellow", soft_wrap=True, markup=False
+        )
+    results_console.print(_status(result.status, result.explanation and f"({result.explanation})"), soft_wrap=True)
 
 
-def print_predictions(found: Predictions) -> None:
+def print_predictions(predictions: Predictions) -> None:
     """Where the pictures are, and the leading classes."""
-    for item in found.images:
+    for item in predictions.images:
         pictures = ", ".join(str(path) for path in item.pictures)
         line = f"{item.image}: {pictures}" if pictures else str(item.image)
-        _out.print(line, highlight=False, soft_wrap=True, markup=False)
-        _out.print(f"    {item.summary}", style="dim", highlight=False, soft_wrap=True, markup=False)
-    if found.notice:
-        _out.print(found.notice, style="yellow", soft_wrap=True, markup=False)
+        results_console.print(line, highlight=False, soft_wrap=True, markup=False)
+        results_console.print(f"    {item.summary}", style="dim", highlight=False, soft_wrap=True, markup=False)
+    if predictions.notice:
+        results_console.print(predictions.notice, style="yellow", soft_wrap=True, markup=False)
 
 
-def print_delay(found: DelayCalibration) -> None:
+def print_delay(calibration: DelayCalibration) -> None:
     """Token similarity by block, and the delay that it suggests."""
-    evidence = found.evidence
-    table = Table(title=f"{found.recipe}: mean cosine of token pairs (measured)", title_justify="left")
+    evidence = calibration.evidence
+    table = Table(title=f"{calibration.recipe}: mean cosine of token pairs (measured)", title_justify="left")
     for column in ("block", "mean", "std"):
         table.add_column(column, justify="right")
     for block, (mean, deviation) in enumerate(zip(evidence.mean, evidence.similarity.std(axis=0), strict=True)):
         table.add_row(str(block) if block else "embedding", f"{mean:.4f}", f"{deviation:.4f}")
-    _out.print(table)
+    results_console.print(table)
     per_image = ", ".join(map(str, evidence.delay_per_image))
     proposal = str(evidence.delay) if evidence.rises else f"{evidence.delay}: similarity rises in no block"
-    written = [str(path) for path in (found.files.plot, found.files.evidence, found.files.recipe) if path is not None]
+    written = [
+        str(path)
+        for path in (calibration.files.plot, calibration.files.evidence, calibration.files.recipe)
+        if path is not None
+    ]
     _print_pairs(
         [
             ("delay", proposal),
             ("per image", per_image),
             ("images", ", ".join(evidence.images)),
-            ("weights", found.weights),
+            ("weights", calibration.weights),
             ("written", ", ".join(written)),
         ]
     )
-    if found.random_weights:
-        _out.print("random weights: the similarity of a trained model is another", style="yellow", highlight=False)
+    if calibration.random_weights:
+        results_console.print(
+            "random weights: the similarity of a trained model is another", style="yellow", highlight=False
+        )
 
 
-def print_doctor(found: Doctor) -> None:
+def print_doctor(examination: Doctor) -> None:
     """What a machine has, and what each target needs."""
     from edgeexport.commands.doctor import rows_from_doctor
 
-    for title, rows in rows_from_doctor(found):
-        _out.print(title, style="bold", markup=False)
+    for title, rows in rows_from_doctor(examination):
+        results_console.print(title, style="bold", markup=False)
         _print_pairs(rows)
 
 
@@ -274,7 +279,7 @@ def _print_comparisons(comparisons: Sequence[Comparison]) -> None:
             f"{min(maps):.4%}" if maps else "",
             f"{equal} of {len(item.decisions)} equal{followed}" if item.decisions else "",
         )
-    _out.print(table)
+    results_console.print(table)
 
 
 def _print_pairs(pairs: Sequence[tuple[str, str | Text]]) -> None:
@@ -284,7 +289,7 @@ def _print_pairs(pairs: Sequence[tuple[str, str | Text]]) -> None:
     table.add_column(overflow="fold")
     for name, value in pairs:
         table.add_row(escape(name), value if isinstance(value, Text) else escape(value))
-    _out.print(table)
+    results_console.print(table)
 
 
 def _status(status: str, more: str = "") -> Text:

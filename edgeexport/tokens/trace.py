@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edgeexport.ops.token_unmerge import token_unmerge
 
-__all__ = ["Departed", "Evidence", "Trace", "inverse_permutation"]
+__all__ = ["Departed", "Evidence", "Seen", "Trace", "inverse_permutation"]
 
 
 class Evidence(Protocol):
@@ -39,6 +39,14 @@ class Departed:
     rows: Tensor
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What an exit was shown: int32 (B, n), which tokens (None: all of block 1), and their class scores (B, K, n)."""
+
+    tokens: Tensor | None
+    scores: Tensor
+
+
 @dataclass
 class Trace:
     """What steps read and write.
@@ -54,6 +62,7 @@ class Trace:
         origin: int32 (B, N0), the present token that holds every token of block 1, where tokens merged for good.
         alive: int32 (B, n), which token of block 1 every present one is, where some left; None: all are there.
         departed: Those that left, in order.
+        seen: Block -> what its exit was shown, for exits that were asked for.
     """
 
     imposed: Mapping[str, Tensor] = field(default_factory=dict)
@@ -65,6 +74,7 @@ class Trace:
     origin: Tensor | None = None
     alive: Tensor | None = None
     departed: list[Departed] = field(default_factory=list)
+    seen: dict[int, Seen] = field(default_factory=dict)
 
     @property
     def prediction(self) -> Tensor:

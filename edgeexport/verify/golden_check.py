@@ -7,11 +7,11 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexport.backends.runner import Runner
 from edgeexport.bundle import Bundle
 from edgeexport.errors import BundleError
 from edgeexport.verify.compare import (
@@ -31,14 +31,7 @@ AGREEMENT = "agreement behind near ties decided differently, not judged"
 """Among a comparison's facts: output -> how far it agrees, on images that went on with other tokens."""
 
 
-class _Runner(Protocol):
-    name: str
-    version: str
-
-    def run(self, image: NDArray, extra: Mapping[str, NDArray] | None = None) -> dict[str, NDArray]: ...
-
-
-def golden_comparisons(bundle: Bundle, runner: _Runner) -> list[Comparison]:
+def golden_comparisons(bundle: Bundle, runner: Runner) -> list[Comparison]:
     """Runs every stored case and compares outputs and decisions with what the reference computed at build time.
 
     With float16, the reference carried out the decisions that ONNX Runtime made at build time. Where this machine decides
@@ -58,7 +51,7 @@ def golden_comparisons(bundle: Bundle, runner: _Runner) -> list[Comparison]:
     return [_one_case(case, arrays, runner, tolerances) for case in cases]
 
 
-def _one_case(case: str, arrays: Mapping[str, NDArray], runner: _Runner, tolerances: Tolerances) -> Comparison:
+def _one_case(case: str, arrays: Mapping[str, NDArray], runner: Runner, tolerances: Tolerances) -> Comparison:
     found = runner.run(arrays[f"{case}/image"], _below(arrays, f"{case}/input/"))
     names = tuple(str(name) for name in arrays[f"{case}/names"])
     stored = _below(arrays, f"{case}/")

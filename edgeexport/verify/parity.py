@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgeexport.backends.runner import Runner
 from edgeexport.fixed.model import FixedModel
 from edgeexport.fixed.published import PublishedImage, PublishedModel
 from edgeexport.inputs.batches import ImageBatch
@@ -35,13 +36,19 @@ from edgeexport.verify.reference import (
     ORIGINAL_CHECK,
     RUNTIME_CHECK,
     Reference,
-    Runner,
     compare_outputs,
     joined_reference,
 )
 from edgeexport.verify.tolerances import FP32, Tolerances
 
-__all__ = ["batch_comparison", "followed_reference", "original_comparison", "reference_of", "runtime_comparison"]
+__all__ = [
+    "batch_comparison",
+    "followed_reference",
+    "original_comparison",
+    "reference_of",
+    "runtime_comparison",
+    "settings_for_counts",
+]
 
 
 def reference_of(
@@ -67,7 +74,7 @@ def original_comparison(fixed: FixedModel, reference: Reference) -> Comparison:
     published = PublishedModel(fixed.model, fixed.recipe)
     pair = "torch fixed", "torch original"
     try:
-        settings = [_settings_for_counts(fixed, reference.trace, image) for image in range(len(names))]
+        settings = [settings_for_counts(fixed, reference.trace, image) for image in range(len(names))]
     except NotApplicable as error:
         reason = f"{error} ({', '.join(names)})"
         return Comparison(ORIGINAL_CHECK, *pair, names, "not-applicable", reason)
@@ -133,8 +140,17 @@ def _in_float32(fixed: FixedModel, reference: Reference) -> Reference:
     return _judged(fixed, reference.batch, reference.trace, FP32)
 
 
-def _settings_for_counts(fixed: FixedModel, trace: Trace, image: int) -> dict[str, Any]:
-    """What the published form of every method goes by, so as to remove the fixed counts from an image."""
+def settings_for_counts(fixed: FixedModel, trace: Trace, image: int) -> dict[str, Any]:
+    """What every method's published form goes by (see `PublishedModel.run`), so as to remove the fixed counts from an image.
+
+    Args:
+        fixed: The model.
+        trace: Of its pass.
+        image: Which of the batch.
+
+    Raises:
+        NotApplicable: There are no such settings.
+    """
     schedule, settings = fixed.schedule, {}
     for key, spec in fixed.recipe.reductions.items():
         acting = [change for change in schedule.changes[key] if change.acts]

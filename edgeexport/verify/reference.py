@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ __all__ = [
     "ORIGINAL_CHECK",
     "RUNTIME_CHECK",
     "Reference",
-    "Runner",
     "compare_outputs",
     "joined_reference",
 ]
@@ -30,16 +29,6 @@ RUNTIME_CHECK = "fixed torch against exported graph"
 BATCH_CHECK = "batch against images one by one"
 FOLLOWED = "near ties followed"
 """Among a comparison's facts: decision -> tokens that went another way at a near tie."""
-
-
-class Runner(Protocol):
-    """Anything that executes the exported graph."""
-
-    name: str
-    version: str
-
-    def run(self, image: NDArray, extra: Mapping[str, NDArray] | None = None) -> dict[str, NDArray]:
-        """Runs one batch in the recipe's input form; returns outputs by name."""
 
 
 @dataclass(frozen=True)

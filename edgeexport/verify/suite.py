@@ -1,4 +1,4 @@
-"""Which comparisons a build or `edgeexport verify` runs, on how many images, and what they prove together.
+"""Which comparisons a build or `edgeexport verify` runs, on how many images, what they prove together, and what is kept.
 
 Where a comparison means nothing for an image (no threshold separates the k-th from the next token; a near tie was
 decided differently), it is recorded as not applicable, and another image is drawn.
@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from edgeexport.backends.runner import Runner
 from edgeexport.fixed.model import FixedModel
+from edgeexport.inputs.batches import ImageBatch
 from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
-from edgeexport.verify.parity import batch_comparison, original_comparison, runtime_comparison
-from edgeexport.verify.reference import BATCH_CHECK, ORIGINAL_CHECK, RUNTIME_CHECK, Reference, Runner
+from edgeexport.verify.parity import (
+    batch_comparison,
+    followed_reference,
+    original_comparison,
+    reference_of,
+    runtime_comparison,
+)
+from edgeexport.verify.reference import BATCH_CHECK, FOLLOWED, ORIGINAL_CHECK, RUNTIME_CHECK, Reference
+from edgeexport.verify.tolerances import Tolerances
 
-__all__ = ["parity_status", "run_parity"]
+__all__ = ["golden_cases", "kept_references", "parity_status", "run_parity", "why_incomplete"]
 
 
 def run_parity(
@@ -44,6 +53,37 @@ def parity_status(comparisons: Sequence[Comparison]) -> str:
     names = {ORIGINAL_CHECK, RUNTIME_CHECK} | {item.check for item in comparisons if item.check == BATCH_CHECK}
     passed = {name: sum(item.check == name and item.status == "passed" for item in comparisons) for name in names}
     return "passed" if min(passed.values()) >= IMAGES_NEEDED else "incomplete"
+
+
+def why_incomplete(comparisons: Sequence[Comparison]) -> str:
+    """One line about the check that could not be made on enough images."""
+    reasons = [f"{item.check} on {', '.join(item.images)}: {item.reason}" for item in comparisons if item.reason]
+    return f"parity incomplete: a check needs {IMAGES_NEEDED} images; {reasons[0] if reasons else 'too few were given'}"
+
+
+def kept_references(
+    fixed: FixedModel, batches: Iterable[ImageBatch], kept: list[Reference], tolerances: Tolerances
+) -> Iterator[Reference]:
+    """References of batches as they are asked for, remembered in ``kept``."""
+    for batch in batches:
+        kept.append(reference_of(fixed, batch, tolerances=tolerances))
+        yield kept[-1]
+
+
+def golden_cases(
+    fixed: FixedModel, runner: Runner, references: Sequence[Reference], comparisons: Sequence[Comparison]
+) -> list[Reference]:
+    """References that the exported graph was compared with; where it decided near ties its own way, with that way taken."""
+    passed = {item.images: item for item in comparisons if item.check == RUNTIME_CHECK and item.status == "passed"}
+    cases = []
+    for reference in references:
+        batch = reference.batch
+        if batch.names not in passed:
+            continue
+        if FOLLOWED in passed[batch.names].facts:
+            reference = followed_reference(fixed, reference, runner.run(batch.pixels, batch.extra))
+        cases.append(reference)
+    return cases
 
 
 def _run_check(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgeexport.reductions.cts import window_scores
+from edgeexport.reductions.cts_layout import window_scores
 from edgeexport.reductions.cts_policy import PolicyNetwork
 from examples.scenes.labelled_scenes import SceneBatch, Scenes, batches, normalised
 from examples.scenes.settings import MEAN, STD, WINDOW, Settings

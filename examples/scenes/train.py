@@ -32,6 +32,7 @@ from edgeexport.evaluation.areas import Areas, areas_of, scores_from_areas
 from edgeexport.hosts.segvit.segvit import SegVit
 from edgeexport.hosts.segvit.vit import VitBackbone
 from edgeexport.recipe import load_recipe
+from edgeexport.reductions.cts_policy import PolicyNetwork
 from examples.scenes.labelled_scenes import Scenes, batches, normalised, read_scenes
 from examples.scenes.losses import total_loss
 from examples.scenes.orthogonal_momentum import OrthogonalMomentum
@@ -51,7 +52,8 @@ def new_model(seed: int) -> SegVit:
     torch.manual_seed(seed)
     # Without its checkpoint, which this training is to make.
     recipe = load_recipe(RECIPE, ["checkpoint=None"])
-    model = SegVit(recipe.segvit, with_policy=True)
+    model = SegVit(recipe.model)
+    model.policy_net = PolicyNetwork()
     for module in model.modules():
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
@@ -76,12 +78,13 @@ def train(data: Path, out: Path, settings: Settings, device: torch.device, limit
     facts = {"settings": asdict(settings), "train_sha256": scenes.sha256, "val_sha256": held_out.sha256}
     _agree_with_earlier(out / "run.json", facts)
     model = new_model(settings.seed).to(device)
-    assert model.policy_net is not None
+    policy = model.policy_net
+    assert isinstance(policy, PolicyNetwork)
     log = out / "log.jsonl"
     policy_file = out / "policy.pt"
     if policy_file.exists():
-        model.policy_net.load_state_dict(torch.load(policy_file, map_location=device, weights_only=True))
-        model.policy_net.eval()
+        policy.load_state_dict(torch.load(policy_file, map_location=device, weights_only=True))
+        policy.eval()
     else:
         with _bar("policy network", settings.policy_steps) as advance, _timer() as seconds:
 
@@ -90,11 +93,11 @@ def train(data: Path, out: Path, settings: Settings, device: torch.device, limit
                 if step % _LOG_EVERY == 0 or step == settings.policy_steps:
                     _write(log, {"phase": "policy", "step": step, "seconds": seconds(), **figures})
 
-            train_policy(model.policy_net, scenes, settings, on_policy_step)
-        torch.save(model.policy_net.state_dict(), policy_file)
-    for value in model.policy_net.parameters():
+            train_policy(policy, scenes, settings, on_policy_step)
+        torch.save(policy.state_dict(), policy_file)
+    for value in policy.parameters():
         value.requires_grad_(False)
-    held_out_scores = scores_of_scenes(model.policy_net, held_out)
+    held_out_scores = scores_of_scenes(policy, held_out)
     figures = policy_agreement(held_out_scores, held_out, max(settings.shared))
     _write(log, {"phase": "policy", "split": "val", **figures})
     _console.print(f"policy network on val: {figures}", highlight=False)
@@ -120,15 +123,16 @@ def _train_segmenter(
         start = state["step"]
         _console.print(f"going on after step {start}")
     classes = model.spec.decode_head.num_classes
-    assert model.policy_net is not None
+    policy = model.policy_net
+    assert isinstance(policy, PolicyNetwork)
     scores_file = out / "policy_scores.pt"
     if not scores_file.exists():
         _console.print(f"policy network: scores of {len(scenes)} training scenes")
-        torch.save(scores_of_scenes(model.policy_net, scenes), scores_file)
+        torch.save(scores_of_scenes(policy, scenes), scores_file)
     scores = torch.load(scores_file, weights_only=True)
     weight = _class_weights(scenes, classes).to(device)
     model.train()
-    model.policy_net.eval()
+    policy.eval()
     with _bar("segmenter", settings.steps, start) as advance, _timer() as seconds:
         for step, batch in enumerate(batches(scenes, settings.batch, settings.seed, start, settings.steps), start + 1):
             rate = _rate(step, settings)

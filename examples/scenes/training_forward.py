@@ -1,6 +1,6 @@
 """One forward pass of SegViT for training: every head's logits, with tokens shared and pruned in fixed numbers.
 
-The computation is that of `edgeexport.fixed.fixed_segvit`, kept differentiable and with the logits that losses need.
+The computation is that of `edgeexport.fixed.model`, kept differentiable and with the logits that losses need.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from edgeexport.hosts.segvit.heads import PruneHead
 from edgeexport.hosts.segvit.segvit import SegVit
 from edgeexport.ops.token_unmerge import token_unmerge
-from edgeexport.reductions.cts import SharingLayout, layout_fixed, share_patches, share_positions
-from edgeexport.reductions.dtop import confidence_and_label, inverse_permutation, prune_fixed
+from edgeexport.reductions.cts_layout import SharingLayout, layout_fixed, share_patches, share_positions
+from edgeexport.reductions.dtop_selection import confidence_and_label, prune_fixed
 from edgeexport.tokens.patches import patches_from_image
+from edgeexport.tokens.trace import inverse_permutation
 
 __all__ = ["HeadOutput", "TrainingPass", "class_fractions", "forward_for_training", "uniform_windows"]
 

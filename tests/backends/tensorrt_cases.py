@@ -51,15 +51,9 @@ g (uint8[2,3] image) => (float[2,3] scores, int32[2] best) {
 def install(
     monkeypatch: pytest.MonkeyPatch, version: str = "10.3.0", stub: StubCudart | None = None, machine: str = "aarch64"
 ) -> Any:
-    """Puts the fake in the place of TensorRT, for Polygraphy as well, on a device that is an Orin."""
-    import polygraphy.backend.trt  # noqa: F401
-
+    """Puts the fake in the place of TensorRT, on a device that is an Orin."""
     fake = fake_tensorrt(version, stub)
     monkeypatch.setitem(sys.modules, "tensorrt", fake)
-    for name, module in list(sys.modules.items()):
-        if name.startswith("polygraphy.backend.trt") and hasattr(module, "trt"):
-            monkeypatch.setitem(vars(module.trt), "module", fake)  # it keeps what it imported first
-    assert sys.modules["polygraphy.backend.trt.config"].trt.__version__ == version  # type: ignore[attr-defined]
     monkeypatch.setattr(tensorrt_engine, "gpu_identity", lambda: ORIN)
     monkeypatch.setattr(tensorrt_plugins.platform, "machine", lambda: machine)
     if stub is not None:

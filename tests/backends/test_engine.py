@@ -16,7 +16,7 @@ from engine_cases import IMAGE, OTHER_MODEL, changed_json, write_engine_bundle
 
 from edgeexport.backends import BACKENDS
 from edgeexport.backends import engine as engine_module
-from edgeexport.backends.contract import DeviceIdentity, EngineOptions, EngineRecord, Runner
+from edgeexport.backends.contract import DeviceIdentity, EngineOptions, EngineRecord
 from edgeexport.backends.engine import (
     build_engine,
     build_engine_if_possible,
@@ -26,6 +26,7 @@ from edgeexport.backends.engine import (
     runner_from_bundle,
 )
 from edgeexport.backends.onnxruntime_engine import OnnxRuntimeBackend
+from edgeexport.backends.runner import Runner
 from edgeexport.bundle import Bundle, open_bundle
 from edgeexport.errors import BuildError, BundleError, EdgeExportError, UsageError
 

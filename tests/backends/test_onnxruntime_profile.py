@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from edgeexport.backends.contract import NodeTime
 from edgeexport.backends.onnxruntime_profile import node_times_from_events
+from edgeexport.backends.runner import NodeTime
 
 
 def _run(ts: int) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -245,27 +244,8 @@ def test_tensorrt_that_does_not_start(fake: Any, request_: BuildRequest, monkeyp
     assert error.problem == "does not start (Builder): CUDA initialization failure with error: 35"
 
 
-def test_polygraphy_that_is_too_old(fake: Any, request_: BuildRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    import polygraphy.backend.trt
-
-    def create_config(builder: Any, network: Any, **settings: Any) -> Any:
-        for _ in network:  # as releases before 0.53 do
-            raise AssertionError
-
-    monkeypatch.setattr(polygraphy.backend.trt, "create_config", create_config)
-    error = refused(request_)
-    assert error.where == "polygraphy" and "'NoneType' object is not iterable" in error.problem
-    assert "pip install --upgrade polygraphy" in error.remedy
-
-
-def test_without_polygraphy(fake: Any, request_: BuildRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "polygraphy.backend.trt", None)
-    with pytest.raises(UsageError, match="pip install polygraphy"):
-        build(request_)
-
-
 def test_nothing_is_printed(fake: Any, request_: BuildRequest, capfd: pytest.CaptureFixture[str]) -> None:
-    """Polygraphy logs to standard output, where `--json` has one object and nothing else."""
+    """`--json` has one object on standard output and nothing else."""
     build(replace(request_, workspace_mib=1))
     assert capfd.readouterr() == ("", "")
 

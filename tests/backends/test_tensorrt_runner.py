@@ -15,7 +15,8 @@ from fake_tensorrt import COPY, LAYER_MS, layer_name
 from onnx import parser
 from tensorrt_cases import BACKEND, OPTIONS, install, rebuilt, write_trt_bundle
 
-from edgeexport.backends.contract import EngineOptions, NodeTime
+from edgeexport.backends.contract import EngineOptions
+from edgeexport.backends.runner import NodeTime
 from edgeexport.backends.tensorrt_runner import TensorRtRunner, mean_layer_times
 from edgeexport.cost.work import WORK_FILE, GraphWork, NodeWork, work_bytes
 from edgeexport.errors import BuildError, UsageError

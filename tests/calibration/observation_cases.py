@@ -4,18 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from shared_cases import TINY_RECIPE
 
+from edgeexport.calibration.calibrate_counts import CountsCalibration, calibrate_counts
+from edgeexport.calibration.options import CalibrationOptions
 from edgeexport.calibration.stage_observation import ImageObservation, StageObservation
 from edgeexport.evaluation.dataset import LabelledImage
 from edgeexport.inputs.photos import open_photo, shipped_photos
 from edgeexport.recipe import load_recipe
 from edgeexport.recipe.schema import Recipe
 
-__all__ = ["CLASSES", "CTS_DTOP", "GRID", "SIDE", "image_of", "labelled_photos", "stage_by_loops", "stage_of", "tiny"]
+__all__ = [
+    "CLASSES",
+    "CTS_DTOP",
+    "GRID",
+    "SIDE",
+    "counts_calibrated",
+    "image_of",
+    "labelled_photos",
+    "stage_by_loops",
+    "stage_of",
+    "tiny",
+]
 
 SIDE, GRID, CLASSES = 128, (8, 8), 6  # of the tiny recipe: 64 patches of 16 pixels, 16 windows
 CTS_DTOP = "reduction={'cts': {'num_shared': 5, 'align_tokens': 1}, 'dtop': {'prune': {2: 12, 3: 9}}}"
@@ -42,6 +56,15 @@ def labelled_photos(count: int, seed: int = 0) -> list[LabelledImage]:
         label[label == CLASSES] = 255
         images.append(LabelledImage(f"image{number}", photo.crop((left, top, left + SIDE, top + SIDE)), label))
     return images
+
+
+def counts_calibrated(
+    recipe: str | Path, *, on_progress: Any = None, on_note: Any = None, **options: Any
+) -> CountsCalibration:
+    """`calibrate_counts` with its options by name."""
+    callbacks = {"on_progress": on_progress, "on_note": on_note}
+    given = {name: callback for name, callback in callbacks.items() if callback is not None}
+    return calibrate_counts(recipe, CalibrationOptions(**options), **given)
 
 
 def stage_of(confidence: Sequence[float], *, block: int = 2, protected: int = 0) -> StageObservation:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from edgeexport.fixed.accounting import account, tokens_json
 from hypothesis import given
 from hypothesis import strategies as st
 from observation_cases import CTS_DTOP, tiny
@@ -17,6 +16,8 @@ from edgeexport.calibration.cost import CostModel, MacsCost, TableCost
 from edgeexport.calibration.counts import Counts, recipe_with_counts
 from edgeexport.calibration.latency_table import LatencyTable, model_signature
 from edgeexport.errors import UsageError
+from edgeexport.fixed.schedule import dense_recipe
+from edgeexport.fixed.tokens import account, tokens_json
 from edgeexport.recipe.schema import MergeSpec, Recipe, ReductionSpec
 from edgeexport.reductions.cts_policy import policy_network_macs
 
@@ -46,7 +47,7 @@ def test_macs_are_those_of_the_accounting(recipe: Recipe, counts: Counts) -> Non
     totals = tokens_json(changed)["totals"]
     assert isinstance(totals, dict)
     assert MacsCost().cost(changed) == totals["macs"] == account(changed).reduced.total
-    assert MacsCost().dense(changed) == totals["dense_macs"]
+    assert MacsCost().cost(dense_recipe(changed)) == totals["dense_macs"]
     without_policy = totals["macs"] - (policy_network_macs(128, 128) if counts.num_shared else 0)
     assert without_policy == totals["macs_without_policy"]
 
@@ -61,19 +62,21 @@ def test_a_linear_table_gives_the_sum_of_its_parts(recipe: Recipe, counts: Count
     expected += sum(1 + tokens / 32 for tokens in heads)
     changed = recipe_with_counts(recipe, counts)
     assert TableCost(LINEAR).cost(changed) == pytest.approx(expected, rel=1e-12)
-    assert TableCost(LINEAR).dense(changed) == pytest.approx(3 + 4 * (2 + 4) + (1 + 2), rel=1e-12)
+    assert TableCost(LINEAR).cost(dense_recipe(changed)) == pytest.approx(3 + 4 * (2 + 4) + (1 + 2), rel=1e-12)
 
 
 def test_units_and_protocol(recipe: Recipe) -> None:
     models: list[CostModel] = [MacsCost(), TableCost(LINEAR)]
     assert [model.unit for model in models] == ["MACs", "ms"]
-    assert all(model.cost(recipe_with_counts(recipe, Counts())) == model.dense(recipe) for model in models)
+    assert all(model.cost(recipe_with_counts(recipe, Counts())) == model.cost(dense_recipe(recipe)) for model in models)
 
 
 def test_a_class_token_counts_in_blocks_and_not_in_heads(recipe: Recipe) -> None:
     backbone = replace(recipe.segvit.backbone, with_cls_token=True)
     with_token = replace(recipe, model=replace(recipe.segvit, backbone=backbone))
-    assert TableCost(LINEAR).dense(with_token) == pytest.approx(TableCost(LINEAR).dense(recipe) + 4 / 16)
+    assert TableCost(LINEAR).cost(dense_recipe(with_token)) == pytest.approx(
+        TableCost(LINEAR).cost(dense_recipe(recipe)) + 4 / 16
+    )
 
 
 def test_counts_that_the_table_does_not_reach_are_refused(recipe: Recipe) -> None:
@@ -81,11 +84,11 @@ def test_counts_that_the_table_does_not_reach_are_refused(recipe: Recipe) -> Non
     changed = recipe_with_counts(recipe, Counts(0, ((2, 32),)))
     with pytest.raises(UsageError, match=r"block_ms \| has 40 to 80 tokens, 32 are asked for"):
         TableCost(short).cost(changed)
-    assert TableCost(short).dense(changed) > 0
+    assert TableCost(short).cost(dense_recipe(changed)) > 0
     with pytest.raises(UsageError, match="head_ms"):
-        TableCost(replace(LINEAR, head_ms=((1, 1.0), (63, 2.0)))).dense(changed)
+        TableCost(replace(LINEAR, head_ms=((1, 1.0), (63, 2.0)))).cost(dense_recipe(changed))
     without_policy = TableCost(replace(LINEAR, policy_ms=None))
-    assert without_policy.dense(recipe) > 0
+    assert without_policy.cost(dense_recipe(recipe)) > 0
     with pytest.raises(UsageError, match="policy_ms"):
         without_policy.cost(recipe)
 
@@ -105,14 +108,16 @@ def test_heads_of_two_sizes_need_more_than_a_table(recipe: Recipe) -> None:
     other = replace(recipe, model=replace(recipe.segvit, auxiliary_heads=(replace(first, width=64), second)))
     with pytest.raises(UsageError, match=r"auxiliary_head\.0"):
         TableCost(LINEAR).cost(other)
-    assert TableCost(LINEAR).dense(other) == TableCost(LINEAR).dense(recipe), "the head does not run"
+    assert TableCost(LINEAR).cost(dense_recipe(other)) == TableCost(LINEAR).cost(dense_recipe(recipe)), (
+        "the head does not run"
+    )
 
 
 def test_merging_needs_more_than_a_table(recipe: Recipe) -> None:
     merging = replace(recipe, reduction=ReductionSpec(merge=MergeSpec("tome", (4, 0, 0, 0), dense="tome")))
     with pytest.raises(UsageError, match=r"reduction\.tome \| merges inside the blocks"):
         TableCost(LINEAR).cost(merging)
-    assert MacsCost().cost(merging) < MacsCost().dense(merging)
+    assert MacsCost().cost(merging) < MacsCost().cost(dense_recipe(merging))
 
 
 def test_costs_space_and_search_need_no_torch() -> None:

@@ -51,9 +51,9 @@ def test_what_is_not_a_count_is_kept(recipe: Recipe) -> None:
         cts=replace(recipe.reduction.cts, policy_checkpoint=policy),
         dtop=replace(recipe.reduction.dtop, protect_per_class=2),
     )
-    changed = recipe_with_counts(replace(recipe, reduction=own), Counts(8, ((3, 8),)), align_tokens=8)
+    changed = recipe_with_counts(replace(recipe, reduction=own), Counts(8, ((3, 8),)))
     assert changed.reduction.cts is not None and changed.reduction.dtop is not None
-    assert (changed.reduction.cts.policy_checkpoint, changed.reduction.cts.align_tokens) == (policy, 8)
+    assert (changed.reduction.cts.policy_checkpoint, changed.reduction.cts.align_tokens) == (policy, 1)
     assert changed.reduction.dtop.protect_per_class == 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from shared_cases import CommandResult
 
+from edgeexport.calibration.calibrate_delay import DelayCalibration, calibrate_delay
 from edgeexport.calibration.delay import DelayEvidence, proposed_delay, token_similarity
-from edgeexport.calibration.delay_command import calibrate_delay
 from edgeexport.calibration.delay_files import delay_recipe_text
+from edgeexport.calibration.options import CalibrationOptions
 from edgeexport.errors import UsageError
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.recipe import load_recipe
@@ -33,6 +35,10 @@ def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.py"
     path.write_text(RECIPE.format(method="dsm"))
     return path
+
+
+def delay_calibrated(recipe: str | Path, **options: Any) -> DelayCalibration:
+    return calibrate_delay(recipe, CalibrationOptions(**options))
 
 
 def test_similarity_is_the_mean_over_all_pairs() -> None:
@@ -77,7 +83,7 @@ def test_nothing_after_the_delay_is_lower(similarity: list[float]) -> None:
 
 def test_evidence_equals_the_models_own_tokens(recipe: Path, tmp_path: Path) -> None:
     """Against timm's forward with hooks that read every block's input and attention."""
-    found = calibrate_delay(recipe, out_dir=tmp_path / "out")
+    found = delay_calibrated(recipe, out_dir=tmp_path / "out")
     loaded = load_recipe(recipe)
     model, _ = model_from_recipe(loaded)
     seen: list[torch.Tensor] = []
@@ -96,7 +102,7 @@ def test_evidence_equals_the_models_own_tokens(recipe: Path, tmp_path: Path) -> 
 
 
 def test_files_say_what_they_rest_on(recipe: Path, tmp_path: Path) -> None:
-    found = calibrate_delay(recipe, out_dir=tmp_path / "out")
+    found = delay_calibrated(recipe, out_dir=tmp_path / "out")
     stored = json.loads(found.files.evidence.read_text())
     assert stored["schema"] == "edgeexport.delay/1"
     assert stored["provenance"] == "measured"
@@ -115,7 +121,7 @@ def test_files_say_what_they_rest_on(recipe: Path, tmp_path: Path) -> None:
 def test_recipe_with_tome_becomes_dsm(tmp_path: Path) -> None:
     path = tmp_path / "tiny.py"
     path.write_text(RECIPE.format(method="tome"))
-    found = calibrate_delay(path, out_dir=tmp_path / "out")
+    found = delay_calibrated(path, out_dir=tmp_path / "out")
     assert found.files.recipe is not None
     merge = load_recipe(found.files.recipe).reduction.merge
     assert merge is not None
@@ -126,7 +132,9 @@ def test_what_the_command_line_changed_is_in_the_recipe(recipe: Path, tmp_path: 
     model, _ = model_from_recipe(load_recipe(recipe))
     torch.save(model.state_dict(), tmp_path / "w.pth")
     options = ["reduction.dsm.r=[1, 2, 3, 1]", "reduction.dsm.window=3", "reduction.dsm.metric='q'"]
-    found = calibrate_delay(recipe, checkpoint=tmp_path / "w.pth", cfg_options=options, out_dir=tmp_path / "out")
+    found = delay_calibrated(
+        recipe, checkpoint=tmp_path / "w.pth", cfg_options=tuple(options), out_dir=tmp_path / "out"
+    )
     assert found.files.recipe is not None
     written = load_recipe(found.files.recipe)
     assert written.reduction.merge is not None
@@ -138,7 +146,7 @@ def test_what_the_command_line_changed_is_in_the_recipe(recipe: Path, tmp_path: 
 
 def test_clips_are_called_clips(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="timm hosts on images, found clips"):
-        calibrate_delay("tome_video_vit_l.py", out_dir=tmp_path)
+        delay_calibrated("tome_video_vit_l.py", out_dir=tmp_path)
 
 
 def test_similarity_that_never_rises_gives_no_recipe(recipe: Path, tmp_path: Path) -> None:
@@ -152,13 +160,13 @@ def test_the_users_images_are_used(recipe: Path, tmp_path: Path) -> None:
     data.mkdir()
     for number in range(3):
         Image.new("RGB", (80, 60), (40 * number, 90, 200 - 40 * number)).save(data / f"{number}.png")
-    found = calibrate_delay(recipe, data=data, cfg_options=["input.shape=(2, 3, 64, 64)"], out_dir=tmp_path / "out")
+    found = delay_calibrated(recipe, data=data, cfg_options=("input.shape=(2, 3, 64, 64)",), out_dir=tmp_path / "out")
     assert found.evidence.images == ("0.png", "1.png", "2.png"), "no image counts twice, whatever the recipe's batch"
 
 
 def test_model_that_dsm_cannot_merge_in(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="timm hosts on images") as caught:
-        calibrate_delay("segvit_ti.py", out_dir=tmp_path)
+        delay_calibrated("segvit_ti.py", out_dir=tmp_path)
     assert caught.value.exit_code == 2
 
 

@@ -72,7 +72,7 @@ def test_every_point_equals_pruning_token_by_token(
         assert point.mean_count == k
         thresholded = [image.adaptive(equal.setting, per_class) for image in images]
         assert (equal.pruned, equal.wrong) == wrong_among(images, thresholded)
-    for point in found.adaptive:
+    for point in found.published:
         thresholded = [image.adaptive(point.setting, per_class) for image in images]
         assert (point.pruned, point.wrong) == wrong_among(images, thresholded)
 
@@ -84,12 +84,12 @@ def test_a_fixed_count_takes_doubtful_tokens_of_a_hard_image() -> None:
     hard = stage_by_loops(2, sure, [0] * 5, unsure, 0)
     found = exit_evidence([image_of("easy", easy), image_of("hard", hard)], 2, counts=[2], thresholds=[0.5])
     assert found is not None
-    fixed, adaptive = found.fixed_at(2), found.adaptive_at(0.5)
+    fixed, adaptive = found.fixed_at(2), found.published_at(0.5)
     assert (fixed.pruned, fixed.wrong, fixed.wrong_share) == (4, 1, 0.25)
     assert (adaptive.mean_count, adaptive.wrong, adaptive.wrong_share) == (2.5, 0, 0)
     equal = found.equal_mean[found.fixed.index(fixed)]
     assert (equal.mean_count, equal.wrong) == (2, 0), "at the same mean count the threshold errs less"
-    assert found.adaptive_at(0.995).wrong_share is None, "nothing leaves there"
+    assert found.published_at(0.995).wrong_share is None, "nothing leaves there"
     with pytest.raises(KeyError):
         found.fixed_at(77)
     stored = json.loads(json.dumps(found.as_dict()))

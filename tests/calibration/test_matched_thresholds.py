@@ -1,4 +1,4 @@
-"""Thresholds of equal mean counts: by pooling made by hand, and on the adaptive form of a small model itself."""
+"""Thresholds of equal mean counts: by pooling made by hand, and on the published computation of a small model itself."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from observation_cases import CTS_DTOP, image_of, labelled_photos, stage_of, tiny
 
 from edgeexport.calibration.counts import Counts
 from edgeexport.calibration.matched_thresholds import matched_thresholds, threshold_for_mean_count
-from edgeexport.calibration.observations import observe_adaptive
+from edgeexport.calibration.observations import observe_published
 from edgeexport.calibration.stage_observation import ImageObservation
-from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
 from edgeexport.fixed.weights import segvit_from_recipe
 from edgeexport.inputs.photos import input_from_photo
 
@@ -70,15 +70,12 @@ def test_stages_are_matched_in_order_with_the_earlier_ones_pruned() -> None:
         asked.append(dict(thresholds))
         return [image_of("a", *[stage_of([0.9, 0.7, 0.5, 0.3], block=block) for block in thresholds])]
 
-    first, second = matched_thresholds(observe, Counts(3, ((6, 1), (8, 3))))
-    assert asked == [{6: math.inf}, {6: first.theta, 8: math.inf}]
-    assert (first.block, first.k, first.mean) == (6, 1, 1)
-    assert (second.block, second.k, second.mean) == (8, 3, 3)
-    assert first.theta == pytest.approx(0.8)
-    assert second.theta == pytest.approx(0.4)
+    found = matched_thresholds(observe, Counts(3, ((6, 1), (8, 3))))
+    assert asked == [{6: math.inf}, {6: found[6], 8: math.inf}]
+    assert found == {6: pytest.approx(0.8), 8: pytest.approx(0.4)}, "1 and 3 of the 4 tokens leave"
 
 
-def test_the_adaptive_form_prunes_k_on_average(tmp_path: Path) -> None:
+def test_the_published_computation_prunes_k_on_average(tmp_path: Path) -> None:
     recipe = tiny(tmp_path, CTS_DTOP)
     model, _ = segvit_from_recipe(recipe)
     images = labelled_photos(6)
@@ -86,17 +83,15 @@ def test_the_adaptive_form_prunes_k_on_average(tmp_path: Path) -> None:
     passes = []
 
     def observe(thresholds: Mapping[int, float]) -> list[ImageObservation]:
-        passes.append(list(observe_adaptive(model, recipe, images, thresholds)))
+        passes.append(list(observe_published(model, recipe, images, thresholds)))
         return passes[-1]
 
-    matched = matched_thresholds(observe, counts)
-    thresholds = {stage.block: stage.theta for stage in matched}
-    adaptive = AdaptiveSegVit(model, recipe.input, num_shared=5, protect_per_class=5)
+    thresholds = matched_thresholds(observe, counts)
+    published = AdaptiveSegVit(model, recipe.input, num_shared=5, protect_per_class=5)
     pixels = torch.from_numpy(np.stack([input_from_photo(image.photo, recipe.input) for image in images]))
-    found = [adaptive.run(pixels[i : i + 1], [thresholds])[0] for i in range(len(images))]
-    for stage in matched:
-        pruned = [len(image.pruned_tokens[stage.block]) for image in found]
-        assert abs(np.mean(pruned) - stage.k) <= 1
-        assert np.mean(pruned) == pytest.approx(stage.mean)
+    found = [published.run(pixels[i : i + 1], [thresholds])[0] for i in range(len(images))]
+    for block, k in counts.prune:
+        pruned = [len(image.pruned_tokens[block]) for image in found]
+        assert abs(np.mean(pruned) - k) <= 1
         assert len(set(pruned)) > 1, "the images differ, or a fixed count would do"
     assert len(passes) == 2

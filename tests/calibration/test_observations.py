@@ -10,15 +10,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
+from edgeexport.fixed.fixed_segvit import FixedSegVit, SegVitTrace
 from observation_cases import CLASSES, CTS_DTOP, GRID, labelled_photos, stage_by_loops, tiny
 from torch import Tensor
 
 from edgeexport.calibration.counts import Counts, recipe_with_counts
-from edgeexport.calibration.observations import ImageObservation, StageObservation, observe_adaptive, observe_fixed
+from edgeexport.calibration.observations import observe_fixed, observe_published
+from edgeexport.calibration.stage_observation import ImageObservation, StageObservation
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.dataset import LabelledImage
-from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
-from edgeexport.fixed.fixed_segvit import FixedSegVit, SegVitTrace
 from edgeexport.fixed.weights import segvit_from_recipe
 from edgeexport.hosts.segvit.segvit import SegVit
 from edgeexport.inputs.photos import input_from_photo
@@ -95,7 +96,7 @@ def expected_stage(
 
 @pytest.mark.parametrize("counts", [Counts(5, ((2, 12), (3, 9))), Counts(0, ((2, 30), (3, 1))), Counts(9, ((3, 4),))])
 def test_fixed_observations_equal_the_fixed_forms_trace(model: SegVit, recipe: Recipe, counts: Counts) -> None:
-    observed = list(observe_fixed(model, recipe, IMAGES, counts))
+    observed = list(observe_fixed(model, recipe, IMAGES, counts, [2, 3]))
     assert [one.name for one in observed] == ["image0", "image1", "image2"]
     for one, image in zip(observed, IMAGES, strict=True):
         assert [stage.block for stage in one.stages] == [2, 3], "those of the recipe, whether they prune or not"
@@ -131,7 +132,7 @@ def test_adaptive_observations_equal_the_adaptive_form(
 ) -> None:
     adaptive = AdaptiveSegVit(model, recipe.input, num_shared=5, protect_per_class=PROTECT)
     pruned_somewhere = 0
-    for one, image in zip(observe_adaptive(model, recipe, IMAGES, thresholds), IMAGES, strict=True):
+    for one, image in zip(observe_published(model, recipe, IMAGES, thresholds), IMAGES, strict=True):
         own = adaptive.run(pixels_of(recipe, image), [thresholds])[0]
         assert own.shared_windows is not None
         assert [stage.block for stage in one.stages] == sorted(thresholds)
@@ -152,14 +153,14 @@ def test_adaptive_observations_equal_the_adaptive_form(
 
 def test_both_forms_observe_the_same_where_nothing_was_pruned_before(model: SegVit, recipe: Recipe) -> None:
     fixed = list(observe_fixed(model, recipe, IMAGES, Counts(5), [2]))
-    adaptive = list(observe_adaptive(model, recipe, IMAGES, {2: 0.5}))
+    adaptive = list(observe_published(model, recipe, IMAGES, {2: 0.5}))
     assert [one.as_dict() for one in fixed] == [one.as_dict() for one in adaptive]
 
 
 def test_windows_that_the_policy_network_would_share(model: SegVit, recipe: Recipe) -> None:
     assert model.policy_net is not None
     for counts in (Counts(), Counts(7)):
-        found = [one.shareable for one in observe_fixed(model, recipe, IMAGES, counts)]
+        found = [one.shareable for one in observe_fixed(model, recipe, IMAGES, counts, [2, 3])]
         expected = []
         for image in IMAGES:
             with torch.no_grad():
@@ -172,7 +173,7 @@ def test_windows_that_the_policy_network_would_share(model: SegVit, recipe: Reci
 def test_without_stages_only_the_policy_network_runs(
     model: SegVit, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = [one.shareable for one in observe_fixed(model, recipe, IMAGES, Counts())]
+    expected = [one.shareable for one in observe_fixed(model, recipe, IMAGES, Counts(), [2, 3])]
 
     def refuse(*arguments: object) -> None:
         raise AssertionError("the transformer ran")
@@ -187,7 +188,10 @@ def test_without_policy_network_or_labels_there_is_no_figure(recipe: Recipe) -> 
     bare = recipe_with_counts(recipe, Counts(0, ((2, 4),)))
     model, _ = segvit_from_recipe(bare)
     image = LabelledImage("plain", IMAGES[0].photo, None)
-    for one in (*observe_fixed(model, bare, [image], Counts()), *observe_adaptive(model, bare, [image], {2: 0.5})):
+    for one in (
+        *observe_fixed(model, bare, [image], Counts(), [2]),
+        *observe_published(model, bare, [image], {2: 0.5}),
+    ):
         assert one.shareable is None
         assert one.uniform is None
         assert one.stage(2).wrong is None
@@ -197,7 +201,7 @@ def test_without_policy_network_or_labels_there_is_no_figure(recipe: Recipe) -> 
 
 def test_uniform_windows_and_ignored_tokens(model: SegVit, recipe: Recipe) -> None:
     label = np.full((128, 128), 255, dtype=np.int64)
-    ignored = next(observe_fixed(model, recipe, [LabelledImage("ignored", IMAGES[0].photo, label)], Counts()))
+    ignored = next(observe_fixed(model, recipe, [LabelledImage("ignored", IMAGES[0].photo, label)], Counts(), [2]))
     assert ignored.uniform == 16
     stage = ignored.stage(2)
     assert stage.wrong is not None and stage.protected_wrong is not None
@@ -211,7 +215,7 @@ def test_uniform_windows_and_ignored_tokens(model: SegVit, recipe: Recipe) -> No
     "observe",
     [
         lambda model, recipe: observe_fixed(model, recipe, IMAGES, Counts(), [2, 4]),
-        lambda model, recipe: observe_adaptive(model, recipe, IMAGES, {4: 0.5}),
+        lambda model, recipe: observe_published(model, recipe, IMAGES, {4: 0.5}),
     ],
 )
 def test_a_block_without_an_auxiliary_head(model: SegVit, recipe: Recipe, observe: Callable) -> None:
@@ -220,7 +224,7 @@ def test_a_block_without_an_auxiliary_head(model: SegVit, recipe: Recipe, observ
 
 
 def test_stored_observations_come_back_to_the_bit(model: SegVit, recipe: Recipe) -> None:
-    for one in observe_fixed(model, recipe, IMAGES, Counts(5, ((2, 12),))):
+    for one in observe_fixed(model, recipe, IMAGES, Counts(5, ((2, 12),)), [2, 3]):
         again = ImageObservation.from_dict(json.loads(json.dumps(one.as_dict())))
         assert again.as_dict() == one.as_dict()
         for stage in one.stages:

@@ -10,17 +10,22 @@ import pytest
 from edgeexport.calibration.counts import Counts
 from edgeexport.calibration.coverage import CoveredImages
 from edgeexport.calibration.interval import Interval
-from edgeexport.calibration.proposal import Form, Proposal, Request, counts_text, signed_text
-from edgeexport.calibration.threshold_forms import ThresholdForm
+from edgeexport.calibration.proposal import Proposal, ProposedCounts, counts_text, signed_text
+from edgeexport.calibration.published_quality import PublishedFigures
+from edgeexport.calibration.request import Request
 
 
 def between(low: float, high: float) -> Interval:
     return Interval(low, high, 10, 0.95, "by hand")
 
 
-DENSE = Form(Counts(), (64,), 1_000_000_000, 0, 1e9, quality=80.0)
-CHOSEN = Form(Counts(8, ((3, 16),)), (40, 24), 600_000_000, 50_000_000, 6e8, quality=79.6, loss=between(0.1, 0.9))
-EXACT = Form(Counts(8, ((3, 18),)), (40, 22), 580_000_000, 50_000_000, 5.8e8, quality=79.5, loss=between(0.2, 1.0))
+DENSE = ProposedCounts(Counts(), (64,), 1_000_000_000, 0, 1e9, quality=80.0)
+CHOSEN = ProposedCounts(
+    Counts(8, ((3, 16),)), (40, 24), 600_000_000, 50_000_000, 6e8, quality=79.6, loss=between(0.1, 0.9)
+)
+EXACT = ProposedCounts(
+    Counts(8, ((3, 18),)), (40, 22), 580_000_000, 50_000_000, 5.8e8, quality=79.5, loss=between(0.2, 1.0)
+)
 COVERED = CoveredImages(images=10, per_block={0: 10, 3: 9}, pruning=9, together=9)
 
 
@@ -38,7 +43,7 @@ def proposal(**changes: object) -> Proposal:
         align=8,
         coverage=COVERED,
         coverage_interval=between(0.555, 0.9975),
-        adaptive=None,
+        published=None,
         equal_mean=None,
         candidates=4,
         reason="",
@@ -64,15 +69,15 @@ def test_everything_that_a_decision_needs_is_said() -> None:
 
 
 def test_what_fixing_the_counts_gives_up_is_said() -> None:
-    form = ThresholdForm(8, {3: 0.9}, (40.0, 40.0, 24.0), 6e8, 79.85, gain=between(0.1, 0.4))
-    said = proposal(equal_mean=form).statement
+    published = PublishedFigures(8, {3: 0.9}, (40.0, 40.0, 24.0), 6e8, 79.85, gain=between(0.1, 0.4))
+    said = proposal(equal_mean=published).statement
     assert (
         "By thresholds that prune as many tokens on average it is 79.85 %: the same k for all images costs 0.25 points"
         in said
     )
     assert "(95 % confidence: 0.10 to 0.40 below)" in said
-    assert "gains 0.10 points" in proposal(equal_mean=replace(form, quality=79.5)).statement
-    assert form.tokens_mean == pytest.approx(34.667, abs=1e-3)
+    assert "gains 0.10 points" in proposal(equal_mean=replace(published, quality=79.5)).statement
+    assert published.tokens_mean == pytest.approx(34.667, abs=1e-3)
 
 
 def test_a_gain_is_called_above() -> None:

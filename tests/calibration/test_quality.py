@@ -9,18 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from edgeexport.fixed.fixed_segvit import FixedSegVit
 from numpy.typing import NDArray
 from observation_cases import CLASSES, CTS_DTOP, labelled_photos, tiny
 
 from edgeexport.calibration.counts import Counts, recipe_with_counts
+from edgeexport.calibration.images import OnProgress, SegmenterOnImages
 from edgeexport.calibration.interval import drop_interval
 from edgeexport.calibration.quality import CANDIDATES_SCHEMA, CandidateQuality
-from edgeexport.calibration.search import best_within_budget
+from edgeexport.calibration.search import Measurements, SearchResult, best_within_budget
 from edgeexport.calibration.space import CountSpace
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.dataset import LabelledImage
 from edgeexport.evaluation.progress_file import ProgressFile
-from edgeexport.fixed.fixed_segvit import FixedSegVit
 from edgeexport.fixed.weights import segvit_from_recipe
 from edgeexport.hosts.segvit.segvit import SegVit
 from edgeexport.inputs.photos import input_from_photo
@@ -35,11 +36,16 @@ class Images:
 
     images: Sequence[LabelledImage]
     stop_after: int = 10**6
+    labelled: bool = True
     given: list[str] = field(default_factory=list)
 
     @property
     def expected(self) -> int:
         return len(self.images)
+
+    @property
+    def names(self) -> list[str]:
+        return [image.name for image in self.images]
 
     def after(self, done: Container[str]) -> Iterator[LabelledImage]:
         for image in self.images:
@@ -72,10 +78,10 @@ def images() -> list[LabelledImage]:
 
 
 def quality_of(
-    folder: Path, images: Images, model: SegVit, recipe: Recipe, labelled: bool = True, **options: object
+    folder: Path, images: Images, model: SegVit, recipe: Recipe, *on_progress: OnProgress
 ) -> CandidateQuality:
     file = ProgressFile(folder / "candidates.jsonl", CANDIDATES_SCHEMA, {"model": "a"})
-    return CandidateQuality(file, images, model, recipe, labelled=labelled, **options)
+    return CandidateQuality(file, SegmenterOnImages(model, recipe, images, *on_progress))
 
 
 def class_map(model: SegVit, recipe: Recipe, counts: Counts, image: LabelledImage) -> NDArray[np.int64]:
@@ -134,7 +140,7 @@ def test_without_labels_it_is_agreement_with_the_dense_model(
     tmp_path: Path, images: list[LabelledImage], model: SegVit, recipe: Recipe
 ) -> None:
     bare = [replace(image, label=None) for image in images]
-    quality = quality_of(tmp_path, Images(bare), model, recipe, labelled=False)
+    quality = quality_of(tmp_path, Images(bare, labelled=False), model, recipe)
     assert quality.measure == "agreement"
     for counts in reversed(CASES):
         same = [class_map(model, recipe, counts, image) == class_map(model, recipe, Counts(), image) for image in bare]
@@ -170,19 +176,20 @@ def test_an_interrupted_search_goes_on(
     def cost(counts: Counts) -> float:
         return counts.tokens(64)[-1]
 
-    expected = best_within_budget(
-        space, cost, quality_of(tmp_path / "whole", Images(images), model, recipe, labelled), 30
-    )
+    def search(quality: CandidateQuality) -> SearchResult:
+        return best_within_budget(space.candidates, Measurements(cost, quality), 30)
+
+    expected = search(quality_of(tmp_path / "whole", Images(images, labelled=labelled), model, recipe))
     assert expected.best is not None
-    stopped = Images(images, stop_after=len(images) + 2)
+    stopped = Images(images, stop_after=len(images) + 2, labelled=labelled)
     with pytest.raises(KeyboardInterrupt):
-        best_within_budget(space, cost, quality_of(tmp_path / "part", stopped, model, recipe, labelled), 30)
+        search(quality_of(tmp_path / "part", stopped, model, recipe))
     path = tmp_path / "part" / "candidates.jsonl"
     path.write_bytes(path.read_bytes() + b'{"measure":"mI')  # torn while it was written
-    rest = Images(images)
-    resumed = quality_of(tmp_path / "part", rest, model, recipe, labelled)
+    rest = Images(images, labelled=labelled)
+    resumed = quality_of(tmp_path / "part", rest, model, recipe)
     assert resumed.resumed == len(images) + 2
-    assert best_within_budget(space, cost, resumed, 30) == expected
+    assert search(resumed) == expected
     assert len(rest.given) == len(expected.evaluated) * len(images) - (len(images) + 2)
     assert resumed.areas(expected.best).keys() == {image.name for image in images}
 
@@ -192,7 +199,7 @@ def test_a_file_serves_both_measures(
 ) -> None:
     with_labels = quality_of(tmp_path, Images(images), model, recipe)
     expected = with_labels(CASES[1])
-    without = quality_of(tmp_path, Images(images), model, recipe, labelled=False)
+    without = quality_of(tmp_path, Images(images, labelled=False), model, recipe)
     assert without.resumed == 0
     assert without(CASES[1]) != expected
     assert quality_of(tmp_path, Images(images, stop_after=0), model, recipe)(CASES[1]) == expected
@@ -214,13 +221,13 @@ def test_loss_interval_is_over_the_same_images(
 
 
 def test_progress_counts_images(tmp_path: Path, images: list[LabelledImage], model: SegVit, recipe: Recipe) -> None:
-    seen: list[tuple[str, int, int]] = []
-    quality = quality_of(tmp_path, Images(images), model, recipe, on_progress=lambda *said: seen.append(said))
+    seen: list[tuple[int, int, str]] = []
+    quality = quality_of(tmp_path, Images(images), model, recipe, lambda *said: seen.append(said))
     quality(CASES[0])
     quality(CASES[1])
-    assert [done for _, done, _ in seen] == [*range(6), *range(6)]
-    assert {total for _, _, total in seen} == {5}
-    assert len({task for task, _, _ in seen}) == 2
+    assert [done for done, _, _ in seen] == [*range(6), *range(6)]
+    assert {total for _, total, _ in seen} == {5}
+    assert len({task for _, _, task in seen}) == 2
 
 
 def test_images_without_any_label_are_refused(

@@ -13,31 +13,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeexport.calibration.counts import Counts
-from edgeexport.calibration.search import Evaluated, SearchResult, best_within_budget, cheapest_within
+from edgeexport.calibration.search import (
+    Evaluated,
+    Measurements,
+    SearchResult,
+    best_within_budget,
+    cheapest_within,
+    pareto_front,
+)
 from edgeexport.calibration.space import CountSpace
 
 
 @dataclass(frozen=True)
-class Listed:
-    """Any list of counts as a space."""
-
-    counts: tuple[Counts, ...]
-
-    def candidates(self) -> tuple[Counts, ...]:
-        return self.counts
-
-
-@dataclass(frozen=True)
 class Case:
-    """A space with a cost and a quality of every candidate."""
+    """Candidates with a cost and a quality of each."""
 
-    space: Listed
+    candidates: tuple[Counts, ...]
     costs: dict[Counts, float]
     qualities: dict[Counts, float]
 
     @property
+    def measurements(self) -> Measurements:
+        return Measurements(self.costs.__getitem__, self.qualities.__getitem__)
+
+    @property
     def rows(self) -> list[tuple[float, float]]:
-        return [(self.costs[counts], self.qualities[counts]) for counts in self.space.counts]
+        return [(self.costs[counts], self.qualities[counts]) for counts in self.candidates]
 
 
 def at_most(first: Counts, second: Counts) -> bool:
@@ -66,7 +67,7 @@ def cases(draw: st.DrawFn, noise: float = 0.0) -> Case:
     qualities = {item: min(drawn[other] for other in counts if at_most(other, item)) for item in counts}
     noisy = {item: value + noise * levels * random.random() for item, value in qualities.items()}
     costs = {item: float(random.integers(0, levels)) for item in counts}
-    return Case(Listed(counts), costs, noisy)
+    return Case(counts, costs, noisy)
 
 
 @given(cases(), st.floats(0, 1))
@@ -74,7 +75,7 @@ def cases(draw: st.DrawFn, noise: float = 0.0) -> Case:
 def test_cheapest_is_the_optimum_where_quality_falls_with_counts(case: Case, level: float) -> None:
     ranked = sorted(quality for _, quality in case.rows)
     minimum = ranked[int(level * (len(ranked) - 1))]
-    result = cheapest_within(case.space, case.costs.__getitem__, case.qualities.__getitem__, minimum)
+    result = cheapest_within(case.candidates, case.measurements, minimum)
     assert result.best is not None
     assert case.qualities[result.best] >= minimum
     assert case.costs[result.best] == min(cost for cost, quality in case.rows if quality >= minimum)
@@ -85,7 +86,7 @@ def test_cheapest_is_the_optimum_where_quality_falls_with_counts(case: Case, lev
 def test_best_is_the_optimum_where_quality_falls_with_counts(case: Case, level: float) -> None:
     ranked = sorted(cost for cost, _ in case.rows)
     budget = ranked[int(level * (len(ranked) - 1))]
-    result = best_within_budget(case.space, case.costs.__getitem__, case.qualities.__getitem__, budget)
+    result = best_within_budget(case.candidates, case.measurements, budget)
     assert result.best is not None
     assert case.costs[result.best] <= budget
     assert case.qualities[result.best] == max(quality for cost, quality in case.rows if cost <= budget)
@@ -96,7 +97,7 @@ def test_best_is_the_optimum_where_quality_falls_with_counts(case: Case, level: 
 def test_noisy_qualities_still_meet_the_limit(case: Case, level: float) -> None:
     rows = case.rows
     minimum = sorted(quality for _, quality in rows)[int(level * (len(rows) - 1))]
-    result = cheapest_within(case.space, case.costs.__getitem__, case.qualities.__getitem__, minimum)
+    result = cheapest_within(case.candidates, case.measurements, minimum)
     good = [item for item in result.evaluated if item.quality >= minimum]
     if good:
         assert result.best is not None
@@ -105,7 +106,7 @@ def test_noisy_qualities_still_meet_the_limit(case: Case, level: float) -> None:
     else:
         assert result.best is None
     budget = sorted(cost for cost, _ in rows)[int(level * (len(rows) - 1))]
-    result = best_within_budget(case.space, case.costs.__getitem__, case.qualities.__getitem__, budget)
+    result = best_within_budget(case.candidates, case.measurements, budget)
     assert result.best is not None
     assert case.costs[result.best] <= budget
     assert case.qualities[result.best] == max(item.quality for item in result.evaluated)
@@ -127,8 +128,8 @@ def test_everything_is_looked_at_once_and_the_front_is_what_nothing_beats(
         qualities[counts] += 1
         return case.qualities[counts]
 
-    result = search(case.space, cost, quality, limit)
-    assert set(costs.values()) == {1} and len(costs) == len(case.space.counts)
+    result = search(case.candidates, Measurements(cost, quality), limit)
+    assert set(costs.values()) == {1} and len(costs) == len(case.candidates)
     assert set(qualities) == {item.counts for item in result.evaluated}
     assert set(qualities.values()) <= {1}
 
@@ -141,30 +142,33 @@ def test_everything_is_looked_at_once_and_the_front_is_what_nothing_beats(
         )
 
     best = {(item.cost, item.quality) for item in result.evaluated if not beaten(item)}
-    assert [(item.cost, item.quality) for item in result.pareto] == sorted(best)
+    assert [(item.cost, item.quality) for item in pareto_front(result.evaluated)] == sorted(best)
 
 
 def test_nothing_good_enough_gives_none() -> None:
     space = CountSpace(64, 8, (0, 8), ((2, (0, 8, 16)),))
-    result = cheapest_within(space, lambda counts: -counts.tokens(64)[-1], lambda counts: 50.0, 50.1)
+    result = cheapest_within(
+        space.candidates, Measurements(lambda counts: -counts.tokens(64)[-1], lambda counts: 50.0), 50.1
+    )
     assert result.best is None
     assert [item.counts for item in result.evaluated] == [Counts()], "all others reduce more, so one look tells"
 
 
 def test_nothing_cheap_enough_gives_none_and_costs_no_look() -> None:
     space = CountSpace(64, 8, (0, 8), ((2, (0, 8, 16)),))
-    result = best_within_budget(space, lambda counts: 5.0, lambda counts: 50.0, 4.9)
+    result = best_within_budget(space.candidates, Measurements(lambda counts: 5.0, lambda counts: 50.0), 4.9)
     assert result.best is None
-    assert result.evaluated == result.pareto == ()
+    assert result.evaluated == pareto_front(result.evaluated) == ()
 
 
 def test_of_equals_the_better_and_the_cheaper_is_picked() -> None:
     one, two, three = Counts(1), Counts(0, ((2, 1),)), Counts(0, ((3, 1),))
-    space = Listed((one, two, three))
+    candidates = (one, two, three)
+    costs = {one: 1.0, two: 2.0, three: 1.5}.__getitem__
     quality = {one: 70.0, two: 71.0, three: 71.0}.__getitem__
-    found = best_within_budget(space, {one: 1.0, two: 2.0, three: 1.5}.__getitem__, quality, 2.0)
+    found = best_within_budget(candidates, Measurements(costs, quality), 2.0)
     assert found.best == three
-    found = cheapest_within(space, {one: 1.0, two: 2.0, three: 1.5}.__getitem__, quality, 71.0)
+    found = cheapest_within(candidates, Measurements(costs, quality), 71.0)
     assert found.best == three
 
 
@@ -193,15 +197,15 @@ def test_few_looks_at_the_quality(seed: int) -> None:
         return 80 - float((falls[0] * shares ** falls[1]).sum())
 
     space = scenes_space()
-    rows = [(scenes_cost(counts), quality(counts)) for counts in space.candidates()]
+    rows = [(scenes_cost(counts), quality(counts)) for counts in space.candidates]
     assert len(rows) == 180
     minimum = random.uniform(77, 79.8)
-    found = cheapest_within(space, scenes_cost, quality, minimum)
+    found = cheapest_within(space.candidates, Measurements(scenes_cost, quality), minimum)
     assert found.best is not None
     assert scenes_cost(found.best) == min(cost for cost, value in rows if value >= minimum)
     assert len(found.evaluated) <= 25
     budget = random.uniform(0.4, 0.9) * scenes_cost(Counts())
-    found = best_within_budget(space, scenes_cost, quality, budget)
+    found = best_within_budget(space.candidates, Measurements(scenes_cost, quality), budget)
     assert found.best is not None
     assert quality(found.best) == max(value for cost, value in rows if cost <= budget)
     assert len(found.evaluated) <= 20
@@ -209,4 +213,21 @@ def test_few_looks_at_the_quality(seed: int) -> None:
 
 def test_a_quality_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="not a number"):
-        cheapest_within(Listed((Counts(),)), lambda counts: 1.0, lambda counts: float("nan"), 1.0)
+        cheapest_within([Counts()], Measurements(lambda counts: 1.0, lambda counts: float("nan")), 1.0)
+
+
+def test_what_was_known_before_competes() -> None:
+    """A finer search that looks elsewhere does not lose what an earlier one found."""
+    measurements = Measurements(lambda counts: 10.0 - counts.num_shared, lambda counts: 90.0 - counts.num_shared % 5)
+    assert cheapest_within([Counts(), Counts(5)], measurements, 89.5).best == Counts(5)
+    finer = cheapest_within([Counts(), Counts(4)], measurements, 89.5)
+    assert finer.best == Counts(5)
+    assert {item.counts for item in finer.evaluated} == {Counts(), Counts(5), Counts(4)}
+    assert best_within_budget([Counts()], measurements, 6.0).best == Counts(5)
+
+
+def test_the_front_holds_what_nothing_beats() -> None:
+    a, b, c, d = (
+        Evaluated(Counts(n), cost, quality) for n, cost, quality in ((0, 9, 80), (1, 5, 70), (2, 6, 69), (3, 9, 60))
+    )
+    assert pareto_front([a, b, c, d]) == (b, a)

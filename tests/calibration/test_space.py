@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from edgeexport.reductions.alignment import aligned_window_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from observation_cases import CTS_DTOP, tiny
@@ -17,7 +18,6 @@ from edgeexport.fixed.schedule import token_schedule
 from edgeexport.inputs.spec import InputSpec
 from edgeexport.recipe import load_recipe
 from edgeexport.recipe.schema import MergeSpec, Recipe, ReductionSpec
-from edgeexport.reductions.alignment import aligned_window_counts
 
 METHODS = {
     "both": (CTS_DTOP, (2, 3), True),
@@ -35,6 +35,9 @@ def test_axes_are_the_recipes_methods(method: str, tmp_path: Path) -> None:
     assert tuple(block for block, _ in space.stages) == blocks
     assert all(values == (0, 8, 16, 24, 32, 40, 48, 56) for _, values in space.stages)
     assert space.shared == ((0, 8, 16) if shares else (0,))
+
+
+_SWEPT = CountSpace(64, 8, (0, 8, 16), ((2, tuple(range(0, 64, 8))), (3, tuple(range(0, 64, 8)))))
 
 
 def sized(recipe: Recipe, rows: int, columns: int) -> Recipe:
@@ -55,7 +58,7 @@ def test_every_candidate_is_aligned_and_fits_the_model(
     recipe = sized(both, rows, columns)
     patches = rows * columns
     space = space_from_recipe(recipe, align, values)
-    candidates = space.candidates()
+    candidates = space.candidates
     assert candidates[0] == Counts() and len(set(candidates)) == len(candidates)
     assert len(space.shared) <= values and all(len(axis) <= values for _, axis in space.stages)
     for counts in candidates:
@@ -64,7 +67,7 @@ def test_every_candidate_is_aligned_and_fits_the_model(
         if counts.num_shared:
             assert left[0] % align == 0
         assert all(tokens % align == 0 for tokens in left[1:])
-        schedule = token_schedule(recipe_with_counts(recipe, counts, align if counts.num_shared else 1))
+        schedule = token_schedule(recipe_with_counts(recipe, counts))
         assert (schedule.num_shared, schedule.tokens_out) == (counts.num_shared, left[-1])
 
 
@@ -72,12 +75,12 @@ def test_values_are_spread_from_nothing_to_the_most_that_leaves_a_multiple(both:
     space = space_from_recipe(replace(both, input=InputSpec(1, 256, 256, None)))
     assert space.shared == tuple(range(0, 65, 8))
     assert space.stages[0] == (2, (0, 32, 64, 96, 128, 152, 184, 216, 248))
-    assert len(space.candidates()) == 180
+    assert len(space.candidates) == 180
 
 
 def test_a_token_count_that_is_no_multiple_is_mended_by_the_first_reduction(tmp_path: Path) -> None:
     recipe = sized(tiny(tmp_path, "reduction={'dtop': {'prune': {2: 1, 3: 1}}}"), 5, 5)
-    found = set(space_from_recipe(recipe).candidates())
+    found = set(space_from_recipe(recipe).candidates)
     # 25 = 3 * 8 + 1
     expected = {(), ((2, 9),), ((2, 17),), ((3, 9),), ((3, 17),), ((2, 9), (3, 8))}
     assert found == {Counts(0, prune) for prune in expected}
@@ -99,16 +102,16 @@ def test_refined_space_holds_what_it_refines(patches: int, align: int, shares: b
     windows = (0, *list(aligned_window_counts(patches, patches // 4, align))[::5]) if shares else (0,)
     stages = tuple((block, tuple(range(0, patches, 6 * align))) for block in (2, 5))
     space = CountSpace(patches, align, windows, stages)
-    around = data.draw(st.sampled_from(space.candidates()))
+    around = data.draw(st.sampled_from(space.candidates))
     fine = space.refined(around)
-    candidates = set(fine.candidates())
+    candidates = set(fine.candidates)
     assert {around, Counts()} <= candidates
     for counts in candidates:
         left = counts.tokens(patches)
         assert left[-1] > 0 and all(tokens % align == 0 for tokens in left[1:])
         if counts.num_shared:
             assert left[0] % align == 0
-    assert {around, Counts()} <= set(fine.refined(around).candidates())
+    assert {around, Counts()} <= set(fine.refined(around).candidates)
 
 
 def test_refined_values_are_all_that_lie_between_the_neighbours_where_they_are_few(both: Recipe) -> None:
@@ -123,6 +126,29 @@ def test_refined_values_are_spread_where_they_are_many() -> None:
     (_, values), *_ = space.refined(Counts(0, ((3, 384),))).stages
     assert len(values) <= 8
     assert values[0] == 0 and 384 in values and values[1] > 256 and values[-1] < 512
+
+
+def test_neighbours_change_one_count_at_a_time() -> None:
+    around = _SWEPT.neighbours(Counts(8, ((2, 16), (3, 8))))
+    assert set(around) == {
+        *(Counts.of(shared, {2: 16, 3: 8}) for shared in (0,)),
+        *(Counts.of(8, {2: k, 3: 8}) for k in (0, 8, 24)),
+        *(Counts.of(8, {2: 16, 3: k}) for k in (0,)),
+    }, "half of 8 and one and a half times 8 are 8 in steps of 8"
+    assert _SWEPT.neighbours(Counts()) == ()
+    assert Counts(0, ((2, 72),)) not in _SWEPT.neighbours(Counts(0, ((2, 48),))), "leaves no token"
+
+
+@given(st.integers(0, 16), st.integers(0, 40), st.integers(0, 20))
+def test_neighbours_keep_what_is_aligned(shared: int, first: int, second: int) -> None:
+    counts = Counts.of(8 * (shared // 8), {2: 8 * (first // 8), 3: 8 * (second // 8)})
+    if counts.tokens(64)[-1] < 1:
+        return
+    for changed in _SWEPT.neighbours(counts):
+        assert all(tokens % 8 == 0 and tokens > 0 for tokens in changed.tokens(64))
+        before = (counts.num_shared, counts.pruned_after(2), counts.pruned_after(3))
+        after = (changed.num_shared, changed.pruned_after(2), changed.pruned_after(3))
+        assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
 
 
 def test_models_without_counts_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,27 @@ def test_missing_or_old_package(tmp_path: Path, changes: dict[str, str | None], 
     assert found.remedy == "pip install 'edgeexport[export]'"
 
 
+def test_a_torch_that_is_installed_but_does_not_load(tmp_path: Path) -> None:
+    answers = {**LOADS, "not_loading": 'a warning\n{"torch": "libcudart.so.12: cannot open", "onnx": "no"}\n'}
+    doctor = examine("orin", fake_probe(tmp_path, packages=EXPORT_PACKAGES, answers=answers))
+    found = _capabilities(doctor, "orin")["build and export"]
+    assert found.status == "missing"
+    assert found.detail.startswith(
+        "torch 2.15.0+cpu is installed but does not load: libcudart.so.12: cannot open; onnx "
+    )
+    assert "install the torch and onnx made for this machine" in found.remedy
+    packages = dict(rows_from_doctor(doctor)[1][1])
+    assert packages["torch"] == "2.15.0+cpu, but does not load: libcudart.so.12: cannot open"
+    assert packages["timm"] == "1.0.31"
+
+
+def test_a_torch_whose_import_ends_the_process(tmp_path: Path) -> None:
+    packages = {"torch": "2.8", "onnx": "1.20"}
+    probe = fake_probe(tmp_path, packages=packages)
+    died = replace(probe, run=lambda command, limit: None if "torch" in command else probe.run(command, limit))
+    assert examine("cpu", died).machine.not_loading == {"torch": "its import ends the process, or takes over a minute"}
+
+
 def test_old_python_cannot_export(tmp_path: Path) -> None:
     probe = fake_probe(tmp_path, packages=EXPORT_PACKAGES, answers=LOADS, python="3.10.12")
     found = _of("orin", probe)["build and export"]
@@ -107,18 +129,12 @@ def test_plugin_library_names_what_is_found_and_what_is_missing(tmp_path: Path) 
     found = _of("orin", fake_probe(tmp_path))["plugin library"]
     assert found.status == "missing" and found.detail.startswith("CUDA toolkit: found no nvcc")
     assert "TensorRT headers: found no NvInfer.h" in found.detail and "CUDA_HOME" in found.remedy
-    answers = {"g++ --version": "g++ 12.2.0", "--list-gpu-code": "sm_87", "--version": "release 13.0, V13.0.88"}
-    answers["--dryrun"] = f"#$ TOP={home}\n#$ CICC_PATH={home}/nvvm/bin\n"
-    parts = [
-        "bin/nvcc",
-        "nvvm/bin/cicc",
-        "include/cuda_runtime.h",
-        "include/crt/host_defines.h",
-        "lib/libcudart_static.a",
-    ]
-    files = {f"usr/local/cuda/{name}": "" for name in parts}
-    probe = fake_probe(tmp_path, programs=["g++"], answers=answers, files=files)
-    found = _of("orin", probe)["plugin library"]
+    answers = {"g++ --version": "g++ 12.2.0", "--list-gpu-code": "sm_87", "nvcc --version": "release 13.0, V13.0.88"}
+    files = {"usr/local/cuda/bin/nvcc": ""}
+    found = _of("orin", fake_probe(tmp_path, programs=["g++"], answers=answers, files=files))["plugin library"]
+    assert found.detail.startswith("CMake: found no cmake") and "pip install cmake ninja" in found.remedy
+    programs, answers["cmake --version"] = ["g++", "cmake", "ninja"], "cmake version 3.25.1"
+    found = _of("orin", fake_probe(tmp_path, programs=programs, answers=answers, files=files))["plugin library"]
     assert found.status == "missing" and f"nvcc 13.0 ({home}/bin/nvcc)" in found.detail
     assert found.remedy.startswith("`edgeexport plugin build` downloads them")
     version = "".join(
@@ -126,8 +142,8 @@ def test_plugin_library_names_what_is_found_and_what_is_missing(tmp_path: Path) 
     )
     system = "usr/include/aarch64-linux-gnu"
     files = {f"{system}/NvInfer.h": "", f"{system}/NvInferVersion.h": version}
-    found = _of("orin", fake_probe(tmp_path, programs=["g++"], answers=answers, files=files))["plugin library"]
-    assert (found.status, found.remedy) == ("ready", "")
+    found = _of("orin", fake_probe(tmp_path, programs=programs, answers=answers, files=files))["plugin library"]
+    assert (found.status, found.remedy) == ("ready", "") and "CMake 3.25.1 for Ninja (/usr/bin/cmake)" in found.detail
     assert found.detail.endswith(f"TensorRT 10.3.0 headers ({tmp_path / system})")
     assert _of("cpu", fake_probe(tmp_path))["plugin library"].status == "not-needed"
 

@@ -20,7 +20,8 @@ from shared_cases import TINY_RECIPE
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.backends.tensorrt_rtx import RtxCheck
 from edgeexport.bundle import open_bundle
-from edgeexport.commands.build import _tail_check, build
+from edgeexport.commands.build import build
+from edgeexport.commands.checks import tail_check
 from edgeexport.commands.verify import verify_bundle
 from edgeexport.errors import BuildError, ParityError, RecipeError, UsageError
 from edgeexport.graph.lint import lint_model
@@ -170,10 +171,9 @@ def test_uncertified_pixels_are_reported_with_a_remedy(tiny_recipe: Path, tmp_pa
 def test_uncertified_pixels_without_a_wrong_one_are_a_warning(
     needed: int, remedy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeexport.commands.build.candidates_needed", lambda scores, height, width: needed)
-    monkeypatch.setattr(
-        "edgeexport.commands.build.FixedSegVit", SimpleNamespace
-    )  # the only fixed form with such a tail
+    monkeypatch.setattr("edgeexport.commands.checks.candidates_needed", lambda scores, height, width: needed)
+    # the only fixed form with such a tail
+    monkeypatch.setattr("edgeexport.commands.checks.FixedSegVit", SimpleNamespace)
     recipe = SimpleNamespace(segvit=SimpleNamespace(decode_head=SimpleNamespace(num_classes=150)))
     fixed = SimpleNamespace(has_fast_tail=True, recipe=recipe, size=(64, 64), candidates=16)
     reference = SimpleNamespace(
@@ -181,7 +181,7 @@ def test_uncertified_pixels_without_a_wrong_one_are_a_warning(
         trace=SimpleNamespace(class_scores=object()),
         batch=SimpleNamespace(names=("a", "b")),
     )
-    tail, (warning,) = _tail_check(fixed, [reference, reference])
+    tail, (warning,) = tail_check(fixed, [reference, reference])
     assert (tail["uncertified_pixels"], tail["candidates_needed"], tail["images"]) == (14, needed, 4)
     assert "leaves 14 pixels of the test images uncertified" in warning
     assert remedy in warning
@@ -211,7 +211,7 @@ def test_tensorrt_rtx_refusal_fails_the_build(
     tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusal = RtxCheck("failed", "1.0", "no such op", 0.1, None, None, None)
-    monkeypatch.setattr("edgeexport.commands.build.check_tensorrt_rtx", lambda path: refusal)
+    monkeypatch.setattr("edgeexport.commands.checks.check_tensorrt_rtx", lambda path: refusal)
     with pytest.raises(BuildError, match="no such op") as caught:
         build(tiny_recipe, "orin", work_dir=tmp_path / "b")
     assert caught.value.exit_code == 5
@@ -222,7 +222,7 @@ def test_missing_tensorrt_rtx_is_never_called_passed(
     tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     absent = RtxCheck("not-run", None, "wheel not installed", None, None, None, None)
-    monkeypatch.setattr("edgeexport.commands.build.check_tensorrt_rtx", lambda path: absent)
+    monkeypatch.setattr("edgeexport.commands.checks.check_tensorrt_rtx", lambda path: absent)
     result = build(tiny_recipe, "orin", work_dir=tmp_path / "b")
     check = result.bundle.manifest["checks"]["tensorrt_rtx"]
     assert (check["status"], check["version"], check["reason"]) == ("not-run", None, "wheel not installed")

@@ -245,11 +245,10 @@ def test_full_disk_keeps_the_older_result(tmp_path: Path, monkeypatch: pytest.Mo
     predict_images(bundle, [photo], out)
     before = {file.name: file.read_bytes() for file in out.iterdir()}
 
-    def full(path: Path, data: bytes) -> int:
-        path.open("wb").close()
+    def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(UsageError, match="No space left on device"):
         predict_images(bundle, [photo], out)
     assert {file.name: file.read_bytes() for file in out.iterdir()} == before

@@ -33,7 +33,7 @@ def result(
 
 def printed(found: VerifyResult, monkeypatch: pytest.MonkeyPatch) -> str:
     stream = io.StringIO()
-    monkeypatch.setattr(terminal, "_out", Console(file=stream, width=400))
+    monkeypatch.setattr(terminal, "results_console", Console(file=stream, width=400))
     terminal.print_verify(found)
     return stream.getvalue()
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeexport.comparison.condition import Reference, condition_from_text
+from edgeexport.comparison.condition import MetricOfBundle, condition_from_text
 from edgeexport.errors import MeasurementError, UsageError
 
 VALUES = {
-    Reference("A", "latency_p50_ms"): 10.0,
-    Reference("B", "latency_p50_ms"): 10.5,
-    Reference("A", "tokens.macs"): 200.0,
-    Reference("B", "tokens.macs"): 100.0,
+    MetricOfBundle("A", "latency_p50_ms"): 10.0,
+    MetricOfBundle("B", "latency_p50_ms"): 10.5,
+    MetricOfBundle("A", "tokens.macs"): 200.0,
+    MetricOfBundle("B", "tokens.macs"): 100.0,
 }
 
 
@@ -50,9 +50,9 @@ def test_meaning(text: str, expected: bool) -> None:
 
 def test_names_are_found_on_their_sides() -> None:
     condition = condition_from_text("latency_p50_ms > 1.03*A")
-    assert condition.references == (Reference("B", "latency_p50_ms"), Reference("A", "latency_p50_ms"))
+    assert condition.references == (MetricOfBundle("B", "latency_p50_ms"), MetricOfBundle("A", "latency_p50_ms"))
     condition = condition_from_text("parity.cosine < 0.999")
-    assert condition.references == (Reference("B", "parity.cosine"),)
+    assert condition.references == (MetricOfBundle("B", "parity.cosine"),)
 
 
 @settings(deadline=None)

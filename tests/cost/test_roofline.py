@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from work_cases import NODES, WORK, node
 
-from edgeexport.backends.contract import NodeTime
+from edgeexport.backends.runner import NodeTime
 from edgeexport.cost.ceilings import MEASURED, Ceiling, Ceilings, ceilings_of, power_modes
 from edgeexport.cost.roofline import predict, predictions
 from edgeexport.cost.work import GraphWork, NodeWork, read_work

@@ -13,7 +13,7 @@ import sysfs_trees
 from sysfs_trees import put, write_tree
 
 from edgeexport.device.power import find_rails
-from edgeexport.device.power_sampler import PowerSample, sampled, write_power_csv
+from edgeexport.device.power_sampler import PowerSample, power_csv, sampled
 from edgeexport.errors import MeasurementError
 
 
@@ -140,9 +140,9 @@ def test_csv(tmp_path: Path) -> None:
     watts = rails.watts()
     idle = [PowerSample(100.0 + 0.1 * n, watts, rails.total_watts(watts)) for n in range(3)]
     load = [PowerSample(101.0 + 0.1 * n, watts, rails.total_watts(watts)) for n in range(2)]
-    write_power_csv(tmp_path / "power.csv", rails, [("idle", idle), ("load", load)])
-    with (tmp_path / "power.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    text = power_csv(rails, [("idle", idle), ("load", load)])
+    rows = list(csv.DictReader(text.splitlines()))
+    assert text.endswith("\n") and "\r" not in text
     assert [row["phase"] for row in rows] == ["idle"] * 3 + ["load"] * 2
     assert [float(row["seconds"]) for row in rows] == pytest.approx([0.0, 0.1, 0.2, 1.0, 1.1])
     assert float(rows[0]["VDDQ_VDD2_1V8AO_w"]) == pytest.approx(0.6138)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from shared_cases import TINY_RECIPE
 
+from edgeexport.evaluation.evaluate import evaluate
+from edgeexport.evaluation.options import EvaluationOptions
+from edgeexport.evaluation.result import Evaluation
+
 __all__ = [
     "ATM_RECIPE",
     "CTS_RECIPE",
     "NUM_CLASSES",
     "TOME_RECIPE",
+    "evaluated",
     "label_of",
     "photo_of",
     "write_pairs",
@@ -41,6 +47,13 @@ TOME_RECIPE = TINY_RECIPE.replace(
 CTS_RECIPE = TINY_RECIPE.replace(
     "reduction = dict(dtop=", "reduction = dict(cts=dict(num_shared=4, align_tokens=1), dtop="
 )
+
+
+def evaluated(argument: str | Path, *, on_progress: Any = None, on_note: Any = None, **options: Any) -> Evaluation:
+    """`evaluate` with its options by name."""
+    callbacks = {"on_progress": on_progress, "on_note": on_note}
+    given = {name: callback for name, callback in callbacks.items() if callback is not None}
+    return evaluate(argument, EvaluationOptions(**options), **given)
 
 
 def photo_of(seed: int, size: tuple[int, int] = (128, 128)) -> Image.Image:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -101,3 +103,20 @@ def test_nothing_labelled_gives_no_score() -> None:
     scores = scores_from_areas(areas_of(np.zeros((4, 4), np.int32), np.full((4, 4), 255), 3))
     assert np.isnan([scores.miou, scores.pixel_accuracy, scores.mean_accuracy]).all()
     assert scores.per_class_iou == (None, None, None)
+
+
+def test_areas_kept_as_rows_come_back() -> None:
+    """Classes that are only labelled, only predicted, or in neither are told apart."""
+    class_map, label = random_image(3, 9)
+    found = areas_of(class_map, label, 9)
+    again = Areas.from_rows(json.loads(json.dumps(found.rows())), 9)
+    for field in FIELDS:
+        np.testing.assert_array_equal(getattr(again, field), getattr(found, field))
+    assert len(found.rows()) == np.count_nonzero(found.union) < 9
+    np.testing.assert_array_equal(Areas.from_rows([], 3).union, [0, 0, 0])
+
+
+def test_class_maps_are_brought_to_the_labels_size() -> None:
+    class_map, label = random_image(4, 5, (6, 8))
+    whole = np.kron(label, np.ones((3, 2), dtype=np.int64))
+    np.testing.assert_array_equal(areas_of(class_map, whole, 5).intersect, 6 * areas_of(class_map, label, 5).intersect)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from edgeexport.fixed.fixed_segvit import FixedSegVit
 from evaluation_cases import (
     ATM_RECIPE,
     CTS_RECIPE,
     NUM_CLASSES,
     TOME_RECIPE,
+    evaluated,
     label_of,
     photo_of,
     write_pairs,
@@ -23,12 +26,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from shared_cases import TINY_RECIPE
 
+from edgeexport.bundle import source_hash
 from edgeexport.errors import UsageError
-from edgeexport.evaluation.evaluate import evaluate
-from edgeexport.evaluation.forms import AdaptiveForm, FixedForm
+from edgeexport.evaluation.executions import FixedExecution, PublishedExecution
 from edgeexport.evaluation.progress_file import ProgressFile
 from edgeexport.evaluation.result import Evaluation
-from edgeexport.fixed.fixed_segvit import FixedSegVit
 from edgeexport.fixed.weights import segvit_from_recipe
 from edgeexport.inputs.photos import input_from_photo
 from edgeexport.recipe import load_recipe
@@ -37,18 +39,18 @@ from edgeexport.reductions.dtop import threshold_for_count
 
 @pytest.fixture
 def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Every call of a torch form: its name, and how many photographs it was given."""
+    """Every call of an execution in torch: its name, and how many photographs it was given."""
     calls: list[tuple[str, int]] = []
 
     def recorded(run: Callable) -> Callable:
-        def wrapper(self: FixedForm | AdaptiveForm, photos: Sequence[Image.Image]) -> list:
+        def wrapper(self: FixedExecution | PublishedExecution, photos: Sequence[Image.Image]) -> list:
             calls.append((self.name, len(photos)))
             return run(self, photos)
 
         return wrapper
 
-    for form in (AdaptiveForm, FixedForm):
-        monkeypatch.setattr(form, "run", recorded(form.run))
+    for execution in (PublishedExecution, FixedExecution):
+        monkeypatch.setattr(execution, "run", recorded(execution.run))
     return calls
 
 
@@ -82,7 +84,7 @@ def test_figures_are_those_of_mmsegmentations_metric(text: str, tmp_path: Path) 
     data = write_pairs(tmp_path / "d", 3, size=(150, 100))
     photo_of(8, (61, 80)).save(data / "images" / "8.png")
     Image.fromarray(label_of(8, (61, 80))).save(data / "annotations" / "8.png")
-    found = evaluate(path, data=data, forms=["fixed"], out_dir=tmp_path / "out")
+    found = evaluated(path, data=data, executions=("fixed",), out_dir=tmp_path / "out")
 
     recipe = load_recipe(path)
     model = FixedSegVit(segvit_from_recipe(recipe)[0], recipe).eval()
@@ -111,7 +113,7 @@ def test_figures_are_those_of_mmsegmentations_metric(text: str, tmp_path: Path) 
 def test_document(tmp_path: Path) -> None:
     recipe = written_recipe(tmp_path, TINY_RECIPE)
     data = write_pairs(tmp_path / "d", 2, split="val")
-    document = document_of(evaluate(recipe, data=data, split="val", out_dir=tmp_path / "out"))
+    document = document_of(evaluated(recipe, data=data, split="val", out_dir=tmp_path / "out"))
     assert document["schema"] == "edgeexport.evaluation/1"
     assert document["provenance"] == "measured"
     assert (document["subject"], document["kind"], document["recipe"]) == ("segmenter", "recipe", "segmenter")
@@ -133,7 +135,7 @@ def test_document(tmp_path: Path) -> None:
 
 def test_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    found = evaluate(written_recipe(tmp_path, ATM_RECIPE, "mine"), data=write_pairs(tmp_path / "d", 1))
+    found = evaluated(written_recipe(tmp_path, ATM_RECIPE, "mine"), data=write_pairs(tmp_path / "d", 1))
     assert found.file == Path("evaluation/mine/evaluation.json")
     assert sorted(path.name for path in found.file.parent.iterdir()) == ["evaluation.json", "progress.jsonl"]
 
@@ -149,20 +151,20 @@ def test_adaptive_is_fixed_where_the_threshold_prunes_exactly_k(tmp_path: Path) 
         block: threshold_for_count(confidence, label, model.prune[block], NUM_CLASSES, 5)
         for block, confidence, label in stages
     }
-    found = evaluate(path, data=data, thresholds=thresholds, out_dir=tmp_path / "out")
-    adaptive, fixed = found.forms["adaptive"], found.forms["fixed"]
+    found = evaluated(path, data=data, thresholds=thresholds, out_dir=tmp_path / "out")
+    adaptive, fixed = found.executions["adaptive"], found.executions["fixed"]
     assert adaptive.tokens_per_block == fixed.tokens_per_block
     assert adaptive.macs_mean == fixed.macs_mean
     assert adaptive.scores.miou == pytest.approx(fixed.scores.miou, abs=0.1)
-    own = evaluate(path, data=data, out_dir=tmp_path / "own").forms["adaptive"]
+    own = evaluated(path, data=data, out_dir=tmp_path / "own").executions["adaptive"]
     assert own.tokens_per_block != fixed.tokens_per_block
 
 
 def test_bundle_in_all_forms(tiny_bundle: Path, tmp_path: Path) -> None:
     data = write_pairs(tmp_path / "d", 3, size=(100, 140))
-    found = evaluate(tiny_bundle, data=data, out_dir=tmp_path / "out")
-    assert (found.form, set(found.forms)) == ("onnxruntime", {"adaptive", "fixed", "onnxruntime"})
-    onnx, fixed = found.forms["onnxruntime"], found.forms["fixed"]
+    found = evaluated(tiny_bundle, data=data, out_dir=tmp_path / "out")
+    assert (found.primary_name, set(found.executions)) == ("onnxruntime", {"adaptive", "fixed", "onnxruntime"})
+    onnx, fixed = found.executions["onnxruntime"], found.executions["fixed"]
     assert onnx.tokens_per_block == fixed.tokens_per_block
     assert onnx.macs_mean == fixed.macs_mean
     assert onnx.scores.miou == pytest.approx(fixed.scores.miou, abs=0.05)
@@ -175,11 +177,11 @@ def test_bundle_in_all_forms(tiny_bundle: Path, tmp_path: Path) -> None:
 
 def test_incomplete_last_batch(tmp_path: Path, executed: list[tuple[str, int]]) -> None:
     data = write_pairs(tmp_path / "d", 5)
-    single = evaluate(written_recipe(tmp_path, TINY_RECIPE), data=data, forms=["fixed"], out_dir=tmp_path / "1")
+    single = evaluated(written_recipe(tmp_path, TINY_RECIPE), data=data, executions=("fixed",), out_dir=tmp_path / "1")
     assert executed == [("fixed", 1)] * 5
     executed.clear()
     text = TINY_RECIPE.replace("shape=(1,", "shape=(3,")
-    together = evaluate(written_recipe(tmp_path, text, "batch"), data=data, out_dir=tmp_path / "3")
+    together = evaluated(written_recipe(tmp_path, text, "batch"), data=data, out_dir=tmp_path / "3")
     assert [count for name, count in executed if name == "fixed"] == [3, 2]
     assert [count for name, count in executed if name == "adaptive"] == [1] * 5
     assert together.primary.scores == single.primary.scores
@@ -200,7 +202,7 @@ def damaged_data(folder: Path) -> Path:
 def test_what_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     notes: list[str] = []
     recipe = written_recipe(tmp_path, TINY_RECIPE)
-    found = evaluate(recipe, data=damaged_data(tmp_path / "d"), out_dir=tmp_path / "out", on_note=notes.append)
+    found = evaluated(recipe, data=damaged_data(tmp_path / "d"), out_dir=tmp_path / "out", on_note=notes.append)
     assert found.primary.images == 3
     left_out = {entry["name"]: entry["problem"] for entry in document_of(found)["left_out"]}
     assert sorted(left_out) == ["01", "03", "04", "05", "06", "07"]
@@ -214,7 +216,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path: Path) -> No
     for name in left_out:
         (clean / "images" / f"{name}.png").unlink()
         (clean / "annotations" / f"{name}.png").unlink()
-    assert evaluate(recipe, data=clean, out_dir=tmp_path / "out2").primary.scores == found.primary.scores
+    assert evaluated(recipe, data=clean, out_dir=tmp_path / "out2").primary.scores == found.primary.scores
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -224,17 +226,17 @@ def test_interrupted_evaluation_goes_on_with_the_same_result(
 ) -> None:
     recipe = written_recipe(tmp_path, TINY_RECIPE.replace("shape=(1,", f"shape=({batch},"))
     data = damaged_data(tmp_path / "d")
-    whole = evaluate(recipe, data=data, out_dir=tmp_path / "whole")
+    whole = evaluated(recipe, data=data, out_dir=tmp_path / "whole")
     all_calls, out = list(executed), tmp_path / "out"
     executed.clear()
     with pytest.raises(KeyboardInterrupt):
-        evaluate(recipe, data=data, out_dir=out, on_progress=stopping_at(stop))
+        evaluated(recipe, data=data, out_dir=out, on_progress=stopping_at(stop))
     assert not (out / "evaluation.json").exists()
     notes: list[str] = []
-    resumed = evaluate(recipe, data=data, out_dir=out, on_note=notes.append)
+    resumed = evaluated(recipe, data=data, out_dir=out, on_note=notes.append)
     assert sorted(executed) == sorted(all_calls)
     assert (out / "evaluation.json").read_bytes() == whole.file.read_bytes()
-    assert resumed.forms == whole.forms
+    assert resumed.executions == whole.executions
     assert any("done by an earlier run" in note for note in notes) == bool(stop)
     assert sum("left out" in note for note in notes) == 6
 
@@ -242,13 +244,13 @@ def test_interrupted_evaluation_goes_on_with_the_same_result(
 def test_death_between_forms_and_inside_a_line(tmp_path: Path, executed: list[tuple[str, int]]) -> None:
     recipe = written_recipe(tmp_path, TINY_RECIPE.replace("shape=(1,", "shape=(2,"))
     data, out = write_pairs(tmp_path / "d", 4), tmp_path / "out"
-    whole = evaluate(recipe, data=data, out_dir=out).file.read_bytes()
+    whole = evaluated(recipe, data=data, out_dir=out).file.read_bytes()
     lines = (out / "progress.jsonl").read_bytes().splitlines(keepends=True)
     assert len(lines) == 1 + 2 * 4
     for kept in range(1, len(lines)):
         (out / "progress.jsonl").write_bytes(b"".join(lines[:kept]) + lines[kept][:30])
         executed.clear()
-        assert evaluate(recipe, data=data, out_dir=out).file.read_bytes() == whole
+        assert evaluated(recipe, data=data, out_dir=out).file.read_bytes() == whole
         measured = [json.loads(line) for line in lines[1:kept]]
         adaptive = sum(entry["form"] == "adaptive" for entry in measured)
         fixed = sum(entry["form"] == "fixed" for entry in measured)
@@ -259,23 +261,23 @@ def test_death_between_forms_and_inside_a_line(tmp_path: Path, executed: list[tu
 
 def test_finished_evaluation_is_not_repeated_but_on_demand(tmp_path: Path, executed: list[tuple[str, int]]) -> None:
     recipe, data, out = written_recipe(tmp_path, TINY_RECIPE), write_pairs(tmp_path / "d", 3), tmp_path / "out"
-    first = evaluate(recipe, data=data, forms=["fixed"], out_dir=out)
+    first = evaluated(recipe, data=data, executions=("fixed",), out_dir=out)
     executed.clear()
-    assert evaluate(recipe, data=data, forms=["fixed"], out_dir=out).forms == first.forms
-    assert evaluate(recipe, data=data, forms=["fixed"], limit=2, out_dir=out).primary.images == 2
+    assert evaluated(recipe, data=data, executions=("fixed",), out_dir=out).executions == first.executions
+    assert evaluated(recipe, data=data, executions=("fixed",), limit=2, out_dir=out).primary.images == 2
     assert executed == []
-    both = evaluate(recipe, data=data, out_dir=out)
+    both = evaluated(recipe, data=data, out_dir=out)
     assert executed == [("adaptive", 1)] * 3
-    assert both.forms["fixed"] == first.forms["fixed"]
+    assert both.executions["fixed"] == first.executions["fixed"]
     executed.clear()
-    evaluate(recipe, data=data, forms=["fixed"], out_dir=out, restart=True)
+    evaluated(recipe, data=data, executions=("fixed",), out_dir=out, restart=True)
     assert executed == [("fixed", 1)] * 3
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"cfg_options": ["seed=7"]}, "another model than before"),
+        ({"cfg_options": ("seed=7",)}, "another model than before"),
         ({"reduce_zero_label": True}, "another set of options than before"),
         ({"thresholds": {2: 0.1, 3: 0.1}}, "another set of options than before"),
     ],
@@ -284,48 +286,69 @@ def test_another_model_or_option_begins_anew_and_says_so(
     change: dict, words: str, tmp_path: Path, executed: list[tuple[str, int]]
 ) -> None:
     recipe, data, out = written_recipe(tmp_path, TINY_RECIPE), write_pairs(tmp_path / "d", 2), tmp_path / "out"
-    evaluate(recipe, data=data, out_dir=out)
+    evaluated(recipe, data=data, out_dir=out)
     executed.clear()
     notes: list[str] = []
-    found = evaluate(recipe, data=data, out_dir=out, on_note=notes.append, **change)
+    found = evaluated(recipe, data=data, out_dir=out, on_note=notes.append, **change)
     assert any(words in note and "begins anew" in note for note in notes)
     assert len(executed) == 4
-    fresh = evaluate(recipe, data=data, out_dir=tmp_path / "fresh", **change)
-    assert found.forms == fresh.forms
+    fresh = evaluated(recipe, data=data, out_dir=tmp_path / "fresh", **change)
+    assert found.executions == fresh.executions
 
 
 def test_another_data_set_begins_anew(tmp_path: Path, executed: list[tuple[str, int]]) -> None:
     recipe, out = written_recipe(tmp_path, TINY_RECIPE), tmp_path / "out"
-    evaluate(recipe, data=write_pairs(tmp_path / "a", 2), forms=["fixed"], out_dir=out)
+    evaluated(recipe, data=write_pairs(tmp_path / "a", 2), executions=("fixed",), out_dir=out)
     executed.clear()
     notes: list[str] = []
     data = write_pairs(tmp_path / "b", 3, size=(128, 96))
-    assert evaluate(recipe, data=data, forms=["fixed"], out_dir=out, on_note=notes.append).primary.images == 3
+    assert evaluated(recipe, data=data, executions=("fixed",), out_dir=out, on_note=notes.append).primary.images == 3
     assert len(executed) == 3
     assert any("another data set than before" in note for note in notes)
 
 
+@pytest.mark.parametrize("module", ["inputs/photos.py", "pictures/predictor.py", "pictures/label_map.py"])
+def test_another_program_begins_anew(
+    module: str, tmp_path: Path, executed: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupted evaluation does not add its figures up with those of another resize filter."""
+    package = tmp_path / "edgeexport"
+    shutil.copytree(source_hash._PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(source_hash, "_PACKAGE", package)
+    recipe, data, out = written_recipe(tmp_path, TINY_RECIPE), write_pairs(tmp_path / "d", 3), tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(recipe, data=data, executions=("fixed",), out_dir=out, on_progress=stopping_at(2))
+    assert executed == [("fixed", 1)] * 2
+    text = (package / module).read_bytes()
+    (package / module).write_bytes(text.replace(b"BILINEAR", b"BICUBIC!", 1) if b"BILINEAR" in text else text + b"\n")
+    executed.clear()
+    notes: list[str] = []
+    evaluated(recipe, data=data, executions=("fixed",), out_dir=out, on_note=notes.append)
+    assert executed == [("fixed", 1)] * 3
+    assert any("another program than before, so the evaluation begins anew" in note for note in notes)
+
+
 def test_zero_label_is_reduced(tmp_path: Path) -> None:
     recipe, data = written_recipe(tmp_path, TINY_RECIPE), write_pairs(tmp_path / "d", 2)
-    plain = evaluate(recipe, data=data, forms=["fixed"], out_dir=tmp_path / "plain")
+    plain = evaluated(recipe, data=data, executions=("fixed",), out_dir=tmp_path / "plain")
     for path in (data / "annotations").iterdir():
         label = np.asarray(Image.open(path)).astype(int)
         Image.fromarray(np.where(label == 255, 0, label + 1).astype(np.uint8)).save(path)
-    reduced = evaluate(recipe, data=data, forms=["fixed"], out_dir=tmp_path / "r", reduce_zero_label=True)
+    reduced = evaluated(recipe, data=data, executions=("fixed",), out_dir=tmp_path / "r", reduce_zero_label=True)
     assert reduced.primary.scores == plain.primary.scores
     with pytest.raises(UsageError, match="--reduce-zero-label"):
         one = tmp_path / "one"
         write_pairs(one, 1, num_classes=7)
-        evaluate(recipe, data=one, forms=["fixed"], out_dir=tmp_path / "o")
+        evaluated(recipe, data=one, executions=("fixed",), out_dir=tmp_path / "o")
 
 
 def test_progress_counts_every_sample_once(tmp_path: Path) -> None:
     recipe = written_recipe(tmp_path, TINY_RECIPE.replace("shape=(1,", "shape=(2,"))
     seen: list[tuple[int, int, str]] = []
-    evaluate(
+    evaluated(
         recipe,
         data=damaged_data(tmp_path / "d"),
-        forms=["fixed"],
+        executions=("fixed",),
         out_dir=tmp_path / "out",
         on_progress=lambda *step: seen.append(step),
     )
@@ -339,7 +362,7 @@ def test_nothing_usable_is_an_error(resumed: bool, tmp_path: Path) -> None:
         path.write_bytes(b"no image")
     for _ in range(1 + resumed):
         with pytest.raises(UsageError, match=r"none of 2 images can be used; 00: cannot be read"):
-            evaluate(recipe, data=data, out_dir=out)
+            evaluated(recipe, data=data, out_dir=out)
     assert not (out / "evaluation.json").exists()
 
 
@@ -347,11 +370,11 @@ def test_folders_and_files_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.M
     recipe, data = written_recipe(tmp_path, TINY_RECIPE), write_pairs(tmp_path / "d", 1)
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="another --out-dir"):
-        evaluate(recipe, data=data, out_dir=tmp_path / "file")
+        evaluated(recipe, data=data, out_dir=tmp_path / "file")
 
     def full(self: ProgressFile, entries: object) -> None:
         raise UsageError("progress.jsonl", "the disk is full", "")
 
     monkeypatch.setattr(ProgressFile, "append", full)
     with pytest.raises(UsageError, match="the disk is full"):
-        evaluate(recipe, data=data, out_dir=tmp_path / "out")
+        evaluated(recipe, data=data, out_dir=tmp_path / "out")

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from edgeexport.evaluation.areas import Areas, areas_of, scores_from_areas
-from edgeexport.evaluation.forms import FixedForm
+from edgeexport.evaluation.executions import FixedExecution
 from edgeexport.fixed.weights import segvit_from_recipe
 from edgeexport.recipe import load_recipe
 from examples.scenes.classes import CLASSES, PALETTE
@@ -31,10 +31,10 @@ def scenes() -> list[tuple[Image.Image, np.ndarray]]:
 
 def _miou(name: str, scenes: list[tuple[Image.Image, np.ndarray]]) -> float:
     recipe = load_recipe(name)
-    form = FixedForm(segvit_from_recipe(recipe)[0], recipe)
+    execution = FixedExecution(segvit_from_recipe(recipe)[0], recipe)
     total = Areas.zero(len(CLASSES))
     for photo, label in scenes:
-        total = total + areas_of(form.run([photo])[0].class_map, label, len(CLASSES))
+        total = total + areas_of(execution.run([photo])[0].class_map, label, len(CLASSES))
     return scores_from_areas(total).miou
 
 
@@ -68,7 +68,7 @@ def test_training_computes_what_the_fixed_form_does(
     reduction |= {"dtop": {"prune": prune}} if prune else {}
     recipe = load_recipe("scenes_dense.py", [f"reduction={reduction!r}", "output='scores'"])
     model, _ = segvit_from_recipe(recipe)
-    form = FixedForm(model, recipe)
+    execution = FixedExecution(model, recipe)
     photo, label = scenes[0]
     pixels = torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1)[None].float()
     mean, std = (torch.tensor(v)[None, :, None, None] for v in ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))
@@ -82,7 +82,7 @@ def test_training_computes_what_the_fixed_form_does(
             policy = (logits[:, 1] - logits[:, 0]).flatten(1)
         found = forward_for_training(model, pixels, fractions, policy, num_shared, prune)
         large = torch.nn.functional.interpolate(found.scores, size=label.shape, mode="bilinear", align_corners=False)
-    assert (large.argmax(dim=1)[0].numpy() == form.run([photo])[0].class_map).mean() > 0.9999
+    assert (large.argmax(dim=1)[0].numpy() == execution.run([photo])[0].class_map).mean() > 0.9999
 
 
 def test_uniform_windows_are_those_of_one_class() -> None:

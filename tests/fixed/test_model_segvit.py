@@ -9,6 +9,7 @@ import torch
 from small_models import small_atm_spec, small_recipe
 
 from edgeexport.fixed.model import FixedModel, fixed_from_model
+from edgeexport.fixed.published import PublishedModel
 from edgeexport.fixed.schedule import dense_recipe
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.hosts.host import TailSpec
@@ -94,6 +95,28 @@ def test_what_left_is_told_with_its_confidence_and_protection() -> None:
         assert trace.outputs["protected_pruned_2"][image] == protected[image, gone].sum()
         assert seen.tokens[image].tolist() == list(range(16))
     assert trace.outputs["protected_pruned_2"].max() > 0
+
+
+@torch.no_grad()
+def test_exits_can_be_asked_what_they_see() -> None:
+    """Whether tokens leave there or not, and without a difference to what comes out."""
+    fixed = fixed_of(small_recipe(prune=((2, 3),)))
+    plain, trace = fixed.trace(images()), fixed.trace(images(), look=(2, 3))
+    assert plain.seen == {} and set(trace.seen) == {2, 3}
+    assert torch.equal(trace.prediction, plain.prediction)
+    first, second = trace.seen[2], trace.seen[3]
+    evidence = trace.evidence["pruned_tokens_2"]
+    assert isinstance(evidence, PruneEvidence)
+    assert first.tokens is None and torch.equal(first.scores, evidence.class_scores)
+    assert second.tokens is not None and second.scores.shape == (2, 5, 13)
+    for image in range(2):
+        gone = trace.outputs["pruned_tokens_2"][image].tolist()
+        assert second.tokens[image].tolist() == [token for token in range(16) if token not in gone]
+    (published, *_) = PublishedModel(fixed.model, small_recipe(prune=((3, 1),))).run(
+        [images()], [{"dtop": {3: float("inf")}}] * 2
+    )
+    dense = fixed_of(small_recipe()).trace(images(), look=(3,)).seen[3]
+    torch.testing.assert_close(dense.scores.amax(dim=1)[0], published.stages[3].confidence)
 
 
 @torch.no_grad()

@@ -213,43 +213,52 @@ def test_formulas_of_a_whole_model_against_its_graph(shared: int) -> None:
     from pathlib import Path
 
     import torch
-    from edgeexport.fixed.accounting import account
-    from edgeexport.fixed.fixed_segvit import FixedSegVit
 
     from edgeexport.cost.macs import bilinear_resize_macs
+    from edgeexport.fixed.model import fixed_from_model
+    from edgeexport.fixed.tokens import account
     from edgeexport.graph.export import exported_model
     from edgeexport.graph.inline import inlined_model
+    from edgeexport.hosts.host import TailSpec
     from edgeexport.hosts.segvit.segvit import SegVit
+    from edgeexport.hosts.segvit.spec import BackboneSpec, HeadSpec, SegVitSpec
+    from edgeexport.inputs.spec import InputSpec
     from edgeexport.ops import token_partition, token_protect, token_unmerge
-    from edgeexport.recipe import schema
+    from edgeexport.recipe.schema import Recipe
+    from edgeexport.reductions.cts import CtsSpec
+    from edgeexport.reductions.cts_policy import PolicyNetwork
+    from edgeexport.reductions.dtop import DtopSpec
 
     c, d, layers, k, pixels = 48, 24, 2, 5, 128
 
-    def head(block: int) -> schema.HeadSpec:
-        return schema.HeadSpec("PruneHead", c, d, layers, 3, k, (block,), None)
+    def head(block: int) -> HeadSpec:
+        return HeadSpec("PruneHead", c, d, layers, 3, k, (block,), None)
 
-    backbone = schema.BackboneSpec(
+    backbone = BackboneSpec(
         "ViT_prune", (pixels, pixels), 16, 3, c, 3, 3, 4.0, True, True, 1e-6, True, False, "bicubic", (0, 1, 2)
     )  # fmt: skip
-    recipe = schema.Recipe(
+    recipe = Recipe(
         name="tiny",
         path=Path("tiny.py"),
         description="",
-        model=schema.SegVitSpec("EncoderDecoderPrune", backbone, head(3), (head(1), head(2))),
+        model=SegVitSpec("EncoderDecoderPrune", backbone, head(3), (head(1), head(2))),
         checkpoint=None,
         seed=0,
-        input=schema.InputSpec(1, pixels, pixels, None),
+        input=InputSpec(1, pixels, pixels, None),
         output="scores",
-        reduction=schema.ReductionSpec(schema.CtsSpec(shared, 8, None), schema.DtopSpec(((1, 12), (2, 4)), 2)),
-        tail=schema.TailSpec("plain", 8),
+        reductions={"cts": CtsSpec(shared, 8, None), "dtop": DtopSpec(((1, 12), (2, 4)), 2)},
+        tail=TailSpec("plain", 8),
         extra_outputs=(),
         classes=(),
         palette=(),
         text={},
     )
-    module = FixedSegVit(SegVit(recipe.model, with_policy=shared > 0), recipe).eval()
-    for parameter in module.parameters():
+    segvit = SegVit(recipe.model)
+    if shared:
+        segvit.policy_net = PolicyNetwork()
+    for parameter in segvit.parameters():
         torch.nn.init.normal_(parameter, std=0.02)  # uninitialised memory may hold NaN, which folding would copy
+    module = fixed_from_model(segvit, recipe)
     model = exported_model(module, (torch.zeros(1, 3, pixels, pixels),), ["image"], module.output_names, {})
     del model.functions[:]
     model.functions.extend(op.onnx_function() for op in (token_partition, token_protect, token_unmerge))

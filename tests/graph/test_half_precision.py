@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from half_precision_cases import FULL, HALF, HEADER, check_sound, half_names, inferred, run, types, weight
@@ -13,9 +14,8 @@ from onnx import numpy_helper, parser
 from shared_cases import TINY_RECIPE
 
 from edgeexport.errors import BuildError
-from edgeexport.graph.half_precision import half_precision_model
+from edgeexport.graph.half_precision import convert_to_half, half_precision_model
 from edgeexport.graph.half_precision_policy import DECIDING, MOVING, NORMS
-from edgeexport.graph.half_precision_weights import WeightLoss, half_tensor
 
 ATTENTION = """
 g (float[1,6,8] x, float[1,1,1,6] sizes) => (float[1,6,8] y, int64[1,2] best)
@@ -215,12 +215,11 @@ def test_weight_beyond_float16_is_an_error_that_names_it() -> None:
     half_precision_model(full)  # read in float32 alone
 
 
-def test_lost_precision_is_counted() -> None:
-    values = np.array([0.0, 1.0, 2.0**-14, 2.0**-14 * 0.999, -1e-6, 1e-9, -0.0], np.float32)
-    half, loss = half_tensor(numpy_helper.from_array(values, "w"), "w/float16")
-    assert loss == WeightLoss(elements=7, subnormal=3, zero=1)
-    assert half.name == "w/float16" and half.data_type == HALF
-    assert loss + WeightLoss(1, 1, 1) == WeightLoss(8, 4, 2)
+def test_graph_without_products_is_unmodified() -> None:
+    program = ir.from_proto(inferred("g (float[2,4] x) => (float[2,4] y) { a = Relu (x) y = Add (a, w) }", w=weight(4)))
+    before = ir.to_proto(program)
+    assert convert_to_half(program).half_nodes == 0
+    assert ir.to_proto(program) == before
 
 
 def test_unknown_type_is_an_error() -> None:
@@ -273,7 +272,7 @@ def lowered_decisions(model: onnx.ModelProto, kept: list[str]) -> list[str]:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
     """The tiny recipe's graph, every inner decision an output."""
-    from edgeexport.fixed.fixed import fixed_from_model
+    from edgeexport.fixed.model import fixed_from_model
     from edgeexport.fixed.weights import model_from_recipe
     from edgeexport.graph.graphs import export_of_fixed
     from edgeexport.recipe import load_recipe

@@ -417,7 +417,7 @@ def test_dynamic_batch_of_torch() -> None:
     finding = _only(lint_model(model), "static-shape")
     assert (finding.node, finding.op_type) == ("x", "input")
     assert "dimension 0 ('batch') must be constant" in finding.message
-    assert "--override-input-shapes x:[1,16,32]" in finding.remedy
+    assert "--override-input-shapes 'x:[1,16,32]'" in finding.remedy
 
 
 def test_static_attention_of_torch() -> None:

@@ -31,7 +31,7 @@ _LATENT = (
 def _exported(text: str, folder: Path) -> tuple[GraphWork, onnx.ModelProto, onnx.ModelProto, Recipe]:
     """Work, model.onnx and the plain graph of a recipe."""
     from edgeexport.commands.build import exported_graphs
-    from edgeexport.fixed.fixed import fixed_from_model
+    from edgeexport.fixed.model import fixed_from_model
     from edgeexport.fixed.weights import model_from_recipe
     from edgeexport.recipe import load_recipe
 

@@ -76,6 +76,16 @@ def test_no_step_loads_tensorrt() -> None:
         ), code
 
 
+def test_what_compiles_the_plugins_is_installed() -> None:
+    """Beside CUDA and TensorRT's headers, which the base images have."""
+    installed = next(text for name, text in docker_steps() if name == "RUN" and "apt-get install" in text).split()
+    assert {"cmake", "g++", "ninja-build"} <= set(installed)
+    (line,) = re.findall(
+        r"(?m)^ {4}sudo apt-get install nvidia-jetpack (.+)$", (REPOSITORY / "jetson/README.md").read_text()
+    )
+    assert {"cmake", "g++", "ninja-build"} <= set(line.split())
+
+
 def test_base_images_are_pinned() -> None:
     images = re.findall(r"BASE_IMAGE=(\S+)", TEXT)
     assert len(images) == 2

@@ -13,6 +13,7 @@ from edgeexport.plugin.headers import TensorRTHeaders, find_headers
 from edgeexport.plugin.search import Search
 from edgeexport.plugin.toolkit import Compiler, Toolkit, find_toolkit
 
+CMAKE_LISTS = Path(__file__).parents[2] / "plugins/CMakeLists.txt"
 FAT_BINARY = b"\x50\xed\x55\xba"
 NVCC_VERSION = "Cuda compilation tools, release 13.0, V13.0.88\nBuild cuda_13.0\n"
 GPU_CODES = "sm_75\nsm_86\nsm_87\nsm_110\n"
@@ -66,18 +67,18 @@ def write_toolkit(root: Path) -> dict[str, str]:
         "nvvm/bin/cicc",
         "include/cuda_runtime.h",
         "include/crt/host_defines.h",
-        "lib64/libcudart_static.a",
+        "lib/libcudart_static.a",
     ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("")
-    dryrun = f'#$ TOP={root}/bin/..\n#$ CICC_PATH={root}/bin/../nvvm/bin\n#$ INCLUDES="-I{root}/bin/../include" \n'
     nvcc = root / "bin/nvcc"
-    return {f"{nvcc} --version": NVCC_VERSION, f"{nvcc} --dryrun": dryrun, f"{nvcc} --list-gpu-code": GPU_CODES}
+    return {f"{nvcc} --version": NVCC_VERSION, f"{nvcc} --list-gpu-code": GPU_CODES}
 
 
 def write_sources(folder: Path) -> Path:
-    """A plugin library of one kernel that takes seconds to compile."""
+    """A plugin library of one kernel that takes seconds to compile, by the plugins' own CMakeLists.txt."""
     for name, text in {
+        "CMakeLists.txt": CMAKE_LISTS.read_text(),
         "registry.cpp": REGISTRY,
         "add/add.cu": KERNEL,
         "common/add.h": HEADER,
@@ -115,10 +116,19 @@ def fake_search(
     )
 
 
+def real_search(root: Path, tool: str = "ninja", **programs: str) -> Search:
+    """This machine's CMake with one of the tools that it can call, and a cache of its own."""
+    real = Search()
+    found = {name: path for name in ("cmake", tool) if (path := real.which(name))}
+    if len(found) < 2:
+        pytest.skip(f"no cmake or no {tool} on this machine")
+    return fake_search(root, programs={**found, **programs}, run=real.run)
+
+
 def fake_toolkit(folder: Path) -> Toolkit:
     """A toolkit that is never run."""
     compiler = Compiler(Path("/usr/bin/g++"), "g++ 12.2.0")
-    return Toolkit(folder / "nvcc", "13.0", "13.0.88", (), (), (75, 86, 87), compiler)
+    return Toolkit(folder / "nvcc", "13.0", "13.0.88", (75, 86, 87), compiler)
 
 
 def fake_headers(folder: Path) -> TensorRTHeaders:

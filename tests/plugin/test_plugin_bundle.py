@@ -81,7 +81,7 @@ def test_small_library_goes_into_the_bundle(tmp_path: Path, monkeypatch: pytest.
     (sources / "registry.cpp").write_text("int broken(")
     broken = bundle_plugins(tmp_path / "c", TARGETS["orin"], search=search)
     assert broken["status"] == "not-built" and str(broken["reason"]).startswith(
-        "registry.cpp: g++ ended with exit code 1"
+        "registry.cpp: does not compile registry.cpp:1"
     )
     assert "\n" not in str(broken["reason"])
 

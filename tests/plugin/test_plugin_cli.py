@@ -48,7 +48,7 @@ def test_build_in_json(edgeexport: Command, small_sources: Path, tmp_path: Path)
     assert facts_from_library(library).architectures == (87,)
     assert (document["architectures"], document["tensorrt_headers"]) == ([87], "10.14.1")
     assert document["source_hash"] == source_hash(small_sources) and document["cuda"]
-    assert "... compiled add/add.cu (1 of 2)" in result.err
+    assert "... compiled add/add.cu (" in result.err
     again = edgeexport(*arguments, "--cuda-arch", 87, "--target", "thor", "--out", tmp_path / "out/my.so")
     assert json.loads(again.out)["seconds"] is None
     assert (tmp_path / "out/my.so").read_bytes() == library.read_bytes()

@@ -1,7 +1,8 @@
-"""Which files belong to the library, their hash, and that CMake computes the same."""
+"""The hash of the sources, that CMake computes the same, and that a copy is all that it needs."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -12,26 +13,14 @@ from plugin_cases import write_sources
 
 from edgeexport.errors import BuildError
 from edgeexport.plugin import sources
-from edgeexport.plugin.sources import copy_sources, cpu_sources, library_sources, source_hash, sources_folder
+from edgeexport.plugin.cmake import find_cmake
+from edgeexport.plugin.sources import copy_sources, source_hash, sources_folder
 
 OPS = ("token_match", "token_merge", "token_partition", "token_unmerge", "upsample_argmax")
 
 
 def _names(folder: Path, paths: list[Path]) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in paths]
-
-
-def test_files_of_the_two_libraries(tmp_path: Path) -> None:
-    folder = write_sources(tmp_path / "src")
-    assert _names(folder, library_sources(folder)) == ["add/add.cu", "registry.cpp"]
-    assert _names(folder, cpu_sources(folder)) == ["add/add_cpu.cpp"]
-
-
-def test_shipped_sources_are_complete() -> None:
-    folder = sources_folder()
-    expected = [f"{op}/{op}{end}" for op in OPS for end in (".cu", "_plugin.cpp")]
-    assert set(expected) | {"registry.cpp"} <= set(_names(folder, library_sources(folder)))
-    assert {f"{op}/{op}_cpu.cpp" for op in OPS} <= set(_names(folder, cpu_sources(folder)))
 
 
 def test_hash_follows_sources_alone(tmp_path: Path) -> None:
@@ -51,24 +40,30 @@ def test_hash_follows_sources_alone(tmp_path: Path) -> None:
     assert len(seen) == 3
 
 
-def test_cmake_computes_the_same_hash(tmp_path: Path) -> None:
-    cmake = shutil.which("cmake")
-    if cmake is None:
-        pytest.skip("cmake is not installed")
-    folder = tmp_path / "plugins"
+@pytest.fixture(scope="module")
+def configured(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
+    """The hash that CMake computes of the shipped sources among others, and the files that it compiles on any machine."""
+    cmake = find_cmake()
+    folder = tmp_path_factory.mktemp("configured") / "plugins"
     copy_sources(sources_folder(), folder)
     for name in ("tests/one.cpp", "build/two.h", ".three.h"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("not hashed")
-    text = (folder / "CMakeLists.txt").read_text()
-    block = re.search(r"(?m)^file\(GLOB_RECURSE HASHED.*?^string\(SHA256 SOURCE_HASH [^\n]*$", text, re.DOTALL)
-    assert block is not None
-    script = "\n".join(line for line in block[0].splitlines() if "set_property" not in line)  # not for scripts
-    (tmp_path / "hash.cmake").write_text(script + '\nmessage("hash=${SOURCE_HASH}")\n')
-    done = subprocess.run(
-        [cmake, "-P", tmp_path / "hash.cmake"], cwd=folder, capture_output=True, text=True, check=True
-    )
-    assert done.stderr.strip() == f"hash={source_hash(sources_folder())}"
+    options = ["-G", cmake.generator, f"-DCMAKE_MAKE_PROGRAM={cmake.tool}", "-DEDGEEXPORT_PLUGINS=OFF"]
+    command = [cmake.program, "-S", folder, "-B", folder / "build", *options, "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    printed = re.search(r"edgeexport: sources (\w+)", done.stdout)
+    assert printed is not None, done.stdout
+    compiled = json.loads((folder / "build/compile_commands.json").read_text())
+    return printed[1], _names(folder, [Path(item["file"]) for item in compiled])
+
+
+def test_cmake_computes_the_same_hash(configured: tuple[str, list[str]]) -> None:
+    assert configured[0] == source_hash(sources_folder())
+
+
+def test_cmake_compiles_every_cpu_reference(configured: tuple[str, list[str]]) -> None:
+    assert sorted(configured[1]) == sorted(f"{op}/{op}_cpu.cpp" for op in OPS)
 
 
 def test_copy_is_what_cmake_needs(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ def test_toolkit_on_path_describes_itself(tmp_path: Path) -> None:
     found = find_toolkit(search)
     assert (found.version, found.release) == ("13.0", "13.0.88")
     assert found.architectures == (75, 86, 87, 110)
-    assert found.includes == (home / "include",) and found.libraries == (home / "lib64",)
     assert found.compiler.version == "g++ (Debian 12.2.0) 12.2.0"
 
 
@@ -36,17 +35,32 @@ def test_every_place_is_looked_at(tmp_path: Path, place: str) -> None:
     assert found.nvcc == home / "bin/nvcc"
 
 
-def test_path_comes_first_and_an_incomplete_toolkit_is_passed_over(tmp_path: Path) -> None:
+def test_path_comes_first_and_what_does_not_run_is_passed_over(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "usr/local/cuda"
     answers = {**ANSWER, **write_toolkit(first), **write_toolkit(second)}
-    search = fake_search(tmp_path, answers, programs={**GPP, "nvcc": str(first / "bin/nvcc")})
-    assert find_toolkit(search).nvcc == first / "bin/nvcc"
-    (first / "nvvm/bin/cicc").unlink()
-    assert find_toolkit(search).nvcc == second / "bin/nvcc"
-    (second / "include/crt/host_defines.h").unlink()
-    with pytest.raises(BuildError, match=r"first/bin/nvcc lacks cicc \(nvidia-nvvm\); .*crt/host_defines.h") as caught:
+    programs = {**GPP, "nvcc": str(first / "bin/nvcc")}
+    assert find_toolkit(fake_search(tmp_path, answers, programs=programs)).nvcc == first / "bin/nvcc"
+    del answers[f"{first}/bin/nvcc --version"]
+    assert find_toolkit(fake_search(tmp_path, answers, programs=programs)).nvcc == second / "bin/nvcc"
+
+
+def test_wheels_that_are_missing_are_named(tmp_path: Path) -> None:
+    """They come one by one; a toolkit that was installed in another way is CMake's to judge."""
+    site = tmp_path / "site-packages"
+    older, newer, system = site / "nvidia/cu12", site / "nvidia/cu13", tmp_path / "usr/local/cuda"
+    answers = {**ANSWER, **write_toolkit(older), **write_toolkit(newer)}
+    search = fake_search(tmp_path, answers, programs=GPP, site_folders=[site])
+    assert find_toolkit(search).nvcc == newer / "bin/nvcc"
+    (newer / "nvvm/bin/cicc").unlink()
+    assert find_toolkit(search).nvcc == older / "bin/nvcc"
+    (older / "include/crt/host_defines.h").unlink()
+    problem = r"cu13/bin/nvcc lacks nvvm/bin/cicc \(nvidia-nvvm\); .*cu12/bin/nvcc lacks include/crt/host_defines.h"
+    with pytest.raises(BuildError, match=problem) as caught:
         find_toolkit(search)
     assert caught.value.exit_code == 5 and "nvidia-cuda-crt" in caught.value.remedy
+    answers.update(write_toolkit(system))
+    (system / "nvvm/bin/cicc").unlink()
+    assert find_toolkit(fake_search(tmp_path, answers, programs=GPP, site_folders=[site])).nvcc == system / "bin/nvcc"
 
 
 def test_no_toolkit_names_the_places_and_the_remedy(tmp_path: Path) -> None:

@@ -1,13 +1,10 @@
-"""The CPU references of all plugins as one library, compiled once per session."""
+"""The CPU references of all plugins as one library, and the plugin library, built where something changed."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import shutil
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,12 +12,9 @@ import pytest
 # What the tests of the ops build on (op_models, match_cases) serves those of their plugins too.
 sys.path.append(str(Path(__file__).parents[1] / "ops"))
 
-SOURCES = Path(__file__).parents[2] / "plugins"
-FLAGS = ("-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror")
-
 
 @pytest.fixture(scope="session")
-def cpu_library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+def cpu_library() -> ctypes.CDLL:
     """Functions ``edgeexport_cpu_<op>``, which return 0 or a number of plugins/common/status.h.
 
     With EDGEEXPORT_CPU_LIBRARY set, the library at that path (one with sanitizers, say) is taken as it is.
@@ -28,26 +22,9 @@ def cpu_library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     given = os.environ.get("EDGEEXPORT_CPU_LIBRARY")
     if given:
         return ctypes.CDLL(given)
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no g++ on this machine to compile the CPU references with")
-    folder = tmp_path_factory.mktemp("cpu_library")
-    sources = sorted(SOURCES.glob("*/*_cpu.cpp"))
-    objects = [folder / f"{source.stem}.o" for source in sources]
+    from library_cases import cpu_library_file
 
-    def compiled(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
-        command = [compiler, *FLAGS, f"-I{SOURCES}", "-c", str(source), "-o", str(target)]
-        return subprocess.run(command, capture_output=True, text=True)
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for source, done in zip(sources, pool.map(compiled, sources, objects), strict=True):
-            assert done.returncode == 0, f"{source.name}:\n{done.stderr[-3000:]}"
-    library = folder / "libedgeexport_cpu.so"
-    linked = subprocess.run(
-        [compiler, "-shared", *map(str, objects), "-o", str(library)], capture_output=True, text=True
-    )
-    assert linked.returncode == 0, linked.stderr[-3000:]
-    return ctypes.CDLL(str(library))
+    return ctypes.CDLL(str(cpu_library_file()))
 
 
 @pytest.fixture(scope="session")

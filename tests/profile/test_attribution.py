@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from work_cases import NODES, WORK
 
-from edgeexport.backends.contract import NodeTime
 from edgeexport.backends.executed_graph import GraphNode
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
+from edgeexport.backends.runner import NodeTime
 from edgeexport.bundle import open_bundle
 from edgeexport.cost.work import WORK_FILE
 from edgeexport.profile.attribution import (

@@ -19,7 +19,8 @@ from shared_cases import CommandResult
 from sysfs_trees import GPU_CLOCK, put, write_tree
 from trace_cases import SimulatedDevice
 
-from edgeexport.backends.contract import DeviceIdentity, EngineRecord, NodeTime, Timing
+from edgeexport.backends.contract import DeviceIdentity, EngineRecord
+from edgeexport.backends.runner import NodeTime, Timing
 from edgeexport.bundle import SCHEMA, Bundle, sha256_of
 from edgeexport.device.conditions import read_conditions
 from edgeexport.errors import BuildError, BundleError, MeasurementError, UsageError
@@ -29,8 +30,9 @@ from edgeexport.profile.bench_document import bench_document
 from edgeexport.profile.energy import EnergyRequest
 from edgeexport.profile.inputs import Feed, golden_feed
 from edgeexport.profile.protocol import TimingRequest, Trace
-from edgeexport.profile.subject import Subject, check_comparable
-from edgeexport.profile.subject_differences import subject_differences
+from edgeexport.profile.timed_bundle import TimedBundle, check_comparable
+from edgeexport.profile.timed_differences import timed_differences
+from edgeexport.terminal import output
 from edgeexport.terminal import profile as profile_terminal
 
 Command = Callable[..., CommandResult]
@@ -58,14 +60,14 @@ class SimulatedRunner:
         return [NodeTime("layer", "", 1.0)]
 
 
-def subject(
+def timed_bundle(
     path: Path,
     runner: SimulatedRunner,
     device: DeviceIdentity = ORIN,
     batch: int = 1,
     precision: str = "fp32",
     **options: Any,
-) -> Subject:
+) -> TimedBundle:
     path.mkdir(exist_ok=True)
     manifest = {"schema": SCHEMA, "name": path.name, "target": "orin", "precision": precision, "files": {}}
     (path / "manifest.json").write_text(json.dumps(manifest))
@@ -74,7 +76,7 @@ def subject(
     record = EngineRecord(
         "tensorrt", "10.3.0", "orin", precision, "model.trt.onnx", "0" * 64, None, device, chosen, 60.0, files
     )
-    return Subject(Bundle(path, manifest), runner, feed, record, "engine.plan", "tensorrt", device)
+    return TimedBundle(Bundle(path, manifest), runner, feed, record, "engine.plan", "tensorrt", device)
 
 
 @pytest.fixture
@@ -89,12 +91,12 @@ def simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         options: Mapping[str, Any] | None = None,
         **arguments: Any,
     ) -> bench.Bench:
-        model = subject(tmp_path / "model", SimulatedRunner(device, 10.0, at), **(options or {}))
-        subjects = {tmp_path / "model": model}
+        model = timed_bundle(tmp_path / "model", SimulatedRunner(device, 10.0, at), **(options or {}))
+        bundles = {tmp_path / "model": model}
         if baseline_ms is not None:
             arguments["baseline"] = tmp_path / "dense"
-            subjects[tmp_path / "dense"] = subject(tmp_path / "dense", SimulatedRunner(device, baseline_ms, at))
-        monkeypatch.setattr(bench, "load_subject", lambda path, engine: subjects[path])
+            bundles[tmp_path / "dense"] = timed_bundle(tmp_path / "dense", SimulatedRunner(device, baseline_ms, at))
+        monkeypatch.setattr(bench, "load_timed_bundle", lambda path, engine: bundles[path])
         return profile_bundle(tmp_path / "model", root=root, clock=device.clock, **arguments)
 
     call.root, call.folder, call.device = root, tmp_path / "model", device  # type: ignore[attr-defined]
@@ -220,7 +222,9 @@ def test_what_differs_besides_the_model_stands_beside_the_speed_up(
         {"what": "DLA core", "baseline": "none", "candidate": "0"},
     ]
     stream = io.StringIO()
-    monkeypatch.setattr(profile_terminal, "_out", Console(file=stream, width=200))
+    console = Console(file=stream, width=200)
+    for module in (profile_terminal, output):
+        monkeypatch.setattr(module, "results_console", console)
     profile_terminal.print_bench(found)
     assert (
         "not of the models alone: precision: baseline fp32, here fp16; CUDA graph: baseline on, here off; "
@@ -230,10 +234,10 @@ def test_what_differs_besides_the_model_stands_beside_the_speed_up(
 
 def test_other_inputs_and_modes_are_differences_too(tmp_path: Path) -> None:
     runner = SimulatedRunner(SimulatedDevice(0), 1.0)
-    one = subject(tmp_path / "a", runner, power_mode="MAXN")
-    other = subject(tmp_path / "b", runner, power_mode="id 7")
+    one = timed_bundle(tmp_path / "a", runner, power_mode="MAXN")
+    other = timed_bundle(tmp_path / "b", runner, power_mode="id 7")
     other = replace(other, feed=Feed(np.zeros((1, 8, 8, 3), np.uint8), {}))
-    assert subject_differences(one, other) == [
+    assert timed_differences(one, other) == [
         {"what": "input", "baseline": "uint8 1 x 4 x 4 x 3", "candidate": "uint8 1 x 8 x 8 x 3"},
         {"what": "built in power mode", "baseline": "MAXN", "candidate": "id 7"},
     ]
@@ -262,7 +266,7 @@ def test_percentiles_of_few_runs_are_noted(
 ) -> None:
     readings = [read_conditions(simulated.root)]
     samples = tuple(Timing(10.0 + 0.001 * (number % 5), None, None, 11.0) for number in range(runs))
-    model = subject(simulated.folder, SimulatedRunner(simulated.device, 10.0))
+    model = timed_bundle(simulated.folder, SimulatedRunner(simulated.device, 10.0))
     trace = Trace(samples, warmup_runs=1, seconds=1.0)
     document = bench_document(model, TimingRequest(percentiles=percentiles), trace, readings, simulated.root)
     assert document["notes"] == ([expected] if expected else [])
@@ -308,21 +312,21 @@ def test_folder_that_cannot_be_written_is_refused_before_anything_runs(
 
 def test_incomparable_baselines(tmp_path: Path) -> None:
     device = SimulatedDevice(0)
-    candidate = subject(tmp_path / "a", SimulatedRunner(device, 1.0))
+    candidate = timed_bundle(tmp_path / "a", SimulatedRunner(device, 1.0))
     other_runner = SimulatedRunner(device, 1.0)
     other_runner.name = "onnxruntime"
     for baseline, message in (
-        (subject(tmp_path / "b", other_runner), "runs in onnxruntime"),
-        (subject(tmp_path / "c", SimulatedRunner(device, 1.0), PC), "runs on AMD EPYC"),
-        (subject(tmp_path / "d", SimulatedRunner(device, 1.0), batch=4), "takes batches of 4"),
+        (timed_bundle(tmp_path / "b", other_runner), "runs in onnxruntime"),
+        (timed_bundle(tmp_path / "c", SimulatedRunner(device, 1.0), PC), "runs on AMD EPYC"),
+        (timed_bundle(tmp_path / "d", SimulatedRunner(device, 1.0), batch=4), "takes batches of 4"),
     ):
         with pytest.raises(UsageError, match=message):
             check_comparable(baseline, candidate)
-    check_comparable(subject(tmp_path / "e", SimulatedRunner(device, 9.0)), candidate)
+    check_comparable(timed_bundle(tmp_path / "e", SimulatedRunner(device, 9.0)), candidate)
 
 
 def test_cpu_has_no_cuda_graph(tmp_path: Path) -> None:
-    on_pc = subject(tmp_path / "a", SimulatedRunner(SimulatedDevice(0), 1.0), PC)
+    on_pc = timed_bundle(tmp_path / "a", SimulatedRunner(SimulatedDevice(0), 1.0), PC)
     assert on_pc.cuda_graph is None and not on_pc.on_gpu
 
 

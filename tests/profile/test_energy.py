@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeexport.backends.contract import Timing
+from edgeexport.backends.runner import Timing
 from edgeexport.device.power import Rail, Rails
 from edgeexport.device.power_sampler import PowerSample
 from edgeexport.errors import MeasurementError

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from trace_cases import SimulatedDevice
 
-from edgeexport.backends.contract import Timing
+from edgeexport.backends.runner import Timing
 from edgeexport.profile.pairing import PairedTrace, measure_pair
 from edgeexport.profile.protocol import TimingRequest
 from edgeexport.profile.statistics import Speedup, speedup_interval

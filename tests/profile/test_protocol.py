@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from trace_cases import SimulatedDevice
 
-from edgeexport.backends.contract import Timing
+from edgeexport.backends.runner import Timing
 from edgeexport.errors import UsageError
 from edgeexport.profile.protocol import TimingRequest, measure, percentiles_from_texts
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from edgeexport.backends.contract import NodeTime
+from edgeexport.backends.runner import NodeTime
 from edgeexport.errors import BundleError
 from edgeexport.profile.traces import (
     engine_layers_from_json,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from edgeexport.backends.contract import Timing
+from edgeexport.backends.runner import Timing
 
 
 class SimulatedDevice:

@@ -128,7 +128,7 @@ def test_both_forms_do_what_the_changes_say(name: str, validated: Callable[..., 
         own = {id(value) for value in method.step(spec, facts, change, network).parameters()}
         assert own == (set() if network is None else {id(value) for value in network.parameters()})
         names = method.output_names(spec, facts, change)
-        assert set(method.decisions(change)) <= set(names)
+        assert set(method.decisions(spec, change)) <= set(names)
     offered = method.extra_outputs(spec, facts, acting)
     reference = reference_of(fixed, noise(recipe))
     assert set(offered) <= set(reference.outputs) == set(fixed.output_names)

@@ -254,11 +254,10 @@ def test_full_disk_keeps_the_older_report(tmp_path: Path, monkeypatch: pytest.Mo
     bundle = write_bundle(tmp_path / "b")
     (bundle / "report.html").write_text("older")
 
-    def full(path: Path, content: str, encoding: str) -> int:
-        path.open("wb").close()
+    def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(BuildError, match="No space left on device"):
         write_report(bundle)
     assert (bundle / "report.html").read_text() == "older" and len(list(bundle.iterdir())) == 2

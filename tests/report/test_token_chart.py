@@ -6,12 +6,12 @@ import pytest
 from report_cases import latent_tokens, merge_tokens, tokens
 from svg_reading import drawing
 
-from edgeexport.report.token_chart import block_tokens, token_chart
+from edgeexport.report.token_chart import token_bars, token_chart
 from edgeexport.report.work_chart import work_chart
 
 
 def _counts(content: dict[str, Any]) -> list[tuple[str, int, int, int, int]]:
-    return [(row.label, row.kept, row.shared, row.pruned, row.merged) for row in block_tokens(content)]
+    return [(row.label, row.kept, row.shared, row.pruned, row.merged) for row in token_bars(content)]
 
 
 def test_every_token_is_accounted_for_by_cause() -> None:
@@ -89,7 +89,7 @@ def test_shipped_recipes_can_be_drawn(name: str) -> None:
 
     content: Any = tokens_json(load_recipe(name))
     full = content["patches"] + content.get("num_prefix", 0)
-    for row in block_tokens(content):
+    for row in token_bars(content):
         assert row.kept + row.shared + row.pruned + row.merged == full and row.kept > 0, row
         assert min(row.shared, row.pruned, row.merged) >= 0, row
     blocks = len(content["blocks"])

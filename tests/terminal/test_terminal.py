@@ -18,7 +18,7 @@ from edgeexport.terminal import results as terminal
 def printed(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What is printed, as wide as it likes."""
     stream = io.StringIO()
-    monkeypatch.setattr(terminal, "_out", Console(file=stream, width=200))
+    monkeypatch.setattr(terminal, "results_console", Console(file=stream, width=200))
     return stream
 
 

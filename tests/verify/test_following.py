@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from edgeexport.fixed.fixed import FixedModel, fixed_from_model
+from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.inputs.batches import ImageBatch
 from edgeexport.recipe.validation import recipe_from_config
@@ -30,15 +30,15 @@ class Contrary:
 
     def run(self, image: NDArray, extra: Mapping[str, NDArray] | None = None) -> dict[str, NDArray]:
         trace = self.fixed.trace(torch.from_numpy(image))
-        source, target, kept = trace.source[1], trace.target[1], trace.kept[1]
+        names = [f"merge_{kind}_1" for kind in ("source", "target", "kept")]
+        source, target, kept = (trace.outputs[name] for name in names)
         candidates = torch.cat([source, kept], dim=1).sort(dim=1, descending=True).values
         count = source.shape[1]
-        imposed = candidates[:, :count], target.flip(1) * 0 + 3, candidates[:, count:].sort(dim=1).values
+        decision = candidates[:, :count], target.flip(1) * 0 + 3, candidates[:, count:].sort(dim=1).values
+        imposed = dict(zip(names, decision, strict=True))
         with torch.no_grad():
-            followed = self.fixed.trace(torch.from_numpy(image), imposed={1: imposed})
-        for kind, value in zip(("source", "target", "kept"), imposed, strict=True):
-            getattr(followed, kind)[1] = value
-        found = {name: value.numpy() for name, value in self.fixed.outputs_of(followed).items()}
+            followed = self.fixed.trace(torch.from_numpy(image), imposed=imposed)
+        found = {name: value.numpy() for name, value in (followed.outputs | imposed).items()}
         return {**found, "logits": found["logits"] + np.float32(self.error)}
 
 

@@ -11,8 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from edgeexport.fixed.fixed import fixed_from_model
-from edgeexport.fixed.fixed_segvit import FixedSegVit
+from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.inputs.batches import ImageBatch
 from edgeexport.recipe.validation import recipe_from_config
@@ -54,12 +53,10 @@ CONFIG = {
 
 
 @pytest.fixture(scope="module")
-def fixed(tmp_path_factory: pytest.TempPathFactory) -> FixedSegVit:
+def fixed(tmp_path_factory: pytest.TempPathFactory) -> FixedModel:
     recipe = recipe_from_config(CONFIG, tmp_path_factory.mktemp("r") / "x.py")
     model, _ = model_from_recipe(recipe)
-    found = fixed_from_model(model, recipe)
-    assert isinstance(found, FixedSegVit)
-    return found
+    return fixed_from_model(model, recipe)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +65,7 @@ def batch() -> ImageBatch:
     return ImageBatch(("a", "b"), pixels)
 
 
-def swapped(fixed: FixedSegVit, batch: ImageBatch, name: str) -> NDArray:
+def swapped(fixed: FixedModel, batch: ImageBatch, name: str) -> NDArray:
     """The reference's selection with its last choice exchanged for the best token that it left out, in both images."""
     reference = reference_of(fixed, batch)
     chosen = reference.outputs[name].copy()
@@ -83,14 +80,14 @@ class Other:
 
     name, version = "other", "1"
 
-    def __init__(self, fixed: FixedSegVit, chosen: Mapping[str, NDArray], error: float = 0.0) -> None:
+    def __init__(self, fixed: FixedModel, chosen: Mapping[str, NDArray], error: float = 0.0) -> None:
         self.fixed, self.chosen, self.error = fixed, chosen, error
 
     def run(self, image: NDArray, extra: Mapping[str, NDArray] | None = None) -> dict[str, NDArray]:
-        selections = {name: torch.from_numpy(value) for name, value in self.chosen.items()}
+        imposed = {name: torch.from_numpy(value) for name, value in self.chosen.items()}
         with torch.no_grad():
-            trace = self.fixed.trace(torch.from_numpy(image), selections=selections)
-        found = {name: value.numpy() for name, value in self.fixed.outputs_of(trace).items()}
+            trace = self.fixed.trace(torch.from_numpy(image), imposed=imposed)
+        found = {name: value.numpy() for name, value in trace.outputs.items()}
         return {**found, **self.chosen, "class_scores": found["class_scores"] + np.float32(self.error)}
 
 
@@ -100,35 +97,35 @@ def widely(reference: Reference) -> Reference:
 
 
 @pytest.mark.parametrize("name", ["shared_windows", "pruned_tokens_1", "pruned_tokens_2"])
-def test_imposed_selections_are_carried_out(fixed: FixedSegVit, batch: ImageBatch, name: str) -> None:
+def test_imposed_selections_are_carried_out(fixed: FixedModel, batch: ImageBatch, name: str) -> None:
     """The model's own choice is told, the imposed one is what the rest is computed with."""
     own = reference_of(fixed, batch)
     chosen = swapped(fixed, batch, name)
     assert (chosen != own.outputs[name]).any(axis=1).all()
     other = Other(fixed, {name: chosen}).run(batch.pixels)
     with torch.no_grad():
-        trace = fixed.trace(torch.from_numpy(batch.pixels), selections={name: torch.from_numpy(chosen)})
-    found = fixed.outputs_of(trace)
+        trace = fixed.trace(torch.from_numpy(batch.pixels), imposed={name: torch.from_numpy(chosen)})
+    found = trace.outputs
     np.testing.assert_array_equal(found[name].numpy(), own.outputs[name])
     np.testing.assert_array_equal(other[name], chosen)
     assert np.abs(found["class_scores"].numpy() - own.outputs["class_scores"]).max() > 1e-4
 
 
-def test_imposing_the_own_selections_changes_nothing(fixed: FixedSegVit, batch: ImageBatch) -> None:
+def test_imposing_the_own_selections_changes_nothing(fixed: FixedModel, batch: ImageBatch) -> None:
     own = reference_of(fixed, batch)
     names = ["shared_windows", "pruned_tokens_1", "pruned_tokens_2"]
     with torch.no_grad():
         trace = fixed.trace(
-            torch.from_numpy(batch.pixels), selections={name: torch.from_numpy(own.outputs[name]) for name in names}
+            torch.from_numpy(batch.pixels), imposed={name: torch.from_numpy(own.outputs[name]) for name in names}
         )
-    for name, value in fixed.outputs_of(trace).items():
+    for name, value in trace.outputs.items():
         np.testing.assert_array_equal(value.numpy(), own.outputs[name], err_msg=name)
 
 
 @pytest.mark.parametrize("compare", [runtime_comparison, batch_comparison])
 @pytest.mark.parametrize("name", ["shared_windows", "pruned_tokens_1", "pruned_tokens_2"])
 def test_ties_are_followed_and_later_stages_judged_under_them(
-    fixed: FixedSegVit, batch: ImageBatch, name: str, compare
+    fixed: FixedModel, batch: ImageBatch, name: str, compare
 ) -> None:
     runner = Other(fixed, {name: swapped(fixed, batch, name)})
     found = compare(fixed, widely(reference_of(fixed, batch)), runner)
@@ -141,7 +138,7 @@ def test_ties_are_followed_and_later_stages_judged_under_them(
 
 
 @pytest.mark.parametrize("name", ["shared_windows", "pruned_tokens_1"])
-def test_what_is_no_tie_fails(fixed: FixedSegVit, batch: ImageBatch, name: str) -> None:
+def test_what_is_no_tie_fails(fixed: FixedModel, batch: ImageBatch, name: str) -> None:
     reference = reference_of(fixed, batch)
     runner = Other(fixed, {name: swapped(fixed, batch, name)})
     distance = max(item.farthest or 0.0 for item in runtime_comparison(fixed, widely(reference), runner).decisions)
@@ -150,7 +147,7 @@ def test_what_is_no_tie_fails(fixed: FixedSegVit, batch: ImageBatch, name: str) 
         assert runtime_comparison(fixed, judged, runner).status == status
 
 
-def test_a_token_that_is_not_there_fails_whatever_the_tolerance(fixed: FixedSegVit, batch: ImageBatch) -> None:
+def test_a_token_that_is_not_there_fails_whatever_the_tolerance(fixed: FixedModel, batch: ImageBatch) -> None:
     chosen = reference_of(fixed, batch).outputs["pruned_tokens_2"].copy()
     chosen[1] = reference_of(fixed, batch).outputs["pruned_tokens_1"][1, :2]  # they left one stage before
     found = runtime_comparison(fixed, widely(reference_of(fixed, batch)), Other(fixed, {"pruned_tokens_2": chosen}))
@@ -158,7 +155,7 @@ def test_a_token_that_is_not_there_fails_whatever_the_tolerance(fixed: FixedSegV
     assert "pruned_tokens_2" in found.reason
 
 
-def test_followed_reference_agrees_without_being_followed(fixed: FixedSegVit, batch: ImageBatch) -> None:
+def test_followed_reference_agrees_without_being_followed(fixed: FixedModel, batch: ImageBatch) -> None:
     """What golden.npz holds."""
     runner = Other(fixed, {"shared_windows": swapped(fixed, batch, "shared_windows")})
     found = runner.run(batch.pixels)
@@ -170,7 +167,7 @@ def test_followed_reference_agrees_without_being_followed(fixed: FixedSegVit, ba
     assert all(item.equal for item in comparison.decisions)
 
 
-def test_the_original_is_held_to_float32_whatever_the_graph(fixed: FixedSegVit, batch: ImageBatch) -> None:
+def test_the_original_is_held_to_float32_whatever_the_graph(fixed: FixedModel, batch: ImageBatch) -> None:
     reference = reference_of(fixed, batch, tolerances=FP16)
     assert reference.near_tie is not None
     assert reference.near_tie.sum() > reference_of(fixed, batch).near_tie.sum()

@@ -1,0 +1,97 @@
+"""``edgeexport calibrate``: a recipe's constants from images. No logic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeexport.cli.options import (
+    CfgOptions,
+    CheckpointOption,
+    JsonFlag,
+    LimitOption,
+    ReduceZeroLabelFlag,
+    RestartFlag,
+)
+from edgeexport.terminal.output import emit, print_note, stages_shown
+
+if TYPE_CHECKING:
+    from edgeexport.calibration.options import CalibrationOptions
+
+__all__ = ["calibrate"]
+
+
+def calibrate(
+    recipe: Annotated[str, typer.Argument(help="A recipe of a SegViT; with --delay one of a timm host.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with images/ and annotations/, or of images alone; --delay has photographs of its own."
+        ),
+    ] = None,
+    coverage: Annotated[
+        float | None, typer.Option(help="Share of images in which no token below its threshold is pruned, such as 0.9.")
+    ] = None,
+    max_miou_drop: Annotated[
+        float | None, typer.Option(help="The cheapest counts that lose at most so many points of mIoU, such as 0.5.")
+    ] = None,
+    macs: Annotated[
+        float | None, typer.Option(help="The best counts within so many multiply-accumulates, such as 60e9.")
+    ] = None,
+    latency_ms: Annotated[
+        float | None, typer.Option(help="The best counts within so many milliseconds, by --latency-table.")
+    ] = None,
+    latency_table: Annotated[
+        Path | None, typer.Option(help="JSON of a device's times by token count; see python -m benchmarks block-table.")
+    ] = None,
+    delay: Annotated[bool, typer.Option("--delay", help="Propose DSM's delay from token similarity.")] = False,
+    split: Annotated[str | None, typer.Option(help="Subfolder of images and annotations, such as val.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Instead of the thresholds in the recipe.")] = None,
+    checkpoint: CheckpointOption = None,
+    cfg_options: CfgOptions = None,
+    limit: LimitOption = None,
+    reduce_zero_label: ReduceZeroLabelFlag = False,
+    out_dir: Annotated[Path | None, typer.Option(help="Where files go; calibration/<recipe> by default.")] = None,
+    restart: RestartFlag = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Choose a recipe's constants from images: tokens to share and prune, or DSM's delay."""
+    from edgeexport.calibration.options import CalibrationOptions
+
+    options = CalibrationOptions(
+        data=data,
+        coverage=coverage,
+        max_miou_drop=max_miou_drop,
+        macs=macs,
+        latency_ms=latency_ms,
+        latency_table=latency_table,
+        split=split,
+        threshold=threshold,
+        checkpoint=checkpoint,
+        cfg_options=tuple(cfg_options or ()),
+        limit=limit,
+        reduce_zero_label=reduce_zero_label,
+        out_dir=out_dir,
+        restart=restart,
+    )
+    (_calibrate_delay if delay else _calibrate_counts)(recipe, options, json_output)
+
+
+def _calibrate_counts(recipe: str, options: CalibrationOptions, json_output: bool) -> None:
+    from edgeexport.calibration.calibrate_counts import calibrate_counts
+    from edgeexport.terminal.calibration import passes_shown, print_counts
+
+    with passes_shown("what was measured is kept, and the same command goes on from there") as on_progress:
+        calibration = calibrate_counts(recipe, options, on_progress=on_progress, on_note=print_note)
+    emit(json_output, calibration.as_dict(), lambda: print_counts(calibration))
+
+
+def _calibrate_delay(recipe: str, options: CalibrationOptions, json_output: bool) -> None:
+    from edgeexport.calibration.calibrate_delay import calibrate_delay
+    from edgeexport.terminal.results import print_delay
+
+    with stages_shown() as on_stage:
+        calibration = calibrate_delay(recipe, options, on_stage)
+    emit(json_output, calibration.as_dict(), lambda: print_delay(calibration))

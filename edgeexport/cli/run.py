@@ -1,0 +1,37 @@
+"""``edgeexport run``: predictions for photographs. No logic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeexport.cli.options import BundleArgument, EngineOption, JsonFlag
+from edgeexport.terminal.output import emit, stages_shown
+
+__all__ = ["run"]
+
+
+def run(
+    bundle: BundleArgument,
+    images: Annotated[list[Path], typer.Argument(help="Photographs of any size.")],
+    out_dir: Annotated[Path | None, typer.Option(help="Where pictures go; predictions/<bundle> by default.")] = None,
+    engine: EngineOption = "auto",
+    json_output: JsonFlag = False,
+) -> None:
+    """Predict photographs; writes label maps and overlays, or merged regions and the likeliest classes."""
+    from edgeexport.commands.run import predict_images
+    from edgeexport.terminal.results import print_predictions
+
+    with stages_shown("pictures already written stay") as on_stage:
+        predictions = predict_images(
+            bundle,
+            images,
+            out_dir,
+            engine=engine,
+            progress=lambda done, count, path: on_stage(f"{done} of {count}: {path}"),
+        )
+    emit(json_output, predictions.as_dict(), lambda: print_predictions(predictions))
+    if predictions.error is not None:
+        raise predictions.error

@@ -1,0 +1,108 @@
+"""What a build checks beside parity, and the manifest's account of all its checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+
+from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
+from edgeexport.commands.build_log import BuildLog
+from edgeexport.commands.request import BuildRequest
+from edgeexport.errors import BuildError
+from edgeexport.fixed.model import FixedModel
+from edgeexport.graph.half_precision import HalfPrecision
+from edgeexport.graph.lint_report import LintReport
+from edgeexport.ops.upsample_argmax import candidates_needed
+from edgeexport.verify.compare import Comparison
+from edgeexport.verify.reference import Reference
+from edgeexport.verify.suite import parity_status
+
+__all__ = ["checks_json", "rtx_check", "tail_check"]
+
+
+def tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dict[str, object], list[str]]:
+    """What the manifest says about the class-map tail, and warnings where pixels are uncertified."""
+    made = fixed.walk.class_map_tail
+    if made is None or not made.fast:
+        return {"form": "plain" if fixed.recipe.output == "class_map" else "none"}, []
+    uncertified = sum(int(reference.outputs["uncertified_pixels"].sum()) for reference in references)
+    needed = 0
+    for reference in references:
+        needed = max(needed, candidates_needed(reference.trace.outputs["class_scores"], *made.size))
+    tail = {
+        "form": "fast",
+        "candidates": made.candidates,
+        "uncertified_pixels": uncertified,
+        "candidates_needed": needed,
+        "images": sum(len(reference.batch.names) for reference in references),
+    }
+    if not uncertified:
+        return tail, []
+    classes = made.num_classes
+    remedy = (
+        f"tail.candidates={needed} certifies all, tail.form='plain' needs no certificate"
+        if 2 * needed <= classes
+        else f"they need {needed} of {classes} candidates, where tail.form='plain' is no slower and needs no certificate"
+    )
+    return tail, [
+        f"tail.candidates = {made.candidates} leaves {uncertified} pixels of the test images uncertified; {remedy}"
+    ]
+
+
+def rtx_check(staging: Path, request: BuildRequest, plain: onnx.ModelProto, log: BuildLog) -> RtxCheck:
+    """TensorRT-RTX's verdict on the graph in standard operators, for targets that use TensorRT.
+
+    Raises:
+        BuildError: It refuses the graph.
+    """
+    if request.target.kind != "tensorrt":
+        return RtxCheck("not-run", None, f"target {request.target.name} does not use TensorRT", None, None, None, None)
+    with log.stage("TensorRT-RTX parses and builds (SM86)"):
+        rtx = _verdict(staging, request.plugins, plain)
+    log.notes.append(
+        f"TensorRT-RTX {rtx.version}: {rtx.status} {rtx.reason} parse {rtx.parse_s} s, build {rtx.build_s} s"
+    )
+    if rtx.status == "failed":
+        remedy = "the message names the node; a bundle for --target cpu can be built meanwhile"
+        raise BuildError("TensorRT-RTX", f"refuses the plugin-free graph: {rtx.reason}", remedy)
+    log.child_bytes = rtx.peak_rss_bytes or 0
+    return rtx
+
+
+def _verdict(staging: Path, plugins: bool, plain: onnx.ModelProto) -> RtxCheck:
+    if not plugins:
+        return check_tensorrt_rtx(staging / "model.trt.onnx")
+    path = staging / "plain.onnx"
+    path.write_bytes(plain.SerializeToString(deterministic=True))
+    try:
+        return check_tensorrt_rtx(path)
+    finally:
+        path.unlink()
+
+
+def checks_json(
+    request: BuildRequest,
+    lint: LintReport,
+    comparisons: Sequence[Comparison],
+    rtx: RtxCheck,
+    tail: dict[str, object],
+    half: HalfPrecision | None,
+) -> dict[str, object]:
+    """The manifest's ``checks`` (JSON-ready)."""
+    checks: dict[str, object] = {
+        "lint": {"status": "passed", "nodes": lint.node_count},
+        "parity": {"status": parity_status(comparisons), "comparisons": len(comparisons)},
+        "tensorrt_rtx": {
+            "status": rtx.status,
+            "version": rtx.version,
+            "reason": rtx.reason,
+            "graph": "model.onnx in standard operators only" if request.plugins else "model.trt.onnx",
+            "compute_capability": rtx.compute_capability,
+        },
+        "tail": tail,
+    }
+    if half is not None:
+        checks["half_precision"] = {"status": "converted", **half.as_dict()}
+    return checks

@@ -1,0 +1,162 @@
+"""The executions of one segmenter whose accuracy can be measured: in torch as published and fixed, and in ONNX Runtime.
+
+Each takes photographs and gives class maps at the model's size, with the tokens and the work that every image took. With
+`edgeexport.calibration.observations` the one place where evaluation and calibration touch a torch model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from edgeexport.bundle import Bundle
+from edgeexport.evaluation.image_macs import ImageCost, cost_from_tokens_json, fixed_cost, published_cost
+from edgeexport.fixed.model import fixed_from_model
+from edgeexport.fixed.published import PublishedModel
+from edgeexport.fixed.weights import WeightsOrigin, model_from_recipe
+from edgeexport.inputs.photos import input_from_photo
+from edgeexport.pictures.predictor import Predictor
+from edgeexport.recipe.schema import Recipe
+
+__all__ = [
+    "EXECUTIONS",
+    "Execution",
+    "FixedExecution",
+    "ImagePrediction",
+    "OnnxRuntimeExecution",
+    "PublishedExecution",
+    "SegmenterModel",
+    "segmenter_model",
+]
+
+EXECUTIONS = ("adaptive", "fixed", "onnxruntime", "tensorrt")
+"""Names of executions, on the command line and in files; 'adaptive' is the published computation."""
+
+SegmenterModel = nn.Module
+"""A segmenter with its weights, which all torch executions of it share."""
+
+
+@dataclass(frozen=True)
+class ImagePrediction:
+    """One photograph, executed.
+
+    Attributes:
+        class_map: int (h, w) at the model's size.
+        cost: With the token counts that this execution had.
+    """
+
+    class_map: NDArray
+    cost: ImageCost
+
+
+class Execution(Protocol):
+    """An execution of a segmenter.
+
+    Attributes:
+        name: 'adaptive', 'fixed' or 'onnxruntime'.
+        batch: Photographs that run together.
+        settings: What its results depend on beside model and images; plain JSON values.
+    """
+
+    name: str
+    batch: int
+    settings: dict[str, object]
+
+    def run(self, photos: Sequence[Image.Image]) -> list[ImagePrediction]:
+        """Executes up to ``batch`` photographs of any size, in RGB."""
+
+
+def segmenter_model(recipe: Recipe) -> tuple[SegmenterModel, WeightsOrigin]:
+    """A recipe's segmenter with its weights, and where they come from.
+
+    Raises:
+        CheckpointError: A checkpoint is missing, damaged, unsafe, or does not fit.
+    """
+    return model_from_recipe(recipe)
+
+
+class PublishedExecution:
+    """Tokens leave by threshold, as published; images run one by one.
+
+    Args:
+        model: Weights.
+        recipe: Its reduction, apart from the pruned counts, is carried out.
+        thresholds: Block -> theta, for every stage that prunes; see `edgeexport.evaluation.segmenter.stage_thresholds`.
+    """
+
+    name = "adaptive"
+    batch = 1
+
+    def __init__(self, model: SegmenterModel, recipe: Recipe, thresholds: Mapping[int, float]) -> None:
+        self.recipe, self.thresholds = recipe, dict(sorted(thresholds.items()))
+        self.settings: dict[str, object] = {
+            "thresholds": {str(block): theta for block, theta in self.thresholds.items()}
+        }
+        self._model = PublishedModel(model, recipe)
+        self._costs: dict[tuple[int, ...], ImageCost] = {}
+
+    def run(self, photos: Sequence[Image.Image]) -> list[ImagePrediction]:
+        """See `Execution`."""
+        images = self._model.run([_pixels(photos, self.recipe)], [{"dtop": self.thresholds}] * len(photos))
+        return [ImagePrediction(image.outputs["class_map"].numpy(), self._cost(image.pruned)) for image in images]
+
+    def _cost(self, pruned: dict[int, int]) -> ImageCost:
+        counts = tuple(pruned.values())
+        if counts not in self._costs:
+            self._costs[counts] = published_cost(self.recipe, pruned)
+        return self._costs[counts]
+
+
+class FixedExecution:
+    """Constant counts, in torch: what a bundle's graph computes."""
+
+    name = "fixed"
+
+    def __init__(self, model: SegmenterModel, recipe: Recipe) -> None:
+        self.recipe, self.batch = recipe, recipe.input.batch
+        self.settings: dict[str, object] = {"batch": self.batch}
+        self._model = fixed_from_model(model, recipe)
+        self._cost = fixed_cost(recipe)
+
+    def run(self, photos: Sequence[Image.Image]) -> list[ImagePrediction]:
+        """See `Execution`."""
+        with torch.no_grad():
+            prediction = self._model.trace(_pixels(photos, self.recipe)).prediction
+        assert prediction is not None
+        class_maps = prediction.argmax(dim=1) if prediction.ndim == 4 else prediction
+        return [ImagePrediction(class_map, self._cost) for class_map in class_maps.numpy()]
+
+
+class OnnxRuntimeExecution:
+    """A bundle's model.onnx.
+
+    Raises:
+        UsageError, BundleError, BuildError: See `Predictor`.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._predictor = Predictor(bundle, threads=0)
+        self.batch = self._predictor.batch
+        self.settings: dict[str, object] = {"version": self._predictor.runner.version}
+        self._cost = cost_from_tokens_json(bundle.json("tokens.json"))
+
+    def run(self, photos: Sequence[Image.Image]) -> list[ImagePrediction]:
+        """See `Execution`."""
+        predictions = []
+        for prediction in self._predictor.results(photos):
+            assert prediction.class_map is not None  # only segmenters are evaluated
+            predictions.append(ImagePrediction(prediction.class_map, self._cost))
+        return predictions
+
+
+def _pixels(photos: Sequence[Image.Image], recipe: Recipe) -> torch.Tensor:
+    return torch.from_numpy(np.stack([input_from_photo(photo, recipe.input) for photo in photos]))

@@ -1,0 +1,47 @@
+"""What is asked of `edgeexport evaluate`, and the part of it that `edgeexport calibrate` is asked as well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["EvaluationOptions", "ImageRunOptions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRunOptions:
+    """A model run over a user's images; what it has measured is kept, and the same request goes on from there.
+
+    Attributes:
+        split, limit: Of the images; see `edgeexport.evaluation.dataset.open_folder`.
+        reduce_zero_label: Annotations number classes from 1, and 0 is none.
+        checkpoint, cfg_options: See `edgeexport.recipe.load_recipe`.
+        out_dir: Where files go; None: a folder named after what is run, in the working directory.
+        restart: Begin anew, whatever an earlier run left there.
+    """
+
+    split: str | None = None
+    limit: int | None = None
+    reduce_zero_label: bool = False
+    checkpoint: Path | None = None
+    cfg_options: tuple[str, ...] = ()
+    out_dir: Path | None = None
+    restart: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions(ImageRunOptions):
+    """How to measure accuracy.
+
+    Attributes:
+        data: The labelled images.
+        executions: Of `edgeexport.evaluation.executions.EXECUTIONS`; empty: all in reach, each computation once.
+        checkpoint, policy_checkpoint: Weights; of a bundle, the files that it was built from.
+        thresholds: Block -> theta, instead of the recipe's, for the published computation.
+    """
+
+    data: Path
+    executions: tuple[str, ...] = ()
+    policy_checkpoint: Path | None = None
+    thresholds: Mapping[int, float] | None = None

@@ -1,0 +1,68 @@
+"""What torch's export of a fixed model depends on, as one hash: the name under which an export is kept."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from edgeexport.fixed.model import FixedModel
+
+__all__ = ["export_key", "package_hash", "weights_hash"]
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_EXPORTERS = ("torch", "onnx", "onnxscript", "onnx-ir", "timm")
+# Of a recipe, what no export depends on: where it lies, what it says to people, and which of its outputs are kept later.
+# Weights are hashed themselves, so it does not matter either which file they came from.
+_ELSEWHERE = ("path", "description", "checkpoint", "extra_outputs", "classes", "palette", "text")
+
+
+def export_key(fixed: FixedModel, metadata: Mapping[str, str]) -> str:
+    """Hash (64 hexadecimal digits) of the recipe as resolved, the weights, this package's source, the versions of what
+    exports, inputs, outputs and metadata: equal only where `edgeexport.graph.graphs.export_of_fixed` gives the same model.
+    """
+    recipe = {name: value for name, value in asdict(fixed.recipe).items() if name not in _ELSEWHERE}
+    told = {
+        "form": type(fixed).__name__,
+        "recipe": recipe,
+        "inputs": [
+            [name, str(example.dtype), list(example.shape)]
+            for name, example in zip(fixed.input_names, fixed.example_inputs(), strict=True)
+        ],
+        "outputs": list(fixed.output_names),
+        "metadata": dict(metadata),
+        "weights": weights_hash(fixed),
+        "package": package_hash(),
+        "versions": {"python": platform.python_version(), **_versions()},
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def weights_hash(module: torch.nn.Module) -> str:
+    """Hash of every parameter and buffer, by name, also of buffers that no checkpoint holds."""
+    found = hashlib.sha256()
+    for name, tensor in sorted([*module.named_parameters(), *module.named_buffers()], key=lambda item: item[0]):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+@functools.cache
+def package_hash() -> str:
+    """Hash of this package's Python files as they are when the process first asks."""
+    found = hashlib.sha256()
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        found.update(f"{path.relative_to(_PACKAGE).as_posix()} ".encode())
+        found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _EXPORTERS}

@@ -1,0 +1,138 @@
+"""Exports kept on disk: once per key, whole or not at all, and never the reason why a build fails."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from edgeexport.errors import BuildError, UsageError
+from edgeexport.graph.export_cache import FOLDER_VARIABLE, ExportCache, export_cache
+
+
+def model(weights: int = 4) -> onnx.ModelProto:
+    """A graph that adds one tensor of ``weights`` float32 values to its input."""
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [weights]) for name in "xy"]
+    tensor = helper.make_tensor("w", TensorProto.FLOAT, [weights], bytes(4 * weights), raw=True)
+    node = helper.make_node("Add", ["x", "w"], ["y"])
+    return helper.make_model(helper.make_graph([node], "g", info[:1], info[1:], [tensor]))
+
+
+class Exporter:
+    """Counts how often it is asked."""
+
+    def __init__(self, weights: int = 4, seconds: float = 0.0) -> None:
+        self.calls, self.seconds, self.model = 0, seconds, model(weights)
+
+    def __call__(self) -> onnx.ModelProto:
+        self.calls += 1
+        time.sleep(self.seconds)
+        return self.model
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_made_once_and_given_to_each_as_its_own(tmp_path: Path) -> None:
+    exporter, cache = Exporter(), ExportCache(tmp_path / "deep" / "exports")
+    first = cache.export("a", exporter)
+    again = cache.export("a", exporter)
+    assert (first.reused, again.reused, exporter.calls) == (False, True, 1)
+    assert again.model == exporter.model
+    again.model.graph.node[0].op_type = "Mul"  # as graph passes do
+    assert cache.export("a", exporter).model == exporter.model
+    assert cache.export("b", exporter).reused is False
+    assert names(cache.folder) == ["a.export", "b.export"], "no lock and no half-written file is left"
+
+
+def test_several_at_once_wait_for_the_first(tmp_path: Path) -> None:
+    exporter, found = Exporter(seconds=0.3), []
+    threads = [
+        threading.Thread(target=lambda: found.append(ExportCache(tmp_path).export("a", exporter).reused))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert exporter.calls == 1
+    assert sorted(found) == [False, True, True, True]
+
+
+@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-1], lambda content: content + b"\0"])
+def test_damaged_entry_is_made_anew(tmp_path: Path, damage: object) -> None:
+    exporter, cache = Exporter(), ExportCache(tmp_path)
+    cache.export("a", exporter)
+    kept = tmp_path / "a.export"
+    whole = kept.read_bytes()
+    kept.write_bytes(damage(whole))  # type: ignore[operator]
+    assert cache.export("a", exporter).reused is False
+    assert kept.read_bytes() == whole and exporter.calls == 2
+
+
+def test_a_failed_export_leaves_nothing_and_holds_nobody_up(tmp_path: Path) -> None:
+    def fail() -> onnx.ModelProto:
+        raise BuildError("torch's exporter", "cannot")
+
+    with pytest.raises(BuildError):
+        ExportCache(tmp_path).export("a", fail)
+    assert names(tmp_path) == []
+    assert ExportCache(tmp_path).export("a", Exporter()).reused is False
+
+
+def test_what_was_used_least_recently_goes_first(tmp_path: Path) -> None:
+    size = ExportCache(tmp_path / "one").export("a", Exporter(1000)).model.ByteSize()
+    cache = ExportCache(tmp_path / "many", limit_bytes=4 * size + 200)
+    cache.folder.mkdir()
+    for age, key in enumerate("cab"):
+        cache.export(key, Exporter(1000))
+        os.utime(cache.folder / f"{key}.export", (age, age))
+    (cache.folder / ".z.partial-1").write_bytes(bytes(size))  # of a process that was killed
+    os.utime(cache.folder / ".z.partial-1", (0, 0))
+    assert cache.export("c", Exporter(1000)).reused  # which makes it the one used last
+    cache.export("d", Exporter(1000))
+    assert names(cache.folder) == ["a.export", "b.export", "c.export", "d.export"]
+    cache.export("e", Exporter(1000))
+    assert names(cache.folder) == ["b.export", "c.export", "d.export", "e.export"]
+
+
+def test_a_model_that_would_fill_the_folder_is_not_kept(tmp_path: Path) -> None:
+    exporter = Exporter(1000)
+    cache = ExportCache(tmp_path, limit_bytes=3 * exporter.model.ByteSize())
+    assert cache.export("a", exporter).model == exporter.model
+    assert names(tmp_path) == []
+
+
+def test_full_disk_costs_the_entry_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Path.open
+
+    def full(self: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        if "w" not in mode:
+            return plain(self, mode, *arguments, **options)
+        self.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "open", full)
+    exporter = Exporter()
+    assert ExportCache(tmp_path).export("a", exporter).model == exporter.model
+    assert names(tmp_path) == []
+
+
+def test_file_in_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match=f"file.* | not a folder .* | .*{FOLDER_VARIABLE}") as caught:
+        ExportCache(tmp_path / "file").export("a", Exporter())
+    assert caught.value.exit_code == 2
+
+
+def test_the_environment_switches_it_on(tmp_path: Path) -> None:
+    assert export_cache({}) is None and export_cache({FOLDER_VARIABLE: ""}) is None
+    assert export_cache({FOLDER_VARIABLE: str(tmp_path)}) == ExportCache(tmp_path)
