@@ -156,6 +156,10 @@ class Proposal:
         """How much dearer or cheaper ``measured`` is, in percent of ``reference``."""
         return signed_text(100 * (measured.cost / reference.cost - 1), 1) + " %"
 
+    def macs_change(self, published: PublishedFigures) -> str:
+        """How many multiply-accumulates the published computation takes, more or fewer than the dense model: '-12.3 %'."""
+        return signed_text(100 * (published.macs / self.dense.macs - 1), 1) + " %"
+
     def _verdict(self) -> str:
         if not self.worth:
             return f"The dense model wins: {self.reason}."

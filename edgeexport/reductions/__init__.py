@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgeexport.reductions.cts import Cts
 from edgeexport.reductions.dsm import Dsm
 from edgeexport.reductions.dtop import Dtop
+from edgeexport.reductions.random import Random
 from edgeexport.reductions.reduction import Reduction
 from edgeexport.reductions.tome import Tome
 
@@ -15,5 +16,6 @@ REDUCTIONS: dict[str, Reduction] = {
     "dtop": Dtop(),
     "tome": Tome(),
     "dsm": Dsm(),
+    "random": Random(),
 }
 """Key of a recipe's ``reduction`` -> the method, in the order in which methods act."""

@@ -14,7 +14,6 @@ from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from edgeexport.calibration.proposal import signed_text
 from edgeexport.terminal.output import errors_console, interrupt_told, print_line, results_console
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ def _threshold_cells(proposal: Proposal, published: PublishedFigures) -> list[st
     cost, change = "", ""
     if proposal.unit == "MACs":
         cost = f"{published.macs / 1e9:.3f}"
-        change = f"{signed_text(100 * (published.macs / proposal.dense.macs - 1), 1)} %"
+        change = proposal.macs_change(published)
     lost = f"{proposal.dense.quality - published.quality:.2f}"
     tokens = "\n".join(f"{count:.0f}" for count in left)
     return ["\n".join(thetas), tokens, cost, change, f"{published.quality:.2f}", lost]

@@ -140,6 +140,13 @@ def test_pixels_are_scaled_as_timm_does_for_that_model(name):
     assert recipe.input.preprocess.bgr_to_rgb is False
 
 
+def test_the_shipped_floor_is_deit_s_at_the_counts_of_tome():
+    floor, tome = load_recipe("random_deit_s"), load_recipe("tome_deit_s")
+    assert floor.model == tome.model and floor.input == tome.input
+    assert list(floor.reductions) == ["random"]
+    assert floor.reductions["random"].merge.r == tome.reductions["tome"].r
+
+
 def test_the_shipped_mae_recipe_pools_as_mae_does():
     recipe = load_recipe("tome_vit_l_mae")
     assert recipe.model.global_pool == "avg"
@@ -187,7 +194,8 @@ def test_the_recipes_that_the_issue_names_are_shipped():
     variants = ("", "_cts", "_dtop", "_dtop8", "_cts_dtop", "_cts_dtop8", "_atm")
     segvit = {f"{s}{v}.py" for s in ("segvit", "segvit_ti") for v in variants}
     dense = {"tome_sd_block.py", "tome_segvit.py"}
-    assert {name for name, _ in shipped_recipes()} == segvit | dense | SCENES | {f"{name}.py" for name in MERGING}
+    merging = {f"{name}.py" for name in (*MERGING, "random_deit_s")}
+    assert {name for name, _ in shipped_recipes()} == segvit | dense | SCENES | merging
 
 
 def test_shipped_descriptions_are_one_line_each_and_distinct():
