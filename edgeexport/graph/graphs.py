@@ -74,7 +74,11 @@ def graphs_from_export(fixed: FixedModel, model: onnx.ModelProto, precision: str
     if missing:
         raise BuildError("graph", f"has no output {', '.join(missing)}", f"available: {', '.join(available)}")
     wished = set(fixed.decisions)
-    constants = {tensor.name: _copy(tensor) for tensor in model.graph.initializer if tensor.name in wished}
+    constants = {
+        tensor.name: _copy(tensor)
+        for tensor in model.graph.initializer
+        if tensor.name in wished and 0 not in tensor.dims  # of what is empty there is nothing to tell
+    }
     select_outputs(model, wanted)
     bodies = _functions(fixed, model)
     decisions = ["class_scores", *fixed.decisions]

@@ -30,28 +30,28 @@ def test_products_and_norms(tmp_path: Path, text: str, merges: int) -> None:
     Args:
         merges: How often a block merges.
     """
-    from edgeexport.fixed.merge_accounting import account_merging
-    from edgeexport.fixed.merge_macs import matching_macs
-
     from edgeexport.commands.build import exported_graphs
     from edgeexport.fixed.model import fixed_from_model
+    from edgeexport.fixed.tokens import account
     from edgeexport.fixed.weights import model_from_recipe
     from edgeexport.graph.macs import graph_macs
     from edgeexport.ops.match_tables import tables_from_layout
     from edgeexport.recipe import load_recipe
+    from edgeexport.reductions.matching_macs import matching_macs
 
     file = tmp_path / "tiny.py"
     file.write_text(text if "input" in text else text + "input = dict(shape=(1, 3, 64, 64))\noutput = 'logits'\n")
     recipe = load_recipe(file)
     model, origin = model_from_recipe(recipe)
     graph = graph_macs(exported_graphs(fixed_from_model(model, recipe), origin).plain)
-    counted = account_merging(recipe).reduced
+    counted = account(recipe).reduced
 
     norms = counted.final_norm + sum(block.norms for block in counted.blocks)
     assert graph.of_category("norm") == norms
-    width = recipe.model.embed_dims  # type: ignore[union-attr]
+    width = recipe.model.embed_dims
     expected = counted.total - norms
-    for step, block in zip(counted.schedule.steps, counted.blocks, strict=True):
+    (steps,) = counted.schedule.changes.values()
+    for step, block in zip(steps, counted.blocks, strict=True):
         if step.layout is None:
             continue
         tables = tables_from_layout(step.layout)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
-from edgeexport.fixed.model import fixed_from_model
+from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.graph.lint import lint_model
@@ -60,6 +61,11 @@ def noise(recipe: Recipe, seed: int) -> ImageBatch:
     return ImageBatch(names, torch.randn(recipe.input.shape, generator=generator).numpy())
 
 
+def merging(fixed: FixedModel) -> list[Any]:
+    """What merges, block by block."""
+    return [change for _, change in fixed.schedule.acting]
+
+
 @pytest.mark.parametrize("name", list(CASES))
 def test_fixed_form_is_the_published_one(name: str, tmp_path: Path) -> None:
     recipe = recipe_of(name, tmp_path)
@@ -68,7 +74,7 @@ def test_fixed_form_is_the_published_one(name: str, tmp_path: Path) -> None:
     for seed in (0, 1):
         found = original_comparison(fixed, reference_of(fixed, noise(recipe, seed)))
         assert found.status == "passed", found.reason
-        assert len(found.decisions) == 2 * len(fixed.merging)
+        assert len(found.decisions) == 2 * len(merging(fixed))
         assert {item.name for item in found.outputs} == {"logits", "source", "size"}
 
 
@@ -84,21 +90,22 @@ def test_exported_graph_is_the_fixed_form(name: str, tmp_path: Path) -> None:
     graphs = graphs_from_export(fixed, export_of_fixed(fixed, {}))
     lint_model(graphs.with_functions).raise_for_findings()
     lint_model(graphs.plain).raise_for_findings()
-    kept = {f"merge_kept_{block}" for block, step in fixed.merging.items() if 2 * step.r == step.tokens_in - 1}
+    kept = {f"merge_kept_{step.block}" for step in merging(fixed) if 2 * step.r == step.tokens_in - 1}
     assert [info.name for info in graphs.inner] == [name for name in fixed.decisions if name not in kept]
     runner = OnnxRuntimeRunner(graphs.with_functions.SerializeToString(), extra_outputs=graphs.inner)
     for seed in (0, 1):
         reference = reference_of(fixed, noise(recipe, seed))
         for found in (runtime_comparison(fixed, reference, runner), batch_comparison(fixed, reference, runner)):
             assert found.status == "passed", found.reason
-            assert len(found.decisions) == 2 * len(fixed.merging)
+            assert len(found.decisions) == 2 * len(merging(fixed))
 
 
 def test_selections_differ_between_images(tmp_path: Path) -> None:
     recipe = recipe_of("constant", tmp_path)
     model, _ = model_from_recipe(recipe)
     trace = reference_of(fixed_from_model(model, recipe), noise(recipe, 0)).trace
-    assert set(trace.source[1][0].tolist()) != set(trace.source[1][1].tolist())
+    first, second = trace.outputs["merge_source_1"].tolist()
+    assert set(first) != set(second)
 
 
 def test_windows_from_the_start_that_hold_the_grid_are_tome(tmp_path: Path) -> None:

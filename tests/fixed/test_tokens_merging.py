@@ -4,7 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from edgeexport.fixed.merge_accounting import CONVENTION, account_merging, tokens_json
+from hypothesis import given
+from hypothesis import strategies as st
 from merge_cases import (
     AUDIO_B,
     SD_BLOCK,
@@ -17,11 +18,13 @@ from merge_cases import (
     dsm,
     published_schedule,
     recipe_of,
+    segvit_spec,
+    timm_spec,
     tome,
 )
 
 from edgeexport.cost.macs import layer_norm_macs, vit_block_macs
-from edgeexport.fixed.schedule import dense_recipe
+from edgeexport.fixed.tokens import account, tokens_json
 from edgeexport.hosts.timm_vit.spec import TimmVitSpec
 
 FALLING = "falling"
@@ -57,9 +60,9 @@ PUBLISHED = [
 def test_published_totals(spec: TimmVitSpec, r: int | tuple[int, str], gmacs: float) -> None:
     depth = spec.num_layers
     counts = published_schedule(r[0], -1.0, depth) if isinstance(r, tuple) else r
-    accounting = account_merging(recipe_of(spec, tome(counts, depth)))
+    accounting = account(recipe_of(spec, tome(counts, depth)))
     assert accounting.reduced.total / 1e9 == pytest.approx(gmacs, rel=5e-3)
-    assert accounting.dense.total == account_merging(recipe_of(spec)).reduced.total
+    assert accounting.dense.total == account(recipe_of(spec)).reduced.total
     assert (accounting.ratio == 1) == (r == 0)
 
 
@@ -73,17 +76,17 @@ def test_dsm_beside_published_runs_of_others(r: int, delay: int, theirs: float) 
     They count the products of blocks alone, on all tokens that enter: counted like that our schedule is within 2 %. In our
     own count a merge already saves in its block's MLP, so that it is lower, the more so the more merges.
     """
-    accounting = account_merging(recipe_of(VIT_B, dsm(r, delay=delay)))
-    entering = [vit_block_macs(step.tokens_in, 768) for step in accounting.reduced.schedule.steps]
+    accounting = account(recipe_of(VIT_B, dsm(r, delay=delay)))
+    entering = [vit_block_macs(block.tokens_in, 768) for block in accounting.reduced.schedule.blocks]
     assert sum(block.attention + block.mlp for block in entering) / 1e9 == pytest.approx(theirs, rel=0.02)
     assert 0.93 * theirs < accounting.reduced.total / 1e9 < theirs
 
 
 def test_dsm_works_more_than_tome_with_the_same_r() -> None:
-    delayed, plain = (account_merging(recipe_of(VIT_B, merge(13))) for merge in (dsm, tome))
+    delayed, plain = (account(recipe_of(VIT_B, merge(13))) for merge in (dsm, tome))
     assert delayed.reduced.total > plain.reduced.total
     # Windows match fewer pairs than the whole sequence; from block 8 on one window holds the grid.
-    whole = account_merging(recipe_of(VIT_B, dsm(13, window=None))).reduced
+    whole = account(recipe_of(VIT_B, dsm(13, window=None))).reduced
     for windowed, undivided in zip(delayed.reduced.blocks, whole.blocks, strict=True):
         assert windowed.matching <= undivided.matching
     assert 0 < delayed.reduced.blocks[2].matching < 0.3 * whole.blocks[2].matching
@@ -91,30 +94,31 @@ def test_dsm_works_more_than_tome_with_the_same_r() -> None:
 
 
 def test_parts_of_a_vit() -> None:
-    reduced = account_merging(recipe_of(VIT_S, tome((3,) + (0,) * 11))).reduced
+    reduced = account(recipe_of(VIT_S, tome((3,) + (0,) * 11))).reduced
     assert reduced.embedding == 196 * 3 * 16 * 16 * 384
     assert reduced.blocks[0].mlp == 8 * 194 * 384**2
     assert reduced.blocks[0].matching == 99 * 98 * 64
     assert reduced.blocks[1:] == (vit_block_macs(194, 384),) * 11
     assert reduced.final_norm == layer_norm_macs(194, 384)
-    assert reduced.heads == (384 * 1000,)
+    assert [(head.name, head.tokens, head.macs) for head in reduced.heads] == [("head", 194, 384 * 1000)]
 
 
 def test_hosts_without_final_norm_or_with_two_heads() -> None:
     pooled = replace(VIT_S, final_norm=False, global_pool="avg")
-    assert account_merging(recipe_of(pooled)).reduced.final_norm == layer_norm_macs(1, 384)
+    assert account(recipe_of(pooled)).reduced.final_norm == layer_norm_macs(1, 384)
     distilled = replace(VIT_S, distilled=True, num_prefix=2)
-    found = account_merging(recipe_of(distilled)).reduced
-    assert (found.heads, found.schedule.tokens_in) == ((2 * 384 * 1000,), 198)
+    found = account(recipe_of(distilled)).reduced
+    assert [head.macs for head in found.heads] == [2 * 384 * 1000]
+    assert found.schedule.tokens_in == 198
 
 
 def test_video_patches_are_deep_and_spectrograms_have_one_channel() -> None:
-    assert account_merging(recipe_of(VIDEO_L)).reduced.embedding == 1568 * 3 * 2 * 16 * 16 * 1024
-    assert account_merging(recipe_of(AUDIO_B)).reduced.embedding == 512 * 1 * 16 * 16 * 768
+    assert account(recipe_of(VIDEO_L)).reduced.embedding == 1568 * 3 * 2 * 16 * 16 * 1024
+    assert account(recipe_of(AUDIO_B)).reduced.embedding == 512 * 1 * 16 * 16 * 768
 
 
 def test_diffusion_block() -> None:
-    accounting = account_merging(recipe_of(SD_BLOCK, tome(2048, 1, dense="sd", metric="x")))
+    accounting = account(recipe_of(SD_BLOCK, tome(2048, 1, dense="sd", metric="x")))
     (dense,), (block,) = accounting.dense.blocks, accounting.reduced.blocks
     n, c, text = 4096, 320, 77
     assert dense.attention == 4 * n * c**2 + 2 * n**2 * c + 2 * n * c**2 + 2 * text * 768 * c + 2 * n * text * c
@@ -127,12 +131,12 @@ def test_diffusion_block() -> None:
 
 def test_tokens_json_of_a_classifier() -> None:
     recipe = recipe_of(VIT_S, dsm(13, window=7))
-    content, accounting = tokens_json(recipe), account_merging(recipe)
+    content, accounting = tokens_json(recipe), account(recipe)
     assert content == json.loads(json.dumps(content))
     shown = {key: content[key] for key in ("schema", "convention", "image", "grid", "patches", "num_prefix", "sharing")}
     assert shown == {
         "schema": "edgeexport.tokens/1",
-        "convention": CONVENTION,
+        "convention": recipe.host.convention,
         "image": [224, 224],
         "grid": [14, 14],
         "patches": 196,
@@ -189,8 +193,28 @@ def test_tokens_json_of_other_hosts() -> None:
     assert dense["merging"] is None and dense["totals"]["dense_over_reduced"] == 1  # type: ignore[index]
 
 
-def test_dense_recipe_drops_merging_and_its_outputs() -> None:
-    recipe = recipe_of(VIT_S, tome(13), extra_outputs=("source", "size"))
-    dense = dense_recipe(recipe)
-    assert (dense.reduction.merge, dense.extra_outputs) == (None, ())
-    assert dense.model == recipe.model
+@given(n=st.integers(3, 400), data=st.data(), heads=st.integers(1, 6))
+def test_tome_block_formula(n: int, data: st.DataObject, heads: int) -> None:
+    """The formula that the published tables follow."""
+    r, head_width = data.draw(st.integers(1, (n - 1) // 2)), 8
+    c = heads * head_width
+    attention = 4 * n * c**2 + 2 * n**2 * c + 5 * n * c + -(-n // 2) * (n // 2) * head_width
+    mlp = 8 * (n - r) * c**2 + 5 * (n - r) * c
+    (block,) = account(recipe_of(timm_spec(c, 1, heads, grid=(1, n - 1)), tome(r, 1))).reduced.blocks
+    assert block.total == attention + mlp
+
+
+def test_matching_on_the_tokens_is_as_wide_as_they_are() -> None:
+    narrow, wide = (account(recipe_of(VIT_S, tome(13, metric=name))).reduced.blocks[0] for name in ("k", "x"))
+    assert (narrow.matching, wide.matching) == (99 * 98 * 64, 99 * 98 * 384)
+    assert replace(wide, matching=0) == replace(narrow, matching=0)
+
+
+@pytest.mark.parametrize(("variant", "norm_tokens"), [("tome", 2 * 724), ("sd", 2 * 1024)])
+def test_dense_blocks_work_on_merged_tokens(variant: str, norm_tokens: int) -> None:
+    merge = tome(300, dense=variant, metric="x", proportional_attention=variant == "tome")
+    found = account(recipe_of(segvit_spec(), merge)).reduced.blocks[0]
+    plain = vit_block_macs(724, 768)
+    assert (found.attention, found.mlp) == (plain.attention, plain.mlp)
+    assert found.norms == 5 * norm_tokens * 768
+    assert found.matching == (512 * 512 if variant == "tome" else 768 * 256) * 768

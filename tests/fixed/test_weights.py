@@ -28,7 +28,7 @@ def policy() -> dict[str, Tensor]:
 @pytest.fixture
 def state() -> dict[str, Tensor]:
     """Weights of the small model, without a policy network."""
-    model = SegVit(small_spec(), with_policy=False)
+    model = SegVit(small_spec())
     for parameter in model.parameters():
         nn.init.normal_(parameter)
     return dict(model.state_dict())
@@ -105,7 +105,7 @@ def test_dense_recipe_ignores_heads_that_the_model_does_not_have(tmp_path: Path,
 
 
 def test_atm_model_ignores_auxiliary_heads_of_its_training(tmp_path: Path) -> None:
-    model = SegVit(small_atm_spec(), with_policy=False)
+    model = SegVit(small_atm_spec())
     for parameter in model.parameters():
         nn.init.normal_(parameter)
     state = {**model.state_dict(), "auxiliary_head.0.conv_seg.weight": torch.rand(3)}
@@ -152,7 +152,7 @@ def test_recipe_without_sharing_needs_and_loads_no_policy_network(
 ) -> None:
     path = saved({**state, **policy}, tmp_path / "w.pth")
     model, origin = model_from_recipe(small_recipe(checkpoint=path, policy_checkpoint=tmp_path / "absent.pth"))
-    assert model.policy_net is None and origin.policy_file is None
+    assert not hasattr(model, "policy_net") and origin.policy_file is None
 
 
 def test_missing_checkpoint(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from recipe_cases import TINY, message_of
 
 from edgeexport.errors import CheckpointError, RecipeError
 from edgeexport.recipe import load_recipe, shipped_recipes, shipped_recipes_folder
-from edgeexport.recipe.schema import CtsSpec, DtopSpec, MergeSpec
+from edgeexport.reductions.cts import CtsSpec
+from edgeexport.reductions.dtop import DtopSpec
+from edgeexport.reductions.merge_spec import MergeSpec
 
 TINY_TEXT = '"""A small recipe."""\n' + "\n".join(f"{key} = {value!r}" for key, value in TINY.items())
 
@@ -28,13 +30,13 @@ def refusal(*arguments: object, kind: type = RecipeError, **named: object) -> st
 def test_a_file_becomes_a_recipe(tiny):
     recipe = load_recipe(tiny)
     assert (recipe.name, recipe.path, recipe.description) == ("tiny", tiny, "A small recipe.")
-    assert recipe.reduction.dtop == DtopSpec(((2, 10), (3, 4)), 5)
+    assert recipe.reductions["dtop"] == DtopSpec(((2, 10), (3, 4)), 5)
     assert load_recipe(str(tiny.with_suffix(""))) == recipe
 
 
 def test_a_childs_prune_replaces_its_parents(tiny, write):
     child = write("child.py", "_base_ = 'tiny.py'\nreduction = dict(dtop=dict(prune={3: 8}))")
-    assert load_recipe(child).reduction.dtop == DtopSpec(((3, 8),), 5)
+    assert load_recipe(child).reductions["dtop"] == DtopSpec(((3, 8),), 5)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def test_a_childs_prune_replaces_its_parents(tiny, write):
     [("reduction.dtop.prune={3: 8}", ((3, 8),)), ("reduction.dtop.prune.3=8", ((2, 10), (3, 8)))],
 )
 def test_an_options_prune_replaces_the_recipes(option, prune, tiny):
-    assert load_recipe(tiny, [option]).reduction.dtop == DtopSpec(prune, 5)
+    assert load_recipe(tiny, [option]).reductions["dtop"] == DtopSpec(prune, 5)
 
 
 def test_options_are_validated_like_the_recipe(tiny, tmp_path, monkeypatch):
@@ -74,8 +76,8 @@ def test_a_file_named_by_the_command_line_overrides(tiny, write, tmp_path, monke
 def test_a_user_recipe_derives_from_a_shipped_one_by_path(write):
     base = shipped_recipes_folder() / "segvit_ti_cts_dtop.py"
     recipe = load_recipe(write("mine.py", f"_base_ = '{base}'\nreduction = dict(dtop=dict(prune={{8: 160}}))"))
-    assert recipe.reduction.cts == CtsSpec(103, 8, None)
-    assert recipe.reduction.dtop == DtopSpec(((8, 160),), 5)
+    assert recipe.reductions["cts"] == CtsSpec(103, 8, None)
+    assert recipe.reductions["dtop"] == DtopSpec(((8, 160),), 5)
 
 
 def test_errors_of_reading_reach_the_caller(write):
@@ -83,8 +85,8 @@ def test_errors_of_reading_reach_the_caller(write):
     assert "no such recipe" in refusal("segvit_nothing.py")
 
 
-def test_importing_recipes_imports_neither_torch_nor_mmengine():
-    code = "import sys, edgeexport.recipe; print({'torch', 'mmengine', 'mmseg'} & set(sys.modules))"
+def test_importing_recipes_imports_no_mmengine():
+    code = "import sys, edgeexport.recipe; print({'mmengine', 'mmseg', 'mmcv'} & set(sys.modules))"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
@@ -119,11 +121,11 @@ MERGING = {
 def test_every_shipped_recipe_of_a_merging_classifier_loads(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(name)
-    model, merge = recipe.model, recipe.reduction.merge
+    model, (merge,) = recipe.model, recipe.reductions.values()
     facts = (recipe.input.shape, model.num_tokens, model.embed_dims, model.num_layers, model.num_classes, merge.r[0])
     assert facts == MERGING[name]
     assert (recipe.output, recipe.checkpoint) == ("logits", None)
-    assert merge.method == name.partition("_")[0]
+    assert list(recipe.reductions) == [merge.method] == [name.partition("_")[0]]
     assert recipe.description
 
 
@@ -138,22 +140,29 @@ def test_pixels_are_scaled_as_timm_does_for_that_model(name):
     assert recipe.input.preprocess.bgr_to_rgb is False
 
 
+def test_the_shipped_floor_is_deit_s_at_the_counts_of_tome():
+    floor, tome = load_recipe("random_deit_s"), load_recipe("tome_deit_s")
+    assert floor.model == tome.model and floor.input == tome.input
+    assert list(floor.reductions) == ["random"]
+    assert floor.reductions["random"].merge.r == tome.reductions["tome"].r
+
+
 def test_the_shipped_mae_recipe_pools_as_mae_does():
     recipe = load_recipe("tome_vit_l_mae")
     assert recipe.model.global_pool == "avg"
     assert recipe.model.class_token
-    assert recipe.reduction.merge.pool == "size_weighted"
-    assert recipe.reduction.merge.proportional_attention is False
+    assert recipe.reductions["tome"].pool == "size_weighted"
+    assert recipe.reductions["tome"].proportional_attention is False
 
 
 def test_the_shipped_dense_recipes():
     block = load_recipe("tome_sd_block")
     assert block.input.shape == (1, 4096, 320)
     assert block.input.context == (77, 768)
-    assert block.reduction.merge == MergeSpec("tome", (2048,), False, metric="x", dense="sd")
+    assert block.reductions["tome"] == MergeSpec("tome", (2048,), False, metric="x", dense="sd")
     segvit = load_recipe("tome_segvit")
     assert segvit.model == load_recipe("segvit").model
-    assert segvit.reduction.merge == MergeSpec("tome", (312,) * 12, metric="x", dense="tome")
+    assert segvit.reductions["tome"] == MergeSpec("tome", (312,) * 12, metric="x", dense="tome")
 
 
 def test_the_recipes_of_a_family_differ_in_reduction_alone():
@@ -161,10 +170,10 @@ def test_the_recipes_of_a_family_differ_in_reduction_alone():
     for stem, width in (("segvit", 384), ("segvit_ti", 192)):
         dense = load_recipe(stem)
         assert dense.model.decode_head.width == width
-        assert dense.reduction.cts is dense.reduction.dtop is None
+        assert dense.reductions == {}
         for suffix in reductions:
             reduced = load_recipe(stem + suffix)
-            assert reduced.reduction != dense.reduction
+            assert reduced.reductions != dense.reductions
             same = {key: value for key, value in reduced.text.items() if key != "reduction"}
             assert same == {key: value for key, value in dense.text.items() if key != "reduction"}
 
@@ -185,7 +194,8 @@ def test_the_recipes_that_the_issue_names_are_shipped():
     variants = ("", "_cts", "_dtop", "_dtop8", "_cts_dtop", "_cts_dtop8", "_atm")
     segvit = {f"{s}{v}.py" for s in ("segvit", "segvit_ti") for v in variants}
     dense = {"tome_sd_block.py", "tome_segvit.py"}
-    assert {name for name, _ in shipped_recipes()} == segvit | dense | SCENES | {f"{name}.py" for name in MERGING}
+    merging = {f"{name}.py" for name in (*MERGING, "random_deit_s")}
+    assert {name for name, _ in shipped_recipes()} == segvit | dense | SCENES | merging
 
 
 def test_shipped_descriptions_are_one_line_each_and_distinct():

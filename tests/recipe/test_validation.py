@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from recipe_cases import ABSENT, TINY, TINY_ATM, TINY_CLIP, TINY_DIFFUSION, TINY_TIMM
+from recipe_cases import ABSENT, TINY, TINY_ATM, TINY_CLIP, TINY_DIFFUSION, TINY_TIMM, changed
 
 from edgeexport.errors import CheckpointError
 from edgeexport.recipe.validation import recipe_from_config
+from edgeexport.reductions.cts import CtsSpec
+from edgeexport.reductions.dtop import DtopSpec
 
 
 def test_a_recipe_has_its_name_path_and_description(validated, tmp_path):
@@ -52,6 +54,45 @@ def test_the_command_lines_checkpoint_overrides(validated, refused, write, tmp_p
     assert recipe.checkpoint == weights
     assert recipe.text["checkpoint"] == "w.pth"
     assert "--checkpoint v.pth | no such file" in refused({}, kind=CheckpointError, checkpoint=Path("v.pth"))
+
+
+# --- Reductions together; each method's own entry is tested with the method ---
+
+
+@pytest.mark.parametrize("given", [ABSENT, None, {}, {"cts": None, "dtop": None}, {"dtop": {"prune": {}}}])
+def test_no_reduction_is_the_dense_model(given, validated):
+    base = changed(TINY, {("reduction",): None})
+    assert validated({("reduction",): given}, base).reductions == {}
+
+
+def test_both_methods_are_read_in_the_order_in_which_they_act(validated):
+    given = {"dtop": {"prune": {3: 4, 2: 10}, "protect_per_class": 2}, "cts": {"num_shared": 5, "align_tokens": 1}}
+    reductions = validated({("reduction",): given}).reductions
+    assert reductions == {"cts": CtsSpec(5, 1, None), "dtop": DtopSpec(((2, 10), (3, 4)), 2)}
+    assert list(reductions) == ["cts", "dtop"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"ctss": {}}, "reduction.ctss = {} | unknown key 'ctss' | did you mean 'cts'?"),
+        ([], "reduction = [] | expected a dict | known keys: cts, dsm, dtop"),
+        (
+            {"dtop": {"prune": {2: 4}}, "dsm": {"r": 8}},
+            "dsm and dtop cannot be combined: one recipe merges by one method, and merging is not defined on shared or "
+            "pruned tokens | leave dsm or dtop out (in a recipe with a base: reduction=dict(_delete_=True, ...))",
+        ),
+    ],
+)
+def test_reductions_that_no_recipe_has_are_refused(given, message, refused):
+    found = refused({("reduction",): given})
+    assert message in found
+    assert "x.py: reduction" in found
+
+
+def test_a_place_is_found_again_by_the_methods_key(validated):
+    recipe = validated({("reduction",): {"cts": {"num_shared": 5}}})
+    assert str(recipe.place_of("cts").at("num_shared")).endswith("x.py: reduction.cts.num_shared")
 
 
 REDUCED = {

@@ -35,6 +35,10 @@ CASES: dict[str, tuple[str, dict, dict[str, object], dict[str, object]]] = {
     "tome in a diffusion block": ("tome", TINY_DIFFUSION, {"r": 7}, {}),
     "dsm": ("dsm", TINY_TIMM, {"r": 6, "delay": 1, "window": 4, "growth": 2}, {}),
     "dsm without windows": ("dsm", TINY_TIMM, {"r": 6, "window": None}, {}),
+    "random": ("random", TINY_TIMM, {"r": (4, -1.0), "seed": 3}, {}),
+    "random, vanishing": ("random", TINY_CLIP, {"r": 9, "remove": "prune"}, {}),
+    "random around blocks": ("random", TINY_ATM, {"r": [8, 0, 5]}, {}),
+    "random at exits after cts": ("random", TINY, {"prune": {2: 0, 3: 7}}, {"cts": {"num_shared": 5}}),
 }
 
 
@@ -113,7 +117,8 @@ def test_documents_are_plain(name: str, validated: Callable[..., Recipe]) -> Non
     for found in (method.tokens_document(spec, changes), method.manifest(spec, acting)):
         assert found == json.loads(json.dumps(found))
     assert set(method.manifest(spec, acting)) <= {"num_shared", "prune", "merges"}
-    assert method.manifest(spec, acting), "what follows tokens on a device must know of every method"
+    decided = any(method.decisions(spec, change) for change in acting)
+    assert bool(method.manifest(spec, acting)) == decided, "what follows decisions on a device must know of them"
 
 
 @pytest.mark.parametrize("name", list(CASES))
@@ -128,7 +133,7 @@ def test_both_forms_do_what_the_changes_say(name: str, validated: Callable[..., 
         own = {id(value) for value in method.step(spec, facts, change, network).parameters()}
         assert own == (set() if network is None else {id(value) for value in network.parameters()})
         names = method.output_names(spec, facts, change)
-        assert set(method.decisions(change)) <= set(names)
+        assert set(method.decisions(spec, change)) <= set(names)
     offered = method.extra_outputs(spec, facts, acting)
     reference = reference_of(fixed, noise(recipe))
     assert set(offered) <= set(reference.outputs) == set(fixed.output_names)
@@ -141,26 +146,29 @@ def test_both_forms_do_what_the_changes_say(name: str, validated: Callable[..., 
     assert dict(published.cuts) == expected
 
 
-@pytest.mark.parametrize(
-    ("base", "entry", "takes"),
-    [
-        (TINY_TIMM, {"cts": {"num_shared": 1}}, "tome or dsm"),
-        (TINY_DIFFUSION, {"dtop": {"prune": {1: 1}}}, "tome"),
-        (TINY_DIFFUSION, {"dsm": {"r": 1}}, "tome"),
-        (TINY, {"dsm": {"r": 1}}, "cts, dtop or tome"),
-    ],
-)
+ENTRIES: dict[str, dict[str, object]] = {
+    "cts": {"num_shared": 1},
+    "dtop": {"prune": {2: 1}},
+    "tome": {"r": 1},
+    "dsm": {"r": 1},
+    "random": {"r": 1},
+}
+
+
+@pytest.mark.parametrize("base", [TINY, TINY_TIMM, TINY_DIFFUSION])
 def test_where_a_method_is_refused_the_message_names_those_that_are_not(
-    base: dict,
-    entry: dict[str, dict],
-    takes: str,
-    refused: Callable[..., str],
-    validated: Callable[..., Recipe],
+    base: dict, refused: Callable[..., str], validated: Callable[..., Recipe]
 ) -> None:
-    assert refused({("reduction",): entry}, base).endswith(f" takes {takes} | leave it out")
-    entries: dict[str, dict] = {"cts": {"num_shared": 1}, "dtop": {"prune": {2: 1}}, "tome": {"r": 1}, "dsm": {"r": 1}}
-    for key in takes.replace(" or ", ", ").split(", "):
-        assert key in validated({("reduction",): {key: entries[key]}}, base).reductions
+    facts = validated({}, base).facts
+    takes = [key for key, method in REDUCTIONS.items() if not method.refuses(facts)]
+    assert 0 < len(takes) < len(REDUCTIONS)
+    listed = ", ".join(takes[:-1]) + " or " + takes[-1] if len(takes) > 1 else takes[0]
+    for key in REDUCTIONS:
+        if key in takes:
+            assert key in validated({("reduction",): {key: ENTRIES[key]}}, base).reductions
+        else:
+            message = refused({("reduction",): {key: ENTRIES[key]}}, base)
+            assert message.endswith(f"; {facts.title} takes {listed} | leave it out")
 
 
 def test_the_order_of_a_recipe_is_the_order_in_which_methods_act(validated: Callable[..., Recipe]) -> None:
