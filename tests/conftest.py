@@ -1,31 +1,44 @@
-"""Shared fixtures: a tiny recipe that builds in seconds, its bundle, and the command line."""
+"""Shared fixtures: a tiny recipe that builds in seconds, its bundle, built once per run, and the command line."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import ImageDraw
 from recipe_cases import TINY, changed, message_of
+from shared_builds import SharedBuilds, run_folder
 from shared_cases import TINY_RECIPE, CommandResult
 
 from edgeexport.errors import EdgeExportError, RecipeError
 from edgeexport.recipe.schema import Recipe
 from edgeexport.recipe.validation import recipe_from_config
 
+EXPORT_CACHE = "EDGEEXPORT_EXPORT_CACHE"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def export_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every process of the run, and every process that a test starts, keeps torch's exports in one folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        if EXPORT_CACHE not in os.environ:
+            patch.setenv(EXPORT_CACHE, str(run_folder(tmp_path_factory) / "exports"))
+        yield
+
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of the tiny recipe for orin, built once; tests that change it work on a copy."""
-    from edgeexport.commands.build import build
+def builds(tmp_path_factory: pytest.TempPathFactory) -> SharedBuilds:
+    """`builds.bundle(recipe, target)`: a bundle, built once per run; tests that change it work on a copy."""
+    return SharedBuilds(tmp_path_factory)
 
-    folder = tmp_path_factory.mktemp("tiny")
-    recipe = folder / "tiny.py"
-    recipe.write_text(TINY_RECIPE)
-    return build(recipe, "orin", work_dir=folder / "bundle").bundle.path
+
+@pytest.fixture(scope="session")
+def tiny_bundle(builds: SharedBuilds) -> Path:
+    """A bundle of the tiny recipe for orin, built once; tests that change it work on a copy."""
+    return builds.bundle("tiny.py", "orin", text=TINY_RECIPE)
 
 
 @pytest.fixture

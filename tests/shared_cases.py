@@ -65,6 +65,29 @@ reduction = dict(dtop=dict(prune={2: 16, 3: 8}))
 '''
 
 
+# Options that make the tiny recipe smaller still, for builds of their own: what an export costs grows with its nodes.
+SHALLOW_HEADS = [
+    "model.decode_head.layers_per_decoder=1",
+    *(f"model.auxiliary_head.{number}.layers_per_decoder=1" for number in (0, 1)),
+]
+ONE_BLOCK = [
+    "reduction={}",
+    "model.backbone.num_layers=1",
+    "model.backbone.out_indices=(0,)",
+    "model.auxiliary_head=[]",
+    "model.decode_head.layers_per_decoder=1",
+]
+# Options that make shipped recipes small.
+SMALL_DSM = ["model.depth=3", "reduction.dsm.delay=1"]
+SMALL_DIFFUSION_BLOCK = [
+    "model.grid=(8, 8)",
+    "model.embed_dims=32",
+    "input.shape=(2, 64, 32)",
+    "reduction.tome.r=32",
+    "extra_outputs=('source', 'size')",
+]
+
+
 @dataclass(frozen=True)
 class CommandResult:
     """What a command line call gave."""

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from shared_builds import SharedBuilds
 from shared_cases import TINY_RECIPE, CommandResult
 
 from edgeexport.bundle import hashes_of, json_bytes, open_bundle
@@ -20,6 +21,7 @@ from edgeexport.commands.verify import verify_bundle
 from edgeexport.cost.roofline import predictions
 from edgeexport.cost.work import read_work
 from edgeexport.errors import ParityError
+from edgeexport.graph.export_cache import FOLDER_VARIABLE
 from edgeexport.graph.lint import lint_model
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
 from edgeexport.recipe import load_recipe
@@ -28,13 +30,10 @@ from edgeexport.verify.golden_check import AGREEMENT
 WRITTEN_ONCE = ["model.onnx", "model.trt.onnx", "tokens.json", "work.json", "golden.npz", "manifest.json"]
 
 
-@pytest.fixture(scope="module")
-def half_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def half_bundle(builds: SharedBuilds) -> Path:
     """The tiny recipe for orin in float16."""
-    folder = tmp_path_factory.mktemp("half")
-    recipe = folder / "tiny.py"
-    recipe.write_text(TINY_RECIPE)
-    return build(recipe, "orin", precision="fp16", work_dir=folder / "bundle").bundle.path
+    return builds.bundle("tiny.py", "orin", precision="fp16", text=TINY_RECIPE)
 
 
 def stored_bytes(path: Path) -> int:
@@ -204,7 +203,8 @@ def test_command(tmp_path: Path, tiny_recipe: Path, edgeexport: Callable[..., Co
 
 
 @pytest.mark.slow
-def test_same_inputs_give_the_same_bytes(half_bundle: Path, tmp_path: Path) -> None:
+def test_same_inputs_give_the_same_bytes(half_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER_VARIABLE, "")  # exported again
     recipe = half_bundle.parent / "tiny.py"
     again = build(recipe, "orin", precision="fp16", work_dir=tmp_path / "again").bundle.path
     for name in WRITTEN_ONCE:

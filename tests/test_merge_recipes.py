@@ -9,10 +9,12 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
-from shared_cases import CommandResult
+from shared_builds import SharedBuilds
+from shared_cases import SMALL_DIFFUSION_BLOCK, SMALL_DSM, CommandResult
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
-from edgeexport.commands.build import BuildResult, build
+from edgeexport.bundle import Bundle, open_bundle
+from edgeexport.commands.build import build
 from edgeexport.commands.run import predict_images
 from edgeexport.commands.verify import verify_bundle
 from edgeexport.errors import UsageError
@@ -21,7 +23,6 @@ from edgeexport.inputs.photos import shipped_photos
 from edgeexport.recipe import load_recipe, shipped_recipes
 
 DEPTH = ["model.depth=3"]
-DSM = [*DEPTH, "reduction.dsm.delay=1"]
 SEGMENTER = [
     "model.backbone.num_layers=3",
     "model.backbone.out_indices=(0, 1, 2)",
@@ -40,8 +41,8 @@ SMALL: dict[str, tuple[list[str], int, int]] = {
     "tome_audio_vit_b": (DEPTH, 513, 37),
     "tome_sd_block": ([], 4096, 4096),
     "tome_segvit": (SEGMENTER, 64, 1024),
-    "dsm_deit_s": (DSM, 197, 67),
-    "dsm_vit_b": (DSM, 197, 67),
+    "dsm_deit_s": (SMALL_DSM, 197, 67),
+    "dsm_vit_b": (SMALL_DSM, 197, 67),
 }
 
 
@@ -50,18 +51,10 @@ def test_every_recipe_that_merges_is_here() -> None:
     assert {name for name in shipped if name.startswith(("tome", "dsm"))} == set(SMALL)
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], BuildResult]:
-    """`built(recipe, target)`: its bundle, built once."""
-    found: dict[tuple[str, str], BuildResult] = {}
-
-    def build_once(name: str, target: str) -> BuildResult:
-        if (name, target) not in found:
-            folder = tmp_path_factory.mktemp(name) / "bundle"
-            found[name, target] = build(f"{name}.py", target, cfg_options=SMALL[name][0], work_dir=folder)
-        return found[name, target]
-
-    return build_once
+@pytest.fixture
+def built(builds: SharedBuilds) -> Callable[[str, str], Bundle]:
+    """`built(recipe, target)`: its bundle at the small size, built once."""
+    return lambda name, target: open_bundle(builds.bundle(f"{name}.py", target, options=SMALL[name][0]))
 
 
 @pytest.mark.parametrize("name", list(SMALL))
@@ -80,22 +73,21 @@ def test_accounting_at_full_size(name: str) -> None:
         if name != "tome_sd_block"
     ],
 )
-def test_recipe_builds(name: str, target: str, built: Callable[[str, str], BuildResult]) -> None:
-    result = built(name, target)
-    checks = result.bundle.manifest["checks"]
-    assert checks["parity"]["status"] == "passed", [item.reason for item in result.comparisons]
-    assert {len(item.decisions) for item in result.comparisons} == {len(result.bundle.manifest["merges"])}
-    assert len({item.images for item in result.comparisons}) == 2
+def test_recipe_builds(name: str, target: str, built: Callable[[str, str], Bundle]) -> None:
+    bundle = built(name, target)
+    checks, comparisons = bundle.manifest["checks"], bundle.json("parity.json")["comparisons"]
+    assert checks["parity"]["status"] == "passed", [item["reason"] for item in comparisons]
+    assert {len(item["decisions"]) for item in comparisons} == {len(bundle.manifest["merges"])}
+    assert len({tuple(item["images"]) for item in comparisons}) == 2
     if target == "orin":
         rtx = checks["tensorrt_rtx"]
         assert rtx["status"] == "passed" or (rtx["status"] == "not-run" and rtx["reason"])
-    tokens = result.bundle.json("tokens.json")
-    assert tokens["blocks"][0]["tokens_in"] == SMALL[name][1]
-    model = onnx.load(result.bundle.path / "model.onnx")
+    assert bundle.json("tokens.json")["blocks"][0]["tokens_in"] == SMALL[name][1]
+    model = onnx.load(bundle.path / "model.onnx")
     kinds = {node.op_type for node in model.graph.node}
     assert {"TokenMatch", "TokenMerge"} <= kinds
     assert not [node for node in model.graph.node if node.op_type.startswith("Scatter")] or "tome_segvit" in name
-    plugin = onnx.load(result.bundle.path / "model.trt.onnx")
+    plugin = onnx.load(bundle.path / "model.trt.onnx")
     attributes = {
         item.name: onnx.helper.get_attribute_value(item)
         for node in plugin.graph.node
@@ -107,36 +99,35 @@ def test_recipe_builds(name: str, target: str, built: Callable[[str, str], Build
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tome_sd_block"])
-def test_diffusion_block_builds(name: str, built: Callable[[str, str], BuildResult]) -> None:
-    result = built(name, "orin")
-    manifest = result.bundle.manifest
+def test_diffusion_block_builds(name: str, built: Callable[[str, str], Bundle]) -> None:
+    bundle = built(name, "orin")
+    manifest = bundle.manifest
     assert manifest["checks"]["parity"]["status"] == "passed"
     assert [item["name"] for item in (manifest["input"], *manifest["extra_inputs"])] == ["hidden_states", "context"]
-    assert verify_bundle(result.bundle.path).status == "passed"
+    assert verify_bundle(bundle.path).status == "passed"
 
 
-def test_small_diffusion_block_builds_and_verifies(tmp_path: Path) -> None:
-    options = ["model.grid=(8, 8)", "model.embed_dims=32", "input.shape=(2, 64, 32)", "reduction.tome.r=32"]
-    options.append("extra_outputs=('source', 'size')")
-    result = build("tome_sd_block.py", "cpu", cfg_options=options, work_dir=tmp_path / "b")
-    shapes = {item["name"]: item["shape"] for item in result.bundle.manifest["outputs"]}
+def test_small_diffusion_block_builds_and_verifies(builds: SharedBuilds, tmp_path: Path) -> None:
+    bundle = open_bundle(builds.bundle("tome_sd_block.py", "cpu", options=SMALL_DIFFUSION_BLOCK))
+    shapes = {item["name"]: item["shape"] for item in bundle.manifest["outputs"]}
     assert shapes == {"tokens": [2, 64, 32], "source": [2, 64], "size": [2, 32, 1]}
-    assert result.bundle.manifest["checks"]["parity"]["status"] == "passed"
-    assert {item.check for item in result.comparisons if item.status == "passed"} == {
+    assert bundle.manifest["checks"]["parity"]["status"] == "passed"
+    comparisons = bundle.json("parity.json")["comparisons"]
+    assert {item["check"] for item in comparisons if item["status"] == "passed"} == {
         "original against fixed",
         "fixed torch against exported graph",
         "batch against images one by one",
     }
-    assert verify_bundle(result.bundle.path).status == "passed"
+    assert verify_bundle(bundle.path).status == "passed"
     with pytest.raises(UsageError) as caught:
-        predict_images(result.bundle.path, shipped_photos()[:1], tmp_path / "out")
+        predict_images(bundle.path, shipped_photos()[:1], tmp_path / "out")
     assert caught.value.exit_code == 2
 
 
 def test_run_draws_merged_regions(
-    built: Callable[[str, str], BuildResult], tmp_path: Path, edgeexport: Callable[..., CommandResult]
+    built: Callable[[str, str], Bundle], tmp_path: Path, edgeexport: Callable[..., CommandResult]
 ) -> None:
-    bundle = built("tome_deit_ti", "orin").bundle.path
+    bundle = built("tome_deit_ti", "orin").path
     photo = shipped_photos()[0]
     done = edgeexport("run", str(bundle), str(photo), "--out-dir", str(tmp_path))
     assert done.code == 0, done.err
@@ -146,8 +137,8 @@ def test_run_draws_merged_regions(
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 100
 
 
-def test_run_draws_regions_of_a_segmenter_too(built: Callable[[str, str], BuildResult], tmp_path: Path) -> None:
-    found = predict_images(built("tome_segvit", "cpu").bundle.path, shipped_photos()[:1], tmp_path)
+def test_run_draws_regions_of_a_segmenter_too(built: Callable[[str, str], Bundle], tmp_path: Path) -> None:
+    found = predict_images(built("tome_segvit", "cpu").path, shipped_photos()[:1], tmp_path)
     assert {path.name.rpartition("_")[2] for path in found.images[0].pictures} == {
         "overlay.png",
         "labels.png",
@@ -155,8 +146,8 @@ def test_run_draws_regions_of_a_segmenter_too(built: Callable[[str, str], BuildR
     }
 
 
-def test_verify_again_from_the_bundle_alone(built: Callable[[str, str], BuildResult]) -> None:
-    result = verify_bundle(built("dsm_deit_s", "orin").bundle.path)
+def test_verify_again_from_the_bundle_alone(built: Callable[[str, str], Bundle]) -> None:
+    result = verify_bundle(built("dsm_deit_s", "orin").path)
     assert result.status == "passed"
     assert result.original_not_run == ""
 

@@ -44,7 +44,7 @@ from edgeexport.verify.reference import Reference
 from edgeexport.verify.suite import golden_cases, kept_references, parity_status, run_parity, why_incomplete
 from edgeexport.verify.tolerances import tolerances_of
 
-__all__ = ["BuildResult", "build", "exported_graphs"]
+__all__ = ["BuildResult", "build", "bundle_export", "exported_graphs"]
 
 HALF_ON_CPU = (
     "float16 on a CPU makes files smaller, not runs faster: ONNX Runtime has no float16 kernels there for products, "
@@ -94,7 +94,7 @@ def build(
         plugins: False puts the plugin-free graph into model.trt.onnx.
         engine_options: What is asked of the engine, where this machine can build it; None asks for nothing special.
         local_engine: False leaves the engine to another machine.
-        export: Instead of torch's export of this very model, which then is not run; taken over and changed.
+        export: A `bundle_export` of this very model, so that torch's exporter is not run; taken over and changed.
         on_stage: Called with each stage's name as it starts.
 
     Raises:
@@ -111,7 +111,7 @@ def build(
         model, origin = model_from_recipe(request.recipe)
         fixed = fixed_from_model(model, request.recipe)
     with log.stage("torch's exporter"):
-        exported = Export(export, reused=True) if export is not None else kept_export(fixed, _metadata(fixed, origin))
+        exported = bundle_export(fixed, origin) if export is None else Export(export, reused=True)
     with log.stage("graph passes"):
         graphs = graphs_from_export(fixed, exported.model, precision)
     with log.stage("lint"):
@@ -145,13 +145,19 @@ def build(
     return BuildResult(bundle, tuple(comparisons), tuple(warnings), log.seconds, log.peak_bytes, engine, no_engine)
 
 
+def bundle_export(fixed: FixedModel, origin: WeightsOrigin) -> Export:
+    """Torch's export of a fixed model with the metadata of a bundle, made now or kept from before.
+
+    Raises:
+        BuildError: Torch's exporter fails.
+        UsageError: The environment names a folder for exports that cannot be used.
+    """
+    return kept_export(fixed, {"edgeexport.recipe": fixed.recipe.name, "edgeexport.weights": origin.statement})
+
+
 def exported_graphs(fixed: FixedModel, origin: WeightsOrigin, precision: str = "fp32") -> BundleGraphs:
     """The graphs that a build would write."""
-    return graphs_from_export(fixed, kept_export(fixed, _metadata(fixed, origin)).model, precision)
-
-
-def _metadata(fixed: FixedModel, origin: WeightsOrigin) -> dict[str, str]:
-    return {"edgeexport.recipe": fixed.recipe.name, "edgeexport.weights": origin.statement}
+    return graphs_from_export(fixed, bundle_export(fixed, origin).model, precision)
 
 
 def _lint(graphs: BundleGraphs, target: str) -> LintReport:

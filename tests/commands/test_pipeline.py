@@ -15,19 +15,31 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
-from shared_cases import TINY_RECIPE
+from shared_cases import ONE_BLOCK, SHALLOW_HEADS, TINY_RECIPE
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.backends.tensorrt_rtx import RtxCheck
 from edgeexport.bundle import open_bundle
-from edgeexport.commands.build import build
+from edgeexport.commands.build import build, bundle_export
 from edgeexport.commands.checks import tail_check
 from edgeexport.commands.verify import verify_bundle
 from edgeexport.errors import BuildError, ParityError, RecipeError, UsageError
+from edgeexport.fixed.fixed import fixed_from_model
+from edgeexport.fixed.weights import model_from_recipe
+from edgeexport.graph.export_cache import FOLDER_VARIABLE
 from edgeexport.graph.lint import lint_model
 from edgeexport.plugin.build_record import facts_from_library
+from edgeexport.recipe import load_recipe
 
 WRITTEN_ONCE = ["model.onnx", "model.trt.onnx", "tokens.json", "work.json", "golden.npz", "manifest.json"]
+
+
+@pytest.fixture
+def export(tiny_recipe: Path) -> onnx.ModelProto:
+    """Torch's export of the tiny recipe, for builds that fail after it."""
+    recipe = load_recipe(tiny_recipe)
+    model, origin = model_from_recipe(recipe)
+    return bundle_export(fixed_from_model(model, recipe), origin).model
 
 
 def test_bundle_holds_what_the_design_names(tiny_bundle: Path) -> None:
@@ -54,10 +66,15 @@ def test_plugin_library_is_in_the_bundle_or_the_reason_is(tiny_bundle: Path) -> 
         assert not (tiny_bundle / "plugins" / "libedgeexport_plugins.so").exists()
 
 
-def test_without_plugins_there_is_no_library(tiny_recipe: Path, tmp_path: Path) -> None:
-    result = build(tiny_recipe, "cpu", work_dir=tmp_path / "b", plugins=False)
+def test_without_plugins_there_is_no_library(
+    tiny_recipe: Path, tmp_path: Path, export: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From an export that was made before: torch's exporter is not run, which the log says."""
+    monkeypatch.setattr("edgeexport.graph.export._program", lambda *arguments: pytest.fail("exported again"))
+    result = build(tiny_recipe, "cpu", work_dir=tmp_path / "b", plugins=False, export=export)
     assert result.bundle.manifest["plugin_library"] is None
     assert not (result.bundle.path / "plugins").exists()
+    assert "torch's exporter was not run" in (result.bundle.path / "build.log").read_text()
 
 
 def test_every_file_for_people_or_checks_says_that_weights_are_random(tiny_bundle: Path) -> None:
@@ -108,15 +125,22 @@ def test_no_trace_of_this_machine_in_the_graphs(tiny_bundle: Path) -> None:
 
 
 def test_same_inputs_give_the_same_bytes(tiny_bundle: Path, tiny_recipe: Path, tmp_path: Path) -> None:
-    """In a process of its own, so that nothing left over from the first build helps."""
+    """In a process of its own that exports for itself, so that nothing left over from the first build helps."""
     command = [sys.executable, "-m", "edgeexport.cli", "build", str(tiny_recipe), "--target", "orin"]
-    subprocess.run([*command, "--work-dir", str(tmp_path / "again")], check=True, capture_output=True, cwd=tmp_path)
+    subprocess.run(
+        [*command, "--work-dir", str(tmp_path / "again")],
+        check=True,
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, FOLDER_VARIABLE: ""},
+    )
+    assert "was not run" not in (tmp_path / "again" / "build.log").read_text()
     for name in WRITTEN_ONCE:
         assert (tmp_path / "again" / name).read_bytes() == (tiny_bundle / name).read_bytes(), name
 
 
 def test_batch_of_two_is_checked_against_single_images(tiny_recipe: Path, tmp_path: Path) -> None:
-    options = ["input.shape=(2, 3, 128, 128)"]
+    options = [*SHALLOW_HEADS, "input.shape=(2, 3, 128, 128)"]
     result = build(tiny_recipe, "cpu", cfg_options=options, work_dir=tmp_path / "b")
     checks = [item.check for item in result.comparisons if item.status == "passed"]
     assert checks.count("batch against images one by one") == 2
@@ -125,7 +149,7 @@ def test_batch_of_two_is_checked_against_single_images(tiny_recipe: Path, tmp_pa
 
 
 def test_non_square_input_and_scores(tiny_recipe: Path, tmp_path: Path) -> None:
-    options = ["input.shape=(1, 3, 96, 160)", "input.preprocess=None", "output='scores'"]
+    options = [*SHALLOW_HEADS, "input.shape=(1, 3, 96, 160)", "input.preprocess=None", "output='scores'"]
     result = build(tiny_recipe, "cpu", cfg_options=options, work_dir=tmp_path / "b")
     assert result.bundle.manifest["outputs"] == [{"name": "scores", "dtype": "float32", "shape": [1, 6, 96, 160]}]
     assert result.bundle.manifest["input"]["shape"] == [1, 3, 96, 160]
@@ -145,7 +169,7 @@ def test_extra_outputs_follow_the_prediction(tiny_recipe: Path, tmp_path: Path) 
 
 def test_k_above_the_unprotected_tokens_is_built_and_reported(tiny_recipe: Path, tmp_path: Path) -> None:
     """With 6 classes and 5 context tokens each, at most 30 of 64 tokens are protected: k = 60 must take some."""
-    options = ["reduction.dtop.prune={2: 60}", "extra_outputs=['protected_pruned_2']"]
+    options = [*SHALLOW_HEADS, "reduction.dtop.prune={2: 60}", "extra_outputs=['protected_pruned_2']"]
     result = build(tiny_recipe, "cpu", cfg_options=options, work_dir=tmp_path / "b")
     adaptive = [item for item in result.comparisons if item.check == "original against fixed"]
     assert {item.status for item in adaptive} == {"not-applicable"}
@@ -161,7 +185,7 @@ def test_k_above_the_unprotected_tokens_is_built_and_reported(tiny_recipe: Path,
 def test_uncertified_pixels_are_reported_with_a_remedy(tiny_recipe: Path, tmp_path: Path) -> None:
     """One candidate per cell is wrong at borders between classes: the class map fails, and the message says what helps."""
     with pytest.raises(ParityError) as caught:
-        build(tiny_recipe, "cpu", cfg_options=["tail.candidates=1"], work_dir=tmp_path / "b")
+        build(tiny_recipe, "cpu", cfg_options=[*ONE_BLOCK, "tail.candidates=1"], work_dir=tmp_path / "b")
     message = str(caught.value)
     assert "tail.candidates = 1 leaves" in message
     assert "tail.form='plain'" in message
@@ -188,7 +212,7 @@ def test_uncertified_pixels_without_a_wrong_one_are_a_warning(
 
 
 def test_failed_parity_keeps_the_evidence(
-    tiny_recipe: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_recipe: Path, tiny_bundle: Path, tmp_path: Path, export: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "b"
     shutil.copytree(tiny_bundle, target)
@@ -200,7 +224,7 @@ def test_failed_parity_keeps_the_evidence(
 
     monkeypatch.setattr(OnnxRuntimeRunner, "run", wrong)
     with pytest.raises(ParityError, match="outputs differ: class_map") as caught:
-        build(tiny_recipe, "cpu", work_dir=target)
+        build(tiny_recipe, "cpu", work_dir=target, export=export)
     assert caught.value.exit_code == 4
     evidence = json.loads((tmp_path / "b.failed" / "parity.json").read_text())
     assert evidence["comparisons"][0]["status"] == "failed"
@@ -208,29 +232,29 @@ def test_failed_parity_keeps_the_evidence(
 
 
 def test_tensorrt_rtx_refusal_fails_the_build(
-    tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_recipe: Path, tmp_path: Path, export: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusal = RtxCheck("failed", "1.0", "no such op", 0.1, None, None, None)
     monkeypatch.setattr("edgeexport.commands.checks.check_tensorrt_rtx", lambda path: refusal)
     with pytest.raises(BuildError, match="no such op") as caught:
-        build(tiny_recipe, "orin", work_dir=tmp_path / "b")
+        build(tiny_recipe, "orin", work_dir=tmp_path / "b", export=export)
     assert caught.value.exit_code == 5
     assert list(tmp_path.iterdir()) == [tiny_recipe]
 
 
 def test_missing_tensorrt_rtx_is_never_called_passed(
-    tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_recipe: Path, tmp_path: Path, export: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     absent = RtxCheck("not-run", None, "wheel not installed", None, None, None, None)
     monkeypatch.setattr("edgeexport.commands.checks.check_tensorrt_rtx", lambda path: absent)
-    result = build(tiny_recipe, "orin", work_dir=tmp_path / "b")
+    result = build(tiny_recipe, "orin", work_dir=tmp_path / "b", export=export)
     check = result.bundle.manifest["checks"]["tensorrt_rtx"]
     assert (check["status"], check["version"], check["reason"]) == ("not-run", None, "wheel not installed")
     assert result.warnings == ("TensorRT-RTX check not run: wheel not installed",)
 
 
 def test_full_disk_leaves_the_old_bundle_whole(
-    tiny_recipe: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_recipe: Path, tiny_bundle: Path, tmp_path: Path, export: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "b"
     shutil.copytree(tiny_bundle, target)
@@ -243,7 +267,7 @@ def test_full_disk_leaves_the_old_bundle_whole(
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(BuildError, match="the disk is full") as caught:
-        build(tiny_recipe, "cpu", work_dir=target)
+        build(tiny_recipe, "cpu", work_dir=target, export=export)
     assert caught.value.exit_code == 5
     assert open_bundle(target).manifest["target"] == "orin"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "tiny.py"]

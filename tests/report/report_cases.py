@@ -1,4 +1,8 @@
-"""A bundle's JSON files as a build writes them, small."""
+"""A bundle's JSON files as builds wrote them, with figures that are small and easy to follow.
+
+Each rests on a document of a real bundle, so that a case cannot hold what no build writes: `with_values` refuses names and
+types that the document lacks, and keeps what a case does not name.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,33 @@ from typing import Any
 
 from edgeexport.cost.work import GraphWork, work_bytes
 from edgeexport.verify.compare import Comparison, DecisionDifference, OutputDifference
+from edgeexport.verify.reference import BATCH_CHECK, ORIGINAL_CHECK, RUNTIME_CHECK
 
 STATEMENT = "random weights, seed 0: predictions mean nothing"
+BUILT: dict[str, dict[str, Any]] = {}
+"""Documents of bundles that were built for this run, as 'tiny/manifest'; the folder's conftest fills it in."""
+
+
+def with_values(built: Any, values: Any, where: str = "") -> Any:
+    """``built`` with ``values`` in place of its own; None may stand for, or give way to, anything."""
+    if built is None or values is None:
+        return values
+    if isinstance(values, dict):
+        assert isinstance(built, dict), f"builds write {type(built).__name__} as {where}"
+        assert values.keys() <= built.keys(), f"no build writes {sorted(values.keys() - built.keys())} in {where}"
+        return {**built, **{name: with_values(built[name], value, f"{where}.{name}") for name, value in values.items()}}
+    if isinstance(values, list):
+        assert isinstance(built, list), f"builds write {type(built).__name__} as {where}"
+        return [with_values(built[0], value, f"{where}[]") for value in values] if built else values
+    numbers = (int, float)
+    same = isinstance(values, numbers) if isinstance(built, numbers) else type(values) is type(built)
+    assert same, f"builds write {type(built).__name__} as {where}, not {values!r}"
+    return values
 
 
 def manifest(**changes: Any) -> dict[str, Any]:
-    """manifest.json."""
-    return {
+    """manifest.json of a SegViT that shares and prunes; ``changes`` replace whole entries."""
+    values = {
         "schema": "edgeexport.bundle/1",
         "name": "tiny_cts_dtop",
         "description": "A small model.",
@@ -51,8 +75,8 @@ def manifest(**changes: Any) -> dict[str, Any]:
         },
         "versions": {"python": "3.11.7", "onnx": "1.23.2"},
         "files": {"model.onnx": "ab" * 32},
-        **changes,
     }
+    return {**with_values(BUILT["tiny/manifest"], values, "manifest"), **changes}
 
 
 def tokens(policy: int = 1_971_000_000) -> dict[str, Any]:
@@ -70,7 +94,7 @@ def tokens(policy: int = 1_971_000_000) -> dict[str, Any]:
         }
 
     without, dense = 5_500_000_000, 10_000_000_000
-    return {
+    values = {
         "schema": "edgeexport.tokens/1",
         "provenance": "computed",
         "convention": "multiply-accumulate 1",
@@ -92,13 +116,16 @@ def tokens(policy: int = 1_971_000_000) -> dict[str, Any]:
             "dense_over_reduced_without_policy": dense / without,
         },
     }
+    return with_values(BUILT["tiny/tokens"], values, "tokens")
 
 
 def merge_manifest(**changes: Any) -> dict[str, Any]:
     """manifest.json of a classifier with a class token, 16 patches in 3 blocks; DSM merges 5 of them and then 3."""
     merging = {"prefix": 1, "dense": None}
-    return manifest(
+    values = dict(
         name="tiny_dsm",
+        description="A small model.",
+        grid={"rows": 4, "columns": 4, "patch_size": 16},
         input={
             "name": "image",
             "dtype": "uint8",
@@ -128,9 +155,9 @@ def merge_manifest(**changes: Any) -> dict[str, Any]:
                 **merging,
             },
         ],
-        checks={"parity": {"status": "passed", "comparisons": 2}, "tail": {"form": "none"}},
-        **changes,
     )
+    checks = {"parity": {"status": "passed", "comparisons": 2}, "tail": {"form": "none"}}
+    return {**with_values(BUILT["dsm/manifest"], values, "manifest"), "checks": checks, **changes}
 
 
 def merge_tokens() -> dict[str, Any]:
@@ -150,7 +177,7 @@ def merge_tokens() -> dict[str, Any]:
 
     blocks = [block(1, 17, 17, ""), block(2, 17, 12, "window 3: merged 5"), block(3, 12, 9, "merged 3 (of 4 asked)")]
     macs, dense = sum(item["macs"]["total"] for item in blocks) + 180_000_000, 15_480_000_000
-    return {
+    values = {
         "schema": "edgeexport.tokens/1",
         "provenance": "computed",
         "convention": "multiply-accumulate 1",
@@ -175,13 +202,15 @@ def merge_tokens() -> dict[str, Any]:
             "dense_over_reduced_without_policy": dense / macs,
         },
     }
+    return with_values(BUILT["dsm/tokens"], values, "tokens")
 
 
 def latent_manifest() -> dict[str, Any]:
     """manifest.json of a diffusion block on 8 x 8 positions that merges 32 of them around its branches."""
     entry = {"name": "hidden_states", "dtype": "float32", "shape": [1, 64, 32], "height": 8, "width": 8}
     layout = {"kind": "cells", "tokens": 64, "prefix": 0, "r": 32, "columns": 8, "window": 0}
-    return manifest(
+    values = dict(
+        description="A small model.",
         input={**entry, "num_channels": 32, "frames": None, "context": [7, 24], "channels": "RGB", "preprocess": None},
         extra_inputs=[{"name": "context", "dtype": "float32", "shape": [1, 7, 24]}],
         outputs=[{"name": "tokens", "dtype": "float32", "shape": [1, 64, 32]}],
@@ -189,15 +218,14 @@ def latent_manifest() -> dict[str, Any]:
         num_shared=0,
         prune=[],
         merges=[{"block": 1, "raster": False, "dense": "sd", **layout}],
-        checks={"tail": {"form": "none"}},
     )
+    return {**with_values(BUILT["latent/manifest"], values, "manifest"), "checks": {"tail": {"form": "none"}}}
 
 
 def latent_tokens() -> dict[str, Any]:
     """tokens.json of `latent_manifest`."""
     macs = {"attention": 3_000_000_000, "matching": 1_000_000_000, "mlp": 2_000_000_000, "norms": 0}
-    return {
-        **merge_tokens(),
+    values = {
         "image": [8, 8],
         "grid": [8, 8],
         "patches": 64,
@@ -224,6 +252,7 @@ def latent_tokens() -> dict[str, Any]:
             "dense_over_reduced_without_policy": 2.0,
         },
     }
+    return with_values(BUILT["latent/tokens"], values, "tokens")
 
 
 def _both(macs: int) -> dict[str, int]:
@@ -234,8 +263,8 @@ def parity() -> dict[str, Any]:
     """parity.json: one comparison passed, one failed, one not applicable."""
     comparisons = [
         Comparison(
-            "adaptive against fixed",
-            "torch adaptive",
+            ORIGINAL_CHECK,
+            "torch original",
             "torch fixed",
             ("coffee.jpg",),
             "passed",
@@ -247,7 +276,7 @@ def parity() -> dict[str, Any]:
             facts={"thresholds": [{6: 0.5}]},
         ),
         Comparison(
-            "fixed torch against exported graph",
+            RUNTIME_CHECK,
             "torch fixed",
             "onnxruntime 1.31",
             ("chelsea.jpg",),
@@ -259,9 +288,10 @@ def parity() -> dict[str, Any]:
             ),
             decisions=(DecisionDifference("pruned_tokens_8", False, 0.9862, 144, 2, 3e-4, 3e-4),),
         ),
-        Comparison("batch", "a", "b", (), "not-applicable", "a near tie"),
+        Comparison(BATCH_CHECK, "a", "b", (), "not-applicable", "a near tie"),
     ]
-    return {"schema": "edgeexport.parity/1", "comparisons": [item.as_dict() for item in comparisons]}
+    values = {"schema": "edgeexport.parity/1", "comparisons": [item.as_dict() for item in comparisons]}
+    return with_values({**BUILT["tiny/parity"], "comparisons": []}, values, "parity")
 
 
 def write_bundle(folder: Path, **files: Any) -> Path:

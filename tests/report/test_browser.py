@@ -25,15 +25,21 @@ from report_cases import (
 
 from edgeexport.report.html import write_report
 
-PAGES: dict[str, dict[str, Any]] = {
-    "built": {"tokens": tokens(), "parity": parity(), "manifest": manifest(name="n" * 90)},
-    "measured": {"tokens": tokens(), "parity": parity(), "bench": bench(), "work": work()},
-    "jetson": {"tokens": tokens(), "bench": orin_bench(), "engine": engine(), "verify": verify(), "work": work()},
-    "merges": {"manifest": merge_manifest(), "tokens": merge_tokens()},
-    "latent": {"manifest": latent_manifest(), "tokens": latent_tokens()},
-    "deep": {"tokens": {**tokens(), "blocks": [{**tokens()["blocks"][1], "block": n} for n in range(1, 49)]}},
-}
+PAGES = ("built", "measured", "jetson", "merges", "latent", "deep")
 VIEWS = [(1280, False), (390, False), (320, True), (1280, True)]
+
+
+def files_of_pages() -> dict[str, dict[str, Any]]:
+    """The JSON files of the bundle that each page shows."""
+    return {
+        "built": {"tokens": tokens(), "parity": parity(), "manifest": manifest(name="n" * 90)},
+        "measured": {"tokens": tokens(), "parity": parity(), "bench": bench(), "work": work()},
+        "jetson": {"tokens": tokens(), "bench": orin_bench(), "engine": engine(), "verify": verify(), "work": work()},
+        "merges": {"manifest": merge_manifest(), "tokens": merge_tokens()},
+        "latent": {"manifest": latent_manifest(), "tokens": latent_tokens()},
+        "deep": {"tokens": {**tokens(), "blocks": [{**tokens()["blocks"][1], "block": n} for n in range(1, 49)]}},
+    }
+
 
 # Text whose contrast with what lies behind it is below WCAG's: 4.5, or 3 for 24 px (bold: 18.66 px) and more.
 UNREADABLE = """
@@ -105,9 +111,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     picture = io.BytesIO()
     Image.new("RGB", (1600, 900), (200, 30, 40)).save(picture, "PNG")
     overlays = {"coffee.jpg": picture.getvalue(), "chelsea.jpg": picture.getvalue()}
-    return {
-        name: write_report(write_bundle(folder / name, **files), overlays=overlays) for name, files in PAGES.items()
-    }
+    found = files_of_pages()
+    return {name: write_report(write_bundle(folder / name, **found[name]), overlays=overlays) for name in PAGES}
 
 
 @pytest.mark.parametrize(("width", "dark"), VIEWS)

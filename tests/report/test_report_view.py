@@ -195,7 +195,7 @@ def test_small_work_has_two_decimals() -> None:
 
 def test_parity_figures() -> None:
     passed, failed, skipped = report_view(manifest(), None, parity()).comparisons
-    assert (passed.status, passed.pair, passed.images) == ("passed", "torch adaptive against torch fixed", "coffee.jpg")
+    assert (passed.status, passed.pair, passed.images) == ("passed", "torch original against torch fixed", "coffee.jpg")
     assert [(value.name, value.status, value.figures) for value in passed.decisions] == [
         ("shared_windows", "passed", "same 104 chosen (Jaccard 1); score margin at the cut 0.0013"),
     ]
