@@ -73,11 +73,12 @@ def original_comparison(fixed: FixedModel, reference: Reference) -> Comparison:
     names = reference.batch.names
     published = PublishedModel(fixed.model, fixed.recipe)
     pair = "torch fixed", "torch original"
-    try:
-        settings = [settings_for_counts(fixed, reference.trace, image) for image in range(len(names))]
-    except NotApplicable as error:
-        reason = f"{error} ({', '.join(names)})"
-        return Comparison(ORIGINAL_CHECK, *pair, names, "not-applicable", reason)
+    settings = []
+    for image, name in enumerate(names):
+        try:
+            settings.append(settings_for_counts(fixed, reference.trace, image))
+        except NotApplicable as error:
+            return Comparison(ORIGINAL_CHECK, *pair, names, "not-applicable", f"{name}: {error}")
     images = published.run(_inputs(reference.batch), settings)
     found = {
         name: np.stack([image.outputs[name].numpy() for image in images])

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+from edgeexport.fixed.fixed import fixed_from_model
 from shared_cases import ONE_BLOCK, SHALLOW_HEADS, TINY_RECIPE
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
@@ -24,10 +25,10 @@ from edgeexport.commands.build import build, bundle_export
 from edgeexport.commands.checks import tail_check
 from edgeexport.commands.verify import verify_bundle
 from edgeexport.errors import BuildError, ParityError, RecipeError, UsageError
-from edgeexport.fixed.fixed import fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.export_cache import FOLDER_VARIABLE
 from edgeexport.graph.lint import lint_model
+from edgeexport.hosts.host import ClassMapTail
 from edgeexport.plugin.build_record import facts_from_library
 from edgeexport.recipe import load_recipe
 
@@ -196,13 +197,11 @@ def test_uncertified_pixels_without_a_wrong_one_are_a_warning(
     needed: int, remedy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgeexport.commands.checks.candidates_needed", lambda scores, height, width: needed)
-    # the only fixed form with such a tail
-    monkeypatch.setattr("edgeexport.commands.checks.FixedSegVit", SimpleNamespace)
-    recipe = SimpleNamespace(segvit=SimpleNamespace(decode_head=SimpleNamespace(num_classes=150)))
-    fixed = SimpleNamespace(has_fast_tail=True, recipe=recipe, size=(64, 64), candidates=16)
+    tail_of_walk = ClassMapTail(num_classes=150, grid=(4, 4), size=(64, 64), candidates=16, fast=True)
+    fixed = SimpleNamespace(walk=SimpleNamespace(class_map_tail=tail_of_walk))
     reference = SimpleNamespace(
         outputs={"uncertified_pixels": np.array([5, 2])},
-        trace=SimpleNamespace(class_scores=object()),
+        trace=SimpleNamespace(outputs={"class_scores": object()}),
         batch=SimpleNamespace(names=("a", "b")),
     )
     tail, (warning,) = tail_check(fixed, [reference, reference])
