@@ -15,7 +15,6 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
-from edgeexport.fixed.fixed import fixed_from_model
 from shared_cases import ONE_BLOCK, SHALLOW_HEADS, TINY_RECIPE
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
@@ -25,6 +24,7 @@ from edgeexport.commands.build import build, bundle_export
 from edgeexport.commands.checks import tail_check
 from edgeexport.commands.verify import verify_bundle
 from edgeexport.errors import BuildError, ParityError, RecipeError, UsageError
+from edgeexport.fixed.model import fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.export_cache import FOLDER_VARIABLE
 from edgeexport.graph.lint import lint_model
