@@ -7,7 +7,6 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,13 +19,14 @@ __all__ = ["export_key", "package_hash", "weights_hash"]
 _PACKAGE = Path(__file__).resolve().parents[1]
 _EXPORTERS = ("torch", "onnx", "onnxscript", "onnx-ir", "timm")
 # Of a recipe, what no export depends on: where it lies, what it says to people, and which of its outputs are kept later.
-# Weights are hashed themselves, so it does not matter either which file they came from.
-_ELSEWHERE = ("path", "description", "checkpoint", "extra_outputs", "classes", "palette", "text")
+# Weights are hashed themselves, so it does not matter either where they came from.
+_ELSEWHERE = ("name", "path", "description", "checkpoint", "seed", "extra_outputs", "classes", "palette", "text")
 
 
-def export_key(fixed: FixedModel, metadata: Mapping[str, str]) -> str:
+def export_key(fixed: FixedModel) -> str:
     """Hash (64 hexadecimal digits) of the recipe as resolved, the weights, this package's source, the versions of what
-    exports, inputs, outputs and metadata: equal only where `edgeexport.graph.graphs.export_of_fixed` gives the same model.
+    exports, inputs and outputs: equal only where `edgeexport.graph.graphs.export_of_fixed` gives the same model, but for
+    the metadata that it is told.
     """
     recipe = {name: value for name, value in asdict(fixed.recipe).items() if name not in _ELSEWHERE}
     told = {
@@ -37,7 +37,6 @@ def export_key(fixed: FixedModel, metadata: Mapping[str, str]) -> str:
             for name, example in zip(fixed.input_names, fixed.example_inputs(), strict=True)
         ],
         "outputs": list(fixed.output_names),
-        "metadata": dict(metadata),
         "weights": weights_hash(fixed),
         "package": package_hash(),
         "versions": {"python": platform.python_version(), **_versions()},

@@ -1,4 +1,4 @@
-"""The CPU references of all plugins as one library, compiled once per session."""
+"""The CPU references of all plugins as one library, compiled once per run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from shared_builds import made_once, run_folder
 
 # What the tests of the ops build on (op_models, match_cases) serves those of their plugins too.
 sys.path.append(str(Path(__file__).parents[1] / "ops"))
@@ -31,7 +32,13 @@ def cpu_library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("no g++ on this machine to compile the CPU references with")
-    folder = tmp_path_factory.mktemp("cpu_library")
+    folder = made_once(run_folder(tmp_path_factory), "cpu_library", lambda path: compile_into(path, compiler))
+    return ctypes.CDLL(str(folder / "libedgeexport_cpu.so"))
+
+
+def compile_into(folder: Path, compiler: str) -> None:
+    """Writes libedgeexport_cpu.so."""
+    folder.mkdir()
     sources = sorted(SOURCES.glob("*/*_cpu.cpp"))
     objects = [folder / f"{source.stem}.o" for source in sources]
 
@@ -42,12 +49,12 @@ def cpu_library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for source, done in zip(sources, pool.map(compiled, sources, objects), strict=True):
             assert done.returncode == 0, f"{source.name}:\n{done.stderr[-3000:]}"
-    library = folder / "libedgeexport_cpu.so"
     linked = subprocess.run(
-        [compiler, "-shared", *map(str, objects), "-o", str(library)], capture_output=True, text=True
+        [compiler, "-shared", *map(str, objects), "-o", str(folder / "libedgeexport_cpu.so")],
+        capture_output=True,
+        text=True,
     )
     assert linked.returncode == 0, linked.stderr[-3000:]
-    return ctypes.CDLL(str(library))
 
 
 @pytest.fixture(scope="session")
