@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
-# Processes that share the tests out by file; each keeps to one thread, or they would fight over the cores. 0: one, no sharing.
+# Processes that share the tests out: half each, and who is done first takes over from the end of the other's half. What a
+# test builds for others lies where both find it. One thread each, or they would fight over the cores. 0: one, no sharing.
 WORKERS ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: demo test test-all check bench docs install clean
 

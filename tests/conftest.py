@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,12 @@ from edgeexport.recipe.schema import Recipe
 from edgeexport.recipe.validation import recipe_from_config
 
 EXPORT_CACHE = "EDGEEXPORT_EXPORT_CACHE"
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the garbage collector need not walk it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

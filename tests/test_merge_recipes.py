@@ -37,7 +37,7 @@ SMALL: dict[str, tuple[list[str], int, int]] = {
     "tome_deit_s": (DEPTH, 197, 41),
     "tome_deit_ti": (DEPTH, 197, 41),
     "tome_deit_s_distilled": (DEPTH, 198, 42),
-    "tome_video_vit_l": (["model.depth=2"], 1569, 38),
+    "tome_video_vit_l": (["model.depth=2", "model.img_size=112", "input.shape=(1, 3, 16, 112, 112)"], 393, 38),
     "tome_audio_vit_b": (DEPTH, 513, 37),
     "tome_sd_block": ([], 4096, 4096),
     "tome_segvit": (SEGMENTER, 64, 1024),
@@ -65,10 +65,19 @@ def test_accounting_at_full_size(name: str) -> None:
 
 
 # The three with TensorRT-RTX stand for the families: a plain host, one whose last block keeps no candidate, windows.
+WITH_TENSORRT = ("tome_deit_ti", "tome_vit_l_mae", "dsm_deit_s")
+# What differs from another one in width alone; built at full size below.
+WIDER = ("tome_vit_b", "tome_deit_s", "dsm_vit_b")
+
+
 @pytest.mark.parametrize(
     ("name", "target"),
     [
-        (name, "orin" if name in ("tome_deit_ti", "tome_vit_l_mae", "dsm_deit_s") else "cpu")
+        pytest.param(
+            name,
+            "orin" if name in WITH_TENSORRT else "cpu",
+            marks=[pytest.mark.slow] if name in WIDER else [],
+        )
         for name in SMALL
         if name != "tome_sd_block"
     ],
@@ -161,6 +170,13 @@ def test_source_tracking_as_a_graph_output(tmp_path: Path) -> None:
     counts = np.bincount(found["source"][0], minlength=158)
     np.testing.assert_array_equal(counts, found["size"][0, :, 0])
     assert found["source"][0, 0] == 0, "the class token stays first"
+
+
+@pytest.mark.slow
+def test_clip_of_all_its_tokens_builds(tmp_path: Path) -> None:
+    result = build("tome_video_vit_l.py", "cpu", cfg_options=["model.depth=2"], work_dir=tmp_path / "b")
+    assert result.bundle.manifest["checks"]["parity"]["status"] == "passed"
+    assert result.bundle.json("tokens.json")["blocks"][0]["tokens_in"] == 1569
 
 
 @pytest.mark.slow

@@ -61,7 +61,10 @@ def kept_export(fixed: FixedModel, metadata: dict[str, str], cache: ExportCache 
     cache = export_cache() if cache is None else cache
     if cache is None:
         return Export(export_of_fixed(fixed, metadata), reused=False)
-    return cache.export(export_key(fixed, metadata), lambda: export_of_fixed(fixed, metadata))
+    export = cache.export(export_key(fixed), lambda: export_of_fixed(fixed, {}))
+    for key, value in sorted(metadata.items()):  # as the exporter adds it; the same model may come from another recipe
+        export.model.metadata_props.add(key=key, value=value)
+    return export
 
 
 @dataclass(frozen=True)

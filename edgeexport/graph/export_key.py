@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 
+from edgeexport.bundle.source_hash import program_sha256
 from edgeexport.fixed.model import FixedModel
 
-__all__ = ["export_key", "package_hash", "weights_hash"]
+__all__ = ["export_key", "weights_hash"]
 
-_PACKAGE = Path(__file__).resolve().parents[1]
 _EXPORTERS = ("torch", "onnx", "onnxscript", "onnx-ir", "timm")
 # Of a recipe, what no export depends on: where it lies, what it says to people, and which of its outputs are kept later.
-# Weights are hashed themselves, so it does not matter either which file they came from.
-_ELSEWHERE = ("path", "description", "checkpoint", "extra_outputs", "classes", "palette", "text")
+# Weights are hashed themselves, so it does not matter either where they came from.
+_ELSEWHERE = ("name", "path", "description", "checkpoint", "seed", "extra_outputs", "classes", "palette", "text")
 
 
-def export_key(fixed: FixedModel, metadata: Mapping[str, str]) -> str:
+def export_key(fixed: FixedModel) -> str:
     """Hash (64 hexadecimal digits) of the recipe as resolved, the weights, this package's source, the versions of what
-    exports, inputs, outputs and metadata: equal only where `edgeexport.graph.graphs.export_of_fixed` gives the same model.
+    exports, inputs and outputs: equal only where `edgeexport.graph.graphs.export_of_fixed` gives the same model, but for
+    the metadata that it is told.
     """
     recipe = {name: value for name, value in asdict(fixed.recipe).items() if name not in _ELSEWHERE}
     told = {
@@ -37,9 +35,8 @@ def export_key(fixed: FixedModel, metadata: Mapping[str, str]) -> str:
             for name, example in zip(fixed.input_names, fixed.example_inputs(), strict=True)
         ],
         "outputs": list(fixed.output_names),
-        "metadata": dict(metadata),
         "weights": weights_hash(fixed),
-        "package": package_hash(),
+        "package": program_sha256(),
         "versions": {"python": platform.python_version(), **_versions()},
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()
@@ -51,16 +48,6 @@ def weights_hash(module: torch.nn.Module) -> str:
     for name, tensor in sorted([*module.named_parameters(), *module.named_buffers()], key=lambda item: item[0]):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
-
-
-@functools.cache
-def package_hash() -> str:
-    """Hash of this package's Python files as they are when the process first asks."""
-    found = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        found.update(f"{path.relative_to(_PACKAGE).as_posix()} ".encode())
-        found.update(hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()
 
 

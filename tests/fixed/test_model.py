@@ -46,8 +46,9 @@ CASES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
 }
 
 
-def recipe_of(name: str, folder: Path, batch: int = 2) -> Recipe:
+def recipe_of(name: str, folder: Path, batch: int = 2, **changes: object) -> Recipe:
     model, reduction = CASES[name]
+    model = {**model, **changes}
     size = model.get("img_size", SMALL["img_size"])
     height, width = size if isinstance(size, tuple) else (size, size)
     shape = (batch, 3, model["frames"], height, width) if "frames" in model else (batch, 3, height, width)
@@ -84,7 +85,7 @@ EXPORTED = ["beyond the limit", "no class token", "size-weighted pooling", "dela
 @pytest.mark.parametrize("name", EXPORTED)
 def test_exported_graph_is_the_fixed_form(name: str, tmp_path: Path) -> None:
     """Two batches of different images: a graph with one image's choice baked in would fail on the second."""
-    recipe = recipe_of(name, tmp_path)
+    recipe = recipe_of(name, tmp_path, depth=3)
     model, _ = model_from_recipe(recipe)
     fixed = fixed_from_model(model, recipe)
     graphs = graphs_from_export(fixed, export_of_fixed(fixed, {}))

@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgeexport.errors import BuildError, UsageError
-from edgeexport.graph.export_cache import FOLDER_VARIABLE, ExportCache, export_cache
+from edgeexport.graph.export_cache import FOLDER_VARIABLE, ExportCache, export_cache, kept_export
 
 
 def model(weights: int = 4) -> onnx.ModelProto:
@@ -131,6 +131,16 @@ def test_file_in_place_of_the_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"file.* | not a folder .* | .*{FOLDER_VARIABLE}") as caught:
         ExportCache(tmp_path / "file").export("a", Exporter())
     assert caught.value.exit_code == 2
+
+
+def test_metadata_is_told_to_each_export_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One entry serves recipes of any name, and each export says where it is from."""
+    monkeypatch.setattr("edgeexport.graph.export_cache.export_key", lambda fixed: "a")
+    monkeypatch.setattr("edgeexport.graph.export_cache.export_of_fixed", lambda fixed, metadata: model())
+    for number, told in enumerate([{"b": "1", "a": "2"}, {"a": "3"}, {}]):
+        export = kept_export(object(), told, ExportCache(tmp_path))  # type: ignore[arg-type]
+        assert export.reused is bool(number)
+        assert [(item.key, item.value) for item in export.model.metadata_props] == sorted(told.items())
 
 
 def test_the_environment_switches_it_on(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph import export_key as module
-from edgeexport.graph.export_key import export_key, package_hash, weights_hash
+from edgeexport.graph.export_key import export_key, weights_hash
 from edgeexport.recipe import load_recipe
 
 
@@ -44,19 +44,19 @@ OTHER = [
 @pytest.mark.parametrize("option", SAME)
 def test_what_the_export_does_not_depend_on(option: str, tiny_recipe: Path, plain: FixedModel) -> None:
     """Another file elsewhere, too: the recipe of this test lies in a folder of its own."""
-    assert export_key(fixed_of(tiny_recipe, option), {}) == export_key(plain, {})
+    assert export_key(fixed_of(tiny_recipe, option)) == export_key(plain)
 
 
 @pytest.mark.parametrize("option", OTHER)
 def test_what_the_export_depends_on(option: str, tiny_recipe: Path, plain: FixedModel) -> None:
-    assert export_key(fixed_of(tiny_recipe, option), {}) != export_key(plain, {})
+    assert export_key(fixed_of(tiny_recipe, option)) != export_key(plain)
 
 
-def test_metadata_and_versions(plain: FixedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    key = export_key(plain, {})
-    assert len(key) == 64 and export_key(plain, {"edgeexport.recipe": "x"}) != key
+def test_versions_count(plain: FixedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = export_key(plain)
+    assert len(key) == 64
     monkeypatch.setattr(module, "_versions", lambda: {"torch": "9.9"})
-    assert export_key(plain, {}) != key
+    assert export_key(plain) != key
 
 
 @pytest.mark.parametrize("touch", ["parameter", "buffer"])
@@ -78,14 +78,8 @@ def test_buffers_outside_checkpoints_and_names_count() -> None:
     assert len({weights_hash(with_buffer(*given)) for given in [("a", 1), ("b", 1), ("a", 3)]}) == 3
 
 
-def test_source_of_the_package_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PACKAGE", tmp_path)
-    (tmp_path / "a.py").write_text("x = 1")
-    (tmp_path / "notes.txt").write_text("x")
-    first = package_hash.__wrapped__()
-    (tmp_path / "notes.txt").write_text("y")
-    assert package_hash.__wrapped__() == first
-    (tmp_path / "a.py").write_text("x = 2")
-    second = package_hash.__wrapped__()
-    (tmp_path / "a.py").rename(tmp_path / "b.py")
-    assert len({first, second, package_hash.__wrapped__()}) == 3
+def test_source_of_the_package_counts(plain: FixedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it covers is held by tests/bundle/test_source_hash.py."""
+    before = export_key(plain)
+    monkeypatch.setattr(module, "program_sha256", lambda: "another")
+    assert export_key(plain) != before

@@ -274,14 +274,14 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
     """The tiny recipe's graph, every inner decision an output."""
     from edgeexport.fixed.model import fixed_from_model
     from edgeexport.fixed.weights import model_from_recipe
-    from edgeexport.graph.graphs import export_of_fixed
+    from edgeexport.graph.export_cache import kept_export
     from edgeexport.recipe import load_recipe
 
     path: Path = tmp_path_factory.mktemp("half") / "tiny.py"
     path.write_text(TINY_RECIPE)
     recipe = load_recipe(path)
     model, _ = model_from_recipe(recipe)
-    return export_of_fixed(fixed_from_model(model, recipe), {})
+    return kept_export(fixed_from_model(model, recipe), {}).model
 
 
 def test_decisions_of_a_model_are_float32(exported: onnx.ModelProto) -> None:

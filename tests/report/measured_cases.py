@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from report_cases import parity
+from report_cases import STATEMENT, parity
 
 from edgeexport.cost.ceilings import ceilings_of
 from edgeexport.cost.roofline import predict
@@ -66,6 +66,12 @@ def _row(p50: float) -> dict[str, float | int | None]:
     }
 
 
+def bundle(name: str) -> dict[str, Any]:
+    """What bench.json says of a bundle."""
+    told = {"folder": "b", "name": name, "target": "orin", "precision": "fp32", "weights": STATEMENT}
+    return {**told, "manifest_sha256": None, "batch": 1}
+
+
 def bench(**changes: Any) -> dict[str, Any]:
     """bench.json as `edgeexport profile` writes it on a PC's processor."""
     reading = {
@@ -80,12 +86,13 @@ def bench(**changes: Any) -> dict[str, Any]:
         "schema": "edgeexport.bench/1",
         "provenance": "measured",
         "measured_at": "2026-01-02T03:04:05+00:00",
-        "bundle": {"folder": "b", "name": "tiny_cts_dtop", "manifest_sha256": None, "batch": 1},
+        "bundle": bundle("tiny_cts_dtop"),
         "backend": "onnxruntime",
         "engine": "model.onnx",
+        "engine_sha256": None,
         "engine_options": None,
         "versions": {"edgeexport": "0.1.0", "onnxruntime": "1.31.1", "numpy": "2.4.6", "python": "3.11.7"},
-        "device": {"name": "Some CPU", "machine": "x86_64", "compute_capability": None, "jetson": None},
+        "device": {"name": "Some CPU", "machine": "x86_64", "compute_capability": None, "board": None, "jetson": None},
         "conditions": {"known": False, "loose_clocks": [], "readings": 4, "before": reading, "after": reading},
         "stable": True,
         "instabilities": [],
@@ -93,6 +100,10 @@ def bench(**changes: Any) -> dict[str, Any]:
         "protocol": {
             "warmup_ms": 200.0,
             "duration_s": 3.0,
+            "iterations": 10,
+            "percentiles": [50.0, 90.0, 99.0],
+            "pairs": 32,
+            "input": "golden.npz, case0",
             "warmup_runs": 5,
             "runs": 300,
             "seconds": 3.0,
@@ -101,10 +112,12 @@ def bench(**changes: Any) -> dict[str, Any]:
             "clipped": 0,
         },
         "rows": {"compute": _row(9.5), "enqueue": None, "transfer": None, "end_to_end": _row(9.75)},
+        "samples": {"compute": [9.5, 9.5, 9.5]},
         "images_per_second": 102.5,
         "baseline": None,
         "power": None,
         "predicted": None,
+        "no_prediction": "",
         "layers": layers("onnxruntime"),
         **changes,
     }
@@ -126,16 +139,32 @@ def orin_bench(mode: str = "MODE_30W", **changes: Any) -> dict[str, Any]:
         "engine": "engine.plan",
         "engine_options": {"cuda_graph": True, "dla_core": None, "workspace_mib": 2048},
         "versions": {"edgeexport": "0.1.0", "tensorrt": "10.3.0"},
-        "device": {"name": "TEST DATA Orin", "machine": "aarch64", "compute_capability": "8.7", "jetson": jetson},
+        "device": {
+            "name": "TEST DATA Orin",
+            "machine": "aarch64",
+            "compute_capability": "8.7",
+            "board": None,
+            "jetson": jetson,
+        },
         "conditions": {"known": True, "loose_clocks": [], "readings": 4, "before": reading, "after": reading},
         "notes": [],
         "protocol": {**bench()["protocol"], "cuda_graph": True, "transfers": True},
         "rows": {"compute": _row(12.0), "enqueue": _row(0.4), "transfer": _row(0.6), "end_to_end": _row(13.0)},
         "baseline": {
-            "bundle": {"name": "tiny_dense"},
+            "bundle": bundle("tiny_dense"),
             "engine": "engine.plan",
+            "engine_sha256": None,
             "engine_options": {},
-            "protocol": {"pairs": 32, "statistic": "compute, median of a block"},
+            "differences": [],
+            "conditions": {"known": True, "loose_clocks": [], "readings": 4, "before": reading, "after": reading},
+            "protocol": {
+                "pairs": 32,
+                "runs_per_block": 4,
+                "lead_in_runs": 1,
+                "warmup_runs": {"baseline": 5, "candidate": 5},
+                "statistic": "compute, median of a block",
+                "seconds": 12.0,
+            },
             "rows": {
                 which: {"compute": _row(ms), "enqueue": None, "transfer": None, "end_to_end": _row(ms + 1)}
                 for which, ms in (("baseline", 18.0), ("candidate", 12.0))
@@ -175,8 +204,17 @@ def engine(**changes: Any) -> dict[str, Any]:
         "graph": "model.onnx",
         "graph_sha256": "ab" * 32,
         "plugins_sha256": "12" * 32,
-        "device": {"name": "TEST DATA Orin", "machine": "aarch64", "compute_capability": "8.7"},
-        "options": {"cuda_graph": True, "dla_core": None},
+        "device": {"name": "TEST DATA Orin", "machine": "aarch64", "compute_capability": "8.7", "board": None},
+        "options": {
+            "target": "orin",
+            "precision": "fp32",
+            "workspace_mib": None,
+            "plugins": True,
+            "cuda_graph": True,
+            "dla_core": None,
+            "threads": None,
+            "provider": None,
+        },
         "build_seconds": 61.25,
         "files": {"engine.plan": "34" * 32, "timing.cache": "56" * 32},
         "provenance": "built on jetson.example over ssh",
@@ -189,7 +227,12 @@ def verify(status: str = "passed") -> dict[str, Any]:
     return {
         "schema": "edgeexport.verify/1",
         "status": status,
+        "explanation": "",
         "runner": "TensorRT 10.3.0",
+        "engine": None,
+        "engine_sha256": None,
+        "manifest_sha256": None,
+        "engine_not_run": "",
         "original_not_run": "torch is not installed",
         "comparisons": parity()["comparisons"][:1],
     }

@@ -22,7 +22,7 @@ def test_an_engine_from_another_host_says_so() -> None:
     facts = dict(view.facts)
     assert facts["engine's graph"] == f"model.onnx, sha256 {'ab' * 32}"
     assert facts["engine's plugin library"] == f"sha256 {'12' * 32}" and facts["engine's build"] == "61.2 s"
-    assert facts["engine's options"] == "cuda_graph = True"
+    assert facts["engine's options"] == "target = orin, precision = fp32, plugins = True, cuda_graph = True"
 
 
 def test_a_page_that_travels_names_the_machine() -> None:
