@@ -1,7 +1,6 @@
 """What a fixed form costs per image: multiply-accumulates as counted, or milliseconds from a device's table.
 
 Everything that runs counts: auxiliary heads of the stages that prune, and the policy network where tokens are shared.
-Imports no torch.
 """
 
 from __future__ import annotations

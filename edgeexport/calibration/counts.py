@@ -1,7 +1,6 @@
 """The constants that a fixed SegViT needs: S shared windows and k tokens pruned after each block.
 
 They are realised counts: what the token schedule executes after CTS's alignment, without stages that prune nothing.
-Imports no torch, so that a search over counts and costs needs none.
 """
 
 from __future__ import annotations

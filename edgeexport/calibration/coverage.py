@@ -1,4 +1,4 @@
-"""From thresholds to counts that most images allow. No torch.
+"""From thresholds to counts that most images allow.
 
 A fixed k prunes an image's tokens below theta where the published rule would prune fewer than k. So k is the largest count
 that the wanted share of images reaches, an order statistic, stage by stage: which tokens enter a stage depends on the
@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from edgeexport.reductions.alignment import aligned_window_counts
-
 from edgeexport.calibration.counts import Counts
 from edgeexport.calibration.stage_observation import ImageObservation, StageObservation
 from edgeexport.errors import UsageError
+from edgeexport.reductions.cts_counts import aligned_window_counts
 
 __all__ = [
     "POLICY_THRESHOLD",

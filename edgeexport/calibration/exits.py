@@ -1,4 +1,4 @@
-"""How often a pruning stage lets go of a token whose class is wrong, by a fixed count and by the published threshold. No torch.
+"""How often a pruning stage lets go of a token whose class is wrong, by a fixed count and by the published threshold.
 
 A pruned token keeps the masks of the head at which it left, so a wrong class there can no longer be mended by later blocks.
 Both rules are judged on the same tokens, and also where they prune equally many on average: what remains between them

@@ -10,7 +10,6 @@ JSON of schema ``edgeexport.latency_table/1``, all times in milliseconds of one 
      "model": {...}}                               optional: what was measured, see `model_signature`
 
 ``python -m benchmarks block-table`` measures one in ONNX Runtime; one of any other device will do as well.
-Imports no torch.
 """
 
 from __future__ import annotations

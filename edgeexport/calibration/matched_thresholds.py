@@ -1,4 +1,4 @@
-"""From fixed counts back to thresholds that prune as many tokens on average, to compare both rules fairly. No torch.
+"""From fixed counts back to thresholds that prune as many tokens on average, to compare both rules fairly.
 
 Theta divides the confidences of all images together where their mean count is k: an order statistic of the pooled tokens.
 """

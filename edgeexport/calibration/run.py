@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeexport.fixed.accounting import account
-
 from edgeexport.calibration.choice import Choice
 from edgeexport.calibration.choice_by_coverage import choice_by_coverage
 from edgeexport.calibration.choice_by_search import choice_by_search
@@ -25,6 +23,7 @@ from edgeexport.calibration.search import Measurements
 from edgeexport.calibration.stage_observation import ImageObservation
 from edgeexport.calibration.task import CalibrationTask
 from edgeexport.evaluation.progress_file import ProgressFile
+from edgeexport.fixed.tokens import account
 
 __all__ = ["KEPT_FILES", "CalibrationRun"]
 

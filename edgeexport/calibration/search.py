@@ -3,7 +3,6 @@
 Costs are cheap and all computed. Quality is expensive, so what is known of it is used as far as one assumption reaches:
 it does not rise when a count rises and no other falls. Where that holds, the results are exact. Where it fails, as measured
 qualities do by a little, what is picked is still the best among everything evaluated, and meets the limit.
-No torch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The counts that a calibration chooses from: a grid of S and k whose token counts suit the hardware.
-
-Imports no torch.
-"""
+"""The counts that a calibration chooses from: a grid of S and k whose token counts suit the hardware."""
 
 from __future__ import annotations
 
@@ -10,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from edgeexport.reductions.alignment import aligned_window_counts
-
 from edgeexport.calibration.counts import Counts
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.segmenter_spec import final_blocks, is_segmenter, stated_thresholds
 from edgeexport.recipe.schema import Recipe
+from edgeexport.reductions.cts_counts import aligned_window_counts
 
 __all__ = ["ALIGN", "CountSpace", "space_from_recipe"]
 

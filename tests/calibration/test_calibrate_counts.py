@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
 from observation_cases import counts_calibrated
 from PIL import Image
 from shared_cases import TINY_RECIPE, CommandResult
@@ -19,7 +18,8 @@ from shared_cases import TINY_RECIPE, CommandResult
 from edgeexport.bundle import source_hash
 from edgeexport.calibration.calibrate_counts import CountsCalibration
 from edgeexport.errors import UsageError
-from edgeexport.fixed.weights import segvit_from_recipe
+from edgeexport.fixed.published import PublishedModel
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.inputs.photos import input_from_photo, open_photo, shipped_photos
 from edgeexport.recipe import load_recipe
 
@@ -58,9 +58,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def theta(data: Path, recipe: Path) -> float:
     """Between the confidences that the random model has."""
-    model, spec = adaptive_model(recipe)
-    image = torch.from_numpy(input_from_photo(open_photo(data / "images" / "0.png"), spec))[None]
-    confidence = model.run(image, [{3: 2.0}], upsample=False)[0].stages[3].confidence
+    model = published_model(recipe)
+    image = torch.from_numpy(input_from_photo(open_photo(data / "images" / "0.png"), model.recipe.input))[None]
+    confidence = model.run([image], [{"dtop": {3: 2.0}}], upsample=False)[0].stages[3].confidence
     return round(float(confidence.quantile(0.4)), 6)
 
 
@@ -69,20 +69,20 @@ def covered(data: Path, recipe: Path, theta: float, tmp_path_factory: pytest.Tem
     return counts_calibrated(recipe, data=data, coverage=0.8, threshold=theta, out_dir=tmp_path_factory.mktemp("out"))
 
 
-def adaptive_model(recipe: Path) -> tuple[AdaptiveSegVit, object]:
+def published_model(recipe: Path) -> PublishedModel:
     loaded = load_recipe(recipe)
-    model, _ = segvit_from_recipe(loaded)
-    return AdaptiveSegVit(model, loaded.input, num_shared=0, protect_per_class=5), loaded.input
+    return PublishedModel(model_from_recipe(loaded)[0], loaded)
 
 
 def test_coverage_is_the_count_that_the_adaptive_form_reaches(
     data: Path, recipe: Path, theta: float, covered: CountsCalibration
 ) -> None:
-    model, spec = adaptive_model(recipe)
+    model = published_model(recipe)
     pruned = []
     for number in range(IMAGES):
-        image = torch.from_numpy(input_from_photo(open_photo(data / "images" / f"{number}.png"), spec))[None]
-        pruned.append(model.run(image, [{3: theta}])[0].pruned_tokens[3].numel())
+        photo = open_photo(data / "images" / f"{number}.png")
+        image = torch.from_numpy(input_from_photo(photo, model.recipe.input))[None]
+        pruned.append(model.run([image], [{"dtop": {3: theta}}])[0].outputs["pruned_tokens_3"].numel())
     most = sorted(pruned, reverse=True)[3]  # 4 of 5 images reach it
     proposal = covered.outcome.proposal
     assert most >= 8, "the case has something to prune"
@@ -97,8 +97,8 @@ def test_coverage_is_the_count_that_the_adaptive_form_reaches(
 def test_the_recipe_that_is_written_builds_what_was_proposed(covered: CountsCalibration, recipe: Path) -> None:
     written, base = load_recipe(covered.files.recipe), load_recipe(recipe)
     proposal = covered.outcome.proposal
-    assert written.reduction.dtop is not None
-    assert written.reduction.dtop.prune == proposal.proposed.counts.prune
+    assert list(written.reductions) == ["dtop"]
+    assert written.reductions["dtop"].prune == proposal.proposed.counts.prune
     assert (written.model, written.input, written.checkpoint) == (base.model, base.input, base.checkpoint)
     assert proposal.worth
     assert f"on {IMAGES} images" in covered.files.recipe.read_text().replace("\n", " ")
@@ -159,7 +159,7 @@ def test_a_budget_is_kept(data: Path, recipe: Path, tmp_path: Path) -> None:
     dense = counts_calibrated(recipe, data=data, macs=1e12, out_dir=tmp_path).outcome.proposal
     assert not dense.worth
     assert "which is within the budget" in dense.statement
-    assert load_recipe(tmp_path / "tiny_calibrated.py").reduction.dtop is None
+    assert load_recipe(tmp_path / "tiny_calibrated.py").reductions == {}
     budget = 0.9 * dense.dense.macs
     found = counts_calibrated(recipe, data=data, macs=budget, out_dir=tmp_path).outcome.proposal
     assert found.worth
@@ -215,7 +215,7 @@ def test_the_dense_model_wins_where_the_policy_network_costs_more(
     said = " ".join(done.out.split())
     assert "The dense model wins: none of 2 sets of counts costs less" in said
     written = load_recipe(tmp_path / "out" / "shares_calibrated.py")
-    assert written.reduction.cts is None
+    assert written.reductions == {}
     assert "which wins" in written.description
 
 
@@ -388,10 +388,20 @@ def test_recipes_and_folders_that_do_not_fit(recipe: Path, data: Path, tmp_path:
     empty.mkdir()
     no_threshold = tmp_path / "no_threshold.py"
     no_threshold.write_text(TINY_RECIPE.replace("thresh=0.9", "thresh=1.0"))
+    drawn_exits, drawn_merges = tmp_path / "drawn_exits.py", tmp_path / "drawn_merges.py"
+    drawn_exits.write_text(TINY_RECIPE.replace("dtop=dict(prune=", "random=dict(prune="))
+    drawn_merges.write_text(TINY_RECIPE.replace("dtop=dict(prune={2: 16, 3: 8})", "random=dict(r=12)"))
     for subject, folder, options, message in (
         ("tome_deit_s.py", data, ("--coverage", 0.9), "needs a SegViT with auxiliary heads or CTS, found model.type"),
-        ("tome_segvit.py", data, ("--coverage", 0.9), "found reduction.tome"),
+        (
+            "tome_segvit.py",
+            data,
+            ("--coverage", 0.9),
+            "needs a SegViT with auxiliary heads or CTS, found reduction.tome",
+        ),
         ("segvit_ti_atm.py", data, ("--coverage", 0.9), "no counts to choose"),
+        (drawn_merges, data, ("--coverage", 0.9), "needs a SegViT with auxiliary heads or CTS, found reduction.random"),
+        (drawn_exits, data, ("--macs", 1e9), "needs a SegViT with auxiliary heads or CTS, found reduction.random"),
         (no_threshold, data, ("--coverage", 0.9), "states no thresh below 1 for the head after block 2"),
         (recipe, empty, ("--coverage", 0.9), "empty"),
         (recipe, tmp_path / "nowhere", ("--coverage", 0.9), "no such folder"),

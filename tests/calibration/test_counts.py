@@ -14,6 +14,8 @@ from observation_cases import CTS_DTOP, tiny
 from edgeexport.calibration.counts import Counts, counts_from_recipe, protected_per_class, recipe_with_counts
 from edgeexport.fixed.schedule import token_schedule
 from edgeexport.recipe.schema import Recipe
+from edgeexport.reductions.cts import CtsSpec
+from edgeexport.reductions.dtop import DtopSpec
 
 BARE = "reduction={}"
 
@@ -39,30 +41,25 @@ def test_recipe_realises_exactly_the_counts(recipe: Recipe, shared: int, first: 
     schedule = token_schedule(changed)
     left = [schedule.tokens_in, *(schedule.blocks[block - 1].tokens_out for block, _ in counts.prune)]
     assert counts.tokens(64) == tuple(left)
-    assert (changed.reduction.cts is None) == (shared == 0)
-    assert (changed.reduction.dtop is None) == (first == second == 0)
+    methods = {"cts": shared > 0, "dtop": first + second > 0}
+    assert list(changed.reductions) == [key for key, used in methods.items() if used]
 
 
 def test_what_is_not_a_count_is_kept(recipe: Recipe) -> None:
-    assert recipe.reduction.cts is not None and recipe.reduction.dtop is not None
     policy = Path("/weights/policy.pth")
-    own = replace(
-        recipe.reduction,
-        cts=replace(recipe.reduction.cts, policy_checkpoint=policy),
-        dtop=replace(recipe.reduction.dtop, protect_per_class=2),
-    )
-    changed = recipe_with_counts(replace(recipe, reduction=own), Counts(8, ((3, 8),)))
-    assert changed.reduction.cts is not None and changed.reduction.dtop is not None
-    assert (changed.reduction.cts.policy_checkpoint, changed.reduction.cts.align_tokens) == (policy, 1)
-    assert changed.reduction.dtop.protect_per_class == 2
+    own = {
+        "cts": replace(recipe.reductions["cts"], policy_checkpoint=policy),
+        "dtop": replace(recipe.reductions["dtop"], protect_per_class=2),
+    }
+    changed = recipe_with_counts(replace(recipe, reductions=own), Counts(8, ((3, 8),)))
+    assert changed.reductions == {"cts": CtsSpec(8, 1, policy), "dtop": DtopSpec(((3, 8),), 2)}
 
 
 def test_a_recipe_without_dtop_protects_as_recipes_do_by_default(recipe: Recipe, tmp_path: Path) -> None:
     bare = tiny(tmp_path, BARE)
     added = recipe_with_counts(bare, Counts(0, ((2, 4),)))
-    assert added.reduction.dtop is not None and recipe.reduction.dtop is not None
     # The other recipe leaves protect_per_class out: what a recipe file's default is, is said in one place only.
-    assert added.reduction.dtop.protect_per_class == recipe.reduction.dtop.protect_per_class == 5
+    assert added.reductions["dtop"].protect_per_class == recipe.reductions["dtop"].protect_per_class == 5
     assert protected_per_class(bare) == 5
 
 

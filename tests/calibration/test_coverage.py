@@ -21,7 +21,7 @@ from edgeexport.calibration.coverage import (
 )
 from edgeexport.calibration.stage_observation import ImageObservation
 from edgeexport.errors import UsageError
-from edgeexport.reductions.dtop import prune_adaptive, prune_fixed
+from edgeexport.reductions.dtop_selection import prune_adaptive, prune_fixed
 
 
 class World:

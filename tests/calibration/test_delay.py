@@ -113,9 +113,9 @@ def test_files_say_what_they_rest_on(recipe: Path, tmp_path: Path) -> None:
         assert plot.width > 600
     assert found.files.recipe is not None
     written = load_recipe(found.files.recipe)
-    assert written.reduction.merge is not None
-    assert written.reduction.merge.delay == found.evidence.delay
-    assert written.reduction.merge.r == (4, 4, 4, 4)
+    assert list(written.reductions) == ["dsm"]
+    assert written.reductions["dsm"].delay == found.evidence.delay
+    assert written.reductions["dsm"].r == (4, 4, 4, 4)
 
 
 def test_recipe_with_tome_becomes_dsm(tmp_path: Path) -> None:
@@ -123,9 +123,8 @@ def test_recipe_with_tome_becomes_dsm(tmp_path: Path) -> None:
     path.write_text(RECIPE.format(method="tome"))
     found = delay_calibrated(path, out_dir=tmp_path / "out")
     assert found.files.recipe is not None
-    merge = load_recipe(found.files.recipe).reduction.merge
-    assert merge is not None
-    assert (merge.method, merge.r, merge.delay) == ("dsm", (4, 4, 4, 4), found.evidence.delay)
+    ((key, merge),) = load_recipe(found.files.recipe).reductions.items()
+    assert (key, merge.method, merge.r, merge.delay) == ("dsm", "dsm", (4, 4, 4, 4), found.evidence.delay)
 
 
 def test_what_the_command_line_changed_is_in_the_recipe(recipe: Path, tmp_path: Path) -> None:
@@ -137,9 +136,8 @@ def test_what_the_command_line_changed_is_in_the_recipe(recipe: Path, tmp_path: 
     )
     assert found.files.recipe is not None
     written = load_recipe(found.files.recipe)
-    assert written.reduction.merge is not None
-    assert written.reduction.merge.r == (1, 2, 3, 1)
-    assert (written.reduction.merge.window, written.reduction.merge.metric) == (3, "q")
+    assert written.reductions["dsm"].r == (1, 2, 3, 1)
+    assert (written.reductions["dsm"].window, written.reductions["dsm"].metric) == (3, "q")
     assert written.checkpoint is not None
     assert written.checkpoint.samefile(tmp_path / "w.pth")
 

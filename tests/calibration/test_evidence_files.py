@@ -92,9 +92,8 @@ def recipe(tmp_path: Path) -> Recipe:
 def test_the_recipe_realises_exactly_the_counts(recipe: Recipe, tmp_path: Path) -> None:
     files = write_evidence(outcome_of(recipe), tmp_path / "out")
     written = load_recipe(files.recipe)
-    assert written.reduction.cts is not None and written.reduction.dtop is not None
-    assert (written.reduction.cts.num_shared, written.reduction.cts.align_tokens) == (8, 1)
-    assert written.reduction.dtop.prune == ((3, 16),)
+    assert (written.reductions["cts"].num_shared, written.reductions["cts"].align_tokens) == (8, 1)
+    assert written.reductions["dtop"].prune == ((3, 16),)
     assert written.description == (
         "tiny calibrated: share 8 windows and prune 16 tokens after block 3 (64 -> 40 -> 24 tokens)."
     )
@@ -109,15 +108,13 @@ def test_the_policy_networks_file_is_found_from_the_new_folder(tmp_path: Path) -
     (tmp_path / "a" / "b").mkdir(parents=True)
     path = tmp_path / "a" / "b" / "child.py"
     path.write_text(text)
-    cts = load_recipe(path).reduction.cts
-    assert cts is not None
-    assert cts.policy_checkpoint == tmp_path / "policy.pth"
+    assert load_recipe(path).reductions["cts"].policy_checkpoint == tmp_path / "policy.pth"
 
 
 def test_where_the_dense_model_wins_the_recipe_is_dense_and_says_why(recipe: Recipe, tmp_path: Path) -> None:
     files = write_evidence(outcome_of(recipe, reason="heads cost more than is saved"), tmp_path / "out")
     written = load_recipe(files.recipe)
-    assert (written.reduction.cts, written.reduction.dtop) == (None, None)
+    assert written.reductions == {}
     assert written.description == "tiny calibrated: the dense model, which wins (64 tokens)."
     assert "The dense model wins: heads cost more than is saved." in files.recipe.read_text()
     assert json.loads(files.evidence.read_text())["proposal"]["worth"] is False

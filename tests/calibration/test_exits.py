@@ -15,7 +15,7 @@ from observation_cases import CLASSES, image_of, stage_by_loops, stage_of
 
 from edgeexport.calibration.exits import exit_evidence
 from edgeexport.calibration.stage_observation import ImageObservation
-from edgeexport.reductions.dtop import prune_adaptive, prune_fixed
+from edgeexport.reductions.dtop_selection import prune_adaptive, prune_fixed
 
 
 class Tokens:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from observation_cases import CTS_DTOP, image_of, labelled_photos, stage_of, tiny
@@ -18,7 +17,8 @@ from edgeexport.calibration.counts import Counts
 from edgeexport.calibration.matched_thresholds import matched_thresholds, threshold_for_mean_count
 from edgeexport.calibration.observations import observe_published
 from edgeexport.calibration.stage_observation import ImageObservation
-from edgeexport.fixed.weights import segvit_from_recipe
+from edgeexport.fixed.published import PublishedModel
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.inputs.photos import input_from_photo
 
 
@@ -77,7 +77,7 @@ def test_stages_are_matched_in_order_with_the_earlier_ones_pruned() -> None:
 
 def test_the_published_computation_prunes_k_on_average(tmp_path: Path) -> None:
     recipe = tiny(tmp_path, CTS_DTOP)
-    model, _ = segvit_from_recipe(recipe)
+    model, _ = model_from_recipe(recipe)
     images = labelled_photos(6)
     counts = Counts(5, ((2, 7), (3, 4)))
     passes = []
@@ -87,11 +87,11 @@ def test_the_published_computation_prunes_k_on_average(tmp_path: Path) -> None:
         return passes[-1]
 
     thresholds = matched_thresholds(observe, counts)
-    published = AdaptiveSegVit(model, recipe.input, num_shared=5, protect_per_class=5)
+    published = PublishedModel(model, recipe)
     pixels = torch.from_numpy(np.stack([input_from_photo(image.photo, recipe.input) for image in images]))
-    found = [published.run(pixels[i : i + 1], [thresholds])[0] for i in range(len(images))]
+    found = published.run([pixels], [{"dtop": thresholds}] * len(images))
     for block, k in counts.prune:
-        pruned = [len(image.pruned_tokens[block]) for image in found]
+        pruned = [image.pruned[block] for image in found]
         assert abs(np.mean(pruned) - k) <= 1
         assert len(set(pruned)) > 1, "the images differ, or a fixed count would do"
     assert len(passes) == 2

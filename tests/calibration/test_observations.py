@@ -10,22 +10,24 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from edgeexport.fixed.adaptive_segvit import AdaptiveSegVit
-from edgeexport.fixed.fixed_segvit import FixedSegVit, SegVitTrace
 from observation_cases import CLASSES, CTS_DTOP, GRID, labelled_photos, stage_by_loops, tiny
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgeexport.calibration.counts import Counts, recipe_with_counts
 from edgeexport.calibration.observations import observe_fixed, observe_published
 from edgeexport.calibration.stage_observation import ImageObservation, StageObservation
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.dataset import LabelledImage
-from edgeexport.fixed.weights import segvit_from_recipe
-from edgeexport.hosts.segvit.segvit import SegVit
+from edgeexport.fixed.model import fixed_from_model
+from edgeexport.fixed.published import PublishedModel
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.inputs.photos import input_from_photo
 from edgeexport.recipe.schema import Recipe
-from edgeexport.reductions.cts import layout_reference, window_scores
-from edgeexport.reductions.dtop import prune_adaptive, prune_fixed
+from edgeexport.reductions.cts_layout import layout_reference, window_scores
+from edgeexport.reductions.dtop import PruneEvidence
+from edgeexport.reductions.dtop_selection import prune_adaptive, prune_fixed
+from edgeexport.tokens.preprocess import normalised_image
+from edgeexport.tokens.trace import Trace
 
 PROTECT = 5
 IMAGES = labelled_photos(3)
@@ -38,10 +40,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def model(recipe: Recipe) -> SegVit:
+def model(recipe: Recipe) -> nn.Module:
     """One whose policy network hesitates about some windows of every image: random weights prefer one answer for all."""
-    model, _ = segvit_from_recipe(recipe)
-    assert model.policy_net is not None
+    model, _ = model_from_recipe(recipe)
     with torch.no_grad():
         scores = torch.cat([window_scores(model.policy_net(normal(recipe, image))) for image in IMAGES])
         model.policy_net.head.bias[1] -= scores.median()
@@ -53,14 +54,12 @@ def pixels_of(recipe: Recipe, image: LabelledImage) -> Tensor:
 
 
 def normal(recipe: Recipe, image: LabelledImage) -> Tensor:
-    from edgeexport.tokens.preprocess import normalised_image
-
     return normalised_image(pixels_of(recipe, image), recipe.input)
 
 
-def traced(model: SegVit, recipe: Recipe, counts: Counts, image: LabelledImage) -> SegVitTrace:
+def traced(model: nn.Module, recipe: Recipe, counts: Counts, image: LabelledImage) -> Trace:
     with torch.no_grad():
-        return FixedSegVit(model, recipe_with_counts(recipe, counts)).trace(pixels_of(recipe, image))
+        return fixed_from_model(model, recipe_with_counts(recipe, counts)).trace(pixels_of(recipe, image))
 
 
 def pixel_class(label: np.ndarray, patches: list[int]) -> int:
@@ -95,24 +94,26 @@ def expected_stage(
 
 
 @pytest.mark.parametrize("counts", [Counts(5, ((2, 12), (3, 9))), Counts(0, ((2, 30), (3, 1))), Counts(9, ((3, 4),))])
-def test_fixed_observations_equal_the_fixed_forms_trace(model: SegVit, recipe: Recipe, counts: Counts) -> None:
+def test_fixed_observations_equal_the_fixed_forms_trace(model: nn.Module, recipe: Recipe, counts: Counts) -> None:
     observed = list(observe_fixed(model, recipe, IMAGES, counts, [2, 3]))
     assert [one.name for one in observed] == ["image0", "image1", "image2"]
     for one, image in zip(observed, IMAGES, strict=True):
         assert [stage.block for stage in one.stages] == [2, 3], "those of the recipe, whether they prune or not"
         trace = traced(model, recipe, counts, image)
-        shared = [] if trace.shared_windows is None else trace.shared_windows[0].tolist()
+        shared = trace.outputs["shared_windows"][0].tolist() if counts.num_shared else []
         for block, k in counts.prune:
             stage = one.stage(block)
-            confidence, label = trace.stage_confidence[block][0], trace.stage_label[block][0]
-            assert_same(stage, expected_stage(block, confidence, label, trace.stage_tokens[block][0], image, shared))
+            evidence = trace.evidence[f"pruned_tokens_{block}"]
+            assert isinstance(evidence, PruneEvidence)
+            confidence, label = evidence.confidence[0], evidence.label[0]
+            assert_same(stage, expected_stage(block, confidence, label, evidence.tokens[0], image, shared))
             pruned = prune_fixed(confidence[None], label[None], k, CLASSES, PROTECT)[1][0]
             leaving = np.concatenate([stage.confidence, np.full(stage.protected, -1)])[:k]
             free = confidence[pruned].sort(descending=True).values.numpy()[: len(stage.confidence)]
             np.testing.assert_array_equal(leaving[leaving >= 0], free)
 
 
-def test_a_stage_that_does_not_prune_is_observed_all_the_same(model: SegVit, recipe: Recipe) -> None:
+def test_a_stage_that_does_not_prune_is_observed_all_the_same(model: nn.Module, recipe: Recipe) -> None:
     """Its observation does not depend on what it would prune, so it is that of a form that prunes one token there."""
     for first, then in ((Counts(5, ((2, 12),)), Counts(5, ((2, 12), (3, 1)))), (Counts(), Counts(0, ((2, 1),)))):
         block = then.prune[-1][0]
@@ -128,22 +129,22 @@ def test_a_stage_that_does_not_prune_is_observed_all_the_same(model: SegVit, rec
 
 @pytest.mark.parametrize("thresholds", [{2: 0.3, 3: 0.2}, {2: 0.05, 3: math.inf}, {3: 0.1}])
 def test_adaptive_observations_equal_the_adaptive_form(
-    model: SegVit, recipe: Recipe, thresholds: dict[int, float]
+    model: nn.Module, recipe: Recipe, thresholds: dict[int, float]
 ) -> None:
-    adaptive = AdaptiveSegVit(model, recipe.input, num_shared=5, protect_per_class=PROTECT)
+    published = PublishedModel(model, recipe)
     pruned_somewhere = 0
     for one, image in zip(observe_published(model, recipe, IMAGES, thresholds), IMAGES, strict=True):
-        own = adaptive.run(pixels_of(recipe, image), [thresholds])[0]
-        assert own.shared_windows is not None
+        own = published.run([pixels_of(recipe, image)], [{"dtop": thresholds}])[0]
+        left = {block: own.outputs[f"pruned_tokens_{block}"].tolist() for block in thresholds}
+        shared = own.outputs["shared_windows"].tolist()
         assert [stage.block for stage in one.stages] == sorted(thresholds)
         for block, theta in thresholds.items():
             stage, seen = one.stage(block), own.stages[block]
-            gone = [token for b in sorted(thresholds) if b < block for token in own.pruned_tokens[b].tolist()]
+            gone = [token for b in thresholds if b < block for token in left[b]]
             assert seen.tokens.tolist() == sorted(set(range(64 - 15)) - set(gone))
-            shared = own.shared_windows.tolist()
             assert_same(stage, expected_stage(block, seen.confidence, seen.label, seen.tokens, image, shared))
-            assert stage.prunable(theta) == len(own.pruned_tokens[block])
-            pruned_somewhere += len(own.pruned_tokens[block])
+            assert stage.prunable(theta) == len(left[block])
+            pruned_somewhere += len(left[block])
             for other in THETAS:
                 again = prune_adaptive(seen.confidence, seen.label, other, CLASSES, PROTECT)[1]
                 assert stage.prunable(other) == len(again)
@@ -151,14 +152,13 @@ def test_adaptive_observations_equal_the_adaptive_form(
     assert pruned_somewhere > 0
 
 
-def test_both_forms_observe_the_same_where_nothing_was_pruned_before(model: SegVit, recipe: Recipe) -> None:
+def test_both_forms_observe_the_same_where_nothing_was_pruned_before(model: nn.Module, recipe: Recipe) -> None:
     fixed = list(observe_fixed(model, recipe, IMAGES, Counts(5), [2]))
     adaptive = list(observe_published(model, recipe, IMAGES, {2: 0.5}))
     assert [one.as_dict() for one in fixed] == [one.as_dict() for one in adaptive]
 
 
-def test_windows_that_the_policy_network_would_share(model: SegVit, recipe: Recipe) -> None:
-    assert model.policy_net is not None
+def test_windows_that_the_policy_network_would_share(model: nn.Module, recipe: Recipe) -> None:
     for counts in (Counts(), Counts(7)):
         found = [one.shareable for one in observe_fixed(model, recipe, IMAGES, counts, [2, 3])]
         expected = []
@@ -171,14 +171,16 @@ def test_windows_that_the_policy_network_would_share(model: SegVit, recipe: Reci
 
 
 def test_without_stages_only_the_policy_network_runs(
-    model: SegVit, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    model: nn.Module, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = [one.shareable for one in observe_fixed(model, recipe, IMAGES, Counts(), [2, 3])]
 
     def refuse(*arguments: object) -> None:
         raise AssertionError("the transformer ran")
 
-    monkeypatch.setattr(model.backbone, "embed", refuse)
+    monkeypatch.setattr(model.backbone.patch_embed, "forward", refuse)
+    with pytest.raises(AssertionError, match="the transformer ran"):
+        next(observe_fixed(model, recipe, IMAGES, Counts(), [2]))
     found = list(observe_fixed(model, recipe, IMAGES, Counts(), []))
     assert [one.shareable for one in found] == expected
     assert all(one.stages == () and one.uniform is not None for one in found)
@@ -186,7 +188,7 @@ def test_without_stages_only_the_policy_network_runs(
 
 def test_without_policy_network_or_labels_there_is_no_figure(recipe: Recipe) -> None:
     bare = recipe_with_counts(recipe, Counts(0, ((2, 4),)))
-    model, _ = segvit_from_recipe(bare)
+    model, _ = model_from_recipe(bare)
     image = LabelledImage("plain", IMAGES[0].photo, None)
     for one in (
         *observe_fixed(model, bare, [image], Counts(), [2]),
@@ -199,7 +201,7 @@ def test_without_policy_network_or_labels_there_is_no_figure(recipe: Recipe) -> 
         assert one.stage(2).tokens == 64
 
 
-def test_uniform_windows_and_ignored_tokens(model: SegVit, recipe: Recipe) -> None:
+def test_uniform_windows_and_ignored_tokens(model: nn.Module, recipe: Recipe) -> None:
     label = np.full((128, 128), 255, dtype=np.int64)
     ignored = next(observe_fixed(model, recipe, [LabelledImage("ignored", IMAGES[0].photo, label)], Counts(), [2]))
     assert ignored.uniform == 16
@@ -218,12 +220,12 @@ def test_uniform_windows_and_ignored_tokens(model: SegVit, recipe: Recipe) -> No
         lambda model, recipe: observe_published(model, recipe, IMAGES, {4: 0.5}),
     ],
 )
-def test_a_block_without_an_auxiliary_head(model: SegVit, recipe: Recipe, observe: Callable) -> None:
+def test_a_block_without_an_auxiliary_head(model: nn.Module, recipe: Recipe, observe: Callable) -> None:
     with pytest.raises(UsageError, match=r"block 4 \| no auxiliary head prunes there \| stages: 2, 3"):
         next(observe(model, recipe))
 
 
-def test_stored_observations_come_back_to_the_bit(model: SegVit, recipe: Recipe) -> None:
+def test_stored_observations_come_back_to_the_bit(model: nn.Module, recipe: Recipe) -> None:
     for one in observe_fixed(model, recipe, IMAGES, Counts(5, ((2, 12),)), [2, 3]):
         again = ImageObservation.from_dict(json.loads(json.dumps(one.as_dict())))
         assert again.as_dict() == one.as_dict()

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from edgeexport.fixed.fixed_segvit import FixedSegVit
 from numpy.typing import NDArray
 from observation_cases import CLASSES, CTS_DTOP, labelled_photos, tiny
+from torch import nn
 
 from edgeexport.calibration.counts import Counts, recipe_with_counts
 from edgeexport.calibration.images import OnProgress, SegmenterOnImages
@@ -22,8 +22,8 @@ from edgeexport.calibration.space import CountSpace
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.dataset import LabelledImage
 from edgeexport.evaluation.progress_file import ProgressFile
-from edgeexport.fixed.weights import segvit_from_recipe
-from edgeexport.hosts.segvit.segvit import SegVit
+from edgeexport.fixed.model import fixed_from_model
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.inputs.photos import input_from_photo
 from edgeexport.recipe.schema import Recipe
 
@@ -63,9 +63,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def model(recipe: Recipe) -> SegVit:
+def model(recipe: Recipe) -> nn.Module:
     """With the policy network and both auxiliary heads."""
-    return segvit_from_recipe(recipe)[0]
+    return model_from_recipe(recipe)[0]
 
 
 @pytest.fixture(scope="module")
@@ -78,20 +78,19 @@ def images() -> list[LabelledImage]:
 
 
 def quality_of(
-    folder: Path, images: Images, model: SegVit, recipe: Recipe, *on_progress: OnProgress
+    folder: Path, images: Images, model: nn.Module, recipe: Recipe, *on_progress: OnProgress
 ) -> CandidateQuality:
     file = ProgressFile(folder / "candidates.jsonl", CANDIDATES_SCHEMA, {"model": "a"})
     return CandidateQuality(file, SegmenterOnImages(model, recipe, images, *on_progress))
 
 
-def class_map(model: SegVit, recipe: Recipe, counts: Counts, image: LabelledImage) -> NDArray[np.int64]:
+def class_map(model: nn.Module, recipe: Recipe, counts: Counts, image: LabelledImage) -> NDArray[np.int64]:
     """At the model's size, by the fixed form itself."""
     alone = replace(recipe, input=replace(recipe.input, batch=1))
     with torch.no_grad():
-        fixed = FixedSegVit(model, recipe_with_counts(alone, counts)).eval()
-        prediction = fixed.trace(torch.from_numpy(input_from_photo(image.photo, alone.input)[None])).prediction
-    assert prediction is not None
-    return prediction[0].numpy().astype(np.int64)
+        fixed = fixed_from_model(model, recipe_with_counts(alone, counts))
+        trace = fixed.trace(torch.from_numpy(input_from_photo(image.photo, alone.input)[None]))
+    return trace.outputs["class_map"][0].numpy().astype(np.int64)
 
 
 def direct_miou(maps: Sequence[NDArray[np.int64]], images: Sequence[LabelledImage]) -> float:
@@ -112,7 +111,7 @@ def direct_miou(maps: Sequence[NDArray[np.int64]], images: Sequence[LabelledImag
 
 @pytest.mark.parametrize("counts", CASES, ids=str)
 def test_miou_is_that_of_the_fixed_form_image_by_image(
-    counts: Counts, tmp_path: Path, images: list[LabelledImage], model: SegVit, recipe: Recipe
+    counts: Counts, tmp_path: Path, images: list[LabelledImage], model: nn.Module, recipe: Recipe
 ) -> None:
     quality = quality_of(tmp_path, Images(images), model, recipe)
     expected = direct_miou([class_map(model, recipe, counts, image) for image in images], images)
@@ -122,14 +121,14 @@ def test_miou_is_that_of_the_fixed_form_image_by_image(
     assert list(quality.areas(counts)) == [image.name for image in images]
 
 
-def test_candidates_differ(tmp_path: Path, images: list[LabelledImage], model: SegVit, recipe: Recipe) -> None:
+def test_candidates_differ(tmp_path: Path, images: list[LabelledImage], model: nn.Module, recipe: Recipe) -> None:
     """Otherwise the test above would show little."""
     quality = quality_of(tmp_path, Images(images), model, recipe)
     assert len({quality(counts) for counts in CASES}) == len(CASES)
 
 
 def test_batch_and_scores_output_do_not_matter(
-    tmp_path: Path, images: list[LabelledImage], model: SegVit, recipe: Recipe
+    tmp_path: Path, images: list[LabelledImage], model: nn.Module, recipe: Recipe
 ) -> None:
     expected = quality_of(tmp_path / "a", Images(images), model, recipe)(CASES[-1])
     batched = replace(recipe, input=replace(recipe.input, batch=4), output="scores")
@@ -137,7 +136,7 @@ def test_batch_and_scores_output_do_not_matter(
 
 
 def test_without_labels_it_is_agreement_with_the_dense_model(
-    tmp_path: Path, images: list[LabelledImage], model: SegVit, recipe: Recipe
+    tmp_path: Path, images: list[LabelledImage], model: nn.Module, recipe: Recipe
 ) -> None:
     bare = [replace(image, label=None) for image in images]
     quality = quality_of(tmp_path, Images(bare, labelled=False), model, recipe)
@@ -152,7 +151,7 @@ def test_without_labels_it_is_agreement_with_the_dense_model(
     assert found.low <= 100 - quality(CASES[-1]) <= found.high
 
 
-def test_nothing_is_run_twice(tmp_path: Path, images: list[LabelledImage], model: SegVit, recipe: Recipe) -> None:
+def test_nothing_is_run_twice(tmp_path: Path, images: list[LabelledImage], model: nn.Module, recipe: Recipe) -> None:
     source = Images(images)
     quality = quality_of(tmp_path, source, model, recipe)
     first = [quality(counts) for counts in CASES]
@@ -169,7 +168,7 @@ def test_nothing_is_run_twice(tmp_path: Path, images: list[LabelledImage], model
 
 @pytest.mark.parametrize("labelled", [True, False])
 def test_an_interrupted_search_goes_on(
-    labelled: bool, tmp_path: Path, images: list[LabelledImage], model: SegVit, recipe: Recipe
+    labelled: bool, tmp_path: Path, images: list[LabelledImage], model: nn.Module, recipe: Recipe
 ) -> None:
     space = CountSpace(64, 8, (0, 8), ((2, (0, 24)), (3, (0, 16))))
 
@@ -195,7 +194,7 @@ def test_an_interrupted_search_goes_on(
 
 
 def test_a_file_serves_both_measures(
-    tmp_path: Path, images: list[LabelledImage], model: SegVit, recipe: Recipe
+    tmp_path: Path, images: list[LabelledImage], model: nn.Module, recipe: Recipe
 ) -> None:
     with_labels = quality_of(tmp_path, Images(images), model, recipe)
     expected = with_labels(CASES[1])
@@ -206,7 +205,7 @@ def test_a_file_serves_both_measures(
 
 
 def test_loss_interval_is_over_the_same_images(
-    tmp_path: Path, images: list[LabelledImage], model: SegVit, recipe: Recipe
+    tmp_path: Path, images: list[LabelledImage], model: nn.Module, recipe: Recipe
 ) -> None:
     source = Images(images)
     quality = quality_of(tmp_path, source, model, recipe)
@@ -220,7 +219,7 @@ def test_loss_interval_is_over_the_same_images(
         quality.loss_interval(CASES[3])
 
 
-def test_progress_counts_images(tmp_path: Path, images: list[LabelledImage], model: SegVit, recipe: Recipe) -> None:
+def test_progress_counts_images(tmp_path: Path, images: list[LabelledImage], model: nn.Module, recipe: Recipe) -> None:
     seen: list[tuple[int, int, str]] = []
     quality = quality_of(tmp_path, Images(images), model, recipe, lambda *said: seen.append(said))
     quality(CASES[0])
@@ -231,7 +230,7 @@ def test_progress_counts_images(tmp_path: Path, images: list[LabelledImage], mod
 
 
 def test_images_without_any_label_are_refused(
-    tmp_path: Path, images: list[LabelledImage], model: SegVit, recipe: Recipe
+    tmp_path: Path, images: list[LabelledImage], model: nn.Module, recipe: Recipe
 ) -> None:
     nothing = [replace(image, label=np.full_like(image.label, 255)) for image in images]
     with pytest.raises(UsageError, match="no pixel of any image has a label"):

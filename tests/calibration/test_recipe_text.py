@@ -17,6 +17,7 @@ from edgeexport.calibration.recipe_text import changes_for_child, python_text, r
 from edgeexport.config.reading import strip_delete_marks
 from edgeexport.recipe import load_recipe
 from edgeexport.recipe.schema import Recipe
+from edgeexport.reductions.cts import CtsSpec
 
 _plain = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-2, 2) | st.sampled_from(["a", "b c", "it's"]),
@@ -87,17 +88,15 @@ def test_nothing_that_the_command_line_changed_is_lost(tmp_path: Path, options: 
     recipe.write_text(TINY_RECIPE)
     wanted = load_recipe(recipe, [*options, "reduction.dtop.prune={3: 24}"])
     found = _written(recipe, tmp_path / "out" / "deep", options, {"dtop": {"prune": {3: 24}}})
-    for name in ("model", "input", "reduction", "output", "tail", "seed", "extra_outputs", "checkpoint"):
+    for name in ("model", "input", "reductions", "output", "tail", "seed", "extra_outputs", "checkpoint"):
         assert getattr(found, name) == getattr(wanted, name), name
     assert found.text == wanted.text
 
 
 def test_the_bases_reduction_is_replaced_not_merged(tmp_path: Path, tiny_recipe: Path) -> None:
     found = _written(tiny_recipe, tmp_path / "out", [], {"cts": {"num_shared": 2, "align_tokens": 1}})
-    assert found.reduction.dtop is None
-    assert found.reduction.cts is not None
-    assert found.reduction.cts.num_shared == 2
-    assert _written(tiny_recipe, tmp_path / "out", [], {}).reduction == replace(found.reduction, cts=None)
+    assert found.reductions == {"cts": CtsSpec(2, 1, None)}
+    assert _written(tiny_recipe, tmp_path / "out", [], {}).reductions == {}
 
 
 def test_files_are_found_from_the_new_folder(tmp_path: Path, tiny_recipe: Path) -> None:

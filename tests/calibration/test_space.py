@@ -6,18 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from edgeexport.reductions.alignment import aligned_window_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from observation_cases import CTS_DTOP, tiny
 
-from edgeexport.calibration.counts import Counts, recipe_with_counts
+from edgeexport.calibration.counts import Counts, counts_from_recipe, recipe_with_counts
 from edgeexport.calibration.space import CountSpace, space_from_recipe
 from edgeexport.errors import UsageError
 from edgeexport.fixed.schedule import token_schedule
 from edgeexport.inputs.spec import InputSpec
 from edgeexport.recipe import load_recipe
-from edgeexport.recipe.schema import MergeSpec, Recipe, ReductionSpec
+from edgeexport.recipe.schema import Recipe
+from edgeexport.reductions.cts_counts import aligned_window_counts
+from edgeexport.reductions.merge_spec import MergeSpec
 
 METHODS = {
     "both": (CTS_DTOP, (2, 3), True),
@@ -67,8 +68,8 @@ def test_every_candidate_is_aligned_and_fits_the_model(
         if counts.num_shared:
             assert left[0] % align == 0
         assert all(tokens % align == 0 for tokens in left[1:])
-        schedule = token_schedule(recipe_with_counts(recipe, counts))
-        assert (schedule.num_shared, schedule.tokens_out) == (counts.num_shared, left[-1])
+        realised = recipe_with_counts(recipe, counts)
+        assert (counts_from_recipe(realised), token_schedule(realised).tokens_out) == (counts, left[-1])
 
 
 def test_values_are_spread_from_nothing_to_the_most_that_leaves_a_multiple(both: Recipe) -> None:
@@ -88,9 +89,9 @@ def test_a_token_count_that_is_no_multiple_is_mended_by_the_first_reduction(tmp_
 
 def test_many_stages_have_fewer_values_each(tmp_path: Path) -> None:
     recipe = tiny(tmp_path, "reduction={}")
-    heads = [replace(recipe.segvit.auxiliary_heads[0], stages=(block,)) for block in range(1, 7)]
+    heads = [replace(recipe.model.auxiliary_heads[0], stages=(block,)) for block in range(1, 7)]
     model = replace(
-        recipe.segvit, auxiliary_heads=tuple(heads), decode_head=replace(recipe.segvit.decode_head, stages=(7,))
+        recipe.model, auxiliary_heads=tuple(heads), decode_head=replace(recipe.model.decode_head, stages=(7,))
     )
     space = space_from_recipe(replace(recipe, model=model))
     assert [len(values) for _, values in space.stages] == [4] * 6
@@ -156,8 +157,6 @@ def test_models_without_counts_are_refused(tmp_path: Path) -> None:
         space_from_recipe(load_recipe("tome_deit_ti.py"))
     with pytest.raises(UsageError, match="no counts to choose"):
         space_from_recipe(load_recipe("segvit_atm.py"))
-    merging = replace(
-        tiny(tmp_path, "reduction={}"), reduction=ReductionSpec(merge=MergeSpec("tome", (4,), dense="tome"))
-    )
+    merging = replace(tiny(tmp_path, "reduction={}"), reductions={"tome": MergeSpec("tome", (4,), dense="tome")})
     with pytest.raises(UsageError, match="no counts to choose"):
         space_from_recipe(merging)

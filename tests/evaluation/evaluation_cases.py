@@ -6,20 +6,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from shared_cases import TINY_RECIPE
+from torch import nn
 
 from edgeexport.evaluation.evaluate import evaluate
 from edgeexport.evaluation.options import EvaluationOptions
 from edgeexport.evaluation.result import Evaluation
+from edgeexport.fixed.model import fixed_from_model
+from edgeexport.inputs.photos import input_from_photo
+from edgeexport.recipe.schema import Recipe
+from edgeexport.reductions.dtop import PruneEvidence
+from edgeexport.reductions.dtop_selection import threshold_for_count
 
 __all__ = [
     "ATM_RECIPE",
     "CTS_RECIPE",
     "NUM_CLASSES",
+    "RANDOM_RECIPE",
     "TOME_RECIPE",
     "evaluated",
+    "exact_thresholds",
     "label_of",
     "photo_of",
     "write_pairs",
@@ -47,6 +56,7 @@ TOME_RECIPE = TINY_RECIPE.replace(
 CTS_RECIPE = TINY_RECIPE.replace(
     "reduction = dict(dtop=", "reduction = dict(cts=dict(num_shared=4, align_tokens=1), dtop="
 )
+RANDOM_RECIPE = TINY_RECIPE.replace("reduction = dict(dtop=", "reduction = dict(random=")
 
 
 def evaluated(argument: str | Path, *, on_progress: Any = None, on_note: Any = None, **options: Any) -> Evaluation:
@@ -54,6 +64,21 @@ def evaluated(argument: str | Path, *, on_progress: Any = None, on_note: Any = N
     callbacks = {"on_progress": on_progress, "on_note": on_note}
     given = {name: callback for name, callback in callbacks.items() if callback is not None}
     return evaluate(argument, EvaluationOptions(**options), **given)
+
+
+def exact_thresholds(model: nn.Module, recipe: Recipe, photo: Image.Image) -> dict[int, float]:
+    """At which the published computation prunes as many tokens of this photograph as the recipe says."""
+    dtop = recipe.reductions["dtop"]
+    with torch.no_grad():
+        trace = fixed_from_model(model, recipe).trace(torch.from_numpy(input_from_photo(photo, recipe.input)[None]))
+    found = {}
+    for block, k in dtop.prune:
+        seen = trace.evidence[f"pruned_tokens_{block}"]
+        assert isinstance(seen, PruneEvidence)
+        theta = threshold_for_count(seen.confidence[0], seen.label[0], k, NUM_CLASSES, dtop.protect_per_class)
+        assert theta is not None
+        found[block] = theta
+    return found
 
 
 def photo_of(seed: int, size: tuple[int, int] = (128, 128)) -> Image.Image:

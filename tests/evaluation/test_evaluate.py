@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from edgeexport.fixed.fixed_segvit import FixedSegVit
 from evaluation_cases import (
     ATM_RECIPE,
     CTS_RECIPE,
     NUM_CLASSES,
+    RANDOM_RECIPE,
     TOME_RECIPE,
     evaluated,
+    exact_thresholds,
     label_of,
     photo_of,
     write_pairs,
@@ -31,10 +32,10 @@ from edgeexport.errors import UsageError
 from edgeexport.evaluation.executions import FixedExecution, PublishedExecution
 from edgeexport.evaluation.progress_file import ProgressFile
 from edgeexport.evaluation.result import Evaluation
-from edgeexport.fixed.weights import segvit_from_recipe
+from edgeexport.fixed.model import fixed_from_model
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.inputs.photos import input_from_photo
 from edgeexport.recipe import load_recipe
-from edgeexport.reductions.dtop import threshold_for_count
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def document_of(result: Evaluation) -> dict:
     return stored
 
 
-@pytest.mark.parametrize("text", [TINY_RECIPE, CTS_RECIPE, TOME_RECIPE, ATM_RECIPE])
+@pytest.mark.parametrize("text", [TINY_RECIPE, CTS_RECIPE, TOME_RECIPE, RANDOM_RECIPE, ATM_RECIPE])
 def test_figures_are_those_of_mmsegmentations_metric(text: str, tmp_path: Path) -> None:
     """Images and labels of two other sizes than the model's."""
     from mmseg.evaluation import IoUMetric
@@ -87,13 +88,14 @@ def test_figures_are_those_of_mmsegmentations_metric(text: str, tmp_path: Path) 
     found = evaluated(path, data=data, executions=("fixed",), out_dir=tmp_path / "out")
 
     recipe = load_recipe(path)
-    model = FixedSegVit(segvit_from_recipe(recipe)[0], recipe).eval()
+    model = fixed_from_model(model_from_recipe(recipe)[0], recipe)
     metric = IoUMetric(iou_metrics=["mIoU"])
     metric.dataset_meta = {"classes": list(found.classes)}
     for image in sorted((data / "images").iterdir()):
         photo, label = Image.open(image), np.asarray(Image.open(data / "annotations" / image.name))
         with torch.no_grad():
-            prediction = model.trace(torch.from_numpy(input_from_photo(photo, recipe.input)[None])).prediction
+            trace = model.trace(torch.from_numpy(input_from_photo(photo, recipe.input)[None]))
+        prediction = trace.outputs[recipe.output]
         class_map = (prediction.argmax(dim=1) if prediction.ndim == 4 else prediction)[0].numpy()
         rows, columns = (nearest_places(*sides) for sides in zip(class_map.shape, label.shape, strict=True))
         resized = class_map[np.ix_(rows, columns)]
@@ -133,6 +135,29 @@ def test_document(tmp_path: Path) -> None:
     assert document["left_out"] == []
 
 
+def test_tokens_that_leave_at_random_are_measured_in_the_fixed_form(tmp_path: Path) -> None:
+    """Beside DToP at the same counts: as many tokens, the same work, other tokens and so other figures."""
+    data = write_pairs(tmp_path / "d", 3)
+    texts = {
+        "random": RANDOM_RECIPE,
+        "other": RANDOM_RECIPE.replace("3: 8}", "3: 8}, seed=1"),
+        "dtop": TINY_RECIPE,
+        "dense": TINY_RECIPE.replace("reduction = dict(dtop=dict(prune={2: 16, 3: 8}))", ""),
+    }
+    recipes = {name: written_recipe(tmp_path, text, name) for name, text in texts.items()}
+    found = evaluated(recipes.pop("random"), data=data, out_dir=tmp_path / "out")
+    document = document_of(found)
+    assert set(found.executions) == {"fixed"} == {document["form"]}
+    assert "nothing is pruned by threshold here" in document["not_run"]["adaptive"]
+    assert (document["images"], document["tokens_per_block"]) == (3, [64, 64, 48, 40])
+    others = {
+        name: evaluated(path, data=data, executions=("fixed",), out_dir=tmp_path / name).primary
+        for name, path in recipes.items()
+    }
+    assert found.primary.macs_mean == others["other"].macs_mean == others["dtop"].macs_mean != others["dense"].macs_mean
+    assert len({found.primary.scores.miou, *(other.scores.miou for other in others.values())}) == 4
+
+
 def test_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = evaluated(written_recipe(tmp_path, ATM_RECIPE, "mine"), data=write_pairs(tmp_path / "d", 1))
@@ -143,14 +168,7 @@ def test_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_adaptive_is_fixed_where_the_threshold_prunes_exactly_k(tmp_path: Path) -> None:
     path, data = written_recipe(tmp_path, TINY_RECIPE), write_pairs(tmp_path / "d", 1)
     recipe = load_recipe(path)
-    model = FixedSegVit(segvit_from_recipe(recipe)[0], recipe).eval()
-    with torch.no_grad():
-        trace = model.trace(torch.from_numpy(input_from_photo(photo_of(0), recipe.input)[None]))
-    stages = ((block, trace.stage_confidence[block][0], trace.stage_label[block][0]) for block in (2, 3))
-    thresholds = {
-        block: threshold_for_count(confidence, label, model.prune[block], NUM_CLASSES, 5)
-        for block, confidence, label in stages
-    }
+    thresholds = exact_thresholds(model_from_recipe(recipe)[0], recipe, photo_of(0))
     found = evaluated(path, data=data, thresholds=thresholds, out_dir=tmp_path / "out")
     adaptive, fixed = found.executions["adaptive"], found.executions["fixed"]
     assert adaptive.tokens_per_block == fixed.tokens_per_block

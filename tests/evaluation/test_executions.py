@@ -6,43 +6,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from edgeexport.fixed.fixed_segvit import FixedSegVit
-from evaluation_cases import ATM_RECIPE, CTS_RECIPE, TOME_RECIPE, photo_of, written_recipe
-from PIL import Image
+from evaluation_cases import (
+    ATM_RECIPE,
+    CTS_RECIPE,
+    RANDOM_RECIPE,
+    TOME_RECIPE,
+    exact_thresholds,
+    photo_of,
+    written_recipe,
+)
 from shared_cases import TINY_RECIPE
+from torch import nn
 
 from edgeexport.bundle import open_bundle
 from edgeexport.evaluation.executions import FixedExecution, OnnxRuntimeExecution, PublishedExecution
 from edgeexport.evaluation.image_macs import published_cost
-from edgeexport.fixed.weights import segvit_from_recipe
-from edgeexport.hosts.segvit.segvit import SegVit
-from edgeexport.inputs.photos import input_from_photo
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.recipe import load_recipe
 from edgeexport.recipe.schema import Recipe
-from edgeexport.reductions.dtop import threshold_for_count
 
 PHOTOS = [photo_of(seed, (150 + 20 * seed, 100)) for seed in range(4)]
 
 
-def loaded(folder: Path, text: str, *options: str) -> tuple[SegVit, Recipe]:
+def loaded(folder: Path, text: str, *options: str) -> tuple[nn.Module, Recipe]:
     recipe = load_recipe(written_recipe(folder, text), options)
-    return segvit_from_recipe(recipe)[0], recipe
-
-
-def exact_thresholds(model: SegVit, recipe: Recipe, photo: Image.Image) -> dict[int, float]:
-    """At which the published computation prunes as many tokens of this photograph as the recipe says."""
-    fixed = FixedSegVit(model, recipe).eval()
-    with torch.no_grad():
-        trace = fixed.trace(torch.from_numpy(input_from_photo(photo, recipe.input)[None]))
-    found = {}
-    for block, k in fixed.prune.items():
-        theta = threshold_for_count(
-            trace.stage_confidence[block][0], trace.stage_label[block][0], k, 6, fixed.protect_per_class
-        )
-        assert theta is not None
-        found[block] = theta
-    return found
+    return model_from_recipe(recipe)[0], recipe
 
 
 @pytest.mark.parametrize("text", [TINY_RECIPE, CTS_RECIPE])
@@ -66,7 +54,7 @@ def test_published_counts_are_the_images_own(tmp_path: Path) -> None:
         assert result.cost.macs == published_cost(recipe, {2: 64 - result.cost.tokens[2], 3: 0}).macs
 
 
-@pytest.mark.parametrize("text", [ATM_RECIPE, TOME_RECIPE])
+@pytest.mark.parametrize("text", [ATM_RECIPE, TOME_RECIPE, RANDOM_RECIPE])
 def test_without_thresholds_published_is_fixed(text: str, tmp_path: Path) -> None:
     model, recipe = loaded(tmp_path, text)
     for photo in PHOTOS:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluation_cases import ATM_RECIPE, CTS_RECIPE, TOME_RECIPE, written_recipe
+from evaluation_cases import ATM_RECIPE, CTS_RECIPE, RANDOM_RECIPE, TOME_RECIPE, written_recipe
 from shared_cases import TINY_RECIPE
 
 from edgeexport.errors import UsageError
@@ -34,7 +34,9 @@ def test_executions_of_a_recipe_that_prunes(tiny_recipe: Path) -> None:
     assert names_of(opened(tiny_recipe, "adaptive")) == ["adaptive"]
 
 
-@pytest.mark.parametrize("text", [ATM_RECIPE, TOME_RECIPE, TINY_RECIPE.replace("thresh=0.9", "thresh=1.0")])
+@pytest.mark.parametrize(
+    "text", [ATM_RECIPE, TOME_RECIPE, RANDOM_RECIPE, TINY_RECIPE.replace("thresh=0.9", "thresh=1.0")]
+)
 def test_a_published_computation_that_tells_nothing_runs_only_when_asked(text: str, tmp_path: Path) -> None:
     path = written_recipe(tmp_path, text)
     segmenter = opened(path)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from edgeexport.evaluation.areas import Areas, areas_of, scores_from_areas
 from edgeexport.evaluation.executions import FixedExecution
-from edgeexport.fixed.weights import segvit_from_recipe
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.recipe import load_recipe
 from examples.scenes.classes import CLASSES, PALETTE
 from examples.scenes.scene import draw_scene
@@ -31,7 +31,7 @@ def scenes() -> list[tuple[Image.Image, np.ndarray]]:
 
 def _miou(name: str, scenes: list[tuple[Image.Image, np.ndarray]]) -> float:
     recipe = load_recipe(name)
-    execution = FixedExecution(segvit_from_recipe(recipe)[0], recipe)
+    execution = FixedExecution(model_from_recipe(recipe)[0], recipe)
     total = Areas.zero(len(CLASSES))
     for photo, label in scenes:
         total = total + areas_of(execution.run([photo])[0].class_map, label, len(CLASSES))
@@ -67,7 +67,7 @@ def test_training_computes_what_the_fixed_form_does(
     reduction: dict[str, object] = {"cts": {"num_shared": num_shared}} if num_shared else {}
     reduction |= {"dtop": {"prune": prune}} if prune else {}
     recipe = load_recipe("scenes_dense.py", [f"reduction={reduction!r}", "output='scores'"])
-    model, _ = segvit_from_recipe(recipe)
+    model, _ = model_from_recipe(recipe)
     execution = FixedExecution(model, recipe)
     photo, label = scenes[0]
     pixels = torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1)[None].float()

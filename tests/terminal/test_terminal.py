@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from edgeexport.hosts.host import TailSpec
 from edgeexport.hosts.timm_vit.spec import TimmVitSpec
 from edgeexport.inputs.spec import InputSpec
-from edgeexport.recipe.schema import MergeSpec, Recipe, ReductionSpec, TailSpec
+from edgeexport.recipe.schema import Recipe
+from edgeexport.reductions.merge_spec import MergeSpec
 from edgeexport.terminal import results as terminal
 
 
@@ -30,7 +32,7 @@ def _tokens(r: int) -> dict:
     )  # fmt: skip
     recipe = Recipe(
         "r", Path("r.py"), "", spec, None, 0, InputSpec(1, 64, 64, None), "logits",
-        ReductionSpec(merge=MergeSpec("tome", (r,) * 3)), TailSpec("plain", 0), (), (), (), {},
+        {"tome": MergeSpec("tome", (r,) * 3)}, TailSpec("plain", 0), (), (), (), {},
     )  # fmt: skip
     return tokens_json(recipe)
 
