@@ -106,6 +106,23 @@ def test_an_import_that_runs_up_is_found() -> None:
     assert upward("fixed", "from edgeexport.hosts import HOSTS\nfrom edgeexport import errors") == []
 
 
+def test_every_module_imports() -> None:
+    """An import of a module that is gone is an error here, before somebody calls the command that needs it."""
+    names = [
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for path in PACKAGE.rglob("*.py")
+        if path.stem not in {"__init__", "__main__"}
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import importlib\nfor name in {names!r}: importlib.import_module(name)"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=PACKAGE.parent,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_device_modules_import_without_torch() -> None:
     done = run_without_torch(f"import importlib\nfor name in {DEVICE_MODULES!r}: importlib.import_module(name)")
     assert done.returncode == 0, done.stderr

@@ -129,7 +129,6 @@ class FixedExecution:
         """See `Execution`."""
         with torch.no_grad():
             prediction = self._model.trace(_pixels(photos, self.recipe)).prediction
-        assert prediction is not None
         class_maps = prediction.argmax(dim=1) if prediction.ndim == 4 else prediction
         return [ImagePrediction(class_map, self._cost) for class_map in class_maps.numpy()]
 
