@@ -126,17 +126,17 @@ class EngineRecord:
         return {"schema": ENGINE_SCHEMA, **asdict(self)}
 
     @classmethod
-    def from_dict(cls, found: Any, where: Path) -> EngineRecord:
+    def from_dict(cls, content: Any, where: Path) -> EngineRecord:
         """Reads what `as_dict` wrote.
 
         Args:
-            found: Content of engine.json.
+            content: Content of engine.json.
             where: That file, for messages.
 
         Raises:
             BundleError: Of another schema, or incomplete.
         """
-        schema = found.get("schema") if isinstance(found, dict) else None
+        schema = content.get("schema") if isinstance(content, dict) else None
         if schema != ENGINE_SCHEMA:
             raise BundleError(
                 str(where),
@@ -145,7 +145,7 @@ class EngineRecord:
             )
         again = "build the engine again: edgeexport build BUNDLE"
         try:
-            entries = {name: found[name] for name in cls.__dataclass_fields__}
+            entries = {name: content[name] for name in cls.__dataclass_fields__}
             device = DeviceIdentity(**entries.pop("device"))
             files, options = dict(entries.pop("files")), dict(entries.pop("options"))
         except (KeyError, TypeError, ValueError) as error:
@@ -207,34 +207,34 @@ def graph_sha256(bundle: Bundle, name: str) -> str:
     Raises:
         BundleError: The manifest lists no such file.
     """
-    found = bundle.manifest["files"].get(name)
-    if found is None:
+    digest = bundle.manifest["files"].get(name)
+    if digest is None:
         raise BundleError(
             str(bundle.path / "manifest.json"),
             f"lists no {name}, which the engine is built from",
             "build the bundle again",
         )
-    return str(found)
+    return str(digest)
 
 
-def check_same(bundle: Bundle, how: str, found: object, expected: object, remedy: str) -> None:
+def check_same(bundle: Bundle, how: str, actual: object, expected: object, remedy: str) -> None:
     """Refuses an engine where something is not what it was built with.
 
     Args:
         bundle: The engine's bundle.
         how: What is compared, to stand behind 'was built': 'with ONNX Runtime', 'on', 'from the graph of sha256'.
-        found: As it is on this machine or in the bundle now.
+        actual: As it is on this machine or in the bundle now.
         expected: As engine.json says.
         remedy: What to do.
 
     Raises:
-        BundleError: ``found != expected``, or a device that cannot be the expected one (exit code 9).
+        BundleError: ``actual != expected``, or a device that cannot be the expected one (exit code 9).
     """
-    if isinstance(found, DeviceIdentity) and isinstance(expected, DeviceIdentity):
-        same = found.may_be(expected)
+    if isinstance(actual, DeviceIdentity) and isinstance(expected, DeviceIdentity):
+        same = actual.may_be(expected)
     else:
-        same = found == expected
+        same = actual == expected
     if not same:
         raise BundleError(
-            str(bundle.path / "engine.json"), f"the engine was built {how} {expected}, found {found}", remedy
+            str(bundle.path / "engine.json"), f"the engine was built {how} {expected}, found {actual}", remedy
         )

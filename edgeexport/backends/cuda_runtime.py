@@ -129,8 +129,8 @@ class CudaStream:
         """Waits until all work in the stream is done; tells the errors of that work too."""
         self._cuda.call("cudaStreamSynchronize", self.handle)
 
-    def captured(self, work: Callable[[], object]) -> CudaGraph:
-        """Records what ``work()`` puts into the stream, without executing it.
+    def captured(self, enqueue: Callable[[], object]) -> CudaGraph:
+        """Records what ``enqueue()`` puts into the stream, without executing it.
 
         Raises:
             BuildError: It cannot be captured. The capture has been ended in any case.
@@ -138,7 +138,7 @@ class CudaStream:
         self._cuda.call("cudaStreamBeginCapture", self.handle, _RELAXED)
         graph = ctypes.c_void_p()
         try:
-            work()
+            enqueue()
         except BaseException:
             self._cuda._library.cudaStreamEndCapture(self.handle, ctypes.byref(graph))
             raise
@@ -225,7 +225,7 @@ def open_cuda(names: Iterable[str] | None = None) -> CudaRuntime:
     Raises:
         UsageError: None does; the message says why for each that is there.
     """
-    found: list[str] = []
+    failures: list[str] = []
     for name in _candidates() if names is None else names:
         try:
             library = ctypes.CDLL(name)
@@ -235,10 +235,10 @@ def open_cuda(names: Iterable[str] | None = None) -> CudaRuntime:
             runtime = CudaRuntime(library, name)
             if runtime.device_count() > 0:
                 return runtime
-            found.append(f"{name} finds no GPU")
+            failures.append(f"{name} finds no GPU")
         except (BuildError, UsageError) as error:
-            found.append(f"{name}: {error.where} {error.problem}")
-    problem = f"none of them can be used: {'; '.join(found)}" if found else "was not found"
+            failures.append(f"{name}: {error.where} {error.problem}")
+    problem = f"none of them can be used: {'; '.join(failures)}" if failures else "was not found"
     remedy = "use a machine with an NVIDIA GPU and its driver, and CUDA 12 or 13; in docker give --runtime nvidia"
     raise UsageError("CUDA runtime (libcudart)", problem, remedy)
 

@@ -29,9 +29,9 @@ def processor_identity(root: Path = Path("/")) -> DeviceIdentity:
     Args:
         root: Where /proc, /sys and /etc are.
     """
-    found = re.search(r"^model name\s*:\s*(.+)$", text_of(root / "proc/cpuinfo") or "", re.MULTILINE)
+    match = re.search(r"^model name\s*:\s*(.+)$", text_of(root / "proc/cpuinfo") or "", re.MULTILINE)
     board = _board(root)
-    name = found.group(1).strip() if found else board or platform.processor() or "unknown processor"
+    name = match.group(1).strip() if match else board or platform.processor() or "unknown processor"
     return DeviceIdentity(name, platform.machine(), board=board)
 
 
@@ -77,8 +77,8 @@ def build_settings(on_gpu: bool, driver: Any = None, root: Path = Path("/")) -> 
     """
     mode = read_power_mode(root)
     multiprocessors = gpu_multiprocessors(driver) if on_gpu else None
-    found = {"power_mode": mode and (mode.name or str(mode)), "gpu_multiprocessors": multiprocessors}
-    return {name: value for name, value in found.items() if value is not None}
+    settings = {"power_mode": mode and (mode.name or str(mode)), "gpu_multiprocessors": multiprocessors}
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _board(root: Path) -> str | None:

@@ -147,11 +147,11 @@ def engine_record(bundle: Bundle) -> EngineRecord | None:
     if not path.is_file():
         return None
     try:
-        found = bundle.json(ENGINE_RECORD)
+        content = bundle.json(ENGINE_RECORD)
     except BundleError as error:  # the bundle itself is whole
         again = f"build the engine again: edgeexport build {bundle.path}"
         raise BundleError(error.where, error.problem, again) from None
-    return EngineRecord.from_dict(found, path)
+    return EngineRecord.from_dict(content, path)
 
 
 def remove_engine(bundle: Bundle, keep: Sequence[str] = ()) -> None:
@@ -192,9 +192,9 @@ def load_engine(bundle: Bundle) -> Runner:
         file = bundle.path / name
         if not file.is_file():
             raise BundleError(str(file), "is missing, engine.json lists it", again)
-        found = sha256_of(file)
-        if found != expected:
-            problem = f"was changed after the build: sha256 {found[:12]}..., engine.json says {expected[:12]}..."
+        digest = sha256_of(file)
+        if digest != expected:
+            problem = f"was changed after the build: sha256 {digest[:12]}..., engine.json says {expected[:12]}..."
             raise BundleError(str(file), problem, again)
     return BACKENDS[record.backend].load(bundle, record)
 

@@ -127,8 +127,8 @@ class OnnxRuntimeBackend:
         provider, threads = record.options.get("provider"), record.options.get("threads")
         where = str(bundle.path / "engine.json")
         if provider not in (CPU_PROVIDER, CUDA_PROVIDER) or not isinstance(threads, int):
-            found = f"options.provider is {provider!r} and options.threads {threads!r}"
-            raise BundleError(where, f"{found}, expected a provider's name and a number", again)
+            recorded = f"options.provider is {provider!r} and options.threads {threads!r}"
+            raise BundleError(where, f"{recorded}, expected a provider's name and a number", again)
         offered = onnxruntime.get_available_providers()
         if provider not in offered:
             raise BundleError(where, f"the engine needs {provider}, this ONNX Runtime has {', '.join(offered)}", again)

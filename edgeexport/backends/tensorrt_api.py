@@ -106,21 +106,21 @@ class TensorRt:
         Raises:
             UsageError: This release does not have it.
         """
-        found = self.optional(path)
-        if found is None:
+        member = self.optional(path)
+        if member is None:
             raise UsageError(
                 f"TensorRT {self.version}",
                 f"has no {path}, which edgeexport uses",
                 f"use a TensorRT from {_text(SMALLEST)} to {NEWEST_MAJOR}.x that has it, or a newer edgeexport",
             )
-        return found
+        return member
 
     def optional(self, path: str) -> Any:
         """Likewise for `OPTIONAL`; None where this release does not have it."""
-        found = self.module
+        member = self.module
         for name in path.split("."):
-            found = getattr(found, name, None)
-        return found
+            member = getattr(member, name, None)
+        return member
 
     def started(self, name: str, logger: Any, errors: Callable[[], str]) -> Any:
         """A 'Builder' or 'Runtime'.
@@ -175,10 +175,10 @@ def installed_tensorrt() -> TensorRt:
     reason = why_not_this_version(version)
     if reason:
         raise UsageError(f"TensorRT {version}", reason, _remedy())
-    found = TensorRt(tensorrt, version)
-    for path in (*REQUIRED, *(PLUGIN_NAMES if found.takes_plugins else ())):
-        found.value(path)
-    return found
+    trt = TensorRt(tensorrt, version)
+    for path in (*REQUIRED, *(PLUGIN_NAMES if trt.takes_plugins else ())):
+        trt.value(path)
+    return trt
 
 
 def why_not_this_version(version: str) -> str:

@@ -222,24 +222,24 @@ def _use_cache(config: Any, cache: bytes, log: EngineLog) -> str:
 def _check_dla(builder: Any, core: int | None) -> None:
     if core is not None and core >= builder.num_DLA_cores:
         offered = builder.num_DLA_cores
-        found = f"there are {offered} (0 to {offered - 1})" if offered else "there is none"
+        available = f"there are {offered} (0 to {offered - 1})" if offered else "there is none"
         raise UsageError(
             f"dla_core = {core}",
-            f"TensorRT offers no such deep-learning accelerator on this machine: {found}",
+            f"TensorRT offers no such deep-learning accelerator on this machine: {available}",
             "leave it out to use the GPU; TensorRT offers it up to 10.7, and from 11.4.1 with JetPack 7.2.2 on",
         )
 
 
 def _refused(trt: TensorRt, parser: Any, graph: Path, logged: str) -> BuildError:
     remedy = "`edgeexport lint` checks a graph for TensorRT; a bundle for --target cpu needs none"
-    found = [parser.get_error(index) for index in range(parser.num_errors)]
-    for error in found:
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    for error in errors:
         name, operator = (_text(error, entry) for entry in ("node_name", "node_operator"))
         if name or operator or error.node() >= 0:
             what = f"node {name!r}" if name else f"node {error.node()}"
             where = f"{graph}: {what}" + (f" ({operator})" if operator else "")
             return BuildError(where, f"TensorRT {trt.version} refuses it: {_line(error.desc())}", remedy)
-    reasons = "; ".join(_line(error.desc()) for error in found) or logged or "no reason given"
+    reasons = "; ".join(_line(error.desc()) for error in errors) or logged or "no reason given"
     return BuildError(str(graph), f"TensorRT {trt.version} does not parse it: {reasons}", remedy)
 
 

@@ -78,11 +78,11 @@ class TensorRtBackend:
         if core < 0:
             raise UsageError(f"dla_core = {core}", "expected 0 or more", "such as --useDLACore 0")
         if options.target not in _DLA_TARGETS:
-            found = f"target {options.target} has no deep-learning accelerator"
-            raise UsageError(f"dla_core = {core}", found, f"leave it out; {' and '.join(_DLA_TARGETS)} have")
+            problem = f"target {options.target} has no deep-learning accelerator"
+            raise UsageError(f"dla_core = {core}", problem, f"leave it out; {' and '.join(_DLA_TARGETS)} have")
         if options.precision != "fp16":  # left empty before a build from a recipe, which is fp32 then
-            found = "a deep-learning accelerator computes in half precision, and the bundle's graphs are fp32"
-            raise UsageError(f"dla_core = {core}", found, "build the bundle with --precision fp16")
+            problem = "a deep-learning accelerator computes in half precision, and the bundle's graphs are fp32"
+            raise UsageError(f"dla_core = {core}", problem, "build the bundle with --precision fp16")
 
     def build(
         self, bundle: Bundle, folder: Path, options: EngineOptions, on_stage: Callable[[str], None]
@@ -169,8 +169,8 @@ class TensorRtBackend:
         inner = _inner_names(bundle, record, again)
         library = None
         if record.plugins_sha256 is not None:
-            library, found = library_of_engine(bundle, record.plugins_sha256)
-            check_same(bundle, "with the plugin library of sha256", found, record.plugins_sha256, again)
+            library, digest = library_of_engine(bundle, record.plugins_sha256)
+            check_same(bundle, "with the plugin library of sha256", digest, record.plugins_sha256, again)
         cuda = open_cuda()
         log = EngineLog()
         path = bundle.path / next(iter(record.files))

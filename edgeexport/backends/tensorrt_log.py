@@ -52,12 +52,12 @@ class EngineLog:
 
     def layers_by_device(self, since: int = 0) -> dict[str, int] | None:
         """How many layers the builder put on the accelerator ('dla') and on the GPU ('gpu'); None where it did not tell."""
-        found = [match[1].lower() for _, message in self.lines[since:] if (match := _PLACED.search(message))]
-        return {"dla": found.count("dla"), "gpu": found.count("gpu")} if found else None
+        devices = [match[1].lower() for _, message in self.lines[since:] if (match := _PLACED.search(message))]
+        return {"dla": devices.count("dla"), "gpu": devices.count("gpu")} if devices else None
 
     def _joined(self, severities: tuple[str, ...], since: int) -> str:
-        found = [" ".join(message.split()) for severity, message in self.lines[since:] if severity in severities]
-        return "; ".join(dict.fromkeys(found))[:_MESSAGE_CHARACTERS]
+        messages = [" ".join(message.split()) for severity, message in self.lines[since:] if severity in severities]
+        return "; ".join(dict.fromkeys(messages))[:_MESSAGE_CHARACTERS]
 
 
 _receiving: list[EngineLog] = []

@@ -93,10 +93,10 @@ def library_for_build(
             refused.append(f"{'the bundle' if place == 'bundle' else 'a cached one'} {error.problem}")
             continue
         return PluginLibrary(facts.path, _sha256(facts.path), place, ops)
-    found = "; ".join(dict.fromkeys(refused)) or "neither the bundle nor the cache has a compiled one"
+    reasons = "; ".join(dict.fromkeys(refused)) or "neither the bundle nor the cache has a compiled one"
     raise BuildError(
         str(bundle.path / _FOLDER / FILE_NAME),
-        f"no plugin library for sm_{architecture}, TensorRT {tensorrt} and {platform.machine()}: {found}",
+        f"no plugin library for sm_{architecture}, TensorRT {tensorrt} and {platform.machine()}: {reasons}",
         _remedy(sources, architecture),
     )
 

@@ -119,8 +119,8 @@ def _check_in_this_process(model_path: str) -> RtxCheck:
         import tensorrt_rtx_bindings as trt  # loads its libraries from the wheel tensorrt-rtx-cu13-libs
     except (ImportError, OSError) as error:
         absent = isinstance(error, ModuleNotFoundError) and error.name == _MODULE
-        found = f"the module {_MODULE} is not installed" if absent else f"{_MODULE} cannot be loaded: {error}"
-        return RtxCheck("not-run", reason=f"{found}; edgeexport[export] brings it on x86-64 Linux")
+        cause = f"the module {_MODULE} is not installed" if absent else f"{_MODULE} cannot be loaded: {error}"
+        return RtxCheck("not-run", reason=f"{cause}; edgeexport[export] brings it on x86-64 Linux")
     version = str(trt.__version__)
     errors: list[str] = []
     try:
@@ -161,12 +161,12 @@ def _network_flags(trt: Any) -> int:
 
 
 def _parser_errors(parser: Any) -> list[str]:
-    found = []
+    messages = []
     for index in range(parser.num_errors):
         error = parser.get_error(index)
         node = f"node '{error.node_name()}' ({error.node_operator()}): " if error.node_operator() else ""
-        found.append(f"{node}{error.desc()}")
-    return found
+        messages.append(f"{node}{error.desc()}")
+    return messages
 
 
 def _logger(trt: Any, errors: list[str]) -> Any:
@@ -191,8 +191,8 @@ def _peak_rss_bytes() -> int | None:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     except OSError:
         return None
-    found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(found[0]) * 1024 if found else None
+    kibibytes = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(kibibytes[0]) * 1024 if kibibytes else None
 
 
 def main(arguments: list[str]) -> int:

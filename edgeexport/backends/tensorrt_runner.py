@@ -169,9 +169,9 @@ class TensorRtRunner:
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         taken = [name for name in names if engine.get_tensor_mode(name) == trt.value(INPUT)]
         given = [name for name in names if name not in taken]
-        for what, found, expected in (("takes", taken, self._inputs), ("gives", given, self.output_names)):
-            if sorted(found) != sorted(expected):
-                problem = f"{what} {', '.join(found)}, the bundle's manifest says {', '.join(expected)}"
+        for what, actual, expected in (("takes", taken, self._inputs), ("gives", given, self.output_names)):
+            if sorted(actual) != sorted(expected):
+                problem = f"{what} {', '.join(actual)}, the bundle's manifest says {', '.join(expected)}"
                 raise UsageError("the engine", problem, "build it again")
 
     def _tensor(self, name: str) -> _Tensor:
@@ -209,8 +209,8 @@ class TensorRtRunner:
         first, *others = self._inputs
         further = extra or {}
         if set(further) != set(others):
-            found, expected = (", ".join(sorted(names)) or "nothing" for names in (further, others))
-            raise UsageError("inputs of the engine", f"given {found} beside {first!r}, expected {expected}", "")
+            supplied, expected = (", ".join(sorted(names)) or "nothing" for names in (further, others))
+            raise UsageError("inputs of the engine", f"given {supplied} beside {first!r}, expected {expected}", "")
         for name, value in {first: image, **further}.items():
             place = self._tensors[name].host.values
             if value.shape != place.shape or value.dtype != place.dtype:

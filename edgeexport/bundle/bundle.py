@@ -126,13 +126,13 @@ def open_bundle(path: Path, *, check_hashes: bool = True) -> Bundle:
             if not file.is_file():
                 raise BundleError(str(file), "is missing from the bundle", _AGAIN)
             try:
-                found = sha256_of(file)
+                digest = sha256_of(file)
             except OSError as error:
                 raise BundleError(str(file), f"cannot be read ({error})", _AGAIN) from None
-            if found != expected:
+            if digest != expected:
                 raise BundleError(
                     str(file),
-                    f"was changed after the build: sha256 {found[:12]}..., the manifest says {str(expected)[:12]}...",
+                    f"was changed after the build: sha256 {digest[:12]}..., the manifest says {str(expected)[:12]}...",
                     _AGAIN,
                 )
     return Bundle(path, _Manifest(manifest, path / "manifest.json"))

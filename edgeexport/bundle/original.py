@@ -43,11 +43,11 @@ class GivenWeights:
                 raise UsageError(f"{option} {given}", f"the bundle has {origin['statement']}", f"leave {option} out")
             if not given.is_file():
                 raise UsageError(f"{option} {given}", "no such file", f"give the path of {name}")
-            found = sha256_of(given)
-            if found != expected:
+            digest = sha256_of(given)
+            if digest != expected:
                 raise UsageError(
                     f"{option} {given}",
-                    f"sha256 {found[:12]}..., the bundle was built from {expected[:12]}...",
+                    f"sha256 {digest[:12]}..., the bundle was built from {expected[:12]}...",
                     f"give the {name} that the bundle was built from",
                 )
 

@@ -57,21 +57,21 @@ def list_plugins(
     """Show the plugins with their attributes, and what compiled libraries record."""
     from edgeexport.plugin.command import list_plugins as plugins_and_libraries
 
-    found = plugins_and_libraries(library)
+    listing = plugins_and_libraries(library)
     if json_output:
-        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+        sys.stdout.write(json.dumps(listing, indent=1) + "\n")
         return
-    for plugin in found["plugins"]:
+    for plugin in listing["plugins"]:
         attributes = ", ".join(f"{name} ({kind})" for name, kind in plugin["attributes"].items()) or "no attributes"
         typer.echo(f"{plugin['namespace']}::{plugin['name']} {plugin['version']}: {attributes}")
-    for entry in found["libraries"]:
+    for entry in listing["libraries"]:
         state = "these sources" if entry["current"] else "other sources"
         typer.echo(f"{entry['library']}")
         typer.echo(
             f"  {_text(entry['architectures'])} | TensorRT {entry['tensorrt_headers']} headers | CUDA {entry['cuda']} | "
             f"{entry['machine']} | {state}"
         )
-    if not found["libraries"]:
+    if not listing["libraries"]:
         typer.echo("no library is built yet: edgeexport plugin build")
 
 

@@ -247,21 +247,21 @@ def _warnings(
     request: BuildRequest, comparisons: Sequence[Comparison], rtx: RtxCheck, library: dict[str, object] | None
 ) -> list[str]:
     """What people should know of checks that were not made, of a missing library and of float16 on a CPU."""
-    found = []
+    warnings = []
     on_tensorrt = request.target.kind == "tensorrt"
     if on_tensorrt and rtx.status == "not-run":
-        found.append(f"TensorRT-RTX check not run: {rtx.reason}")
+        warnings.append(f"TensorRT-RTX check not run: {rtx.reason}")
     if on_tensorrt and library is not None and library["status"] == "not-built":
-        found.append(f"plugin library not built: {library['reason']}")
+        warnings.append(f"plugin library not built: {library['reason']}")
     if parity_status(comparisons) == "incomplete":
-        found.append(why_incomplete(comparisons))
+        warnings.append(why_incomplete(comparisons))
     if request.precision == "fp16" and request.target.name == "cpu":
-        found.append(HALF_ON_CPU)
-    return found
+        warnings.append(HALF_ON_CPU)
+    return warnings
 
 
 def _overlays(staging: Path) -> dict[str, bytes]:
     """What `edgeexport run` draws of the first two shipped photographs: name -> PNG; empty if it draws nothing."""
     with tempfile.TemporaryDirectory() as folder:
-        found = predict_images(staging, shipped_photos()[:2], Path(folder), engine="none")
-        return {item.image.name: item.pictures[0].read_bytes() for item in found.images if item.pictures}
+        predicted = predict_images(staging, shipped_photos()[:2], Path(folder), engine="none")
+        return {item.image.name: item.pictures[0].read_bytes() for item in predicted.images if item.pictures}

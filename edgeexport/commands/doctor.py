@@ -256,14 +256,14 @@ def _engine_runtime(machine: Machine, target: Target) -> tuple[str, str, str]:
     if tensorrt and not reason:
         limit = "" if version_tuple(tensorrt) >= SMALLEST else ", for FP32 bundles built with --no-plugins alone"
         return READY, f"tensorrt {tensorrt} is installed{limit}", ""
-    found = f"tensorrt {tensorrt} {reason}" if tensorrt else "no tensorrt for Python was found"
+    state = f"tensorrt {tensorrt} {reason}" if tensorrt else "no tensorrt for Python was found"
     if machine.jetson is not None:
         remedy = "use the tensorrt of JetPack (python3 -m venv --system-site-packages), not one from pip"
-        return MISSING, found, "flash a JetPack from 6.1 to 7.2" if tensorrt else remedy
+        return MISSING, state, "flash a JetPack from 6.1 to 7.2" if tensorrt else remedy
     providers = machine.onnxruntime_providers or ()
     if "CUDAExecutionProvider" in providers:
-        return READY, f"{found}; onnxruntime {_onnxruntime_version(machine)} has CUDAExecutionProvider", ""
-    return MISSING, f"{found}, and no ONNX Runtime with CUDA", "pip install 'edgeexport[gpu]'"
+        return READY, f"{state}; onnxruntime {_onnxruntime_version(machine)} has CUDAExecutionProvider", ""
+    return MISSING, f"{state}, and no ONNX Runtime with CUDA", "pip install 'edgeexport[gpu]'"
 
 
 def _device_text(machine: Machine) -> str:
@@ -276,14 +276,14 @@ def _device_text(machine: Machine) -> str:
 
 
 def _gpu_text(gpu: Gpu) -> str:
-    parts = [gpu.name]
+    facts = [gpu.name]
     if gpu.compute_capability:
-        parts.append(f"compute capability {gpu.compute_capability}")
+        facts.append(f"compute capability {gpu.compute_capability}")
     if gpu.memory_mib:
-        parts.append(f"{gpu.memory_mib} MiB")
+        facts.append(f"{gpu.memory_mib} MiB")
     if gpu.driver:
-        parts.append(f"driver {gpu.driver}")
-    return ", ".join(parts)
+        facts.append(f"driver {gpu.driver}")
+    return ", ".join(facts)
 
 
 def _package_text(machine: Machine, package: Package) -> str:

@@ -83,7 +83,7 @@ def inspect_model(path: Path) -> dict[str, Any]:
 
 
 def lint_subject(
-    subject: str, target: str, cfg_options: Sequence[str], on_stage: Callable[[str], None] = lambda name: None
+    recipe_or_graph: str, target: str, cfg_options: Sequence[str], on_stage: Callable[[str], None] = lambda name: None
 ) -> LintReport:
     """Lints an ONNX file, or the graph that a recipe exports to.
 
@@ -93,16 +93,16 @@ def lint_subject(
     from edgeexport.graph.lint import lint_model
 
     target_named(target)
-    if subject.endswith(".onnx"):
+    if recipe_or_graph.endswith(".onnx"):
         on_stage("lint")
-        return lint_model(Path(subject), target=target)
+        return lint_model(Path(recipe_or_graph), target=target)
     from edgeexport.commands.build import exported_graphs
     from edgeexport.fixed.model import fixed_from_model
     from edgeexport.fixed.weights import model_from_recipe
     from edgeexport.recipe import load_recipe
 
     on_stage("export")
-    recipe = load_recipe(subject, cfg_options)
+    recipe = load_recipe(recipe_or_graph, cfg_options)
     model, origin = model_from_recipe(recipe)
     graphs = exported_graphs(fixed_from_model(model, recipe), origin)
     on_stage("lint")

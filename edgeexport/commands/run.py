@@ -60,16 +60,16 @@ class PredictedImage:
     @property
     def summary(self) -> str:
         """The result in one line, for a terminal: tokens where they were merged, and the leading classes."""
-        parts = [] if self.tokens_in is None else [f"{self.tokens_in} -> {self.tokens_out} tokens"]
+        texts = [] if self.tokens_in is None else [f"{self.tokens_in} -> {self.tokens_out} tokens"]
         for entry in self.classes[:6]:
             value = f"{entry.share:.0%}" if isinstance(entry, ClassShare) else f"{entry.probability:.1%}"
-            parts.append(f"{entry.name} {value}")
-        return ", ".join(parts)
+            texts.append(f"{entry.name} {value}")
+        return ", ".join(texts)
 
     def as_dict(self) -> dict[str, object]:
         """JSON-ready form, without what does not apply."""
-        found = {name: value for name, value in asdict(self).items() if value is not None}
-        return {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}
+        applicable = {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in applicable.items()}
 
 
 @dataclass(frozen=True)

@@ -165,9 +165,9 @@ def _executed(bundle: Bundle, engine: str) -> Executed:
 
 
 def _executed_elsewhere(bundle: Bundle) -> dict[str, object]:
-    found = bundle.json(_VERIFY) if (bundle.path / _VERIFY).is_file() else None
+    content = bundle.json(_VERIFY) if (bundle.path / _VERIFY).is_file() else None
     names = [field.name for field in fields(Executed)]
-    return {name: found.get(name) for name in names} if isinstance(found, dict) else {}
+    return {name: content.get(name) for name in names} if isinstance(content, dict) else {}
 
 
 def _original_comparisons(

@@ -56,8 +56,8 @@ def _partly_compared(output: Mapping[str, Any]) -> bool:
 
 
 def _worst(name: str, choose: Callable[[list[float]], float], values: Iterator[float]) -> dict[str, float]:
-    found = list(values)
-    return {name: choose(found)} if found else {}
+    figures = list(values)
+    return {name: choose(figures)} if figures else {}
 
 
 def _values(comparisons: list[dict[str, Any]], part: str, name: str) -> Iterator[float]:

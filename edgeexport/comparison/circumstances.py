@@ -48,15 +48,15 @@ _BUILT = (
 
 def differences(a: BundleFigures, b: BundleFigures) -> tuple[Difference, ...]:
     """All differences of build and measurement, those of the measurement only where both were measured."""
-    found = _found(a.bundle.manifest, b.bundle.manifest, _BUILT)
+    different = _found(a.bundle.manifest, b.bundle.manifest, _BUILT)
     if a.bench is not None and b.bench is not None:
-        found += _found(a.bench, b.bench, _MEASURED)
-        found += clock_differences(a.bench, b.bench)
-        found += _version_differences(a.bench, b.bench)
+        different += _found(a.bench, b.bench, _MEASURED)
+        different += clock_differences(a.bench, b.bench)
+        different += _version_differences(a.bench, b.bench)
     for file in sorted({*a.outdated, *b.outdated}):
         one, other = (side.outdated.get(file, "up to date") for side in (a, b))
-        found.append(Difference(file, one, other, decisive=file == "bench.json"))
-    return tuple(found)
+        different.append(Difference(file, one, other, decisive=file == "bench.json"))
+    return tuple(different)
 
 
 def _found(
@@ -69,27 +69,27 @@ def _found(
     ]
 
 
-def measured_elsewhere(found: tuple[Difference, ...]) -> Difference | None:
+def measured_elsewhere(different: tuple[Difference, ...]) -> Difference | None:
     """The first difference that forbids comparing measured figures."""
-    return next((item for item in found if item.decisive), None)
+    return next((item for item in different if item.decisive), None)
 
 
 def _version_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
     """Of the packages and runtimes that bench.json lists."""
     names = sorted({name for side in (a, b) for name in side.get("versions") or {}})
-    found = ((name, _differing(a, b, ("versions", name))) for name in names)
+    compared = ((name, _differing(a, b, ("versions", name))) for name in names)
     return [
         Difference(f"version of {name}", *texts, decisive=False, speed=name in (a.get("backend"), b.get("backend")))
-        for name, texts in found
+        for name, texts in compared
         if texts is not None
     ]
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any], path: tuple[str, ...]) -> tuple[str, str] | None:
-    found = _at(a, path), _at(b, path)
-    if found[0] == found[1]:
+    pair = _at(a, path), _at(b, path)
+    if pair[0] == pair[1]:
         return None
-    first, second = ("unknown" if value is None else str(value) for value in found)
+    first, second = ("unknown" if value is None else str(value) for value in pair)
     return first, second
 
 

@@ -29,7 +29,7 @@ def clock_differences(a: Json, b: Json) -> list[Difference]:
     rests); whether that of GPU and CPU were pinned; the memory's clock, and the cap on it.
     """
     on_gpu = any((side.get("device") or {}).get("compute_capability") is not None for side in (a, b))
-    found = [
+    compared = [
         _hertz("GPU clock", *(_values(side, _GPU, "current_hz") or _values(side, _GPU, "max_hz") for side in (a, b)))
         if on_gpu
         else _hertz("CPU clock at most", *(_values(side, _CPU, "max_hz") for side in (a, b))),
@@ -37,7 +37,7 @@ def clock_differences(a: Json, b: Json) -> list[Difference]:
         _hertz("memory clock", *(_values(side, _MEMORY, "current_hz") for side in (a, b)), known=True),
         _caps(a, b),
     ]
-    return [item for item in found if item is not None]
+    return [item for item in compared if item is not None]
 
 
 def _clocks(bench: Json, drives: tuple[str, ...]) -> list[Json]:
@@ -48,8 +48,8 @@ def _clocks(bench: Json, drives: tuple[str, ...]) -> list[Json]:
 
 def _values(bench: Json, drives: str, key: str) -> list[float]:
     """In hertz, ascending: names differ between releases of the system, so clocks are not told apart by them."""
-    found = [clock.get(key) for clock in _clocks(bench, (drives,))]
-    return sorted(float(value) for value in found if isinstance(value, (int, float)))
+    frequencies = [clock.get(key) for clock in _clocks(bench, (drives,))]
+    return sorted(float(value) for value in frequencies if isinstance(value, (int, float)))
 
 
 def _hertz(what: str, a: list[float], b: list[float], *, known: bool = False) -> Difference | None:

@@ -147,7 +147,7 @@ def compare_bundles(
     """
     conditions = [condition_from_text(text) for text in fail_if]
     sides = {"A": bundle_figures(open_bundle(a)), "B": bundle_figures(open_bundle(b))}
-    found = differences(sides["A"], sides["B"])
+    different = differences(sides["A"], sides["B"])
     judged = []
     for condition in conditions:
         _check_names(condition, sides.values())
@@ -157,11 +157,11 @@ def compare_bundles(
         if not allow_unstable:
             _check_stable(condition, {side: sides[side] for side in measured})
         if not allow_different and len(measured) > 1:
-            _check_alike(condition, found)
+            _check_alike(condition, different)
         values = {reference: metric.value for reference, metric in metrics.items()}
         judged.append(JudgedCondition(condition, values, condition.holds(values.__getitem__)))
     change = latency_change(latency_samples(sides["A"]), latency_samples(sides["B"]))
-    return BundleComparison(sides["A"], sides["B"], tuple(judged), found, change)
+    return BundleComparison(sides["A"], sides["B"], tuple(judged), different, change)
 
 
 def _check_names(condition: Condition, sides: Iterable[BundleFigures]) -> None:
@@ -217,8 +217,8 @@ def _check_current(
 
 def _measured_sides(metrics: Mapping[MetricOfBundle, Metric]) -> list[str]:
     """The bundles of which a condition uses figures of bench.json that were measured."""
-    found = (item for item in metrics.items() if (item[1].source, item[1].provenance) == ("bench.json", "measured"))
-    return sorted({reference.side for reference, _ in found})
+    measured = (item for item in metrics.items() if (item[1].source, item[1].provenance) == ("bench.json", "measured"))
+    return sorted({reference.side for reference, _ in measured})
 
 
 def _check_stable(condition: Condition, measured: Mapping[str, BundleFigures]) -> None:
@@ -231,8 +231,8 @@ def _check_stable(condition: Condition, measured: Mapping[str, BundleFigures]) -
             )
 
 
-def _check_alike(condition: Condition, found: tuple[Difference, ...]) -> None:
-    different = measured_elsewhere(found)
+def _check_alike(condition: Condition, differing: tuple[Difference, ...]) -> None:
+    different = measured_elsewhere(differing)
     if different is not None:
         raise MeasurementError(
             condition.where,

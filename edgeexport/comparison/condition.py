@@ -90,9 +90,9 @@ class Condition:
                     return False
                 left = right
         except (ZeroDivisionError, OverflowError) as error:
-            found = ", ".join(f"{reference} = {value_of(reference):g}" for reference in self.references)
+            values = ", ".join(f"{reference} = {value_of(reference):g}" for reference in self.references)
             raise MeasurementError(
-                self.where, f"cannot be computed ({error}) with {found or 'these numbers'}", "compare without dividing"
+                self.where, f"cannot be computed ({error}) with {values or 'these numbers'}", "compare without dividing"
             ) from None
         return True
 
@@ -182,11 +182,11 @@ def _is_number(tree: ast.expr) -> bool:
 
 def _dotted(tree: ast.expr) -> str | None:
     """``parity.cosine`` of the names and attributes that it is made of; None of anything else."""
-    parts: list[str] = []
+    names: list[str] = []
     while isinstance(tree, ast.Attribute):
-        parts.append(tree.attr)
+        names.append(tree.attr)
         tree = tree.value
-    return ".".join([tree.id, *reversed(parts)]) if isinstance(tree, ast.Name) else None
+    return ".".join([tree.id, *reversed(names)]) if isinstance(tree, ast.Name) else None
 
 
 def _split(name: str) -> tuple[str, str]:

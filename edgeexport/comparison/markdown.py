@@ -10,9 +10,9 @@ from edgeexport.comparison.metrics import BundleFigures
 __all__ = ["markdown_from_comparison", "number_text"]
 
 
-def markdown_from_comparison(found: BundleComparison) -> str:
+def markdown_from_comparison(comparison: BundleComparison) -> str:
     """Verdict, conditions, figures, and what differs in build and measurement."""
-    return "\n".join(_lines(found)) + "\n"
+    return "\n".join(_lines(comparison)) + "\n"
 
 
 def number_text(value: float | None) -> str:
@@ -22,57 +22,59 @@ def number_text(value: float | None) -> str:
     return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.6g}"
 
 
-def _lines(found: BundleComparison) -> Iterator[str]:
-    yield f"## edgeexport compare: {_verdict(found)}"
+def _lines(comparison: BundleComparison) -> Iterator[str]:
+    yield f"## edgeexport compare: {_verdict(comparison)}"
     yield ""
-    yield f"- A: {_cell(str(found.a.bundle.path))} ({_described(found.a)})"
-    yield f"- B: {_cell(str(found.b.bundle.path))} ({_described(found.b)})"
-    if found.conditions:
+    yield f"- A: {_cell(str(comparison.a.bundle.path))} ({_described(comparison.a)})"
+    yield f"- B: {_cell(str(comparison.b.bundle.path))} ({_described(comparison.b)})"
+    if comparison.conditions:
         yield from ("", "| Fails if | Result | Values |", "|---|---|---|")
-        for item in found.conditions:
+        for item in comparison.conditions:
             yield f"| {_cell(item.condition.text)} | {'**failed**' if item.failed else 'ok'} | {_escaped(item.found)} |"
     yield from ("", "| Metric | A | B | B / A | From |", "|---|---:|---:|---:|---|")
-    for name in found.shown:
-        a, b = found.a.metrics.get(name), found.b.metrics.get(name)
+    for name in comparison.shown:
+        a, b = comparison.a.metrics.get(name), comparison.b.metrics.get(name)
         some = b or a
         assert some is not None
         values = [None if metric is None else metric.value for metric in (a, b)]
-        texts = [number_text(value) for value in (*values, found.ratio(name))]
+        texts = [number_text(value) for value in (*values, comparison.ratio(name))]
         yield f"| {_cell(name)} | {' | '.join(texts)} | {_escaped(some.source)}, {_escaped(some.provenance)} |"
-    if found.latency is not None:
-        change = found.latency
+    if comparison.latency is not None:
+        change = comparison.latency
         yield ""
         yield (
             f"Compute time, B / A: {change.ratio:.4f} ({change.low:.4f} to {change.high:.4f}, {change.confidence:.0%} "
             f"interval): {change.verdict}. {change.samples[0]} and {change.samples[1]} samples, {change.method}."
         )
-        besides = [_escaped(str(item)) for item in found.differences if item.speed]
+        besides = [_escaped(str(item)) for item in comparison.differences if item.speed]
         if besides:
             yield f"Not of the models alone: {'; '.join(besides)}."
-    if found.differences:
+    if comparison.differences:
         yield from ("", "Different in A and B:", "")
-        for difference in found.differences:
+        for difference in comparison.differences:
             warning = " **(measured figures are not comparable)**" if difference.decisive else ""
             yield f"- {_escaped(str(difference))}{warning}"
 
 
-def _verdict(found: BundleComparison) -> str:
-    if not found.conditions:
+def _verdict(comparison: BundleComparison) -> str:
+    if not comparison.conditions:
         return "no conditions"
-    total = len(found.conditions)
-    return f"{len(found.failed)} of {total} conditions failed" if found.failed else f"passed, {total} conditions"
+    total = len(comparison.conditions)
+    return (
+        f"{len(comparison.failed)} of {total} conditions failed" if comparison.failed else f"passed, {total} conditions"
+    )
 
 
 def _described(figures: BundleFigures) -> str:
     manifest, bench = figures.bundle.manifest, figures.bench
-    parts = [figures.bundle.name, str(manifest.get("target")), str(manifest.get("precision"))]
+    facts = [figures.bundle.name, str(manifest.get("target")), str(manifest.get("precision"))]
     device = bench.get("device") if bench is not None else None
     if isinstance(device, dict):
         board = (device.get("jetson") or {}).get("model")
-        parts.append(f"measured on {board or device.get('name')}")
+        facts.append(f"measured on {board or device.get('name')}")
     elif bench is None:
-        parts.append("not profiled")
-    return _escaped(", ".join(parts))
+        facts.append("not profiled")
+    return _escaped(", ".join(facts))
 
 
 def _cell(text: str) -> str:

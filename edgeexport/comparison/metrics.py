@@ -179,8 +179,8 @@ def is_row_statistic(name: str) -> bool:
 def latency_samples(figures: BundleFigures) -> list[float]:
     """Compute times in milliseconds, in the order in which they were measured; empty where bench.json has none."""
     samples = (figures.bench or {}).get("samples")
-    found = samples.get(ROWS["latency"]) if isinstance(samples, dict) else None
-    return [float(value) for value in found if _is_number(value)] if isinstance(found, list) else []
+    times_ms = samples.get(ROWS["latency"]) if isinstance(samples, dict) else None
+    return [float(value) for value in times_ms if _is_number(value)] if isinstance(times_ms, list) else []
 
 
 def bundle_figures(bundle: Bundle) -> BundleFigures:
@@ -193,21 +193,23 @@ def bundle_figures(bundle: Bundle) -> BundleFigures:
         root: _document(bundle, f"{root}.json") for root in ("bench", "engine", "evaluation", "parity", "verify")
     }
     documents["tokens"] = _document(bundle, "tokens.json")
-    found: list[Metric] = []
+    all_metrics: list[Metric] = []
     if (bench := documents["bench"]) is not None:
-        found += _bench_metrics(bench)
+        all_metrics += _bench_metrics(bench)
     for root in ("parity", "verify"):
         if (document := documents[root]) is not None:
             figures = agreement_figures(document, bundle.path / f"{root}.json")
-            found += [Metric(f"{root}.{name}", value, f"{root}.json", "compared") for name, value in figures.items()]
+            all_metrics += [
+                Metric(f"{root}.{name}", value, f"{root}.json", "compared") for name, value in figures.items()
+            ]
     if (tokens := documents["tokens"]) is not None:
-        found += _token_metrics(tokens)
+        all_metrics += _token_metrics(tokens)
     for root in ("evaluation", "engine"):
         if (document := documents[root]) is not None:
             provenance = _provenance(document)
-            found += [Metric(name, value, f"{root}.json", provenance) for name, value in _numbers(document, root)]
-    found += _size_metrics(bundle.path)
-    metrics = {metric.name: metric for metric in found if math.isfinite(metric.value)}
+            all_metrics += [Metric(name, value, f"{root}.json", provenance) for name, value in _numbers(document, root)]
+    all_metrics += _size_metrics(bundle.path)
+    metrics = {metric.name: metric for metric in all_metrics if math.isfinite(metric.value)}
     files = (documents["engine"] or {}).get("files")
     engine_files = files if isinstance(files, dict) else {}
     manifest = sha256_of(bundle.path / "manifest.json")
@@ -224,10 +226,10 @@ def _document(bundle: Bundle, name: str) -> dict[str, Any] | None:
     path = bundle.path / name
     if not path.exists():
         return None
-    found = bundle.json(name)
-    if not isinstance(found, dict):
+    content = bundle.json(name)
+    if not isinstance(content, dict):
         raise BundleError(str(path), "holds no JSON object", f"write it again: {source_of(path.stem + '.')[1]}")
-    return found
+    return content
 
 
 def _bench_metrics(bench: Mapping[str, Any]) -> Iterator[Metric]:

@@ -159,10 +159,10 @@ def _base_names(path: Path, assignment: ast.Assign) -> list[str]:
     names = value if isinstance(value, list) else [value]
     for name in names:
         if not isinstance(name, str) or "::" in name or not name.endswith(".py"):
-            found = ast.unparse(assignment)
+            written = ast.unparse(assignment)
             raise RecipeError(
                 _line(path, assignment),
-                f"expected the path of a Python file, or a list of them, found `{found}`",
+                f"expected the path of a Python file, or a list of them, found `{written}`",
                 "write _base_ = 'other.py', relative to this recipe",
             )
     return names

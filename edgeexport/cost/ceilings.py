@@ -70,11 +70,11 @@ class Ceilings:
         Raises:
             UsageError: Nothing is known of that dtype here.
         """
-        found = self.giga_macs_per_s.get({"bfloat16": "float16", "uint8": "int8"}.get(dtype, dtype))
-        if found is None:
+        rate = self.giga_macs_per_s.get({"bfloat16": "float16", "uint8": "int8"}.get(dtype, dtype))
+        if rate is None:
             known = ", ".join(self.giga_macs_per_s)
             raise UsageError(f"--target {self.target}", f"no rate of {dtype} products is known, only of {known}")
-        return found.value * 1e9
+        return rate.value * 1e9
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form."""

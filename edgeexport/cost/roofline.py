@@ -102,10 +102,10 @@ def predict(
     """
     nodes = work.with_plugins() if plugins and backend == "tensorrt" else work.nodes
     times = tuple(_timed(kernel, ceilings, tf32) for kernel in kernels_from_nodes(nodes, FUSIONS[backend]))
-    parts: dict[str, float] = {}
+    ms_of_part: dict[str, float] = {}
     for item in times:
-        parts[item.kernel.part] = parts.get(item.kernel.part, 0.0) + item.ms
-    return Prediction(backend, ceilings, times, parts)
+        ms_of_part[item.kernel.part] = ms_of_part.get(item.kernel.part, 0.0) + item.ms
+    return Prediction(backend, ceilings, times, ms_of_part)
 
 
 def predictions(work: GraphWork, target: str, *, plugins: bool = True, tf32: bool = False) -> list[Prediction]:

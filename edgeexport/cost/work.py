@@ -139,16 +139,16 @@ class GraphWork:
     def with_plugins(self) -> tuple[NodeWork, ...]:
         """The nodes as TensorRT executes them with the plugin library: a call stands in place of its body."""
         calls = {call.name: call for call in self.calls if call.name in self.plugins}
-        found: list[NodeWork] = []
+        nodes: list[NodeWork] = []
         placed: set[str] = set()
         last = {node.call: index for index, node in enumerate(self.nodes) if node.call}
         for index, node in enumerate(self.nodes):
             if node.call not in calls:
-                found.append(node)
+                nodes.append(node)
             elif last[node.call] == index and node.call not in placed:  # where all that it reads is there
                 placed.add(node.call)
-                found.append(calls[node.call])
-        return tuple(found)
+                nodes.append(calls[node.call])
+        return tuple(nodes)
 
 
 def part_title(part: str) -> str:
@@ -177,17 +177,17 @@ def work_bytes(work: GraphWork) -> bytes:
     return ("{\n" + "\n".join(lines) + "\n}\n").encode()
 
 
-def work_from_dict(found: Any, where: str = WORK_FILE) -> GraphWork:
+def work_from_dict(content: Any, where: str = WORK_FILE) -> GraphWork:
     """Reads work.json's content.
 
     Args:
-        found: The parsed JSON.
+        content: The parsed JSON.
         where: The file, for messages.
 
     Raises:
         BundleError: Of another schema, or damaged.
     """
-    schema = found.get("schema") if isinstance(found, dict) else None
+    schema = content.get("schema") if isinstance(content, dict) else None
     if schema != WORK_SCHEMA:
         raise BundleError(
             where,
@@ -195,9 +195,9 @@ def work_from_dict(found: Any, where: str = WORK_FILE) -> GraphWork:
             "build the bundle again with this version, or use the version that wrote it",
         )
     try:
-        calls = [dict(row) for row in found["calls"]]
+        calls = [dict(row) for row in content["calls"]]
         plugins = frozenset(str(row["name"]) for row in calls if row.pop("plugin"))
-        return GraphWork(tuple(map(_node, found["nodes"])), tuple(map(_node, calls)), plugins)
+        return GraphWork(tuple(map(_node, content["nodes"])), tuple(map(_node, calls)), plugins)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(where, f"is damaged ({error!r})", "copy or build the bundle again") from None
 
@@ -212,10 +212,10 @@ def read_work(bundle_dir: Path) -> GraphWork | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BundleError(str(path), f"cannot be read ({error})", "copy or build the bundle again") from None
-    return work_from_dict(found, str(path))
+    return work_from_dict(content, str(path))
 
 
 def _split(part: str) -> tuple[str, int]:

@@ -72,6 +72,6 @@ def _memory_clocks(root: Path) -> list[Clock]:
 
 def _clock(folder: Path, name: str, drives: str, files: tuple[str, str, str], hz_per_unit: int) -> Clock:
     current, low, high = (
-        None if (found := number_of(folder / file)) is None else found * hz_per_unit for file in files
+        None if (number := number_of(folder / file)) is None else number * hz_per_unit for file in files
     )
     return Clock(name, drives, current, low, high)

@@ -54,10 +54,10 @@ class Conditions:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
-        found = asdict(self)
-        for clock, entry in zip(self.clocks, found["clocks"], strict=True):
+        facts = asdict(self)
+        for clock, entry in zip(self.clocks, facts["clocks"], strict=True):
             entry["pinned"] = clock.pinned
-        return found
+        return facts
 
 
 def read_conditions(root: Path = Path("/"), *, discrete_gpu: bool = True) -> Conditions:
@@ -103,53 +103,53 @@ def instabilities(readings: Sequence[Conditions], *, on_gpu: bool = True) -> lis
         readings: In the order of time, under load: the first after the warm-up.
         on_gpu: Whether the GPU is what is measured.
     """
-    found: dict[str, str] = {}
+    messages: dict[str, str] = {}
     for number, reading in enumerate(readings):
-        found.update(_throttled(reading))
+        messages.update(_throttled(reading))
         if number:
-            found.update(_differences(readings[0], reading, on_gpu))
-    return list(found.values())
+            messages.update(_differences(readings[0], reading, on_gpu))
+    return list(messages.values())
 
 
 def _throttled(now: Conditions) -> dict[str, str]:
     """Key -> message; a key stands for one cause, so that it is told once."""
-    found = {
+    messages = {
         f"active {name}": f"throttled: {name} is at work (state {state})"
         for name, state in now.throttling.active.items()
     }
     for zone in now.temperatures:
         if zone.throttles:
-            found[f"trip {zone.name}"] = (
+            messages[f"trip {zone.name}"] = (
                 f"throttled: {zone.name} at {zone.celsius:.1f} °C, its passive trip point is {zone.passive_c:.1f} °C"
             )
-    return found
+    return messages
 
 
 def _differences(first: Conditions, now: Conditions, on_gpu: bool) -> dict[str, str]:
-    found = {}
+    messages = {}
     if first.power_mode != now.power_mode:
-        found["mode"] = f"power mode {first.power_mode} became {now.power_mode}"
+        messages["mode"] = f"power mode {first.power_mode} became {now.power_mode}"
     if first.online_cpus != now.online_cpus:
-        found["cpus"] = f"processors in use {first.online_cpus} became {now.online_cpus}"
+        messages["cpus"] = f"processors in use {first.online_cpus} became {now.online_cpus}"
     clocks = {clock.name: clock for clock in now.clocks}
     for before in first.clocks:
         after = clocks.get(before.name)
         text = "is gone" if after is None else _clock_difference(before, after, on_gpu)
         if text:
-            found[f"clock {before.name}"] = f"{before.drives} clock {before.name} {text}"
+            messages[f"clock {before.name}"] = f"{before.drives} clock {before.name} {text}"
     zones = {zone.name: zone for zone in now.temperatures}
     for zone in first.temperatures:
         rise = zones[zone.name].celsius - zone.celsius if zone.name in zones else 0.0
         if rise > LARGEST_RISE_K:
-            found[f"zone {zone.name}"] = (
+            messages[f"zone {zone.name}"] = (
                 f"{zone.name} warmed from {zone.celsius:.1f} to {zones[zone.name].celsius:.1f} °C, "
                 f"more than {LARGEST_RISE_K:.0f} K"
             )
     for name, count in now.throttling.events.items():
         more = count - first.throttling.events.get(name, count)
         if more > 0:
-            found[f"event {name}"] = f"throttled: {name}, {more} event{'s' if more > 1 else ''}"
-    return found
+            messages[f"event {name}"] = f"throttled: {name}, {more} event{'s' if more > 1 else ''}"
+    return messages
 
 
 def _clock_difference(before: Clock, after: Clock, on_gpu: bool) -> str:

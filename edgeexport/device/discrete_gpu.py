@@ -57,12 +57,12 @@ def read_discrete_gpu(query: Callable[[], str | None] = _nvidia_smi) -> Discrete
         query: Gives its answer, one line for each GPU; tests put a text here.
     """
     lines = (query() or "").strip().splitlines()
-    parts = [part.strip() for part in lines[0].split(",")] if lines else []
-    if len(parts) != len(_FIELDS):
+    fields = [part.strip() for part in lines[0].split(",")] if lines else []
+    if len(fields) != len(_FIELDS):
         return None
-    core, memory, celsius = (_number(part) for part in parts[:3])
+    core, memory, celsius = (_number(part) for part in fields[:3])
     try:
-        reasons = int(parts[3], 16)
+        reasons = int(fields[3], 16)
     except ValueError:  # '[N/A]'
         reasons = 0
     clocks = [

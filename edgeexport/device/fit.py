@@ -30,8 +30,8 @@ def why_not_this_machine(target: Target, root: Path = Path("/"), architecture: s
         return ""
     if jetson is not None and jetson.model != UNKNOWN_MODEL:
         return f"this machine is {jetson.model}, expected a {target.title}"
-    found = "no Jetson" if jetson is None else "a Jetson that does not tell its model"
+    machine = "no Jetson" if jetson is None else "a Jetson that does not tell its model"
     # Docker's own mark: it hides the device tree of the machine it runs on.
     hidden = (root / ".dockerenv").exists() and (jetson is not None or architecture == _ARCHITECTURE)
     hint = " (docker hides it: give --security-opt systempaths=unconfined)" if hidden else ""
-    return f"this machine is {found}{hint}, expected a {target.title}"
+    return f"this machine is {machine}{hint}, expected a {target.title}"

@@ -203,8 +203,8 @@ def find_jetson(root: Path = Path("/")) -> Jetson | None:
 
 def version_tuple(version: str) -> tuple[int, ...]:
     """Leading numbers of a version: '2.15.0+cpu' -> (2, 15, 0)."""
-    found = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(int(part) for part in found.group().split(".")) if found else ()
+    match = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in match.group().split(".")) if match else ()
 
 
 def _providers(probe: Probe) -> tuple[str, ...] | None:
@@ -240,9 +240,9 @@ def _tools(probe: Probe) -> tuple[Tool, ...]:
 def _tool(probe: Probe, name: str, path: str | None, pattern: str) -> Tool:
     printed = probe.run([path, "--version"], _TOOL_TIMEOUT_S) if path else None
     for line in (printed or "").splitlines():
-        found = re.search(pattern, line)
-        if found:
-            return Tool(name, path, next(group for group in found.groups() if group))
+        match = re.search(pattern, line)
+        if match:
+            return Tool(name, path, next(group for group in match.groups() if group))
     return Tool(name, path, None)
 
 
@@ -268,18 +268,20 @@ def _gpus(probe: Probe) -> tuple[tuple[Gpu, ...], str]:
 
 
 def _gpu_from_line(line: str) -> Gpu | None:
-    parts = [part.strip() for part in line.split(",")]
-    if len(parts) < 3 or not parts[0]:
+    fields = [part.strip() for part in line.split(",")]
+    if len(fields) < 3 or not fields[0]:
         return None
-    memory = int(parts[2]) if parts[2].isdecimal() else None  # '[N/A]' where the memory is the system's
-    capability = parts[3] if len(parts) > 3 and re.fullmatch(r"\d+\.\d+", parts[3]) else None
-    driver = parts[1] if version_tuple(parts[1]) else None
-    return Gpu(parts[0], driver, memory, capability)
+    memory = int(fields[2]) if fields[2].isdecimal() else None  # '[N/A]' where the memory is the system's
+    capability = fields[3] if len(fields) > 3 and re.fullmatch(r"\d+\.\d+", fields[3]) else None
+    driver = fields[1] if version_tuple(fields[1]) else None
+    return Gpu(fields[0], driver, memory, capability)
 
 
 def _gpu_models(folder: Path) -> list[str]:
-    found = [re.search(r"^Model:\s*(.+)$", text_of(file) or "", re.MULTILINE) for file in folder.glob("*/information")]
-    return [match.group(1).strip() for match in found if match]
+    matches = [
+        re.search(r"^Model:\s*(.+)$", text_of(file) or "", re.MULTILINE) for file in folder.glob("*/information")
+    ]
+    return [match.group(1).strip() for match in matches if match]
 
 
 def _jetson(probe: Probe) -> Jetson | None:

@@ -58,7 +58,7 @@ def not_loading(modules: Iterable[str]) -> dict[str, str]:
         modules: Import names of installed packages. Of one that fails for another of them, such as timm for its torch,
             that other is returned alone.
     """
-    found: dict[str, str] = {}
+    failures: dict[str, str] = {}
     names = list(modules)
     for name in names:
         try:
@@ -67,8 +67,8 @@ def not_loading(modules: Iterable[str]) -> dict[str, str]:
             Exception
         ) as error:  # libraries that do not fit raise ImportError, OSError, RuntimeError, AttributeError...
             failing = failing_package(error)
-            found.setdefault(failing if failing in names else name, _first_line(error))
-    return found
+            failures.setdefault(failing if failing in names else name, _first_line(error))
+    return failures
 
 
 def not_loading_in_a_child(
@@ -82,11 +82,11 @@ def not_loading_in_a_child(
     """
     installed = set(packages)
     modules = [module for module, name in EXPORT_PACKAGES.items() if name in installed]
-    found = _printed_by_child(run, modules) if modules else {}
-    if found is None:  # no error was raised, the process ended or hung: the first that does so alone
+    failures = _printed_by_child(run, modules) if modules else {}
+    if failures is None:  # no error was raised, the process ended or hung: the first that does so alone
         fatal = next((module for module in modules if _printed_by_child(run, [module]) is None), None)
-        found = {} if fatal is None else {fatal: "its import ends the process, or takes over a minute"}
-    return {EXPORT_PACKAGES[module]: line for module, line in found.items()}
+        failures = {} if fatal is None else {fatal: "its import ends the process, or takes over a minute"}
+    return {EXPORT_PACKAGES[module]: line for module, line in failures.items()}
 
 
 def packages_fault(modules: Iterable[str]) -> str:
@@ -100,15 +100,15 @@ def packages_fault(modules: Iterable[str]) -> str:
 
 def failing_package(error: BaseException) -> str | None:
     """The package of `EXPORT_PACKAGES` that was being imported when the error was raised: the innermost; None for none."""
-    found = None
+    innermost = None
     trace = error.__traceback__
     while trace is not None:
         frame = trace.tb_frame
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if package in EXPORT_PACKAGES and frame.f_code.co_name == "<module>":
-            found = package
+            innermost = package
         trace = trace.tb_next
-    return found
+    return innermost
 
 
 def error_of_package(error: BaseException) -> UsageError | None:

@@ -112,9 +112,9 @@ def find_rails(root: Path = Path("/")) -> Rails:
     names = {rail.name for rail in rails}
     for covers, total in TOTALS.items():
         if names.issuperset(total):
-            found = Rails(rails, total, covers)
-            found.watts()
-            return found
+            whole = Rails(rails, total, covers)
+            whole.watts()
+            return whole
     known = "; ".join(" + ".join(total) for total in TOTALS.values())
     raise MeasurementError(
         where,
@@ -125,7 +125,7 @@ def find_rails(root: Path = Path("/")) -> Rails:
 
 
 def _rails(root: Path) -> list[Rail]:
-    found: list[Rail] = []
+    rails: list[Rail] = []
     for sensor in numbered(root / "sys/class/hwmon", "hwmon"):
         kind = text_of(sensor / "name")
         if kind not in ("ina3221", "ina238"):
@@ -137,5 +137,5 @@ def _rails(root: Path) -> list[Rail]:
             if name in _UNCONNECTED or number_of(sensor / f"in{channel}_enable") == 0:
                 continue
             inputs = (f"in{channel}_input", f"curr{channel}_input") if kind == "ina3221" else ("power1_input",)
-            found.append(Rail(name, tuple(sensor / file for file in inputs), *averaging))
-    return found
+            rails.append(Rail(name, tuple(sensor / file for file in inputs), *averaging))
+    return rails

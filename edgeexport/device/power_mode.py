@@ -45,8 +45,8 @@ def read_power_mode(root: Path = Path("/")) -> PowerMode | None:
 def _mode_names(root: Path) -> dict[int, str]:
     """Number -> name, from lines such as ``< POWER_MODEL ID=3 NAME=MODE_50W >``."""
     config = text_of(root / "etc/nvpmodel.conf") or ""
-    found = re.findall(r"^\s*<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=([^\s>]+)", config, re.MULTILINE)
-    return {int(number): name for number, name in found}
+    entries = re.findall(r"^\s*<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=([^\s>]+)", config, re.MULTILINE)
+    return {int(number): name for number, name in entries}
 
 
 def _mode_from_program() -> PowerMode | None:

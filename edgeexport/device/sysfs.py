@@ -33,6 +33,6 @@ def numbered(folder: Path, prefix: str) -> Iterator[Path]:
         names = [entry.name for entry in folder.iterdir()]
     except OSError:
         return
-    found = [(int(match.group(1)), name) for name in names if (match := re.fullmatch(rf"{prefix}(\d+)", name))]
-    for _, name in sorted(found):
+    entries = [(int(match.group(1)), name) for name in names if (match := re.fullmatch(rf"{prefix}(\d+)", name))]
+    for _, name in sorted(entries):
         yield folder / name

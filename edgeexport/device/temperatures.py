@@ -35,14 +35,14 @@ def read_temperatures(root: Path = Path("/")) -> tuple[Temperature, ...]:
     """Reads every zone that has a plausible temperature, in the kernel's order."""
     zones = list(numbered(root / "sys/class/thermal", "thermal_zone"))
     types = [text_of(zone / "type") or zone.name for zone in zones]
-    found = []
+    temperatures = []
     for zone, kind in zip(zones, types, strict=True):
         millidegrees = number_of(zone / "temp")
         if millidegrees is None or not _PLAUSIBLE_C[0] <= millidegrees / 1000 <= _PLAUSIBLE_C[1]:
             continue
         name = kind if types.count(kind) == 1 else f"{kind} ({zone.name})"
-        found.append(Temperature(name, millidegrees / 1000, _passive_trip(zone)))
-    return tuple(found)
+        temperatures.append(Temperature(name, millidegrees / 1000, _passive_trip(zone)))
+    return tuple(temperatures)
 
 
 def _passive_trip(zone: Path) -> float | None:
@@ -76,9 +76,9 @@ def _passive_trips(zone: Path) -> dict[int, float]:
 def _bound_devices(zone: Path) -> dict[int, list[str]]:
     """Number of a trip point -> types of the cooling devices that come to work there: ``cdev0``, a link to the device,
     and ``cdev0_trip_point``, and so on. A device that is bound to several trip points is listed once for each."""
-    found: dict[int, list[str]] = {}
+    kinds_of_trip: dict[int, list[str]] = {}
     for device in numbered(zone, "cdev"):
         trip, kind = number_of(zone / f"{device.name}_trip_point"), text_of(device / "type")
         if trip is not None and kind:
-            found.setdefault(trip, []).append(kind)
-    return found
+            kinds_of_trip.setdefault(trip, []).append(kind)
+    return kinds_of_trip

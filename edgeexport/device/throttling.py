@@ -49,12 +49,12 @@ def read_throttling(root: Path = Path("/")) -> Throttling:
 
 
 def _active(root: Path) -> dict[str, int]:
-    found: dict[str, int] = {}
+    states: dict[str, int] = {}
     for device in numbered(root / "sys/class/thermal", "cooling_device"):
         kind, state = text_of(device / "type") or "", number_of(device / "cur_state")
         if state is not None and state > 0 and slows(kind):
-            found[kind] = max(state, found.get(kind, 0))
-    return found
+            states[kind] = max(state, states.get(kind, 0))
+    return states
 
 
 def _over_current_events(root: Path) -> dict[str, int]:

@@ -63,10 +63,10 @@ class PublishedModel:
     @property
     def own_settings(self) -> dict[str, Any]:
         """What the methods state themselves, such as thresholds; empty where counts are all."""
-        found = {
+        stated = {
             key: REDUCTIONS[key].own_settings(spec, self.schedule.facts) for key, spec in self.recipe.reductions.items()
         }
-        return {key: settings for key, settings in found.items() if settings is not None}
+        return {key: settings for key, settings in stated.items() if settings is not None}
 
     @torch.no_grad()
     def run(

@@ -36,8 +36,8 @@ class TokenSchedule:
     @property
     def acting(self) -> tuple[tuple[str, Change], ...]:
         """(key, change) of every step that removes anything, block by block."""
-        found = [(key, change) for key, own in self.changes.items() for change in own if change.acts]
-        return tuple(sorted(found, key=lambda item: item[1].block))
+        steps = [(key, change) for key, own in self.changes.items() for change in own if change.acts]
+        return tuple(sorted(steps, key=lambda item: item[1].block))
 
     @property
     def embedded(self) -> int:

@@ -103,8 +103,8 @@ def _clean_metadata(model: onnx.ModelProto) -> None:
     scopes = known_scopes([_exported_scope(node) for node in model.graph.node])
     taken: Counter[str] = Counter()
     for node, scope in zip(model.graph.node, scopes, strict=True):
-        found = {item.key: item.value for item in node.metadata_props}
-        source = _source_line(found.get("pkg.torch.onnx.stack_trace", ""))
+        properties = {item.key: item.value for item in node.metadata_props}
+        source = _source_line(properties.get("pkg.torch.onnx.stack_trace", ""))
         del node.metadata_props[:]
         node.doc_string = ""
         for key, value in ((SOURCE_KEY, source), (SCOPE_KEY, scope)):
@@ -132,11 +132,11 @@ def _exported_scope(node: onnx.NodeProto) -> str:
 def known_scopes(scopes: Sequence[str]) -> list[str]:
     """Of nodes in the program's order: an empty one becomes that of the node before it, or at the start of the first known."""
     first = next((scope for scope in scopes if scope), "")
-    found, before = [], first
+    known, before = [], first
     for scope in scopes:
         before = scope or before
-        found.append(before)
-    return found
+        known.append(before)
+    return known
 
 
 def _source_line(trace: str) -> str:

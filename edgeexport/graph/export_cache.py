@@ -84,9 +84,9 @@ class ExportCache:
             UsageError: The folder cannot be made or written.
         """
         with self._locked(key):
-            found = self._read(key)
-            if found is not None:
-                return Export(found, reused=True)
+            kept = self._read(key)
+            if kept is not None:
+                return Export(kept, reused=True)
             model = make()
             with contextlib.suppress(OSError):  # a full disk: the export is there, and the next build makes it again
                 self._write(key, model)
@@ -128,12 +128,12 @@ class ExportCache:
 
     def _make_room(self, newest: str) -> None:
         """Drops exports that were used least recently, and what killed processes left, until the limit is kept."""
-        found = []
+        files = []
         for path in [*self.folder.glob(f"*{_ENDING}"), *self.folder.glob(".*.partial-*")]:
             with contextlib.suppress(OSError):  # another process dropped it
-                found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
-        held = sum(size for _, size, _ in found)
-        for _, size, path in sorted(found):
+                files.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+        held = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
             if held <= self.limit_bytes:
                 return
             if path.name != f"{newest}{_ENDING}":

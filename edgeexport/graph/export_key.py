@@ -44,11 +44,11 @@ def export_key(fixed: FixedModel) -> str:
 
 def weights_hash(module: torch.nn.Module) -> str:
     """Hash of every parameter and buffer, by name, also of buffers that no checkpoint holds."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, tensor in sorted([*module.named_parameters(), *module.named_buffers()], key=lambda item: item[0]):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -151,10 +151,10 @@ def _runtime_rules(
     findings: list[LintFinding] = []
     explained: set[str] = set()
     for node in graph.node:
-        found = list(constant_rules(node, constants, frozenset(skeleton.weights)))
-        findings += found
+        node_findings = list(constant_rules(node, constants, frozenset(skeleton.weights)))
+        findings += node_findings
         forbidden = node.op_type in FORBIDDEN and node.domain in STANDARD_DOMAINS
-        if forbidden or any(finding.rule == "topk-constant-k" for finding in found):
+        if forbidden or any(finding.rule == "topk-constant-k" for finding in node_findings):
             explained.update(node.output)
     findings += shape_findings(graph, inputs, frozenset(explained), path)
     findings += float64_findings(graph)

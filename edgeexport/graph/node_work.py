@@ -41,7 +41,7 @@ def graph_work(model: onnx.ModelProto, plain: onnx.ModelProto, recipe: Recipe) -
     """
     tensors = _tensors(plain.graph)
     constants = _constants(plain.graph)
-    parts = parts_of_nodes(model.graph, recipe)
+    part_of = parts_of_nodes(model.graph, recipe)
     makers = {value: node for node in model.graph.node for value in node.output if value}
     counted = _counted(plain)
     running = [pair for pair in counted if not set(filter(None, pair[0].output)) <= constants]
@@ -55,7 +55,7 @@ def graph_work(model: onnx.ModelProto, plain: onnx.ModelProto, recipe: Recipe) -
             NodeWork(
                 name=name or node.output[0],
                 op_type=node.op_type,
-                part=OTHER if origin is None else parts[origin.output[0]],
+                part=OTHER if origin is None else part_of[origin.output[0]],
                 call=origin.name if origin is not None and custom else "",
                 inputs=tuple(value for value in node.input if value and value not in constants),
                 outputs=tuple(value for value in node.output if value),
@@ -68,7 +68,7 @@ def graph_work(model: onnx.ModelProto, plain: onnx.ModelProto, recipe: Recipe) -
             )
         )
     called = [node for node in model.graph.node if node.domain]
-    calls = tuple(_call(node, parts[node.output[0]], nodes, tensors, constants) for node in called)
+    calls = tuple(_call(node, part_of[node.output[0]], nodes, tensors, constants) for node in called)
     plugins = frozenset(node.name for node in called if node.op_type in PLUGIN_OPS)
     return GraphWork(tuple(nodes), calls, plugins)
 
@@ -79,15 +79,15 @@ def _origins(running: list[onnx.NodeProto], makers: Mapping[str, onnx.NodeProto]
     What computes one of its values is that node. What computes none is inside the body of a custom op, or was put in by
     folding: it belongs where its value is read.
     """
-    found: list[onnx.NodeProto | None] = []
+    origins: list[onnx.NodeProto | None] = []
     readers: dict[str, onnx.NodeProto] = {}  # value -> origin of the first node that reads it
     for node in reversed(running):
         known = [makers[value] for value in node.output if value in makers]
         origin = known[0] if known else next((readers[value] for value in node.output if value in readers), None)
-        found.append(origin)
+        origins.append(origin)
         if origin is not None:
             readers.update((value, origin) for value in node.input if value and value not in makers)
-    return found[::-1]
+    return origins[::-1]
 
 
 def _call(
@@ -158,28 +158,28 @@ def _counted(plain: onnx.ModelProto) -> list[tuple[onnx.NodeProto, NodeCost | No
     `graph_macs` keeps the graph's order, so that two nodes of one name are told apart.
     """
     costs = list(graph_macs(plain).nodes)
-    found: list[tuple[onnx.NodeProto, NodeCost | None]] = []
+    counted: list[tuple[onnx.NodeProto, NodeCost | None]] = []
     for node in plain.graph.node:
         mine = bool(costs) and (costs[0].name, costs[0].op_type) == (node.name or node.output[0], node.op_type)
-        found.append((node, costs.pop(0) if mine else None))
+        counted.append((node, costs.pop(0) if mine else None))
     assert not costs, f"no node for {costs[0]}"
-    return found
+    return counted
 
 
 def _tensors(graph: onnx.GraphProto) -> dict[str, _Tensor]:
     """dtype and bytes of every value of constant shape."""
-    found = {tensor.name: _tensor(tensor.data_type, tensor.dims) for tensor in graph.initializer}
+    tensors = {tensor.name: _tensor(tensor.data_type, tensor.dims) for tensor in graph.initializer}
     for value in (*graph.value_info, *graph.input, *graph.output):
         tensor = value.type.tensor_type
         dims = tensor.shape.dim
         if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
-            found[value.name] = _tensor(tensor.elem_type, [dim.dim_value for dim in dims])
+            tensors[value.name] = _tensor(tensor.elem_type, [dim.dim_value for dim in dims])
     for node in graph.node:
         if node.op_type == "Constant":
             for attribute in node.attribute:
                 if attribute.name == "value":
-                    found[node.output[0]] = _tensor(attribute.t.data_type, attribute.t.dims)
-    return found
+                    tensors[node.output[0]] = _tensor(attribute.t.data_type, attribute.t.dims)
+    return tensors
 
 
 def _tensor(data_type: int, dims: Iterable[int]) -> _Tensor:
@@ -191,8 +191,8 @@ def _tensor(data_type: int, dims: Iterable[int]) -> _Tensor:
 
 def _constants(graph: onnx.GraphProto) -> frozenset[str]:
     """Values that are known before the input is."""
-    found = {tensor.name for tensor in graph.initializer}
+    constants = {tensor.name for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type in ("Shape", "Size") or all(value in found for value in node.input if value):
-            found.update(value for value in node.output if value)
-    return frozenset(found)
+        if node.op_type in ("Shape", "Size") or all(value in constants for value in node.input if value):
+            constants.update(value for value in node.output if value)
+    return frozenset(constants)

@@ -38,9 +38,9 @@ def source_of_trace(trace: str) -> str:
     return f"{_shown_path(path)}:{line}" + (f" `{code.strip()}`" if code and code.strip() else "")
 
 
-def _is_torch(parts: Iterable[str]) -> bool:
+def _is_torch(folders: Iterable[str]) -> bool:
     """Whether a file is torch's. A user's own folder may be called torch too: only an installed one counts."""
-    pairs = tuple(pairwise(parts))
+    pairs = tuple(pairwise(folders))
     return any((folder, "torch") in pairs for folder in ("site-packages", "dist-packages"))
 
 

@@ -104,13 +104,19 @@ def boundary_findings(
                 continue
             name = _type_name(element)
             if element == _TYPES.INT64:
-                found, remedy = "needs int64 bindings on the device", "int32"
+                problem, remedy = "needs int64 bindings on the device", "int32"
             elif element == _TYPES.DOUBLE:
-                found, remedy = "TensorRT binds it as float32 without a word", "float32"
+                problem, remedy = "TensorRT binds it as float32 without a word", "float32"
             else:
-                found, remedy = "TensorRT has no such type", "float32 or int32"
+                problem, remedy = "TensorRT has no such type", "float32 or int32"
             yield LintFinding(
-                "boundary-dtype", "error", value.name, kind, "", f"is {name}: {found}", f"cast to {remedy} in the model"
+                "boundary-dtype",
+                "error",
+                value.name,
+                kind,
+                "",
+                f"is {name}: {problem}",
+                f"cast to {remedy} in the model",
             )
 
 

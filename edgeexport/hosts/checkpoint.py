@@ -74,8 +74,8 @@ def state_dict_from_file(path: Path) -> dict[str, Tensor]:
             content = content[wrapper]
             break
     if not isinstance(content, Mapping) or not content:
-        found = f"holds {'an empty' if isinstance(content, Mapping) else 'a'} {type(content).__name__}"
-        raise CheckpointError(str(path), f"{found}, expected a state dict", _SAVE_TENSORS)
+        problem = f"holds {'an empty' if isinstance(content, Mapping) else 'a'} {type(content).__name__}"
+        raise CheckpointError(str(path), f"{problem}, expected a state dict", _SAVE_TENSORS)
     tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         keys = ", ".join(map(str, list(content)[:_SHOWN]))
@@ -102,13 +102,13 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, *, 
     wrong = [key for key in wanted if key in given and given[key].shape != wanted[key].shape]
     if missing or unexpected or wrong:
         shapes = [f"{key} {tuple(given[key].shape)} against {tuple(wanted[key].shape)}" for key in wrong]
-        parts = [
+        problems = [
             f"{len(keys)} {kind}: {', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''}"
             for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
             if keys
         ]
-        found = Misfit(_shapes(given), _shapes(wanted), missing, unexpected, wrong)
-        raise CheckpointError(source, "keys do not fit the model; " + "; ".join(parts), likely_cause(found))
+        misfit = Misfit(_shapes(given), _shapes(wanted), missing, unexpected, wrong)
+        raise CheckpointError(source, "keys do not fit the model; " + "; ".join(problems), likely_cause(misfit))
     usable = {key: given[key].to(torch.float32) for key in wanted if key in given and not _is_unused(key)}
     not_finite = [key for key, value in usable.items() if not torch.isfinite(value).all()]
     if not_finite:
@@ -140,9 +140,9 @@ def _unpickled(path: Path) -> object:
     with path.open("rb") as stream:
         start = stream.read(8)
     if not start.startswith((_ZIP, _PICKLE)):
-        found = f"begins with {start!r}" if start else "is empty"
+        beginning = f"begins with {start!r}" if start else "is empty"
         raise CheckpointError(
-            str(path), f"{found}, which is no checkpoint of torch.save", "give a .pth or .safetensors file"
+            str(path), f"{beginning}, which is no checkpoint of torch.save", "give a .pth or .safetensors file"
         )
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(_TRAINING_STATE)):

@@ -109,12 +109,12 @@ def _other_size(misfit: Misfit) -> str:
     if len(given) == len(wanted):
         for axis, what in ((0, "embed_dim"), (1, "in_chans"), (-1, "patch_size")):
             if given and given[axis] != wanted[axis]:
-                found = f"the checkpoint has {what} {given[axis]}, the model {wanted[axis]}"
-                return f"likely cause: another model: {found}; choose model.name or set model.{what} to match"
+                difference = f"the checkpoint has {what} {given[axis]}, the model {wanted[axis]}"
+                return f"likely cause: another model: {difference}; choose model.name or set model.{what} to match"
     depths = [_blocks(shapes) for shapes in (misfit.given, misfit.wanted)]
     if depths[0] and depths[0] != depths[1]:
-        found = f"the checkpoint has {depths[0]} blocks, the model {depths[1]}"
-        return f"likely cause: another model: {found}; choose model.name or set model.depth to match"
+        difference = f"the checkpoint has {depths[0]} blocks, the model {depths[1]}"
+        return f"likely cause: another model: {difference}; choose model.name or set model.depth to match"
     return ""
 
 

@@ -175,9 +175,9 @@ class Walk(nn.Module, ABC):
 
     def block(self, number: int) -> Block:
         """The 1-based block."""
-        found = self.blocks[str(number)]
-        assert isinstance(found, Block)
-        return found
+        module = self.blocks[str(number)]
+        assert isinstance(module, Block)
+        return module
 
 
 class PublishedWalk(ABC):

@@ -47,7 +47,7 @@ def batch_of_shape(config: dict[str, object], place: Place, wanted: tuple[int, .
     entries = sequence(config["shape"], at)
     if len(entries) != 1 + len(wanted):
         raise at.error(config["shape"], f"expected {names} = (B, {shown}), found {len(entries)} values", remedy)
-    batch, *found = (integer(entry, at.at(position), minimum=1) for position, entry in enumerate(entries))
-    if tuple(found) != wanted:
+    batch, *rest = (integer(entry, at.at(position), minimum=1) for position, entry in enumerate(entries))
+    if tuple(rest) != wanted:
         raise at.error(config["shape"], f"expected {names} = (B, {shown}), as the model is", remedy)
     return batch

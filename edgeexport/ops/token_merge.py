@@ -145,8 +145,8 @@ def position_map(source: Tensor, target: Tensor, kept: Tensor, tables: MatchTabl
         torch.tensor(tokens, dtype=torch.int64, device=device).expand(batch, -1)
         for tokens in (range(tables.prefix), tables.destination_tokens)
     )
-    parts = [untouched, kept.long(), destinations, source.long()]
-    token = torch.cat([part for part in parts if part.shape[1]], dim=1)
+    groups = [untouched, kept.long(), destinations, source.long()]
+    token = torch.cat([part for part in groups if part.shape[1]], dim=1)
     rows = torch.cat([rows, merged_into], dim=1)
     return torch.zeros_like(rows).scatter(1, token, rows)
 

@@ -94,8 +94,8 @@ def merge_map_from_decisions(
         if not blocks:
             prefix, tokens_in = layout.prefix, layout.tokens
         if layout.prefix != prefix or layout.tokens != prefix + count:
-            found = f"takes {layout.tokens} tokens, {layout.prefix} of them prefix"
-            raise disagreement(f"merges of block {block}", f"{found}; {count} and {prefix} prefix tokens arrive")
+            taken = f"takes {layout.tokens} tokens, {layout.prefix} of them prefix"
+            raise disagreement(f"merges of block {block}", f"{taken}; {count} and {prefix} prefix tokens arrive")
         position = _output_of_token(block, layout, raster, decisions)
         after = np.where(place >= 0, position[prefix + place], -1)
         blocks.append(MergedBlock(block, layout.r, layout.tokens - layout.r))
@@ -174,6 +174,6 @@ def _windows(table: Sequence[int], windows: int, tokens: int) -> NDArray[np.int6
     """Window of every token that the table names, -1 for the others, int64 (tokens,)."""
     values = np.asarray(table, dtype=np.int64).reshape(windows, -1)
     numbers = np.broadcast_to(np.arange(windows)[:, None], values.shape)
-    found = np.full(tokens, -1, dtype=np.int64)
-    found[values[values >= 0]] = numbers[values >= 0]
-    return found
+    window_of = np.full(tokens, -1, dtype=np.int64)
+    window_of[values[values >= 0]] = numbers[values >= 0]
+    return window_of

@@ -99,12 +99,12 @@ class Predictor:
             return
         rows = [input_from_photo(photo, self.input) for photo in photos]
         rows += [rows[-1]] * (self.batch - len(rows))
-        found = self.runner.run(np.stack(rows))
-        prediction = found[self.prediction]
+        outputs = self.runner.run(np.stack(rows))
+        prediction = outputs[self.prediction]
         if prediction.ndim == 4:
             prediction = prediction.argmax(axis=1)
         for index in range(len(photos)):
-            decisions = {name: value[index] for name, value in found.items() if _is_decision(name)}
+            decisions = {name: value[index] for name, value in outputs.items() if _is_decision(name)}
             tokens = self._token_map(decisions)
             merges = merge_map_from_decisions(self.grid, self._merges, decisions, tokens) if self._merges else None
             yield PhotoResult(

@@ -59,9 +59,9 @@ class TokenMap:
         stays = (self.exit_block == 0) | (self.exit_block >= block)
         # Survivors keep their order, and every token stands for a patch: its rank is its number.
         _, places = np.unique(self.token[stays], return_inverse=True)
-        found = np.full(self.grid, -1, dtype=np.int64)
-        found[stays] = places.ravel()
-        return found
+        numbers = np.full(self.grid, -1, dtype=np.int64)
+        numbers[stays] = places.ravel()
+        return numbers
 
 
 def token_map_from_decisions(

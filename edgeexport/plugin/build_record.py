@@ -110,10 +110,10 @@ def check_library(
             "build it on the device: edgeexport plugin build",
         )
     if architecture not in facts.architectures:
-        found = ", ".join(f"sm_{number}" for number in facts.architectures)
+        compiled = ", ".join(f"sm_{number}" for number in facts.architectures)
         raise BundleError(
             where,
-            f"was compiled for {found}, the GPU needs sm_{architecture} (compute capability "
+            f"was compiled for {compiled}, the GPU needs sm_{architecture} (compute capability "
             f"{architecture // 10}.{architecture % 10})",
             f"{_BUILD} --cuda-arch {architecture}",
         )

@@ -12,10 +12,10 @@ __all__ = ["cached_libraries"]
 def cached_libraries(search: Search | None = None) -> list[LibraryFacts]:
     """Every readable plugin library in the cache, by path."""
     search = search or Search()
-    found = []
+    libraries = []
     for file in sorted((search.cache / "libraries").glob(f"*/{FILE_NAME}")):
         try:
-            found.append(facts_from_library(file))
+            libraries.append(facts_from_library(file))
         except BundleError:
             continue
-    return found
+    return libraries

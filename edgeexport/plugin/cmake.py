@@ -90,11 +90,11 @@ def build_target(
     with _running(cmake, "-S", sources, "-B", folder, "-G", cmake.generator, *given) as (process, lines):
         said = list(lines)
     if process.returncode != 0:
-        found = [line for line in said if re.search(_FINDING, line) and not line.startswith("CMake Error at")]
+        findings = [line for line in said if re.search(_FINDING, line) and not line.startswith("CMake Error at")]
         start = next((place for place, line in enumerate(said) if line.startswith("CMake Error")), 0)
         raise BuildError(
             "CMake",
-            f"cannot prepare the build\n{_shown(dict.fromkeys(found) or said[start:], sources)}\n",
+            f"cannot prepare the build\n{_shown(dict.fromkeys(findings) or said[start:], sources)}\n",
             "try another CUDA toolkit or compiler (CUDA_HOME and CXX name them)",
         )
     on_stage(f"prepared by CMake {cmake.version} for {cmake.generator}")

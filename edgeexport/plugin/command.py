@@ -90,14 +90,14 @@ def list_plugins(library: Path | None = None, search: Search | None = None) -> d
         BundleError: ``library`` is none of ours (exit code 9).
     """
     sources = sources_folder()
-    found = [facts_from_library(library)] if library is not None else cached_libraries(search)
+    libraries = [facts_from_library(library)] if library is not None else cached_libraries(search)
     digest = source_hash(sources)
     return {
         "plugins": [
             {"name": item.name, "version": VERSION, "namespace": NAMESPACE, "attributes": dict(item.attributes)}
             for item in contracts_from_sources(sources)
         ],
-        "libraries": [{**facts.as_dict(), "current": facts.source_hash == digest} for facts in found],
+        "libraries": [{**facts.as_dict(), "current": facts.source_hash == digest} for facts in libraries],
         "source_hash": digest,
     }
 

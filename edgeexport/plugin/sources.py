@@ -56,8 +56,8 @@ def name_in(folder: Path, path: Path) -> str:
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     def belongs(path: Path) -> bool:
-        parts = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") or part in _OTHER_FOLDERS for part in parts)
+        names = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") or part in _OTHER_FOLDERS for part in names)
         return path.suffix in suffixes and not hidden and path.is_file()
 
     return sorted((path for path in folder.rglob("*") if belongs(path)), key=lambda path: name_in(folder, path))

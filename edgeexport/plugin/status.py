@@ -27,21 +27,21 @@ class PluginStatus:
 def plugin_status(search: Search | None = None) -> PluginStatus:
     """Looks for everything, downloads and compiles nothing."""
     search = search or Search()
-    found: list[str] = []
+    present: list[str] = []
     lacking: list[EdgeExportError] = []
     try:
         toolkit = find_toolkit(search)
-        found.append(f"nvcc {toolkit.version} ({toolkit.nvcc})")
+        present.append(f"nvcc {toolkit.version} ({toolkit.nvcc})")
     except EdgeExportError as error:
         lacking.append(error)
     try:
         cmake = find_cmake(search)
-        found.append(f"CMake {cmake.version} for {cmake.generator} ({cmake.program})")
+        present.append(f"CMake {cmake.version} for {cmake.generator} ({cmake.program})")
     except EdgeExportError as error:
         lacking.append(error)
     try:
         headers = find_headers(search=search, download=False)
-        found.append(f"TensorRT {headers.version} headers ({headers.folder})")
+        present.append(f"TensorRT {headers.version} headers ({headers.folder})")
     except EdgeExportError as error:
         lacking.append(error)
     try:
@@ -49,11 +49,11 @@ def plugin_status(search: Search | None = None) -> PluginStatus:
         for facts in cached_libraries(search):
             if facts.source_hash == digest:
                 codes = ", ".join(f"sm_{number}" for number in facts.architectures)
-                found.append(f"compiled for {codes} with TensorRT {facts.tensorrt} headers ({facts.path})")
+                present.append(f"compiled for {codes} with TensorRT {facts.tensorrt} headers ({facts.path})")
     except EdgeExportError as error:
         lacking.append(error)
-    parts = [*(f"{error.where}: {error.problem}" for error in lacking), *found]
+    statements = [*(f"{error.where}: {error.problem}" for error in lacking), *present]
     remedy = "; ".join(error.remedy for error in lacking)
     if [error.where for error in lacking] == ["TensorRT headers"]:
         remedy = f"`edgeexport plugin build` downloads them; offline: {remedy}"
-    return PluginStatus(not lacking, "; ".join(parts), remedy)
+    return PluginStatus(not lacking, "; ".join(statements), remedy)

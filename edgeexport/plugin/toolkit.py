@@ -75,10 +75,10 @@ def find_toolkit(search: Search | None = None) -> Toolkit:
     search = search or Search()
     lacking: list[str] = []
     for nvcc in _candidates(search):
-        found = _toolkit_at(nvcc, search)
-        if isinstance(found, Toolkit):
-            return found
-        lacking.append(f"{nvcc} {found}")
+        candidate = _toolkit_at(nvcc, search)
+        if isinstance(candidate, Toolkit):
+            return candidate
+        lacking.append(f"{nvcc} {candidate}")
     if lacking:
         raise BuildError("CUDA toolkit", f"found none that is complete: {'; '.join(lacking)}", _REMEDY)
     raise BuildError(
@@ -121,13 +121,13 @@ def architectures_of_target(target: Target, search: Search | None = None) -> tup
     search = search or Search()
     program = search.which("nvidia-smi")
     printed = search.run([program, "--query-gpu=compute_cap", "--format=csv,noheader"], _TIMEOUT_S) if program else None
-    found = sorted(
+    architectures = sorted(
         {int(major) * 10 + int(minor) for major, minor in re.findall(r"(?m)^(\d+)\.(\d)\s*$", printed or "")}
     )
-    if not found:
+    if not architectures:
         problem = "nvidia-smi reports no compute capability" if program else "nvidia-smi was not found"
         raise UsageError(f"--target {target.name}", f"{problem}, so the architecture is unknown", "give --cuda-arch")
-    return tuple(found)
+    return tuple(architectures)
 
 
 def _candidates(search: Search) -> Iterator[Path]:

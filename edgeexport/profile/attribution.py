@@ -91,20 +91,20 @@ class Attribution:
     @property
     def parts_ns(self) -> dict[str, int]:
         """Time by part, in the order of the model. Adds up to ``total_ns``."""
-        found: dict[str, int] = {node.part: 0 for node in self.nodes}
+        ns_of_part: dict[str, int] = {node.part: 0 for node in self.nodes}
         for layer in self.layers:
             for part, ns in layer.part_ns.items():
-                found[part] = found.get(part, 0) + ns
+                ns_of_part[part] = ns_of_part.get(part, 0) + ns
         if self.unaccounted_ns:
-            found[OTHER] = found.get(OTHER, 0) + self.unaccounted_ns
-        return {part: found[part] for part in sorted(found, key=part_order)}
+            ns_of_part[OTHER] = ns_of_part.get(OTHER, 0) + self.unaccounted_ns
+        return {part: ns_of_part[part] for part in sorted(ns_of_part, key=part_order)}
 
     def share(self, how: str) -> float:
         """Share of the total time whose origin was found that way (`edgeexport.profile.origins.HOW`)."""
-        found = sum(layer.ns for layer in self.layers if layer.origin.how == how)
+        ns = sum(layer.ns for layer in self.layers if layer.origin.how == how)
         if how == "none":
-            found += self.unaccounted_ns
-        return found / self.total_ns if self.total_ns else 0.0
+            ns += self.unaccounted_ns
+        return ns / self.total_ns if self.total_ns else 0.0
 
     @property
     def divided_share(self) -> float:
@@ -119,7 +119,7 @@ class Attribution:
 
     def summary(self) -> dict[str, Any]:
         """Without the single layers, JSON-ready: what bench.json holds under ``layers``."""
-        parts = self.parts_ns
+        ns_of_part = self.parts_ns
         return {
             "schema": LAYERS_SCHEMA,
             "provenance": self.provenance,
@@ -130,7 +130,7 @@ class Attribution:
             "attributed_share": round(1 - self.share("none"), 6),
             "attributed_by": {how: round(self.share(how), 6) for how in HOW},
             "divided_share": round(self.divided_share, 6),
-            "parts": [self._part(part, ns) for part, ns in parts.items()],
+            "parts": [self._part(part, ns) for part, ns in ns_of_part.items()],
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -230,8 +230,8 @@ def engine_profile(attribution: Attribution) -> list[dict[str, Any]]:
 def layers_from_engine_profile(content: Any) -> dict[str, Any] | None:
     """The attribution in engine.profile.json's content; None where another tool wrote it."""
     records = content if isinstance(content, list) else []
-    found = [record[_OWN_RECORD] for record in records if isinstance(record, dict) and _OWN_RECORD in record]
-    return found[0] if found and isinstance(found[0], dict) else None
+    own = [record[_OWN_RECORD] for record in records if isinstance(record, dict) and _OWN_RECORD in record]
+    return own[0] if own and isinstance(own[0], dict) else None
 
 
 def _attribution(
@@ -262,14 +262,14 @@ def _divided(ns: int, weights: Mapping[str, float]) -> dict[str, int]:
     if len(weights) == 1 or total <= 0:
         first, *others = weights
         return {first: ns, **dict.fromkeys(others, 0)}
-    found: dict[str, int] = {}
+    shares: dict[str, int] = {}
     given, passed = 0, 0.0
     for part, weight in weights.items():
         passed += weight
         reached = round(ns * passed / total)
-        found[part] = reached - given
+        shares[part] = reached - given
         given = reached
-    return found
+    return shares
 
 
 def _next(known: Mapping[str, list[Any]], name: str) -> Any:

@@ -95,25 +95,25 @@ def profile_bundle(
     against = None if baseline is None else load_timed_bundle(baseline, engine)
     if against is not None:
         check_comparable(against, timed)
-    found: list[str] = []
+    unstable: list[str] = []
 
     on_stage(f"time {timed.file}: {asked.warmup_ms:g} ms of warm-up, {asked.duration_s:g} s")
     readings: list[Conditions] = []
-    with _judged(timed, setup, readings, found, "") as watch:
+    with _judged(timed, setup, readings, unstable, "") as watch:
         trace = measure(timed.call, asked, clock, watch=watch)
-        _judge_latency(found, "", [sample.compute_ms for sample in trace.samples])
-    compared = None if against is None else _compared(against, timed, asked, setup, found, on_stage)
+        _judge_latency(unstable, "", [sample.compute_ms for sample in trace.samples])
+    compared = None if against is None else _compared(against, timed, asked, setup, unstable, on_stage)
     energy_request = energy or EnergyRequest(load_s=max(EnergyRequest.load_s, asked.duration_s))
     phases: Phases = []
     document = bench_document(timed, asked, trace, readings, root)
     if rails is not None:
-        document["power"], phases = _energy(timed, rails, energy_request, setup, found, on_stage)
+        document["power"], phases = _energy(timed, rails, energy_request, setup, unstable, on_stage)
     document["baseline"] = compared
     document["predicted"] = predicted_latency(timed, readings[0].power_mode, root)
     document["no_prediction"] = why_no_prediction(timed, readings[0].power_mode, root)
     on_stage("time the layers with the runtime's profiler")
     document["layers"] = measured_layers(timed)
-    document["stable"], document["instabilities"] = not found, found
+    document["stable"], document["instabilities"] = not unstable, unstable
     _write(path, document, rails, phases)
     return Bench(path / BENCH, document)
 
@@ -123,12 +123,12 @@ def _compared(
     timed: TimedBundle,
     asked: TimingRequest,
     setup: _Setup,
-    found: list[str],
+    unstable: list[str],
     on_stage: Callable[[str], None],
 ) -> dict[str, Any]:
     on_stage(f"compare with {against.bundle.path.name}, in alternating blocks")
     readings: list[Conditions] = []
-    with _judged(timed, setup, readings, found, "comparison: ") as watch:
+    with _judged(timed, setup, readings, unstable, "comparison: ") as watch:
         paired = measure_pair(
             against.call,
             timed.call,
@@ -139,7 +139,7 @@ def _compared(
         )
         for which in ("baseline", "candidate"):
             latencies = [sample.compute_ms for sample in paired.samples(which)]
-            _judge_latency(found, f"comparison, {which}: ", latencies)
+            _judge_latency(unstable, f"comparison, {which}: ", latencies)
     return paired_document(against, timed, asked, paired, readings)
 
 
@@ -148,11 +148,11 @@ def _energy(
     rails: Rails,
     request: EnergyRequest,
     setup: _Setup,
-    found: list[str],
+    unstable: list[str],
     on_stage: Callable[[str], None],
 ) -> tuple[dict[str, Any], Phases]:
     readings: list[Conditions] = []
-    with _judged(timed, setup, readings, found, "power: ") as watch:
+    with _judged(timed, setup, readings, unstable, "power: ") as watch:
         energy, phases = measure_energy(
             timed.call,
             rails,
@@ -167,7 +167,7 @@ def _energy(
 
 @contextlib.contextmanager
 def _judged(
-    timed: TimedBundle, setup: _Setup, readings: list[Conditions], found: list[str], phase: str
+    timed: TimedBundle, setup: _Setup, readings: list[Conditions], unstable: list[str], phase: str
 ) -> Iterator[Callable[[], None]]:
     """Gives the block a watch that collects readings, and judges them, and what the block found, at its end.
 
@@ -175,11 +175,11 @@ def _judged(
         MeasurementError: Something changed, and that is not allowed.
     """
     yield lambda: readings.append(read_conditions(setup.root, discrete_gpu=timed.on_gpu))
-    found += [f"{phase}{text}" for text in instabilities(readings, on_gpu=timed.on_gpu)]
-    if found and not setup.allow_unstable:
+    unstable += [f"{phase}{text}" for text in instabilities(readings, on_gpu=timed.on_gpu)]
+    if unstable and not setup.allow_unstable:
         raise MeasurementError(
             str(timed.bundle.path),
-            f"the device changed during the measurement: {'; '.join(found)}",
+            f"the device changed during the measurement: {'; '.join(unstable)}",
             "pin the clocks (on a Jetson: sudo jetson_clocks), let it cool, take a lower power mode, stop other "
             "programs, warm up longer (--warmUp); --allow-unstable keeps the figures and marks them",
         )
@@ -198,10 +198,10 @@ def _now_and_then(on_stage: Callable[[str], None], text: str) -> Callable[[int],
     return on_round
 
 
-def _judge_latency(found: list[str], phase: str, latencies_ms: list[float]) -> None:
+def _judge_latency(unstable: list[str], phase: str, latencies_ms: list[float]) -> None:
     shift = latency_shift(latencies_ms)
     if shift is not None:
-        found.append(f"{phase}{shift}")
+        unstable.append(f"{phase}{shift}")
 
 
 def _write(path: Path, document: dict[str, Any], rails: Rails | None, phases: Phases) -> None:

@@ -121,11 +121,11 @@ def paired_document(
 
 def rows_from_samples(samples: Sequence[Timing], percentiles: Sequence[float] = ()) -> Rows:
     """compute, enqueue, transfer, end_to_end -> summary; None where the device has no such step."""
-    found: Rows = {}
+    rows: Rows = {}
     for row in ("compute", "enqueue", "transfer", "end_to_end"):
         values = [value for sample in samples if (value := getattr(sample, f"{row}_ms")) is not None]
-        found[row] = summary(values, percentiles) if values else None
-    return found
+        rows[row] = summary(values, percentiles) if values else None
+    return rows
 
 
 def _notes(timed: TimedBundle, rows: Rows, readings: Sequence[Conditions]) -> list[str]:

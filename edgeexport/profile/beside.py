@@ -26,11 +26,11 @@ def measured_layers(timed: TimedBundle) -> dict[str, Any] | None:
     Raises:
         BundleError: work.json is damaged. BuildError: engine.profile.json cannot be written.
     """
-    found = measure_layers(timed.bundle, timed.runner, timed.record, timed.feed.image, timed.feed.extra)
-    if found is None:
+    attribution = measure_layers(timed.bundle, timed.runner, timed.record, timed.feed.image, timed.feed.extra)
+    if attribution is None:
         return None
-    write_engine_profile(timed.bundle.path, found)
-    return found.summary()
+    write_engine_profile(timed.bundle.path, attribution)
+    return attribution.summary()
 
 
 def predicted_latency(timed: TimedBundle, mode: PowerMode | None, root: Path = Path("/")) -> dict[str, Any] | None:

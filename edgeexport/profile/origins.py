@@ -60,16 +60,16 @@ def origins_from_graph(executed: Sequence[GraphNode], work: GraphWork) -> list[O
     claims = [_claimed(node, makers, named) for node in executed]
     exposed = {value for node in executed for value in (*node.inputs, *node.outputs)}
     exposed.update(value for values in claims for value in values)
-    found: list[Origin] = []
+    origins: list[Origin] = []
     for node, claimed in zip(executed, claims, strict=True):
         if node.outputs:
             values = [value for value in node.outputs if value in makers]
             how, nodes = "graph", _covered([*values, *claimed], exposed, makers, calls)
         else:
             how, nodes = "name", tuple({makers[value].name: makers[value] for value in claimed}.values())
-        found.append(Origin(how, nodes, _parts(nodes)) if nodes else _UNKNOWN)
-    _place_by_readers(executed, found)
-    return _placed_by_neighbours(found)
+        origins.append(Origin(how, nodes, _parts(nodes)) if nodes else _UNKNOWN)
+    _place_by_readers(executed, origins)
+    return _placed_by_neighbours(origins)
 
 
 def origins_from_engine_layers(layers: Sequence[EngineLayer], work: GraphWork, *, plugins: bool) -> list[Origin]:
@@ -83,11 +83,11 @@ def origins_from_engine_layers(layers: Sequence[EngineLayer], work: GraphWork, *
     graph = _Places(work.with_plugins() if plugins else work.nodes)
     spans = [_span_of(layer, graph) for layer in layers]
     _close(spans, len(graph.order))
-    found = []
+    origins = []
     for span in spans:
         unique = tuple({node.name: node for node in (graph.order[place] for place in span.places)}.values())
-        found.append(Origin(span.how, unique, _parts(unique)) if unique else _UNKNOWN)
-    return _placed_by_neighbours(found)
+        origins.append(Origin(span.how, unique, _parts(unique)) if unique else _UNKNOWN)
+    return _placed_by_neighbours(origins)
 
 
 class _Places:
@@ -173,24 +173,24 @@ def _covered(
     values: Iterable[str], exposed: set[str], makers: Mapping[str, NodeWork], calls: Mapping[str, NodeWork]
 ) -> tuple[NodeWork, ...]:
     """The nodes that compute ``values`` from values that are exposed."""
-    found: dict[str, NodeWork] = {}
+    covered: dict[str, NodeWork] = {}
     pending = list(values)
     while pending:
         node = makers[pending.pop()]
         node = calls.get(node.call, node)
-        if node.name in found:
+        if node.name in covered:
             continue
-        found[node.name] = node
+        covered[node.name] = node
         if "::" not in node.op_type:  # a body's inner values have other names in every runtime
             pending += [value for value in node.inputs if value in makers and value not in exposed]
-    return tuple(found.values())
+    return tuple(covered.values())
 
 
 def _parts(nodes: Iterable[NodeWork]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(node.part for node in nodes))
 
 
-def _place_by_readers(executed: Sequence[GraphNode], found: list[Origin]) -> None:
+def _place_by_readers(executed: Sequence[GraphNode], origins: list[Origin]) -> None:
     """What computes values that the bundle's graph does not have belongs where they are read, or else where it reads."""
     readers: dict[str, list[int]] = {}
     makers: dict[str, int] = {}
@@ -199,30 +199,30 @@ def _place_by_readers(executed: Sequence[GraphNode], found: list[Origin]) -> Non
             readers.setdefault(value, []).append(index)
         makers.update((value, index) for value in node.outputs)
     for index in reversed(range(len(executed))):
-        if not found[index].parts:
+        if not origins[index].parts:
             near = [other for value in executed[index].outputs for other in readers.get(value, ())]
-            _place(found, index, near)
+            _place(origins, index, near)
     for index, node in enumerate(executed):
-        if not found[index].parts:
-            _place(found, index, [makers[value] for value in node.inputs if value in makers])
+        if not origins[index].parts:
+            _place(origins, index, [makers[value] for value in node.inputs if value in makers])
 
 
-def _place(found: list[Origin], index: int, near: Iterable[int]) -> None:
-    parts = {found[other].parts[:1] for other in near}
+def _place(origins: list[Origin], index: int, near: Iterable[int]) -> None:
+    parts = {origins[other].parts[:1] for other in near}
     if len(parts) == 1 and () not in parts:
-        found[index] = Origin("graph", (), next(iter(parts)))
+        origins[index] = Origin("graph", (), next(iter(parts)))
 
 
-def _placed_by_neighbours(found: Sequence[Origin]) -> list[Origin]:
+def _placed_by_neighbours(origins: Sequence[Origin]) -> list[Origin]:
     """What is still unknown, between two nodes of one part or at either end, belongs to that part."""
     after: list[str] = []
     part = ""
-    for origin in reversed(found):
+    for origin in reversed(origins):
         after.append(part)
         part = origin.parts[0] if origin.parts else part
     result = []
     before = ""
-    for origin, following in zip(found, reversed(after), strict=True):
+    for origin, following in zip(origins, reversed(after), strict=True):
         near = {part for part in (before, following) if part}
         if not origin.parts and len(near) == 1:
             origin = Origin("neighbours", (), tuple(near))

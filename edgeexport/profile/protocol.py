@@ -76,16 +76,16 @@ def percentiles_from_texts(texts: Sequence[str]) -> tuple[float, ...]:
     Raises:
         UsageError: No number.
     """
-    found = []
+    percentiles = []
     for text in texts:
         for part in text.split(","):
             try:
-                found.append(float(part))
+                percentiles.append(float(part))
             except ValueError:
                 raise UsageError(
                     f"--percentile {text}", f"{part!r} is no number", "such as --percentile 95,99.9"
                 ) from None
-    return tuple(found)
+    return tuple(percentiles)
 
 
 @dataclass(frozen=True)

@@ -51,14 +51,14 @@ def latency_shift(samples_ms: Sequence[float]) -> Shift | None:
     if count < 2 * _LEAST_BATCHES or float(values.min()) <= 0:
         return None
     medians = np.array([float(np.median(batch)) for batch in np.array_split(np.log(values), count)])
-    found: tuple[float, Shift] | None = None
+    clearest: tuple[float, Shift] | None = None
     for cut in range(_LEAST_BATCHES, count - _LEAST_BATCHES + 1):
         first, second = (float(np.median(side)) for side in (medians[:cut], medians[cut:]))
         size = abs(second - first)
         sigmas = size / max(_error(medians[:cut], medians[cut:]), 1e-9)
-        if size >= math.log1p(SMALLEST_SHIFT) and sigmas > _SIGMAS and (found is None or sigmas > found[0]):
-            found = sigmas, Shift(math.exp(first), math.exp(second), cut / count)
-    return found[1] if found else None
+        if size >= math.log1p(SMALLEST_SHIFT) and sigmas > _SIGMAS and (clearest is None or sigmas > clearest[0]):
+            clearest = sigmas, Shift(math.exp(first), math.exp(second), cut / count)
+    return clearest[1] if clearest else None
 
 
 def _error(before: NDArray, after: NDArray) -> float:

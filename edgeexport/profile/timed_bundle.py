@@ -106,13 +106,13 @@ def check_comparable(baseline: TimedBundle, candidate: TimedBundle) -> None:
         UsageError: Another runtime, device or batch.
     """
     where = f"--baseline {baseline.bundle.path}"
-    for what, found, expected in (
+    for what, actual, expected in (
         ("runs in", baseline.runner.name, candidate.runner.name),
         ("runs on", str(baseline.device), str(candidate.device)),
     ):
-        if found != expected:
+        if actual != expected:
             remedy = f"build both engines here (edgeexport build BUNDLE), or give --engine none to run both as {_GRAPH}"
-            raise UsageError(where, f"{what} {found}, {candidate.bundle.path} {what} {expected}", remedy)
+            raise UsageError(where, f"{what} {actual}, {candidate.bundle.path} {what} {expected}", remedy)
     batches = baseline.feed.image.shape[0], candidate.feed.image.shape[0]
     if batches[0] != batches[1]:
         problem = f"takes batches of {batches[0]}, {candidate.bundle.path} of {batches[1]}"

@@ -69,7 +69,7 @@ def node_times_from_trtexec(text: str, where: str = "engine.profile.json") -> li
     Raises:
         BundleError: It is no such file.
     """
-    found: list[NodeTime] = []
+    times: list[NodeTime] = []
     runs = 0
     for record in _parsed(text, where, list):
         if not isinstance(record, dict):
@@ -83,8 +83,8 @@ def node_times_from_trtexec(text: str, where: str = "engine.profile.json") -> li
             ms = float(record["timeMs"]) / runs
         else:
             raise _damaged(where, f"layer {record['name']!r} has neither averageMs nor timeMs and a count")
-        found.append(NodeTime(str(record["name"]), "", ms))
-    return found
+        times.append(NodeTime(str(record["name"]), "", ms))
+    return times
 
 
 def trtexec_records(times: Sequence[NodeTime], runs: int) -> list[dict[str, Any]]:
@@ -135,15 +135,15 @@ def onnx_names(metadata: str) -> tuple[str, ...]:
     A node inside a function's body stands for the outermost call, which is what the ONNX file has a node for. Long metadata
     are cut in the middle: an entry that the cut goes through is left out.
     """
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for entry in _ONNX_LAYER.findall(metadata):
         if _TRUNCATED in entry:
             continue
         name, *callers = entry.split(" | ")
         if callers:
             name = callers[-1].rpartition(" (")[0] or callers[-1]
-        found[name.strip()] = None
-    return tuple(found)
+        names[name.strip()] = None
+    return tuple(names)
 
 
 def _parsed(text: str, where: str, kind: type) -> Any:

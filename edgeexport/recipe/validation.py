@@ -100,13 +100,13 @@ def recipe_from_config(
         text={},
     )
     resolved = {key: REDUCTIONS[key].resolved(asked[key], spec) for key, spec in reductions.items()}
-    parts = {
+    entries = {
         "model": host.resolved(given_model, model),
         "reduction": resolved,
         "tail": None if tail.form == "none" else {"form": tail.form, "candidates": tail.candidates},
         "palette": resolved_palette,
     }
-    return replace(recipe, text=_resolved_text(config, recipe, parts, checkpoint, place))
+    return replace(recipe, text=_resolved_text(config, recipe, entries, checkpoint, place))
 
 
 def _asked_reductions(value: object, place: Place) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def _reductions(
 
 
 def _resolved_text(
-    config: Mapping[str, object], recipe: Recipe, parts: Mapping[str, object], checkpoint: Path | None, place: Place
+    config: Mapping[str, object], recipe: Recipe, entries: Mapping[str, object], checkpoint: Path | None, place: Place
 ) -> dict[str, object]:
     """The recipe as resolved: JSON-ready but for the block numbers of ``prune``, which stay integers.
 
@@ -170,7 +170,7 @@ def _resolved_text(
     """
     preprocess = recipe.input.preprocess
     text: dict[str, object] = {
-        "model": parts["model"],
+        "model": entries["model"],
         "checkpoint": str(checkpoint) if checkpoint is not None else config.get("checkpoint"),
         "seed": recipe.seed,
         "input": {
@@ -180,11 +180,11 @@ def _resolved_text(
             else {"mean": preprocess.mean, "std": preprocess.std, "bgr_to_rgb": preprocess.bgr_to_rgb},
         },
         "output": recipe.output,
-        "reduction": parts["reduction"],
-        "tail": parts["tail"],
+        "reduction": entries["reduction"],
+        "tail": entries["tail"],
         "extra_outputs": recipe.extra_outputs,
         "classes": config.get("classes"),
-        "palette": parts["palette"],
+        "palette": entries["palette"],
     }
     return {key: _json_ready(value, place.at(key)) for key, value in text.items()}
 

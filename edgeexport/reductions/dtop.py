@@ -302,8 +302,8 @@ def prune_changes(
             remedy = "add a PruneHead whose in_index selects that block, or prune where a head is"
             raise at.error(k, f"no auxiliary head reads block {block} (heads read: {known})", remedy)
         if len(facts.reads) > 1:
-            found = f"the final head reads {len(facts.reads)} blocks and cannot follow tokens that left between them"
-            raise at.error(k, found, "use PruneHead as decode_head")
+            problem = f"the final head reads {len(facts.reads)} blocks and cannot follow tokens that left between them"
+            raise at.error(k, problem, "use PruneHead as decode_head")
         if block > facts.reads[0]:
             raise at.error(
                 k, f"the final head reads block {facts.reads[0]}, before these tokens leave", "prune earlier"

@@ -121,8 +121,8 @@ def _pool(given: Mapping[str, object], place: Place, facts: HostFacts) -> str:
     at = place.at("pool")
     pool = choice(given.get("pool", "mean"), at, ("mean", "size_weighted"))
     if facts.pooling != "avg":
-        found = f"its global_pool is {facts.pooling!r}" if facts.pooling is not None else "it predicts for every token"
-        reject_unless(pool, at, ("mean",), f"{facts.name} does not average its tokens: {found}")
+        reason = f"its global_pool is {facts.pooling!r}" if facts.pooling is not None else "it predicts for every token"
+        reject_unless(pool, at, ("mean",), f"{facts.name} does not average its tokens: {reason}")
     return pool
 
 

@@ -69,15 +69,15 @@ def merge_step_reference(
         BuildError: ``r`` is negative, or more than this kind can merge.
     """
     count = x.shape[0]
-    parts = candidates_of(kind, count, prefix, columns, window)
+    candidates = candidates_of(kind, count, prefix, columns, window)
     if kind == "windows":
-        shares = shares_of_windows([len(sources) + len(destinations) for sources, destinations in parts], r)
+        shares = shares_of_windows([len(sources) + len(destinations) for sources, destinations in candidates], r)
     else:
         shares = [r]
     unit = _unit_rows(metric)
     edges: list[tuple[int, int]] = []
     kept: list[int] = []
-    for (sources, destinations), share in zip(parts, shares, strict=True):
+    for (sources, destinations), share in zip(candidates, shares, strict=True):
         most = min(len(sources), len(destinations)) if kind == "alternate" else len(sources)
         if not 0 <= share <= most:
             raise BuildError("merge reference", f"r = {r} with {count} tokens; at most {most} can merge", "lower r")
@@ -86,7 +86,7 @@ def merge_step_reference(
         kept += [source for _, source, _ in ranked[share:]]
     if prefix or kind == "windows":
         kept.sort()
-    heads = kept + [token for _, destinations in parts for token in destinations]
+    heads = kept + [token for _, destinations in candidates for token in destinations]
     if kind == "windows":
         heads.sort()
     sources_of: dict[int, list[int]] = {}
@@ -159,11 +159,11 @@ def _ranked(unit: Tensor, sources: list[int], destinations: list[int]) -> list[t
     """(similarity, source, its best destination) of every source, best first."""
     if not destinations:
         return [(-float("inf"), source, -1) for source in sources]
-    found = []
+    matches = []
     for source, row in zip(sources, (unit[sources] @ unit[destinations].T).tolist(), strict=True):
         best = max(row)
-        found.append((best, source, destinations[row.index(best)]))
-    return sorted(found, key=lambda entry: (-entry[0], entry[1]))
+        matches.append((best, source, destinations[row.index(best)]))
+    return sorted(matches, key=lambda entry: (-entry[0], entry[1]))
 
 
 def _merged_row(x: Tensor, size: Tensor, group: list[int]) -> tuple[Tensor, Tensor]:

@@ -124,7 +124,7 @@ def remote_verify(
         folder = _sent(remote, bundle, on_stage)
         try:
             arguments = ["verify", folder, f"--engine={engine}"]
-            found = remote.run(arguments, bundle_path / "remote-verify.log", on_stage)
+            result = remote.run(arguments, bundle_path / "remote-verify.log", on_stage)
         except ParityError:
             fetch_results(remote.connection, folder, bundle, [_VERIFY])
             _refresh(bundle_path, on_stage)
@@ -132,7 +132,7 @@ def remote_verify(
         on_stage(f"{device.host.place}: bring back what it found")
         fetch_results(remote.connection, folder, bundle, [_VERIFY])
     _refresh(bundle_path, on_stage)
-    return _verify_result(bundle, found, str(device.host))
+    return _verify_result(bundle, result, str(device.host))
 
 
 def remote_profile(
@@ -204,16 +204,16 @@ def _timing_arguments(request: TimingRequest) -> list[str]:
     ]
 
 
-def _verify_result(bundle: Bundle, found: Any, where: str) -> VerifyResult:
+def _verify_result(bundle: Bundle, content: Any, where: str) -> VerifyResult:
     """What `VerifyResult.as_dict` told there."""
     try:
         comparisons = []
-        for entry in found["comparisons"]:
+        for entry in content["comparisons"]:
             item = _facts(Comparison, entry)
             outputs = tuple(_facts(OutputDifference, output) for output in entry["outputs"])
             decisions = tuple(_facts(DecisionDifference, decision) for decision in entry["decisions"])
             comparisons.append(replace(item, images=tuple(item.images), outputs=outputs, decisions=decisions))
-        return VerifyResult(bundle, tuple(comparisons), str(found["original_not_run"]), str(found["runner"]))
+        return VerifyResult(bundle, tuple(comparisons), str(content["original_not_run"]), str(content["runner"]))
     except (KeyError, TypeError) as error:
         raise BundleError(
             where, f"tells of its comparisons in another form ({error!r})", "install the same version there"

@@ -78,10 +78,10 @@ class Connection:
         self._master: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Connection:
-        found = shutil.which("ssh")
-        if found is None:
+        program = shutil.which("ssh")
+        if program is None:
             raise UsageError("ssh", "is not installed here", "install OpenSSH's client (apt install openssh-client)")
-        self._ssh = found
+        self._ssh = program
         try:
             self._private = _private_folder()
             self.folder = self._open()

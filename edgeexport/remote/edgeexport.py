@@ -92,10 +92,10 @@ class RemoteEdgeexport:
         done = self.connection.command([*self.words, "version", "--json"], lambda line: None)
         self._found(done)
         try:
-            found = json.loads(done.out)
+            facts = json.loads(done.out)
         except ValueError:
-            found = None
-        if done.code != 0 or not isinstance(found, dict):
+            facts = None
+        if done.code != 0 or not isinstance(facts, dict):
             problem = f"`{shlex.join(self.words)} version --json` says {_last_line(done) or 'nothing'!r}"
             raise BundleError(
                 str(host),
@@ -103,13 +103,13 @@ class RemoteEdgeexport:
                 f"install edgeexport {__version__} there",
             )
         ours = version_facts()
-        checks = [(key, str(found.get(key)), ours[key]) for key in ("bundle_schema", "engine_schema")]
-        checks.insert(0, ("version", _minor(str(found.get("edgeexport"))), _minor(__version__)))
+        checks = [(key, str(facts.get(key)), ours[key]) for key in ("bundle_schema", "engine_schema")]
+        checks.insert(0, ("version", _minor(str(facts.get("edgeexport"))), _minor(__version__)))
         for what, theirs, expected in checks:
             if theirs != expected:
                 raise BundleError(
                     str(host),
-                    f"has edgeexport {found.get('edgeexport')} with {what} {theirs}, this one has {expected}",
+                    f"has edgeexport {facts.get('edgeexport')} with {what} {theirs}, this one has {expected}",
                     f"install edgeexport {__version__} there, or use that version here",
                 )
 

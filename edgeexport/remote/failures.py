@@ -63,10 +63,10 @@ def disk_full(host: Host, folder: str, needed_bytes: int, free_bytes: int | None
     Args:
         free_bytes: As ``df`` tells; None where the disk turned out full although it told more.
     """
-    found = "the disk is full" if free_bytes is None else f"{_megabytes(free_bytes)} free"
+    space = "the disk is full" if free_bytes is None else f"{_megabytes(free_bytes)} free"
     return DeviceError(
         f"{host}: {folder}",
-        f"{found}, {_megabytes(needed_bytes)} needed",
+        f"{space}, {_megabytes(needed_bytes)} needed",
         "free some space there; the folder is a cache, old bundles in it may be deleted",
     )
 

@@ -131,18 +131,18 @@ def send_files(
             next time), or a file arrived damaged twice.
     """
     on_stage(f"{connection.host.place}: compare {len(files)} files")
-    present, parts, free = _state(connection, folder, files)
+    present, begun, free = _state(connection, folder, files)
     missing = [file for file in files if file.name not in present]
-    needed = sum(file.size - parts.get(file.name, 0) for file in missing)
+    needed = sum(file.size - begun.get(file.name, 0) for file in missing)
     if free is not None and needed > free:
         raise disk_full(connection.host, folder, needed, free)
-    small = [file for file in missing if file.size <= _SMALL_BYTES and file.name not in parts and file.name != MANIFEST]
+    small = [file for file in missing if file.size <= _SMALL_BYTES and file.name not in begun and file.name != MANIFEST]
     placed = _send_small(connection, folder, small, on_stage)
     sent = sum(file.size for file in small)
     for file in missing:
         if file.name in placed:
             continue
-        sent += _send(connection, folder, file, parts.get(file.name, 0), on_stage)
+        sent += _send(connection, folder, file, begun.get(file.name, 0), on_stage)
     return Sent(len(present), len(missing), sent)
 
 
@@ -160,21 +160,21 @@ def fetch_files(connection: Connection, folder: str, names: Sequence[str], into:
         DeviceError: The connection was dropped, or a file arrived damaged.
         BuildError: The folder here cannot be written to.
     """
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for line in connection.script("list what is there", _FETCHABLE, folder, *(f"./{name}" for name in names)).split(
         b"\n"
     ):
         if line.startswith(b"file "):
             _, number, sha256 = line.decode().split()
-            found[names[int(number) - 1]] = sha256
-    for name, sha256 in found.items():
+            digests[names[int(number) - 1]] = sha256
+    for name, sha256 in digests.items():
         path = into / name
         content = connection.script(f"send {name} back", _FETCH, folder, f"./{name}")
         if hashlib.sha256(content).hexdigest() != sha256:
             raise DeviceError(f"{connection.host}: {folder}/{name}", "changed on its way here", "run the command again")
         with disk_errors(path, "free some space, make the bundle writable"):
             write_file(path, content)
-    return list(found)
+    return list(digests)
 
 
 def _state(
@@ -182,7 +182,7 @@ def _state(
 ) -> tuple[set[str], dict[str, int], int | None]:
     """Names of the files that are there and right; name -> bytes of those begun; free bytes (None if unknown)."""
     present: set[str] = set()
-    parts: dict[str, int] = {}
+    begun: dict[str, int] = {}
     out = b""
     for start in range(0, len(files), _NAMES_AT_ONCE):
         some = files[start : start + _NAMES_AT_ONCE]
@@ -191,11 +191,11 @@ def _state(
             if len(words) == 3 and words[0] in ("file", "part") and words[1].isdigit():
                 file = some[int(words[1]) - 1]
                 if words[0] == "part":
-                    parts[file.name] = int(words[2])
+                    begun[file.name] = int(words[2])
                 elif words[2] == file.sha256:
                     present.add(file.name)
     space = _DF_FREE.search(out[out.rfind(b"Filesystem") :])
-    return present, parts, None if space is None else int(space[1]) * 1024
+    return present, begun, None if space is None else int(space[1]) * 1024
 
 
 def _triples(files: Sequence[FileToSend]) -> list[str]:

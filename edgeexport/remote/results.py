@@ -24,15 +24,15 @@ _ENGINE_FILES = ("engine.graph.json", "timing.cache")
 
 def fetch_engine(connection: Connection, folder: str, bundle: Bundle) -> EngineRecord | None:
     """Brings the device's engine record here. The old record goes first, the new one comes last."""
-    with _fetched(connection, folder, [*_ENGINE_FILES, ENGINE_RECORD]) as (found, staging):
-        if ENGINE_RECORD not in found:
+    with _fetched(connection, folder, [*_ENGINE_FILES, ENGINE_RECORD]) as (fetched, staging):
+        if ENGINE_RECORD not in fetched:
             return None
         record = EngineRecord.from_dict(Bundle(staging, bundle.manifest).json(ENGINE_RECORD), staging / ENGINE_RECORD)
         record = replace(record, provenance=f"built on ssh://{connection.host.place}")
         (staging / ENGINE_RECORD).write_bytes(json_bytes(record.as_dict()))
         with _written(bundle.path):
             remove_engine(bundle)
-            _replace(staging, bundle.path, [*_ENGINE_FILES, ENGINE_RECORD], found)
+            _replace(staging, bundle.path, [*_ENGINE_FILES, ENGINE_RECORD], fetched)
     return record
 
 
@@ -41,8 +41,8 @@ def fetch_results(connection: Connection, folder: str, bundle: Bundle, names: Se
 
     The engine's record comes along, unless an engine built on this machine stands here: its files would be lost.
     """
-    with _fetched(connection, folder, names) as (found, staging), _written(bundle.path):
-        _replace(staging, bundle.path, names, found)
+    with _fetched(connection, folder, names) as (fetched, staging), _written(bundle.path):
+        _replace(staging, bundle.path, names, fetched)
     try:
         here = engine_record(bundle)
     except BundleError:
@@ -58,9 +58,9 @@ def _fetched(connection: Connection, folder: str, names: Sequence[str]) -> Itera
         yield fetch_files(connection, folder, names, Path(staging)), Path(staging)
 
 
-def _replace(staging: Path, folder: Path, names: Sequence[str], found: Sequence[str]) -> None:
+def _replace(staging: Path, folder: Path, names: Sequence[str], fetched: Sequence[str]) -> None:
     for name in names:
-        if name in found:
+        if name in fetched:
             with (staging / name).open("rb") as source, replaced_file(folder / name) as copy:
                 shutil.copyfileobj(source, copy)
         else:

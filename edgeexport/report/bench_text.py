@@ -44,13 +44,13 @@ def mode_text(conditions: Json) -> str:
 
 def conditions_text(reading: Json) -> str:
     """One of bench.json's readings: power mode, clocks, hottest zone. Empty where the machine tells nothing."""
-    parts = [mode_text(reading)]
+    texts = [mode_text(reading)]
     clocks = [clock for clock in reading["clocks"] if clock["current_hz"] is not None]
-    parts += [f"{clock['name']} {clock['current_hz'] / 1e6:.0f} MHz" for clock in clocks]
+    texts += [f"{clock['name']} {clock['current_hz'] / 1e6:.0f} MHz" for clock in clocks]
     if reading["temperatures"]:
         hottest = max(reading["temperatures"], key=lambda zone: zone["celsius"])
-        parts.append(f"{hottest['name']} {hottest['celsius']:.1f} °C")
-    return "; ".join(filter(None, parts))
+        texts.append(f"{hottest['name']} {hottest['celsius']:.1f} °C")
+    return "; ".join(filter(None, texts))
 
 
 def differences_text(baseline: Json) -> str:

@@ -95,11 +95,11 @@ def bench_view(bench: Json, manifest_sha256: str = "", engine_files: Mapping[str
 
 
 def _warnings(bench: Json, earlier: str, engine_files: Mapping[str, str]) -> list[str]:
-    found = [f"measured figures are {earlier}: profile it again"] if earlier else []
+    warnings = [f"measured figures are {earlier}: profile it again"] if earlier else []
     unstable = [] if bench["stable"] else bench["instabilities"] or ["the device changed during the measurement"]
-    found += [f"unstable: {text}" for text in unstable]
+    warnings += [f"unstable: {text}" for text in unstable]
     left_out = engine_left_out(bench, engine_files)
-    return [*found, f"measured figures are {left_out}"] if left_out else found
+    return [*warnings, f"measured figures are {left_out}"] if left_out else warnings
 
 
 def _facts(bench: Json) -> Facts:

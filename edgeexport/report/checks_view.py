@@ -27,19 +27,19 @@ class CheckRow:
 def check_rows(checks: Json) -> list[CheckRow]:
     """Reads the manifest's ``checks``."""
     rows = []
-    for name, found in checks.items():
-        if not found:
+    for name, check in checks.items():
+        if not check:
             continue
         if name == "tail":
-            rows += [] if found["form"] == "none" else [_tail_check(found)]  # none: scores, not a class map
+            rows += [] if check["form"] == "none" else [_tail_check(check)]  # none: scores, not a class map
             continue
         if name == "half_precision":
-            rows.append(_half_precision_check(found))
+            rows.append(_half_precision_check(check))
             continue
-        details = [f"version {found['version']}"] if found.get("version") else []
-        details += [f"{found[key]} {key}" for key in ("nodes", "comparisons") if key in found]
-        details += [str(found["reason"])] if found.get("reason") else []
-        rows.append(CheckRow(_TITLES.get(name, name), str(found.get("status", "not-run")), "; ".join(details)))
+        details = [f"version {check['version']}"] if check.get("version") else []
+        details += [f"{check[key]} {key}" for key in ("nodes", "comparisons") if key in check]
+        details += [str(check["reason"])] if check.get("reason") else []
+        rows.append(CheckRow(_TITLES.get(name, name), str(check.get("status", "not-run")), "; ".join(details)))
     return rows
 
 
@@ -56,11 +56,11 @@ def _tail_check(tail: Json) -> CheckRow:
     return CheckRow(title, "warning" if pixels else "passed", detail)
 
 
-def _half_precision_check(found: Json) -> CheckRow:
+def _half_precision_check(check: Json) -> CheckRow:
     """Weights that float16 made 0 are no failure, the parity judges; but they are told."""
     detail = (
-        f"{count_text(found['half_nodes'])} of {count_text(found['nodes'])} nodes, {count_text(found['casts'])} casts, "
-        f"{count_text(found['half_weights'])} weights, of which {count_text(found['subnormal_weights'])} below float16's "
-        f"normal range ({count_text(found['zeroed_weights'])} became 0); decisions stay in float32"
+        f"{count_text(check['half_nodes'])} of {count_text(check['nodes'])} nodes, {count_text(check['casts'])} casts, "
+        f"{count_text(check['half_weights'])} weights, of which {count_text(check['subnormal_weights'])} below float16's "
+        f"normal range ({count_text(check['zeroed_weights'])} became 0); decisions stay in float32"
     )
-    return CheckRow("Products in float16", str(found["status"]), detail)
+    return CheckRow("Products in float16", str(check["status"]), detail)

@@ -101,22 +101,22 @@ def comparison_view(entry: Json) -> ComparisonView:
 
 
 def _output_figures(item: Json) -> str:
-    parts = []
+    figures = []
     if item["agreement"] is not None:
-        parts.append(
+        figures.append(
             "all pixels equal" if not item["differing"] else f"{100 * item['agreement']:.5f} % of pixels equal"
         )
         if item["differing"]:
-            parts.append(
+            figures.append(
                 f"{count_text(item['differing'])} differ, {count_text(item['unexplained'])} of them no near tie"
             )
     if item["max_abs"] is not None:
-        parts.append(f"max abs {item['max_abs']:.2g}")
+        figures.append(f"max abs {item['max_abs']:.2g}")
     if item["max_rel"] is not None:
-        parts.append(f"max rel {item['max_rel']:.2g}")
+        figures.append(f"max rel {item['max_rel']:.2g}")
     if item["cosine"] is not None:
-        parts.append(f"cosine {item['cosine']:.9f}")
-    return ", ".join(parts) or "shapes differ"
+        figures.append(f"cosine {item['cosine']:.9f}")
+    return ", ".join(figures) or "shapes differ"
 
 
 def _decision_statuses(entry: Json) -> list[str]:

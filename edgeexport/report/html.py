@@ -58,8 +58,8 @@ def html_from_bundle(bundle: Bundle, overlays: Mapping[str, bytes] | None = None
             "build the bundle again; profile and verify it again where it was",
         ) from None
     folder = resources.files("edgeexport.report")
-    parts = {name: folder.joinpath(name).read_text(encoding="utf-8") for name in _PARTS}
+    templates = {name: folder.joinpath(name).read_text(encoding="utf-8") for name in _PARTS}
     environment = Environment(
-        loader=DictLoader(parts), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=DictLoader(templates), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template(_TEMPLATE).render(view=view, pictures=pictures)

@@ -39,10 +39,10 @@ def layer_chart(name: str, title: str, measured: Json | None, predicted: Json | 
         measured: bench.json's ``layers``; None for none.
         predicted: `edgeexport.cost.roofline.Prediction.as_dict`; None for none.
     """
-    given = [found for found in (measured, predicted) if found is not None]
+    given = [layers for layers in (measured, predicted) if layers is not None]
     places: dict[str, dict[str, list[Json]]] = {}
-    for found, which in ((measured, "measured"), (predicted, "predicted")):
-        for part in found["parts"] if found is not None else ():
+    for layers, which in ((measured, "measured"), (predicted, "predicted")):
+        for part in layers["parts"] if layers is not None else ():
             places.setdefault(_place(part["part"]), {}).setdefault(which, []).append(part)
     words = {"measured": "measured" if measured is None else layers_tag(measured), "predicted": "predicted"}
     slots = [
@@ -50,19 +50,19 @@ def layer_chart(name: str, title: str, measured: Json | None, predicted: Json | 
             label,
             tuple(
                 Stack(tuple(_segments(parts.get(which, ()), words[which])), "predicted" if which == "predicted" else "")
-                for which, found in (("measured", measured), ("predicted", predicted))
-                if found is not None
+                for which, layers in (("measured", measured), ("predicted", predicted))
+                if layers is not None
             ),
         )
         for label, parts in sorted(places.items(), key=lambda item: _order(item[0]))
     ]
-    kinds = [_kind(part["part"]) for found in given for part in found["parts"] if part["ms"]]
+    kinds = [_kind(part["part"]) for layers in given for part in layers["parts"] if part["ms"]]
     legend = used(_LEGEND, kinds)
     if measured is None:
         legend = tuple(Swatch(f"{entry.kind} predicted", entry.text) for entry in legend)
     elif predicted is not None:
         legend = (*legend, _PREDICTED_BESIDE)
-    totals = [f"{_name(which, words)} {found['total_ms']:.3f} ms" for which, found in _both(measured, predicted)]
+    totals = [f"{_name(which, words)} {layers['total_ms']:.3f} ms" for which, layers in _both(measured, predicted)]
     return Chart(
         svg=column_chart(name, title, f"One column for each part, in all {', '.join(totals)}.", "ms", slots),
         legend=legend,
@@ -78,23 +78,23 @@ def layers_tag(layers: Json) -> str:
 def _table(measured: Json | None, predicted: Json | None) -> Table:
     """Every part on a line: time and share of it as measured, time as predicted, work, bytes, what bounds it."""
     rows_of: dict[str, dict[str, Json]] = {}
-    for which, found in _both(measured, predicted):
-        for part in found["parts"]:
+    for which, layers in _both(measured, predicted):
+        for part in layers["parts"]:
             rows_of.setdefault(part["part"], {})[which] = part
     headers = [""]
     headers += [f"{layers_tag(measured)} ms", "share"] if measured is not None else []
     headers += ["predicted ms", "bound by"] if predicted is not None else []
     headers += ["GMAC", "MB moved"]
     rows = []
-    for part, found in rows_of.items():
+    for part, sides in rows_of.items():
         cells = [part_title(part)]
-        one, other = found.get("measured"), found.get("predicted")
+        one, other = sides.get("measured"), sides.get("predicted")
         if measured is not None:
             cells += ["", ""] if one is None else [f"{one['ms']:.3f}", f"{100 * one['share']:.1f} %"]
         if predicted is not None:
             cells += ["", ""] if other is None else [f"{other['ms']:.3f}", str(other["bound"])]
-        work = one or other or {}
-        rows.append((*cells, f"{work['macs'] / 1e9:,.3f}", f"{work['bytes'] / 1e6:,.1f}"))
+        either = one or other or {}
+        rows.append((*cells, f"{either['macs'] / 1e9:,.3f}", f"{either['bytes'] / 1e6:,.1f}"))
     return Table(tuple(headers), tuple(rows))
 
 
@@ -106,7 +106,9 @@ def _segments(parts: Sequence[Json], word: str) -> list[Segment]:
 
 
 def _both(measured: Json | None, predicted: Json | None) -> list[tuple[str, Json]]:
-    return [(which, found) for which, found in (("measured", measured), ("predicted", predicted)) if found is not None]
+    return [
+        (which, layers) for which, layers in (("measured", measured), ("predicted", predicted)) if layers is not None
+    ]
 
 
 def _name(which: str, words: Mapping[str, str]) -> str:

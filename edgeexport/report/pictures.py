@@ -34,7 +34,7 @@ def pictures_from_files(files: Mapping[str, bytes], where: Path) -> tuple[Pictur
     Raises:
         BundleError: One is no image; ``where`` is for the message.
     """
-    found = []
+    pictures = []
     for name, content in files.items():
         jpeg = io.BytesIO()
         try:
@@ -44,8 +44,8 @@ def pictures_from_files(files: Mapping[str, bytes], where: Path) -> tuple[Pictur
             raise BundleError(
                 str(where), f"{name or 'overlay'} is no image ({error})", "write the overlay again"
             ) from None
-        found.append(Picture(name, _PREFIX + base64.b64encode(jpeg.getvalue()).decode("ascii")))
-    return tuple(found)
+        pictures.append(Picture(name, _PREFIX + base64.b64encode(jpeg.getvalue()).decode("ascii")))
+    return tuple(pictures)
 
 
 def pictures_from_report(report: Path) -> tuple[Picture, ...]:

@@ -58,12 +58,12 @@ def predictions_of_bundle(manifest: Json, work: GraphWork | None) -> tuple[list[
     if work is None:
         return [], "the bundle has no work.json: it was built by an earlier edgeexport"
     try:
-        found = predictions(work, target, plugins=bool(manifest.get("plugins", True)))
+        predicted = predictions(work, target, plugins=bool(manifest.get("plugins", True)))
     except UsageError as error:
         return [], f"{error.where}: {error.problem}"
-    if not found:
+    if not predicted:
         return [], f"nothing is published about the limits of the target {target}"
-    return [prediction.as_dict() for prediction in found], ""
+    return [prediction.as_dict() for prediction in predicted], ""
 
 
 def prediction_view(predicted: Sequence[Json], bench: Json | None) -> PredictionView:
@@ -87,11 +87,11 @@ def prediction_view(predicted: Sequence[Json], bench: Json | None) -> Prediction
         if measured is None:
             rows.append(tuple(cells))
             continue
-        found, difference = "", ""
+        measured_text, difference = "", ""
         if measured[0] == mode:
-            found, difference = f"{measured[1]:.3f}", _difference(measured[1], total)
+            measured_text, difference = f"{measured[1]:.3f}", _difference(measured[1], total)
             bars.append(Bar(f"{mode}, measured", f"{measured[1]:.2f} ms ({difference})", measured[1], "measured"))
-        rows.append((*cells, found, difference))
+        rows.append((*cells, measured_text, difference))
     headers = ["power mode", "predicted ms", *(f"bound by {_BOUNDS.get(bound, bound)}" for bound in bounds)]
     headers += ["measured ms", "measured against predicted"] if measured is not None else []
     title = TARGETS[target].title if target in TARGETS else target
@@ -128,10 +128,10 @@ def _difference(measured: float, predicted: float) -> str:
     return f"{100 * (measured / predicted - 1):+.0f} %" if predicted > 0 else ""
 
 
-def _ceilings(found: Json) -> Table:
+def _ceilings(ceilings: Json) -> Table:
     """Limits that the prediction rests on."""
-    rates = [(f"{dtype} products, 10⁹ MAC/s", limit) for dtype, limit in found["giga_macs_per_s"].items()]
-    limits = [*rates, ("memory, GB/s", found["gigabytes_per_s"]), ("kernel launch, µs", found["launch_us"])]
-    limits += [(f"{name}, ns per value", limit) for name, limit in found.get("value_ns", {}).items()]
+    rates = [(f"{dtype} products, 10⁹ MAC/s", limit) for dtype, limit in ceilings["giga_macs_per_s"].items()]
+    limits = [*rates, ("memory, GB/s", ceilings["gigabytes_per_s"]), ("kernel launch, µs", ceilings["launch_us"])]
+    limits += [(f"{name}, ns per value", limit) for name, limit in ceilings.get("value_ns", {}).items()]
     rows = tuple((name, f"{limit['value']:,.1f}", str(limit["kind"]), str(limit["source"])) for name, limit in limits)
     return Table(("limit", "value", "obtained", "source"), rows, numeric=False)

@@ -84,15 +84,15 @@ class ReportView:
     recipe: str
 
 
-def report_view(found: BundleFiles) -> ReportView:
+def report_view(files: BundleFiles) -> ReportView:
     """Arranges a bundle's files."""
-    manifest, tokens = found.manifest, found.tokens
+    manifest, tokens = files.manifest, files.tokens
     weights = manifest["weights"]
-    now = found.manifest_sha256, {} if found.engine is None else found.engine.files
-    engine = None if found.engine is None else engine_view(found.engine, manifest, found.timing_cache_sha256)
-    bench, no_bench = _bench(found)
+    now = files.manifest_sha256, {} if files.engine is None else files.engine.files
+    engine = None if files.engine is None else engine_view(files.engine, manifest, files.timing_cache_sha256)
+    bench, no_bench = _bench(files)
     measured = None if bench is None else bench_view(bench, *now)
-    predicted, no_prediction = predictions_of_bundle(manifest, found.work)
+    predicted, no_prediction = predictions_of_bundle(manifest, files.work)
     prediction = prediction_view(predicted, bench) if predicted else None
     return ReportView(
         name=str(manifest["name"]),
@@ -109,8 +109,8 @@ def report_view(found: BundleFiles) -> ReportView:
         prediction=prediction,
         no_prediction=no_prediction,
         layers=tuple(_layers(bench, prediction, "" if measured is None else measured.circumstances)),
-        comparisons=tuple(map(comparison_view, (found.parity or {}).get("comparisons", ()))),
-        verify=None if found.verify is None else verify_view(found.verify, *now),
+        comparisons=tuple(map(comparison_view, (files.parity or {}).get("comparisons", ()))),
+        verify=None if files.verify is None else verify_view(files.verify, *now),
         picture=_picture(manifest),
         engine=engine,
         versions=(("edgeexport", str(manifest["edgeexport"])), *_pairs(manifest["versions"])),
@@ -122,13 +122,13 @@ def report_view(found: BundleFiles) -> ReportView:
     )
 
 
-def _bench(found: BundleFiles) -> tuple[Json | None, str]:
-    if found.bench is None:
+def _bench(files: BundleFiles) -> tuple[Json | None, str]:
+    if files.bench is None:
         return None, "Nothing was measured yet: edgeexport profile BUNDLE, on the device."
-    schema = found.bench.get("schema")
+    schema = files.bench.get("schema")
     if schema != BENCH_SCHEMA:
         return None, f"bench.json has the schema {schema!r}, this edgeexport reads {BENCH_SCHEMA!r}: profile again."
-    return found.bench, ""
+    return files.bench, ""
 
 
 def _layers(bench: Json | None, prediction: PredictionView | None, circumstances: str) -> list[LayersView]:

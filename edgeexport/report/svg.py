@@ -36,8 +36,8 @@ def ticks(top: float) -> list[tuple[float, str]]:
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     if round(step, digits) != step:  # 2.5
         digits += 1
-    found = [step * index for index in range(math.floor(top / step + 1e-9) + 1)]
-    return [(value, f"{value:.1e}" if top >= 1e7 or digits > 4 else f"{value:,.{digits}f}") for value in found]
+    values = [step * index for index in range(math.floor(top / step + 1e-9) + 1)]
+    return [(value, f"{value:.1e}" if top >= 1e7 or digits > 4 else f"{value:,.{digits}f}") for value in values]
 
 
 def document(name: str, title: str, description: str, height: float, body: Sequence[str], width_px: int = 0) -> Markup:

@@ -46,17 +46,17 @@ def token_bars(tokens: Json) -> list[TokenBar]:
     inside = bool(merging.get("dense"))
     realised = [int(count) for count in merging.get("realised", [0] * len(blocks))]
     shared, pruned, merged = full - int(blocks[0]["tokens_in"]), 0, 0
-    found = []
+    bars = []
     for block, r in zip(blocks, realised, strict=True):
         entering = int(block["tokens_in"])
         here = r if inside else 0
-        found.append(TokenBar(str(block["block"]), entering - here, shared, pruned, merged + here, block["reason"]))
+        bars.append(TokenBar(str(block["block"]), entering - here, shared, pruned, merged + here, block["reason"]))
         lost = entering - int(block["tokens_out"])
         if not inside:
             merged += min(r, lost)
         pruned += lost - (0 if inside else min(r, lost))
     end = "head" if tokens["heads"] else "output"
-    return [*found, TokenBar(end, int(blocks[-1]["tokens_out"]), shared, pruned, merged, "")]
+    return [*bars, TokenBar(end, int(blocks[-1]["tokens_out"]), shared, pruned, merged, "")]
 
 
 def token_chart(tokens: Json) -> Chart:
@@ -66,13 +66,13 @@ def token_chart(tokens: Json) -> Chart:
     slots = []
     for index, row in enumerate(rows):
         where = f"block {row.label}" if row.label.isdigit() else row.label
-        parts = [Segment("kept", row.kept, f"{where}: {row.kept:,} of {full:,} tokens")]
-        parts += [
+        segments = [Segment("kept", row.kept, f"{where}: {row.kept:,} of {full:,} tokens")]
+        segments += [
             Segment(kind, getattr(row, kind), f"{where}: {getattr(row, kind):,} {verb}")
             for kind, verb in _VERBS.items()
         ]
         caption = f"{row.kept:,}" if not index or row.kept != rows[index - 1].kept else ""
-        slots.append(Slot(row.label, (Stack(tuple(parts)),), caption=caption))
+        slots.append(Slot(row.label, (Stack(tuple(segments)),), caption=caption))
     kinds = ["kept", *(kind for kind in _VERBS if any(getattr(row, kind) for row in rows))]
     fewest = min(row.kept for row in rows)
     description = (

@@ -76,14 +76,14 @@ def work_chart(tokens: Json) -> Chart:
 
 def _block(block: Json, heads: list[Json]) -> Slot:
     macs, where = block["macs"], f"block {block['block']}"
-    parts = [("attention", macs["attention"]), ("matching", macs.get("matching", 0)), ("mlp", macs["mlp"])]
-    parts.append(("other", macs["total"] - sum(value for _, value in parts)))
-    parts += [("heads", head["macs"]) for head in heads]
+    macs_of_kind = [("attention", macs["attention"]), ("matching", macs.get("matching", 0)), ("mlp", macs["mlp"])]
+    macs_of_kind.append(("other", macs["total"] - sum(value for _, value in macs_of_kind)))
+    macs_of_kind += [("heads", head["macs"]) for head in heads]
     dense = block["dense_macs"] + sum(head["dense_macs"] for head in heads)
     titles = {"mlp": "MLP", "other": "norms", "heads": "auxiliary head"}
     segments = [
         Segment(kind, value / 1e9, f"{where}, {titles.get(kind, kind)}: {value / 1e9:,.3f} GMAC")
-        for kind, value in parts
+        for kind, value in macs_of_kind
     ]
     return Slot(str(block["block"]), (Stack(tuple(segments)),), frame=dense / 1e9)
 

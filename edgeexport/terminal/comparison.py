@@ -16,28 +16,28 @@ if TYPE_CHECKING:
 __all__ = ["print_comparison"]
 
 
-def print_comparison(found: BundleComparison) -> None:
+def print_comparison(comparison: BundleComparison) -> None:
     """Figures side by side, the change of the latency, conditions, and what differs otherwise."""
     table = Table(title="A against B", title_justify="left")
     for column in ("metric", "A", "B", "B / A", "from"):
         table.add_column(column, justify="left" if column in ("metric", "from") else "right")
-    for name in found.shown:
-        a, b = found.a.metrics.get(name), found.b.metrics.get(name)
+    for name in comparison.shown:
+        a, b = comparison.a.metrics.get(name), comparison.b.metrics.get(name)
         some = b or a
         assert some is not None
-        values = (None if a is None else a.value, None if b is None else b.value, found.ratio(name))
+        values = (None if a is None else a.value, None if b is None else b.value, comparison.ratio(name))
         table.add_row(escape(name), *map(number_text, values), escape(f"{some.source}, {some.provenance}"))
-    print_line(f"A: {found.a.bundle.path}")
-    print_line(f"B: {found.b.bundle.path}")
+    print_line(f"A: {comparison.a.bundle.path}")
+    print_line(f"B: {comparison.b.bundle.path}")
     results_console.print(table)
-    if found.latency is not None:
-        change = found.latency
+    if comparison.latency is not None:
+        change = comparison.latency
         interval = f"{change.low:.4f} to {change.high:.4f}, {change.confidence:.0%} interval"
         print_line(f"compute time, B / A: {change.ratio:.4f} ({interval}): {change.verdict}")
         print_line(f"{change.samples[0]} and {change.samples[1]} samples, {change.method}", "dim")
-    for difference in found.differences:
+    for difference in comparison.differences:
         note = "; measured figures are not comparable" if difference.decisive else ""
         print_line(f"different: {difference}{note}", "yellow" if difference.decisive else "dim")
-    for item in found.conditions:
+    for item in comparison.conditions:
         verdict, style = ("failed", "bold red") if item.failed else ("ok", "green")
         print_line(f"{verdict}: {item.condition.text}  ({item.found})", style)

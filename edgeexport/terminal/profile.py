@@ -20,44 +20,44 @@ _TITLES = {"compute": "compute", "enqueue": "enqueue", "transfer": "transfers", 
 
 def print_bench(bench: Bench) -> None:
     """Latencies, what they were measured on and how, the comparison, and the energy."""
-    found = bench.document
+    content = bench.document
     print_line(
-        f"{found['bundle']['name']}: {found['engine']} in {found['backend']} {found['versions'][found['backend']]}"
+        f"{content['bundle']['name']}: {content['engine']} in {content['backend']} {content['versions'][content['backend']]}"
     )
-    print_line(f"on {device_text(found['device'])}")
-    if found["conditions"]["known"]:
-        print_line(conditions_text(found["conditions"]["after"]), "dim")
-    results_console.print(_rows_table("measured, milliseconds", {"": found["rows"]}))
-    protocol = found["protocol"]
+    print_line(f"on {device_text(content['device'])}")
+    if content["conditions"]["known"]:
+        print_line(conditions_text(content["conditions"]["after"]), "dim")
+    results_console.print(_rows_table("measured, milliseconds", {"": content["rows"]}))
+    protocol = content["protocol"]
     print_line(
         f"{launch_text(protocol)}; {protocol['runs']} runs in {protocol['seconds']:.1f} s after {warm_up_text(protocol)}",
         "dim",
     )
-    print_line(f"{found['images_per_second']:.1f} images per second, one batch after the other")
-    if found["baseline"] is not None:
-        _print_baseline(found["baseline"])
-    if found["power"] is not None:
-        _print_power(found["power"])
-    if found["predicted"] is not None:
-        predicted = found["predicted"]
-        measured = found["rows"]["compute"]["p50"]
+    print_line(f"{content['images_per_second']:.1f} images per second, one batch after the other")
+    if content["baseline"] is not None:
+        _print_baseline(content["baseline"])
+    if content["power"] is not None:
+        _print_power(content["power"])
+    if content["predicted"] is not None:
+        predicted = content["predicted"]
+        measured = content["rows"]["compute"]["p50"]
         print_line(
             f"predicted by roofline for {predicted['power_mode']}: {predicted['total_ms']:.2f} ms; "
             f"measured median is {measured / predicted['total_ms']:.2f} times that"
         )
-    if found["layers"] is not None:
-        _print_layers(found["layers"])
-    for text in found["notes"]:
+    if content["layers"] is not None:
+        _print_layers(content["layers"])
+    for text in content["notes"]:
         print_line(f"note: {text}", "yellow")
-    for text in found["instabilities"]:
+    for text in content["instabilities"]:
         print_line(f"unstable: {text}", "bold yellow")
     print_line(f"written: {bench.path}", "dim")
 
 
-def _print_baseline(found: Mapping[str, Any]) -> None:
-    speedup, protocol = found["speedup"], found["protocol"]
-    name = found["bundle"]["name"]
-    rows = {which: {step: row for step, row in found["rows"][which].items() if row} for which in found["rows"]}
+def _print_baseline(paired: Mapping[str, Any]) -> None:
+    speedup, protocol = paired["speedup"], paired["protocol"]
+    name = paired["bundle"]["name"]
+    rows = {which: {step: row for step, row in paired["rows"][which].items() if row} for which in paired["rows"]}
     results_console.print(_rows_table(f"in alternating blocks with {name}, milliseconds", rows))
     interval = f"{speedup['low']:.3f} to {speedup['high']:.3f}"
     print_line(
@@ -65,34 +65,34 @@ def _print_baseline(found: Mapping[str, Any]) -> None:
         f"{protocol['pairs']} pairs): {speedup['verdict']}",
         {"faster": "green", "slower": "bold red"}.get(speedup["verdict"], "yellow"),
     )
-    differences = differences_text(found)
+    differences = differences_text(paired)
     if differences:
         print_line(f"not of the models alone: {differences}", "bold yellow")
 
 
-def _print_power(found: Mapping[str, Any]) -> None:
-    table = Table(title=f"power, watts ({found['covers']}: {' + '.join(found['total'])})", title_justify="left")
+def _print_power(energy: Mapping[str, Any]) -> None:
+    table = Table(title=f"power, watts ({energy['covers']}: {' + '.join(energy['total'])})", title_justify="left")
     for column in ("rail", "at work", "at rest"):
         table.add_column(column, justify="left" if column == "rail" else "right")
-    for name, watts in found["rails"].items():
+    for name, watts in energy["rails"].items():
         table.add_row(name, f"{watts['load_w']:.2f}", f"{watts['idle_w']:.2f}")
     table.add_section()
-    table.add_row("total", f"{found['load_w']:.2f}", f"{found['idle_w']:.2f}")
+    table.add_row("total", f"{energy['load_w']:.2f}", f"{energy['idle_w']:.2f}")
     results_console.print(table)
     print_line(
-        f"{found['gross_mj']:.2f} mJ an inference, {found['net_mj']:.2f} mJ above rest "
-        f"({found['inferences']} inferences in {found['seconds']:.0f} s, {found['rate_hz']:.0f} samples a second)"
+        f"{energy['gross_mj']:.2f} mJ an inference, {energy['net_mj']:.2f} mJ above rest "
+        f"({energy['inferences']} inferences in {energy['seconds']:.0f} s, {energy['rate_hz']:.0f} samples a second)"
     )
 
 
-def _print_layers(found: Mapping[str, Any]) -> None:
+def _print_layers(layers: Mapping[str, Any]) -> None:
     what = "shares, no latency"
-    if found["provenance"] == "estimate":
-        what = f"an estimate, {found['divided_share']:.0%} was divided between parts by their work"
+    if layers["provenance"] == "estimate":
+        what = f"an estimate, {layers['divided_share']:.0%} was divided between parts by their work"
     table = Table(title=f"parts of the model, with the runtime's profiler on: {what}", title_justify="left")
     for column in ("part", "ms", "share", "GMAC", "MB moved"):
         table.add_column(column, justify="left" if column == "part" else "right")
-    for part in found["parts"]:
+    for part in layers["parts"]:
         figures = (
             f"{part['ms']:.3f}",
             f"{part['share']:.1%}",

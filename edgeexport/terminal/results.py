@@ -88,8 +88,8 @@ def print_tokens(name: str, tokens: dict[str, Any]) -> None:
         add("patch embedding", embedding, leaving=embedding["tokens"], why=why)
     for block in tokens["blocks"]:
         number, macs = block["block"], block["macs"]
-        work = {"macs": macs["total"], "matching": macs.get("matching"), "dense_macs": block["dense_macs"]}
-        add(f"block {number}", work, block["tokens_in"], block["tokens_out"], block["reason"])
+        costs = {"macs": macs["total"], "matching": macs.get("matching"), "dense_macs": block["dense_macs"]}
+        add(f"block {number}", costs, block["tokens_in"], block["tokens_out"], block["reason"])
         for head in heads:
             if head["blocks"][0] == number:
                 add(f"  {head['name']}", head, head["tokens"])

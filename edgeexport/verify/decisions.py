@@ -46,13 +46,13 @@ def decision_outputs(decisions: Iterable[str]) -> list[str]:
 
 
 def with_empty_decisions(
-    found: Mapping[str, NDArray], reference: Mapping[str, NDArray], decided: Iterable[str]
+    returned: Mapping[str, NDArray], reference: Mapping[str, NDArray], decided: Iterable[str]
 ) -> dict[str, NDArray]:
-    """``found``, and those decisions that are empty in the reference, which no graph computes: where every candidate merges,
+    """``returned``, and those decisions that are empty in the reference, which no graph computes: where every candidate merges,
     none is kept.
     """
     empty = {name: reference[name] for name in decided if name in reference and not reference[name].size}
-    return {**empty, **found}
+    return {**empty, **returned}
 
 
 def decisions_between(
@@ -74,13 +74,13 @@ def decisions_between(
     Raises:
         KeyError: An output of a decision is missing, or a merge's gaps are.
     """
-    found: list[DecisionDifference] = []
+    differences: list[DecisionDifference] = []
     for name, score in scores.items():
         if not name.startswith(_MERGES):
-            found += decision_differences(name, candidate[name], reference[name], score, tolerances)
+            differences += decision_differences(name, candidate[name], reference[name], score, tolerances)
             continue
         ours, theirs = ([values[output] for output in _outputs_of(name)] for values in (candidate, reference))
-        found += [
+        differences += [
             merge_difference(
                 name,
                 MergeDecision(*(value[image] for value in ours)),
@@ -92,7 +92,7 @@ def decisions_between(
             )
             for image in range(score.shape[0])
         ]
-    return found
+    return differences
 
 
 def merge_difference(

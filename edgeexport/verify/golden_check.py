@@ -52,13 +52,13 @@ def golden_comparisons(bundle: Bundle, runner: Runner) -> list[Comparison]:
 
 
 def _one_case(case: str, arrays: Mapping[str, NDArray], runner: Runner, tolerances: Tolerances) -> Comparison:
-    found = runner.run(arrays[f"{case}/image"], _below(arrays, f"{case}/input/"))
+    outputs = runner.run(arrays[f"{case}/image"], _below(arrays, f"{case}/input/"))
     names = tuple(str(name) for name in arrays[f"{case}/names"])
     stored = _below(arrays, f"{case}/")
     scores, gaps = _below(arrays, f"{case}/score/"), _below(arrays, f"{case}/gap/")
-    found = with_empty_decisions(found, stored, decision_outputs(scores))
-    returned = {name: score for name, score in scores.items() if set(decision_outputs([name])) <= found.keys()}
-    decisions = decisions_between(found, stored, returned, gaps, tolerances)
+    outputs = with_empty_decisions(outputs, stored, decision_outputs(scores))
+    returned = {name: score for name, score in scores.items() if set(decision_outputs([name])) <= outputs.keys()}
+    decisions = decisions_between(outputs, stored, returned, gaps, tolerances)
     decided = decision_outputs(scores)
     rows = comparable_images(decisions, len(names))
     ties = None
@@ -66,7 +66,7 @@ def _one_case(case: str, arrays: Mapping[str, NDArray], runner: Runner, toleranc
         shape = stored["class_map"].shape
         bits = np.unpackbits(stored["near_tie"], count=math.prod(shape))
         ties = bits.reshape(shape).astype(bool)
-    compared = {name: value for name, value in found.items() if name in stored and name not in decided}
+    compared = {name: value for name, value in outputs.items() if name in stored and name not in decided}
 
     def differences(images: list[int]) -> list[OutputDifference]:
         tied = None if ties is None else ties[images]

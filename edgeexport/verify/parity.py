@@ -80,20 +80,20 @@ def original_comparison(fixed: FixedModel, reference: Reference) -> Comparison:
         except NotApplicable as error:
             return Comparison(ORIGINAL_CHECK, *pair, names, "not-applicable", f"{name}: {error}")
     images = published.run(_inputs(reference.batch), settings)
-    found = {
+    outputs = {
         name: np.stack([image.outputs[name].numpy() for image in images])
         for name in fixed.output_names
         if all(name in image.outputs for image in images)
     }
-    comparison = _compared(fixed, ORIGINAL_CHECK, pair, reference, found, one_by_one=False)
+    comparison = _compared(fixed, ORIGINAL_CHECK, pair, reference, outputs, one_by_one=False)
     return replace(comparison, facts={**comparison.facts, **_published_facts(published, reference.batch, settings)})
 
 
 def runtime_comparison(fixed: FixedModel, reference: Reference, runner: Runner) -> Comparison:
     """Fixed torch against the exported graph in ``runner``, on one batch."""
-    found = runner.run(reference.batch.pixels, reference.batch.extra)
+    returned = runner.run(reference.batch.pixels, reference.batch.extra)
     pair = "torch fixed", f"{runner.name} {runner.version}"
-    return _compared(fixed, RUNTIME_CHECK, pair, reference, found, one_by_one=False)
+    return _compared(fixed, RUNTIME_CHECK, pair, reference, returned, one_by_one=False)
 
 
 def batch_comparison(fixed: FixedModel, reference: Reference, runner: Runner) -> Comparison:
@@ -101,19 +101,19 @@ def batch_comparison(fixed: FixedModel, reference: Reference, runner: Runner) ->
     batch = reference.batch
     one_by_one = [batch.single(position) for position in range(len(batch.names))]
     singles = [reference_of(fixed, single, tolerances=reference.tolerances) for single in one_by_one]
-    found = runner.run(batch.pixels, batch.extra)
+    returned = runner.run(batch.pixels, batch.extra)
     pair = "torch fixed, one by one", f"{runner.name} {runner.version}"
-    return _compared(fixed, BATCH_CHECK, pair, joined_reference(batch, singles), found, one_by_one=True)
+    return _compared(fixed, BATCH_CHECK, pair, joined_reference(batch, singles), returned, one_by_one=True)
 
 
-def followed_reference(fixed: FixedModel, reference: Reference, found: Mapping[str, NDArray]) -> Reference:
+def followed_reference(fixed: FixedModel, reference: Reference, returned: Mapping[str, NDArray]) -> Reference:
     """What the fixed model computes when it carries out an execution's decisions, with those as its own.
 
     For golden.npz: the same execution on another machine most likely decides the same ties in the same way.
     """
-    followed = _following(fixed, reference, found, one_by_one=False)
+    followed = _following(fixed, reference, returned, one_by_one=False)
     decided = decision_outputs(reference.decision_scores)
-    taken = {name: found[name] for name in decided if name in found}
+    taken = {name: returned[name] for name in decided if name in returned}
     return replace(followed, outputs={**followed.outputs, **taken})
 
 
@@ -180,21 +180,23 @@ def _compared(
     check: str,
     pair: tuple[str, str],
     reference: Reference,
-    found: Mapping[str, NDArray],
+    returned: Mapping[str, NDArray],
     *,
     one_by_one: bool,
 ) -> Comparison:
     prediction = fixed.recipe.output
-    comparison = compare_outputs(check, *pair, reference, found, prediction)
+    comparison = compare_outputs(check, *pair, reference, returned, prediction)
     if comparison.status != "not-applicable":
         return comparison
-    followed = _following(fixed, reference, found, one_by_one=one_by_one)
-    return compare_outputs(check, *pair, followed, found, prediction, following=True)
+    followed = _following(fixed, reference, returned, one_by_one=one_by_one)
+    return compare_outputs(check, *pair, followed, returned, prediction, following=True)
 
 
-def _following(fixed: FixedModel, reference: Reference, found: Mapping[str, NDArray], *, one_by_one: bool) -> Reference:
+def _following(
+    fixed: FixedModel, reference: Reference, returned: Mapping[str, NDArray], *, one_by_one: bool
+) -> Reference:
     batch = reference.batch
-    complete = with_empty_decisions(found, reference.outputs, decision_outputs(reference.decision_scores))
+    complete = with_empty_decisions(returned, reference.outputs, decision_outputs(reference.decision_scores))
     decided = decision_outputs(reference.decision_scores)
 
     def followed(part: ImageBatch, images: slice) -> Reference:

@@ -70,7 +70,7 @@ def compare_outputs(
     reference_name: str,
     candidate_name: str,
     reference: Reference,
-    found: Mapping[str, NDArray],
+    returned: Mapping[str, NDArray],
     prediction: str,
     *,
     following: bool = False,
@@ -81,13 +81,13 @@ def compare_outputs(
     differently are counted and excused, and the outputs of all images are compared.
     """
     decided = decision_outputs(reference.decision_scores)
-    found = with_empty_decisions(found, reference.outputs, decided)
-    missing = [name for name in (prediction, *decided) if name not in found]
+    returned = with_empty_decisions(returned, reference.outputs, decided)
+    missing = [name for name in (prediction, *decided) if name not in returned]
     if missing:
         raise KeyError(f"{candidate_name} returned no {', '.join(missing)}")
     tolerances = reference.tolerances
     decisions = decisions_between(
-        found, reference.outputs, reference.decision_scores, reference.decision_gaps, tolerances
+        returned, reference.outputs, reference.decision_scores, reference.decision_gaps, tolerances
     )
     near_ties = [item for item in decisions if item.near_tie] if following else []
     judged_decisions = [item for item in decisions if item not in near_ties]
@@ -95,7 +95,7 @@ def compare_outputs(
     ties = None if reference.near_tie is None else reference.near_tie[rows]
     outputs = [
         output_difference(name, value[rows], reference.outputs[name][rows], ties, tolerances)
-        for name, value in found.items()
+        for name, value in returned.items()
         if name not in decided and rows
     ]
     facts: dict[str, object] = {FOLLOWED: {item.stage: item.differing for item in near_ties}}

@@ -21,8 +21,8 @@ def timm_input_from_config(value: object, place: Place, model: TimmVitSpec) -> I
     config = mapping(value, place, ("preprocess", "shape"))
     channels = (1, 3) if model.frames is None else (3,)
     if model.in_channels not in channels:
-        found = f"the model takes {'clips' if model.frames is not None else 'images'} of {model.in_channels} channels"
-        problem = f"{found}, and builds are verified on photographs, which give 3" + (", or 1" if 1 in channels else "")
+        taken = f"the model takes {'clips' if model.frames is not None else 'images'} of {model.in_channels} channels"
+        problem = f"{taken}, and builds are verified on photographs, which give 3" + (", or 1" if 1 in channels else "")
         raise place.error(value, problem, f"use model.in_chans={' or '.join(map(str, reversed(channels)))}")
     clip = () if model.frames is None else (model.frames,)
     names = "(B, C, T, H, W)" if clip else "(B, C, H, W)"
@@ -36,9 +36,9 @@ def timm_input_from_config(value: object, place: Place, model: TimmVitSpec) -> I
     )
     preprocess = config.get("preprocess")
     if preprocess is not None and (model.in_channels != 3 or clip):
-        found = f"clips of {model.frames} frames" if clip else f"{model.in_channels} channel(s)"
+        taken = f"clips of {model.frames} frames" if clip else f"{model.in_channels} channel(s)"
         raise place.at("preprocess").error(
-            preprocess, f"is for colour images, and the model takes {found}", "leave it out: the input is float32"
+            preprocess, f"is for colour images, and the model takes {taken}", "leave it out: the input is float32"
         )
     return InputSpec(
         batch=batch,
