@@ -78,7 +78,10 @@ def test_dtop_as_published_is_the_reference(name: str) -> None:
             np.testing.assert_array_equal(left, case.arrays["pruned_mask_per_stage"][stage, i])
 
 
-@pytest.mark.parametrize(("name", "image"), [(name, 0) for name in DTOP] + [("dtop_two_heads_batch2", 1)])
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [*((name, 0) for name in DTOP), pytest.param("dtop_two_heads_batch2", 1, marks=pytest.mark.slow)],
+)
 def test_dtop_exported_graph_is_the_reference(name: str, image: int, tmp_path: Path) -> None:
     """The counts differ between the images of a batch, so each gets a graph with its own k."""
     case = golden_case(name)

@@ -26,6 +26,7 @@ DEPTH = ["model.depth=3"]
 SEGMENTER = [
     "model.backbone.num_layers=3",
     "model.backbone.out_indices=(0, 1, 2)",
+    "model.decode_head.layers_per_decoder=1",
     "input.shape=(1, 3, 128, 128)",
     "model.backbone.img_size=(128, 128)",
     "reduction.tome.r=20",
