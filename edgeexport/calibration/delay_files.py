@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeexport.bundle.files import write_file
 from edgeexport.calibration.delay import DelayEvidence
 from edgeexport.calibration.recipe_text import recipe_text
 from edgeexport.evaluation.output_folder import written_to
@@ -47,10 +48,10 @@ def write_delay_files(
     document = {"recipe": recipe.name, "weights": weights, **evidence.as_dict()}
     with written_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        files.evidence.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        write_file(files.evidence, json.dumps(document, indent=1) + "\n")
         _draw(evidence, f"{recipe.name}: {weights}", files.plot)
         if text is not None and files.recipe is not None:
-            files.recipe.write_text(text, encoding="utf-8")
+            write_file(files.recipe, text)
     return files
 
 

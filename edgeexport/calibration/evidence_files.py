@@ -7,6 +7,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeexport.bundle.files import write_file
 from edgeexport.calibration.counts import recipe_with_counts
 from edgeexport.calibration.outcome import CalibrationOutcome
 from edgeexport.calibration.plots import draw_counts, draw_exits, draw_quality
@@ -57,8 +58,8 @@ def write_evidence(outcome: CalibrationOutcome, folder: Path) -> EvidenceFiles:
             draw_exits(outcome.exits, outcome.proposal.chosen.counts, outcome.thresholds, title, files.exits)
         else:
             (folder / "exits.png").unlink(missing_ok=True)  # an earlier run's would belong to nothing here
-        files.evidence.write_text(json.dumps(outcome.as_dict(), indent=1) + "\n", encoding="utf-8")
-        files.recipe.write_text(text, encoding="utf-8")
+        write_file(files.evidence, json.dumps(outcome.as_dict(), indent=1) + "\n")
+        write_file(files.recipe, text)
     return files
 
 

@@ -36,6 +36,7 @@ def compare(
     json_output: JsonFlag = False,
 ) -> None:
     """Compare two bundles: latency, energy, agreement, tokens, sizes. Exit code 8 if a condition fails."""
+    from edgeexport.bundle.files import disk_errors, write_file
     from edgeexport.comparison.compare import compare_bundles
     from edgeexport.comparison.markdown import markdown_from_comparison
     from edgeexport.terminal.comparison import print_comparison
@@ -43,11 +44,7 @@ def compare(
     comparison = compare_bundles(a, b, fail_if or [], allow_different=allow_different, allow_unstable=allow_unstable)
     emit(json_output, comparison.as_dict(), lambda: print_comparison(comparison))
     if markdown is not None:
-        try:
-            markdown.write_text(markdown_from_comparison(comparison), encoding="utf-8")
-        except OSError as error:
-            raise UsageError(
-                f"--markdown {markdown}", f"cannot be written: {error.strerror or error}", "give another file"
-            ) from None
+        with disk_errors(markdown, "give another file for --markdown", kind=UsageError):
+            write_file(markdown, markdown_from_comparison(comparison))
     if comparison.error is not None:
         raise comparison.error

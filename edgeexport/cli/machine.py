@@ -33,7 +33,7 @@ def doctor(
 
 def recipes(json_output: JsonFlag = False) -> None:
     """List the shipped recipes."""
-    from edgeexport.recipe import shipped_recipes, shipped_recipes_folder
+    from edgeexport.config.lookup import shipped_recipes, shipped_recipes_folder
     from edgeexport.terminal.results import print_recipes
 
     shipped = shipped_recipes()

@@ -15,6 +15,7 @@ from typing import Any
 
 import edgeexport
 from edgeexport.bundle import json_bytes
+from edgeexport.bundle.files import write_file
 from edgeexport.bundle.source_hash import program_sha256
 from edgeexport.evaluation.areas import Areas, areas_of
 from edgeexport.evaluation.dataset import (
@@ -229,7 +230,5 @@ def _versions() -> dict[str, str]:
 
 
 def _write(result: Evaluation) -> None:
-    partial = result.file.with_name(f".{result.file.name}.partial")
     with written_to(result.file):
-        partial.write_bytes(json_bytes(result.as_dict()))
-        partial.replace(result.file)
+        write_file(result.file, json_bytes(result.as_dict()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,15 @@ def test_names_that_lead_elsewhere(tmp_path: Path, name: str) -> None:
         files_of_bundle(crooked)
 
 
+def settled_size(path: Path) -> int:
+    """Bytes of a file once the device has written what was under way when the connection broke."""
+    while True:
+        size = path.stat().st_size
+        time.sleep(0.5)
+        if path.stat().st_size == size:
+            return size
+
+
 def test_cut_off_transfer_resumes(device: SshDevice, tmp_path: Path) -> None:
     size = 12 * MEGABYTE
     bundle = bundle_with(tmp_path / "b", {"golden.npz": os.urandom(size)})
@@ -136,7 +146,7 @@ def test_cut_off_transfer_resumes(device: SshDevice, tmp_path: Path) -> None:
     assert "it resumes" in caught.value.remedy
     device.wire.cut_after, first = None, device.wire.sent
     [part] = (path for path in device.cache.rglob("*") if path.is_file() and path.parent.name == ".parts")
-    arrived = part.stat().st_size
+    arrived = settled_size(part)
     assert 0 < arrived < first
     stages: list[str] = []
     with Connection(device.host) as link:
