@@ -78,14 +78,19 @@ def inlined_model(model: onnx.ModelProto) -> onnx.ModelProto:
 def folded_skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
     """Inlines functions and folds constants of a model whose weights are graph inputs; the input is unchanged.
 
-    Nodes from a body are named ``Function/value`` (the value they compute), numbered where a function is called again.
-    Custom nodes without a body stay. Raises whatever the passes raise.
+    Nodes from a body are named ``call/value``: by the node that calls it (where that has no name, by the function, numbered
+    where it is called again), and by the value that they compute. Custom nodes without a body stay. Raises whatever the
+    passes raise.
     """
     program = onnx_ir.serde.deserialize_model(_with_every_output(model))
     for function in program.functions.values():
         for node in function:
             node.name = f"{function.name}/{node.outputs[0].name}"
+    names = _names_after_inlining(program)
     passes.InlinePass()(program)
+    if len(names) == len(program.graph):  # a body that calls functions itself keeps the inliner's names
+        for node, name in zip(program.graph, names, strict=True):
+            node.name = name or node.name
     with quiet_libraries():
         fold_constants_ir(
             program,
@@ -102,6 +107,19 @@ def folded_skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
     )(program)
     _drop_fold_metadata(program.graph)
     return onnx_ir.serde.serialize_model(program)
+
+
+def _names_after_inlining(program: onnx_ir.Model) -> list[str]:
+    """For every node that will stand in the graph its name, the calls replaced by their bodies; empty: the inliner's own."""
+    names: list[str] = []
+    for node in program.graph:
+        function = program.functions.get(node.op_identifier())
+        if function is None:
+            names.append(node.name or "")
+        else:
+            values = [inner.outputs[0].name for inner in function]
+            names += [f"{node.name}/{value}" if node.name else "" for value in values]
+    return names
 
 
 def _signature(graph: onnx.GraphProto, hidden: frozenset[str]) -> str:

@@ -247,3 +247,23 @@ def test_what_does_not_fit_is_a_build_error(text: str, body: str, words: str) ->
     with pytest.raises(BuildError) as caught:
         inlined_model(model)
     assert words in str(caught.value)
+
+
+def test_nodes_of_a_body_are_named_after_the_call() -> None:
+    """So that every node of a graph says which part of the model it belongs to."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["": 20, "edgeexport": 1]>
+        g (float[2, 3] x) => (float[2, 3] y) {
+            a = edgeexport.Twice (x)
+            b = Neg (a)
+            y = edgeexport.Twice (b)
+        }
+        <domain: "edgeexport", opset_import: ["": 20]>
+        Twice (v) => (w) {
+            u = Add (v, v)
+            w = Abs (u)
+        }""")
+    for node, name in zip(model.graph.node, ("blocks.1/Twice", "blocks.1/Neg", "blocks.2/Twice"), strict=True):
+        node.name = name
+    names = [node.name for node in inlined_model(model).graph.node]
+    assert names == ["blocks.1/Twice/u", "blocks.1/Twice/w", "blocks.1/Neg", "blocks.2/Twice/u", "blocks.2/Twice/w"]
