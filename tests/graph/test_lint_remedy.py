@@ -130,7 +130,7 @@ def test_a_static_form_that_computes_something_else_is_not_written(
     assert [item.name for item in tmp_path.iterdir()] == ["model.onnx"]
 
 
-@pytest.mark.slow  # 40 s: torch's exporter on a whole model
+@pytest.mark.slow  # 20 s: torch's exporter on a whole model
 def test_a_vit_of_timm_with_a_dynamic_batch(edgeexport, tmp_path: Path) -> None:
     import timm
     import torch
