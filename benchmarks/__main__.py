@@ -5,6 +5,7 @@
 ``python -m benchmarks block-table RECIPE --out FILE`` writes a latency table for `edgeexport calibrate --latency-ms`.
 ``python -m benchmarks half-precision [RECIPE ...]`` compares FP16 graphs with the FP32 model that follows their decisions.
 ``python -m benchmarks predicted [RECIPE ...] [--target T]`` predicts latencies on a Jetson, per precision and power mode.
+``python -m benchmarks lint`` plays the lint against TensorRT-RTX's parser: exit 1 where they differ without a reason.
 ``python -m benchmarks roofline`` checks the latency model of predictions: exit 1 where it is further off than --limit.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +30,7 @@ from benchmarks import (
     block_table,
     builds,
     half_precision,
+    lint_agreement,
     merging,
     models,
     predicted,
@@ -203,6 +206,22 @@ def check_roofline(
         raise typer.Exit(1)
 
 
+def compare_lint() -> None:
+    """Lint and TensorRT-RTX's parser on the single-operator models of onnx's tests."""
+    found = lint_agreement.measure_agreement(_say)
+    for key, by in (
+        ("refused_without_error", "operator"),
+        ("refused_and_newer", "operator"),
+        ("error_but_taken", "rule"),
+    ):
+        groups = Counter((row[by], row["reason"]) for row in found[key])
+        rows = [{by: name, "models": count, "reason": reason} for (name, reason), count in sorted(groups.items())]
+        _show_rows(f"{key.replace('_', ' ')}: {len(found[key])}", rows or [{by: "none"}])
+    print(json.dumps(found, indent=1))
+    if found["unexplained"]:
+        raise typer.Exit(1)
+
+
 def _merging(label: str, recipe: str, rounds: int) -> dict[str, Any]:
     count = rounds if label.startswith("DeiT-S") else max(rounds // 2, 4)
     found = merging.measure_merging(load_recipe(recipe), count, lambda stage: _say(f"{label}: {stage}"))
@@ -285,6 +304,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "accuracy": write_accuracy,
     "block-table": write_block_table,
     "half-precision": compare_half_precision,
+    "lint": compare_lint,
     "predicted": predict_latencies,
     "roofline": check_roofline,
 }

@@ -11,8 +11,6 @@ EXPORT_PACKAGES = {
     "onnxruntime": "1.31.1",
     "onnx": "1.23.2",
     "onnxscript": "0.7.2",
-    "onnx-graphsurgeon": "0.6.1",
-    "polygraphy": "0.53.6",
     "torch": "2.15.0+cpu",
     "torchvision": "0.29.2",
     "timm": "1.0.31",

@@ -31,7 +31,7 @@ PYTHONS = {"3.10": "jetson/constraints.txt", "3.11": "constraints.txt", "3.12": 
 
 # Import names of what [export] installs and [cpu] does not.
 BLOCKED = ("torch", "torchvision", "timm", "mmengine", "mmcv", "mmseg", "onnx", "onnxscript", "onnx_ir")
-BLOCKED += ("onnx_graphsurgeon", "polygraphy", "safetensors", "matplotlib", "scipy")
+BLOCKED += ("safetensors", "matplotlib", "scipy")
 BLOCKED += ("tensorrt_rtx", "tensorrt_rtx_bindings")
 # Reads a list of commands from standard input, and prints for each its exit code, standard output and standard error;
 # at the end what was loaded.
@@ -138,7 +138,7 @@ def test_block_covers_the_export_extra() -> None:
         for distribution in distributions:
             packages.setdefault(distribution.lower().replace("_", "-"), set()).add(package)
     missing = {name for name in export_only if packages.get(name) and not packages[name] & set(BLOCKED)}
-    assert {"torch", "onedl-mmsegmentation", "onnx-graphsurgeon", "polygraphy"} <= export_only
+    assert {"torch", "onedl-mmsegmentation", "onnxscript"} <= export_only
     assert missing <= {"tensorrt-rtx-cu13-libs"}, missing  # shared libraries behind tensorrt_rtx_bindings
 
 
@@ -229,7 +229,7 @@ def test_pinned_versions_resolve(python: str, machine: str, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     found = {item["metadata"]["name"].lower(): item for item in json.loads(done.stdout)["install"]}
     assert {"numpy", "pillow", "jinja2", "rich", "typer", "onnxruntime"} <= set(found)
-    assert not {"torch", "onnx", "scipy", "polygraphy"} & set(found)
+    assert not {"torch", "onnx", "scipy"} & set(found)
     assert f"_{machine}.whl" in found["onnxruntime"]["download_info"]["url"]
 
 

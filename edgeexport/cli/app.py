@@ -11,7 +11,8 @@ from edgeexport.cli.build import build
 from edgeexport.cli.calibrate import calibrate
 from edgeexport.cli.compare import compare
 from edgeexport.cli.evaluate import evaluate
-from edgeexport.cli.inspect import inspect, lint
+from edgeexport.cli.inspect import inspect
+from edgeexport.cli.lint import lint
 from edgeexport.cli.machine import doctor, recipes, version
 from edgeexport.cli.plugin import plugin_app
 from edgeexport.cli.profile import profile

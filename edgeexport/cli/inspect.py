@@ -1,4 +1,4 @@
-"""``edgeexport inspect`` and ``edgeexport lint``: what a bundle, a recipe or an ONNX file holds. No logic."""
+"""``edgeexport inspect``: what a bundle or an ONNX file holds. No logic."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from edgeexport.cli.options import CfgOptions, JsonFlag
-from edgeexport.terminal.output import emit, stages_shown
+from edgeexport.cli.options import JsonFlag
+from edgeexport.terminal.output import emit
 
-__all__ = ["inspect", "lint"]
+__all__ = ["inspect"]
 
 
 def inspect(
@@ -22,20 +22,3 @@ def inspect(
 
     facts = inspect_model(subject) if subject.is_file() else inspect_bundle(subject)
     emit(json_output, facts, lambda: print_inspection(facts))
-
-
-def lint(
-    subject: Annotated[str, typer.Argument(help="A recipe, or an ONNX file.")],
-    target: Annotated[str, typer.Option(help="The target whose TensorRT has to parse it.")] = "orin",
-    cfg_options: CfgOptions = None,
-    json_output: JsonFlag = False,
-) -> None:
-    """Would it stay static and parse on the target's TensorRT? Exit code 3 if not."""
-    from edgeexport.commands.inspect import lint_subject
-    from edgeexport.terminal.results import print_lint
-
-    with stages_shown() as on_stage:
-        report = lint_subject(subject, target, cfg_options or [], on_stage)
-    emit(json_output, report.as_dict(), lambda: print_lint(report))
-    if not report.ok:
-        raise typer.Exit(3)

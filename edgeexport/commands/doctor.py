@@ -34,8 +34,6 @@ EXPORT_REQUIREMENTS: tuple[tuple[str, str], ...] = (
     ("onedl-mmsegmentation", "1.4"),
     ("onnx", "1.18"),
     ("onnxscript", "0.5"),
-    ("onnx-graphsurgeon", "0.5.8"),
-    ("polygraphy", "0.53"),
     ("onnxruntime", "1.20"),
 )
 _RTX_PACKAGES = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs")

@@ -1,20 +1,15 @@
-"""What `edgeexport inspect` and `edgeexport lint` find out about a bundle, a recipe or an ONNX file."""
+"""What `edgeexport inspect` finds out about a bundle or an ONNX file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgeexport.backends.engine import engine_record
 from edgeexport.bundle import open_bundle
 from edgeexport.device.packages import error_of_package
-from edgeexport.device.targets import target_named
 
-if TYPE_CHECKING:
-    from edgeexport.graph.lint_report import LintReport
-
-__all__ = ["inspect_bundle", "inspect_model", "lint_subject"]
+__all__ = ["inspect_bundle", "inspect_model"]
 
 
 def inspect_bundle(path: Path) -> dict[str, Any]:
@@ -80,30 +75,3 @@ def inspect_model(path: Path) -> dict[str, Any]:
         facts["macs"] = None
         facts["macs_unknown"] = str(error)
     return facts
-
-
-def lint_subject(
-    recipe_or_graph: str, target: str, cfg_options: Sequence[str], on_stage: Callable[[str], None] = lambda name: None
-) -> LintReport:
-    """Lints an ONNX file, or the graph that a recipe exports to.
-
-    Raises:
-        UsageError, RecipeError: Nothing to lint (exit code 2).
-    """
-    from edgeexport.graph.lint import lint_model
-
-    target_named(target)
-    if recipe_or_graph.endswith(".onnx"):
-        on_stage("lint")
-        return lint_model(Path(recipe_or_graph), target=target)
-    from edgeexport.commands.build import exported_graphs
-    from edgeexport.fixed.model import fixed_from_model
-    from edgeexport.fixed.weights import model_from_recipe
-    from edgeexport.recipe import load_recipe
-
-    on_stage("export")
-    recipe = load_recipe(recipe_or_graph, cfg_options)
-    model, origin = model_from_recipe(recipe)
-    graphs = exported_graphs(fixed_from_model(model, recipe), origin)
-    on_stage("lint")
-    return lint_model(graphs.with_functions, target=target)

@@ -41,8 +41,6 @@ PACKAGES = (
     "onnxruntime-gpu",
     "onnx",
     "onnxscript",
-    "onnx-graphsurgeon",
-    "polygraphy",
     "torch",
     "torchvision",
     "timm",

@@ -39,7 +39,6 @@ EXPORT_PACKAGES = {
     "onnx": "onnx",
     "onnx_ir": "onnx-ir",
     "onnxscript": "onnxscript",
-    "onnx_graphsurgeon": "onnx-graphsurgeon",
 }
 
 _IMPORT_TIMEOUT_S = 60.0

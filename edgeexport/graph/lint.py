@@ -13,12 +13,20 @@ from pathlib import Path
 
 import onnx
 
+from edgeexport.errors import EdgeExportError, UsageError
 from edgeexport.graph.inline import folded_skeleton
 from edgeexport.graph.lint_report import LintFinding, LintReport
 from edgeexport.graph.operator_rules import FORBIDDEN, STANDARD_DOMAINS, constant_rules, operator_rules
+from edgeexport.graph.parser_rules import attribute_findings, typed_findings
 from edgeexport.graph.read import model_from_file
 from edgeexport.graph.skeleton import Skeleton, skeleton_from_model
-from edgeexport.graph.static_shapes import boundary_findings, float64_findings, shape_findings, uint8_findings
+from edgeexport.graph.static_shapes import (
+    boundary_findings,
+    float64_findings,
+    shape_causes,
+    shape_findings,
+    value_types,
+)
 
 __all__ = ["MAX_OPSET", "LintFinding", "LintReport", "lint_model"]
 
@@ -28,15 +36,21 @@ MAX_OPSET = 20
 _TENSORRT_RULES = frozenset(
     {
         "boundary-dtype",
+        "constant-input",
+        "dimensions",
         "discouraged-operator",
         "float64",
         "opset",
         "scatter-reduction",
         "topk-limit",
         "uint8-operator",
+        "unsupported-attribute",
         "unsupported-operator",
+        "unsupported-type",
+        "zero-point",
     }
 )
+_NEED_CONSTANTS = frozenset({"topk-constant-k", "constant-input", "data-dependent-shape"})
 
 
 def lint_model(
@@ -51,14 +65,24 @@ def lint_model(
         allowed_ops: Custom operators, as ``domain::Op``, that may stand without a function body: a plugin has them.
 
     Raises:
-        UsageError: The path is not a readable ONNX model, or its external data is incomplete.
+        UsageError: The path is not a readable ONNX model or damaged, or its external data is incomplete.
     """
-    if isinstance(model, Path):
-        path, label = str(model), str(model)
-        skeleton = skeleton_from_model(model_from_file(model), base_dir=model.parent)
-    else:
-        path, label = "model.onnx", model.graph.name or "model"
-        skeleton = skeleton_from_model(model)
+    if not isinstance(model, Path):
+        return _report(skeleton_from_model(model), "model.onnx", model.graph.name or "model", target, allowed_ops)
+    read = model_from_file(model)
+    try:
+        skeleton = skeleton_from_model(read, base_dir=model.parent)
+        return _report(skeleton, str(model), str(model), target, allowed_ops)
+    except EdgeExportError:
+        raise
+    except (
+        Exception
+    ) as error:  # protobuf's and onnx's, of what lies in a damaged file: names that are no text, odd types
+        problem = f"is damaged: {' '.join(str(error).split())}"
+        raise UsageError(str(model), problem, "export or copy the model again") from error
+
+
+def _report(skeleton: Skeleton, path: str, label: str, target: str | None, allowed_ops: frozenset[str]) -> LintReport:
     graph = skeleton.model.graph
     known = frozenset(skeleton.order) | skeleton.placeholders
     inputs = [value for value in graph.input if value.name not in known]
@@ -67,11 +91,14 @@ def lint_model(
     findings = list(_model_rules(skeleton, opset))
     for scope, node, has_body in _all_nodes(skeleton.model):
         findings += operator_rules(node, scope, has_body or f"{node.domain}::{node.op_type}" in allowed_ops)
+        findings += attribute_findings(node, scope)
     findings += boundary_findings(inputs, graph.output)
     seen = _runtime_view(skeleton, findings)
     if seen is not None:
         findings += _runtime_rules(seen.graph, skeleton, inputs, path)
         graph = seen.graph
+        found = {(item.rule, item.node) for item in findings}
+        findings += [item for item in _parser_rules(skeleton) if (item.rule, item.node) not in found]
     if target == "cpu":
         findings = [replace(item, severity="warning") if item.rule in _TENSORRT_RULES else item for item in findings]
     counts = Counter(
@@ -95,7 +122,7 @@ def _model_rules(skeleton: Skeleton, opset: int) -> Iterator[LintFinding]:
         )
     try:
         onnx.checker.check_model(skeleton.model)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, ValueError) as error:  # ValueError: protobuf's
         yield _invalid(error)
 
 
@@ -148,18 +175,34 @@ def _runtime_rules(
     graph: onnx.GraphProto, skeleton: Skeleton, inputs: list[onnx.ValueInfoProto], path: str
 ) -> list[LintFinding]:
     constants = {tensor.name: tensor for tensor in graph.initializer}
+    types = value_types(graph)
+    causes = shape_causes(graph, inputs, types)
+    not_judged = skeleton.weights.keys() | causes.cause.keys()  # unread, or a dynamic input's fault, said there
     findings: list[LintFinding] = []
     explained: set[str] = set()
     for node in graph.node:
-        node_findings = list(constant_rules(node, constants, frozenset(skeleton.weights)))
+        node_findings = list(constant_rules(node, constants, not_judged))
         findings += node_findings
         forbidden = node.op_type in FORBIDDEN and node.domain in STANDARD_DOMAINS
-        if forbidden or any(finding.rule == "topk-constant-k" for finding in node_findings):
+        if forbidden or any(finding.rule in _NEED_CONSTANTS for finding in node_findings):
             explained.update(node.output)
-    findings += shape_findings(graph, inputs, frozenset(explained), path)
-    findings += float64_findings(graph)
-    findings += uint8_findings(graph)
+    findings += shape_findings(graph, inputs, causes, frozenset(explained), path)
+    findings += float64_findings(graph, types)
+    findings += typed_findings(graph, types)
     return findings
+
+
+def _parser_rules(skeleton: Skeleton) -> Iterator[LintFinding]:
+    """What is wrong with the graph as it is given: a parser sees also what folding would take away."""
+    try:
+        graph = onnx.shape_inference.infer_shapes(skeleton.model, data_prop=True).graph
+    except Exception:
+        graph = skeleton.model.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    others = {name for node in graph.node for name in node.input if name not in constants}
+    for node in graph.node:
+        yield from constant_rules(node, constants, others)
+    yield from typed_findings(graph, value_types(graph))
 
 
 def _invalid(error: BaseException) -> LintFinding:

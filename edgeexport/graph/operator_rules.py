@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 import onnx
 from onnx import numpy_helper
@@ -98,11 +98,23 @@ _DISCOURAGED = {
         "TensorRT takes GridSample on 4-D tensors only",
         "for fixed positions use Resize, or Gather and a weighted sum",
     ),
+    "RoiAlign": (
+        "TensorRT runs RoiAlign as a plugin, and TensorRT-RTX refuses it",
+        "take fixed regions by Slice and Resize",
+    ),
     "DeformConv": (
         "TensorRT runs DeformConv as a plugin, and TensorRT-RTX refuses it",
         "replace it by a plain convolution",
     ),
 }
+
+_SYMMETRIC = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_CONSTANT_INPUTS: Mapping[str, tuple[int, ...]] = {
+    "Range": (0, 1, 2),
+    **dict.fromkeys(["Squeeze", "Unsqueeze", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp"], (1,)),
+    **dict.fromkeys(["ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare"], (1,)),
+}
+"""Inputs, by position, that must be constants: their values decide a shape."""
 
 
 def node_label(node: onnx.NodeProto, scope: str = "") -> str:
@@ -152,13 +164,13 @@ def operator_rules(node: onnx.NodeProto, scope: str, allowed: bool) -> Iterator[
 
 
 def constant_rules(
-    node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto], weights: frozenset[str]
+    node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto], not_judged: Set[str]
 ) -> Iterator[LintFinding]:
     """Findings about inputs that must be constants; ``node`` is from the folded graph.
 
     Args:
         constants: Initializers of the folded graph, by name.
-        weights: Names of constants whose values were not read.
+        not_judged: Names of constants whose values were not read, and of values that may be no constants here.
     """
 
     def finding(rule: str, message: str, remedy: str) -> LintFinding:
@@ -170,7 +182,7 @@ def constant_rules(
         values = [item.i for item in node.attribute if item.name == "k"]  # opset 1: an attribute
         if len(node.input) > 1:
             name = node.input[1]
-            if name in weights:
+            if name in not_judged:
                 return
             if name not in constants:
                 yield finding(
@@ -186,8 +198,31 @@ def constant_rules(
             )
     elif node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
         tensor = constants.get(node.input[2])
-        if tensor is None or numpy_helper.to_array(tensor).any():
+        if numpy_helper.to_array(tensor).any() if tensor is not None else node.input[2] not in not_judged:
             yield finding("random", f"Dropout in training mode: {_RANDOM}", _USE_EVAL)
+    elif node.op_type in _SYMMETRIC and len(node.input) > 2:
+        tensor = constants.get(node.input[2])
+        if tensor is not None and numpy_helper.to_array(tensor).astype(float).any():
+            yield finding(
+                "zero-point",
+                f"zero point '{node.input[2]}' is not 0, TensorRT's quantisation is symmetric",
+                "quantise symmetrically: int8 with zero points of 0",
+            )
+    for index, name in enumerate(node.input):
+        if (
+            index in _CONSTANT_INPUTS.get(node.op_type, ())
+            and name
+            and name not in constants
+            and name not in not_judged
+        ):
+            if node.op_type == "Range":
+                yield finding("data-dependent-shape", f"{_DATA_DEPENDENT} ('{name}' is no constant)", _USE_TOPK)
+            else:
+                yield finding(
+                    "constant-input",
+                    f"'{name}' is computed at run time, TensorRT's parser wants constant axes",
+                    "make the axes Python integers",
+                )
 
 
 def _full_type(node: onnx.NodeProto) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import onnx
@@ -10,7 +11,7 @@ from onnx import external_data_helper
 
 from edgeexport.errors import UsageError
 
-__all__ = ["model_from_file"]
+__all__ = ["has_external_data", "model_from_file"]
 
 _PROTOBUF_LIMIT_BYTES = 2**31 - 1
 _LFS_POINTER = b"version https://git-lfs"
@@ -49,6 +50,30 @@ def model_from_file(path: Path) -> onnx.ModelProto:
     return model
 
 
+def has_external_data(model: onnx.ModelProto) -> bool:
+    """Whether weights lie in other files."""
+    return any(external_data_helper.uses_external_data(tensor) for tensor in _tensors(model))
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor: weights, and values of attributes, of nested graphs and of functions too."""
+    yield from _tensors_of_graph(model.graph)
+    for function in model.functions:
+        yield from _tensors_of_nodes(function.node)
+
+
+def _tensors_of_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    yield from _tensors_of_nodes(graph.node)
+
+
+def _tensors_of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for attribute in (item for node in nodes for item in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        for nested in (attribute.g, *attribute.graphs):
+            yield from _tensors_of_graph(nested)
+
+
 def _not_onnx(path: Path, content: bytes) -> UsageError:
     if content.startswith(_LFS_POINTER):
         return UsageError(str(path), "is a git-lfs pointer, expected an ONNX model", "run `git lfs pull`")
@@ -57,11 +82,18 @@ def _not_onnx(path: Path, content: bytes) -> UsageError:
 
 
 def _check_external_data(path: Path, model: onnx.ModelProto) -> None:
-    """Every tensor of the main graph that lives in another file must be there in full, beside the model."""
-    for tensor in model.graph.initializer:
+    """Every tensor that lives in another file must be there in full, beside the model."""
+    for tensor in _tensors(model):
         if not external_data_helper.uses_external_data(tensor):
             continue
-        info = external_data_helper.ExternalDataInfo(tensor)
+        try:
+            info = external_data_helper.ExternalDataInfo(tensor)
+        except Exception as error:  # onnx's own, or of numbers that are none
+            raise UsageError(
+                str(path),
+                f"weight '{tensor.name}' points nowhere: {error}",
+                "save the model again with onnx.save_model",
+            ) from error
         location = PurePosixPath(info.location)
         if location.is_absolute() or ".." in location.parts:
             raise UsageError(

@@ -14,6 +14,8 @@ from pathlib import Path
 import onnx
 from onnx import external_data_helper, helper
 
+from edgeexport.errors import UsageError
+
 __all__ = ["SMALL_TENSOR_ELEMENTS", "Skeleton", "model_from_skeleton", "skeleton_from_model", "used_names"]
 
 SMALL_TENSOR_ELEMENTS = 8192
@@ -41,6 +43,9 @@ def skeleton_from_model(model: onnx.ModelProto, *, base_dir: Path | None = None)
         model: May refer to external data, loaded or not.
         base_dir: Folder of the model's file. With it, small tensors in external files are read (an index table may
             decide a shape); without it they count as weights.
+
+    Raises:
+        UsageError: A small tensor in an external file cannot be read.
     """
     result = onnx.ModelProto()
     _copy_fields(model, result, except_field="graph")
@@ -54,7 +59,11 @@ def skeleton_from_model(model: onnx.ModelProto, *, base_dir: Path | None = None)
         kept = result.graph.initializer.add()
         kept.CopyFrom(tensor)
         if external:
-            external_data_helper.load_external_data_for_tensor(kept, str(base_dir))
+            try:
+                external_data_helper.load_external_data_for_tensor(kept, str(base_dir))
+            except Exception as error:  # onnx's own, and those of reading
+                problem = f"weight '{tensor.name}' cannot be read: {' '.join(str(error).split())}"
+                raise UsageError(str(base_dir), problem, "save the model again with onnx.save_model") from error
             kept.data_location = onnx.TensorProto.DEFAULT
             del kept.external_data[:]
     declared = {value.name for value in model.graph.input}

@@ -1,14 +1,17 @@
 """Whether every value of a graph has a constant shape and a known element type, and if not, where that starts.
 
-One dynamic input makes hundreds of values dynamic. Reported are the origins: graph inputs, and nodes whose inputs are
-all constant-shaped while an output is not; each with the number of values that follow from it.
+One dynamic input makes hundreds of values dynamic. Reported are the causes alone: graph inputs, and nodes whose inputs are
+all constant-shaped while an output is not; each with the number of values that follow from it. A value follows also where a
+size travels as a number (Shape, Gather, Concat, then Expand or Reshape).
 """
 
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx
 
@@ -16,10 +19,10 @@ from edgeexport.graph.lint_report import LintFinding
 from edgeexport.graph.operator_rules import node_label
 from edgeexport.graph.source import source_of_node
 
-__all__ = ["boundary_findings", "float64_findings", "shape_findings", "uint8_findings", "value_types"]
+__all__ = ["ShapeCauses", "boundary_findings", "float64_findings", "shape_causes", "shape_findings", "value_types"]
 
 _TYPES = onnx.TensorProto
-_UINT8_READERS = frozenset({"Cast", "DequantizeLinear", "Shape"})
+_SIZES = frozenset({"Shape", "Size"})
 _BOUNDARY_TYPES = frozenset(
     {
         _TYPES.FLOAT,
@@ -41,54 +44,100 @@ class _Problem:
     remedy: str
 
 
+@dataclass(frozen=True)
+class ShapeCauses:
+    """Where dynamic shapes come from.
+
+    Attributes:
+        problems: By name of a value, what is wrong with its shape or type.
+        cause: By name of a value, the value where it started: itself, or another one that it follows from. Sizes that are
+            computed from a dynamic value are here too, although their own shape is constant.
+    """
+
+    problems: dict[str, _Problem]
+    cause: dict[str, str]
+
+    def consequences(self, origin: str) -> str:
+        """How many values follow from one, as the end of a message."""
+        counts = Counter(self.cause[name] for name in self.problems)
+        count = counts[origin] - 1
+        return f"; {count} value{'s' if count > 1 else ''} computed from it inherit that" if count else ""
+
+
 def value_types(graph: onnx.GraphProto) -> dict[str, onnx.TypeProto]:
-    """Types of graph inputs, node outputs and graph outputs, as far as they are recorded."""
-    return {value.name: value.type for group in (graph.value_info, graph.input, graph.output) for value in group}
+    """Types of constants, graph inputs, node outputs and graph outputs, as far as they are recorded."""
+    constants = {
+        tensor.name: onnx.helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
+        for tensor in graph.initializer
+    }
+    return constants | {
+        value.name: value.type for group in (graph.value_info, graph.input, graph.output) for value in group
+    }
+
+
+def shape_causes(
+    graph: onnx.GraphProto, inputs: Iterable[onnx.ValueInfoProto], types: dict[str, onnx.TypeProto]
+) -> ShapeCauses:
+    """Follows every dynamic value to where it starts.
+
+    Args:
+        graph: With inferred shapes, nodes in order.
+        inputs: Its real inputs: no initializers, no placeholders of weights.
+        types: Of every value, as far as they are known.
+    """
+    problems: dict[str, _Problem] = {}
+    cause: dict[str, str] = {}
+    for value in inputs:
+        problem = _problem(types.get(value.name))
+        if problem is not None:
+            problems[value.name], cause[value.name] = problem, value.name
+    for node in graph.node:
+        origin = next((cause[name] for name in node.input if name in cause), None)
+        is_size = node.op_type in _SIZES or any(name in cause and name not in problems for name in node.input)
+        for output in filter(None, node.output):
+            problem = _problem(types.get(output))
+            if problem is not None:
+                problems[output], cause[output] = problem, origin or output
+                origin = origin or output
+            elif origin is not None and is_size:
+                cause[output] = origin
+    return ShapeCauses(problems, cause)
 
 
 def shape_findings(
-    graph: onnx.GraphProto, inputs: Iterable[onnx.ValueInfoProto], explained: frozenset[str], path: str
+    graph: onnx.GraphProto,
+    inputs: Iterable[onnx.ValueInfoProto],
+    causes: ShapeCauses,
+    explained: frozenset[str],
+    path: str,
 ) -> Iterator[LintFinding]:
-    """Findings about shapes and element types.
+    """One finding for each cause.
 
     Args:
         graph: With inferred shapes.
-        inputs: Its real inputs: no initializers, no placeholders of weights.
+        inputs: Its real inputs.
+        causes: Of `shape_causes`.
         explained: Outputs of nodes that another rule already reports; their dynamic shapes are not reported again.
         path: The model's file, for the remedy.
     """
-    types = value_types(graph)
-    inputs = tuple(inputs)
-    produced = [output for node in graph.node for output in node.output if output]
-    problems: dict[str, _Problem] = {}
-    for name in (*(value.name for value in inputs), *produced):
-        problem = _problem(types.get(name))
-        if problem is not None:
-            problems[name] = problem
-    for value in inputs:
-        if value.name in problems:
-            problem = problems[value.name]
-            yield LintFinding(
-                problem.rule,
-                "error",
-                value.name,
-                "input",
-                "",
-                problem.text + _consequences(graph, [value.name], problems),
-                _fixed_input(value, path),
-            )
+    dynamic = [value for value in inputs if value.name in causes.problems]
+    remedy = _fixed_inputs(dynamic, path) if dynamic else ""
+    for value in dynamic:
+        problem = causes.problems[value.name]
+        text = problem.text + causes.consequences(value.name)
+        yield LintFinding(problem.rule, "error", value.name, "input", "", text, remedy)
     for node in graph.node:
-        bad = [output for output in node.output if output in problems]
-        if not bad or any(name in problems for name in node.input) or explained.intersection(bad):
+        origin = next((output for output in node.output if causes.cause.get(output) == output), None)
+        if origin is None or explained.intersection(node.output):
             continue
-        problem = problems[bad[0]]
+        problem = causes.problems[origin]
         yield LintFinding(
             problem.rule,
             "error",
             node_label(node),
             f"{node.domain}::{node.op_type}" if node.domain else node.op_type,
             source_of_node(node),
-            f"output '{bad[0]}' {problem.text}" + _consequences(graph, bad, problems),
+            f"output '{origin}' {problem.text}" + causes.consequences(origin),
             problem.remedy,
         )
 
@@ -120,26 +169,8 @@ def boundary_findings(
             )
 
 
-def uint8_findings(graph: onnx.GraphProto) -> Iterator[LintFinding]:
-    """Nodes other than Cast that read uint8, such as a Transpose of the input image: TensorRT refuses them."""
-    types = value_types(graph)
-    for node in graph.node:
-        reads = [name for name in node.input if name in types and types[name].tensor_type.elem_type == _TYPES.UINT8]
-        if reads and node.op_type not in _UINT8_READERS:
-            yield LintFinding(
-                "uint8-operator",
-                "error",
-                node_label(node),
-                node.op_type,
-                source_of_node(node),
-                f"reads '{reads[0]}' as uint8, which TensorRT takes as the input of a Cast and of nothing else",
-                "cast the image to float32 first, then move or index it",
-            )
-
-
-def float64_findings(graph: onnx.GraphProto) -> Iterator[LintFinding]:
+def float64_findings(graph: onnx.GraphProto, types: dict[str, onnx.TypeProto]) -> Iterator[LintFinding]:
     """One warning for all float64 values inside the graph."""
-    types = value_types(graph)
     nodes = [
         node
         for node in graph.node
@@ -158,7 +189,7 @@ def float64_findings(graph: onnx.GraphProto) -> Iterator[LintFinding]:
 
 
 def _problem(value_type: onnx.TypeProto | None) -> _Problem | None:
-    declare = "simplify the model (polygraphy surgeon sanitize --fold-constants), or record the shape in its value_info"
+    declare = "export it without what has no inferable shape, or record the shape in the model's value_info"
     if value_type is None or value_type.WhichOneof("value") is None:
         return _Problem("static-shape", "has a type and shape that cannot be inferred", declare)
     kind = str(value_type.WhichOneof("value")).removesuffix("_type")
@@ -189,25 +220,26 @@ def _shown_dim(dim: onnx.TensorShapeProto.Dimension) -> str:
     return str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or "?"
 
 
-def _consequences(graph: onnx.GraphProto, origins: list[str], problems: dict[str, _Problem]) -> str:
-    """Counts the values that inherit a problem from the origins (nodes are in topological order)."""
-    reached = set(origins)
-    for node in graph.node:
-        if reached.intersection(node.input):
-            reached.update(output for output in node.output if output in problems)
-    count = len(reached) - len(origins)
-    return f"; {count} value{'s' if count > 1 else ''} computed from it inherit that" if count else ""
-
-
-def _fixed_input(value: onnx.ValueInfoProto, path: str) -> str:
-    if not value.type.tensor_type.HasField("shape"):
+def _fixed_inputs(dynamic: list[onnx.ValueInfoProto], path: str) -> str:
+    """A command that makes all of them static; sizes that only the user knows stand in it by name."""
+    if not all(value.type.tensor_type.HasField("shape") for value in dynamic):
         return "export the model with a fixed input shape"
-    dims = [str(dim.dim_value) if dim.dim_value > 0 else "1" for dim in value.type.tensor_type.shape.dim]
-    shape = shlex.quote(f"{value.name}:[{','.join(dims)}]")
-    return (
-        "export without dynamic_shapes (dynamic_axes), or fix the shape: polygraphy surgeon sanitize --fold-constants "
-        f"--override-input-shapes {shape} -o static.onnx {shlex.quote(path)}"
-    )
+    shapes, open_sizes = [], []
+    for value in dynamic:
+        dims = []
+        for index, dim in enumerate(value.type.tensor_type.shape.dim):
+            known = str(dim.dim_value) if dim.dim_value > 0 else "1"
+            if dim.dim_value <= 0 and index:
+                known = dim.dim_param.upper() or f"SIZE_{index}"
+                open_sizes.append(known)
+            dims.append(known)
+        given = f"{value.name}={','.join(dims)}"
+        shapes.append(f"--input-shape {shlex.quote(given)}")
+    file = Path(path)
+    target = shlex.quote(str(file.with_name(f"{file.stem}_static{file.suffix}")))
+    command = f"edgeexport lint {shlex.quote(path)} --fix {target} {' '.join(shapes)}"
+    numbers = f", with numbers for {', '.join(dict.fromkeys(open_sizes))}" if open_sizes else ""
+    return f"export without dynamic_shapes (dynamic_axes), or fix the shape{numbers}: {command}"
 
 
 def _type_name(element: int) -> str:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from edgeexport.calibration.calibrate_delay import DelayCalibration
     from edgeexport.commands.build import BuildResult
     from edgeexport.commands.doctor import Doctor
+    from edgeexport.commands.lint import LintResult
     from edgeexport.commands.run import Predictions
     from edgeexport.commands.verify import VerifyResult
-    from edgeexport.graph.lint_report import LintReport
     from edgeexport.verify.compare import Comparison
 
 __all__ = [
@@ -183,8 +183,14 @@ def print_inspection(facts: dict[str, Any]) -> None:
         results_console.print("operators: " + ", ".join(f"{name} {count}" for name, count in counts), highlight=False)
 
 
-def print_lint(report: LintReport) -> None:
-    """Findings of a lint, errors first."""
+def print_lint(result: LintResult) -> None:
+    """Findings of a lint, errors first; and what TensorRT-RTX says of the graph, where it was asked."""
+    report, fixed, rtx = result.report, result.fixed, result.tensorrt
+    if fixed is not None:
+        text = (
+            f"{fixed.path}: written; its outputs differ from the original's by {fixed.largest_difference:.1e} at most"
+        )
+        results_console.print(text, highlight=False, soft_wrap=True, markup=False)
     for finding in sorted(report.findings, key=lambda item: item.severity):
         style = "bold red" if finding.severity == "error" else "yellow"
         results_console.print(f"[{style}]{finding.severity}[/] {escape(str(finding))}", highlight=False, soft_wrap=True)
@@ -194,6 +200,9 @@ def print_lint(report: LintReport) -> None:
     results_console.print(
         f"{verdict}: {report.node_count} nodes, {report.value_count} values, opset {report.opset}", highlight=False
     )
+    if rtx is not None:
+        answer = Text.assemble(f"TensorRT-RTX {rtx.version or ''}: ", _status(rtx.status, rtx.reason))
+        results_console.print(answer, highlight=False, soft_wrap=True)
 
 
 def print_verify(result: VerifyResult) -> None:

@@ -15,6 +15,9 @@ from onnx import parser
 from PIL import Image
 from shared_cases import CommandResult
 
+from edgeexport.backends.tensorrt_rtx import RtxCheck
+from edgeexport.bundle import sha256_of
+
 Command = Callable[..., CommandResult]
 
 
@@ -192,6 +195,64 @@ def test_lint_of_a_recipe(edgeexport: Command, tiny_recipe: Path) -> None:
     result = edgeexport("lint", tiny_recipe, "--json")
     assert result.code == 0
     assert json.loads(result.out)["ok"] is True
+
+
+def test_lint_of_a_bundle(edgeexport: Command, tiny_bundle: Path, tmp_path: Path) -> None:
+    """Both of its graphs; the plugins' nodes of one are known, and held to what the plugins take."""
+    result = edgeexport("lint", tiny_bundle, "--json")
+    assert result.code == 0, result.out + result.err
+    document = json.loads(result.out)
+    assert (document["model"], document["findings"]) == (str(tiny_bundle), [])
+    alone = edgeexport("lint", tiny_bundle / "model.trt.onnx")
+    assert alone.code == 3 and "unknown-domain" in alone.out
+    bundle = tmp_path / "b"
+    shutil.copytree(tiny_bundle, bundle)
+    model = onnx.load(bundle / "model.trt.onnx")
+    node = next(node for node in model.graph.node if node.domain == "edgeexport")
+    node.attribute.append(onnx.helper.make_attribute("strange", 1))
+    onnx.save(model, bundle / "model.trt.onnx")
+    assert edgeexport("lint", bundle).code == 9  # another file than the manifest's
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"]["model.trt.onnx"] = sha256_of(bundle / "model.trt.onnx")
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    result = edgeexport("lint", bundle)
+    assert result.code == 3 and "strange" in result.err
+
+
+@pytest.mark.parametrize(("status", "code"), [("passed", 0), ("failed", 3), ("not-run", 0)])
+def test_lint_shows_the_answer_of_tensorrt_rtx_as_well(
+    edgeexport: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, code: int
+) -> None:
+    path = tmp_path / "user.onnx"
+    onnx.save(
+        parser.parse_model('<ir_version: 9, opset_import: ["": 20]> g (float[8] x) => (float[8] y) { y = Relu (x) }'),
+        path,
+    )
+    asked = []
+
+    def check(file: Path) -> RtxCheck:
+        asked.append(file)
+        return RtxCheck(status, "1.7", "because of [this]")
+
+    monkeypatch.setattr("edgeexport.commands.lint.check_tensorrt_rtx", check)
+    result = edgeexport("lint", path, "--tensorrt")
+    assert result.code == code and asked == [path]
+    assert "static: 1 nodes" in result.out and f"TensorRT-RTX 1.7: {status} because of [this]" in result.out
+    assert json.loads(edgeexport("lint", path, "--tensorrt", "--json").out)["tensorrt"]["status"] == status
+
+
+def test_lint_asks_tensorrt_rtx_about_a_bundle_without_its_plugins(
+    edgeexport: Command, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    domains = []
+
+    def check(file: Path) -> RtxCheck:
+        domains.append({node.domain for node in onnx.load(file).graph.node})
+        return RtxCheck("passed")
+
+    monkeypatch.setattr("edgeexport.commands.lint.check_tensorrt_rtx", check)
+    assert edgeexport("lint", tiny_bundle, "--tensorrt").code == 0
+    assert domains == [{""}]
 
 
 def test_verify_through_the_command_line(edgeexport: Command, tiny_bundle: Path, tmp_path: Path) -> None:
