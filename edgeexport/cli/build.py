@@ -16,7 +16,7 @@ from edgeexport.cli.options import (
     refuse_with_host,
 )
 from edgeexport.errors import UsageError
-from edgeexport.terminal.output import emit, errors_console, stages_shown
+from edgeexport.terminal.output import emit, print_note, stages_shown
 
 if TYPE_CHECKING:
     from edgeexport.backends.contract import EngineOptions
@@ -146,7 +146,7 @@ def _build_bundle(options: BuildOptions, device: Device | None, json_output: boo
         else:
             result = remote_build_recipe(options, device, on_stage)
     for warning in result.warnings:
-        errors_console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+        print_note(warning, "warning")
     document = {
         "bundle": str(result.bundle.path),
         "weights": result.bundle.manifest["weights"]["statement"],
