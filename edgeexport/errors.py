@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import unicodedata
 from collections.abc import Iterable
 
 __all__ = [
@@ -143,7 +144,7 @@ def plain_text(text: str, keep: str = "") -> str:
     """
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() or sign in keep else _spelt_out(sign) for sign in text)
+    return "".join(sign if _is_plain(sign) or sign in keep else _spelt_out(sign) for sign in text)
 
 
 def error_of_system(error: OSError) -> UsageError | None:
@@ -153,6 +154,10 @@ def error_of_system(error: OSError) -> UsageError | None:
     where = "" if error.filename is None else str(error.filename)
     reason = error.strerror or str(error)
     return UsageError(where, reason[:1].lower() + reason[1:], _REMEDIES.get(error.errno or 0, "check the path"))
+
+
+def _is_plain(sign: str) -> bool:
+    return sign.isprintable() or unicodedata.category(sign) == "Zs"  # spaces of all widths, which a Mac puts into names
 
 
 def _spelt_out(sign: str) -> str:

@@ -162,6 +162,7 @@ def _build_bundle(options: BuildOptions, device: Device | None, json_output: boo
 
 def _dry_run(options: BuildOptions, json_output: bool) -> None:
     from edgeexport.bundle import check_replaceable
+    from edgeexport.bundle.places import check_bundle_path
     from edgeexport.commands.request import default_work_dir, request_from_arguments
     from edgeexport.fixed.tokens import tokens_json
     from edgeexport.terminal.results import print_tokens
@@ -173,6 +174,7 @@ def _dry_run(options: BuildOptions, json_output: bool) -> None:
     folder = options.work_dir
     if folder is None:
         folder = default_work_dir(recipe, options.target, options.precision)
+    check_bundle_path(folder)
     check_replaceable(folder)
     document = {"would_write": str(folder), "weights": "not read", "tokens": tokens}
     emit(json_output, document, lambda: print_tokens(recipe.name, tokens))

@@ -13,7 +13,7 @@ from edgeexport.config.labels import classes_from_config
 from edgeexport.config.paths import shown_path
 from edgeexport.config.place import Place
 from edgeexport.config.values import choice, integer, mapping
-from edgeexport.errors import RecipeError, nearest_hint
+from edgeexport.errors import RecipeError, nearest_hint, plain_text
 from edgeexport.hosts import HOSTS
 from edgeexport.hosts.input_config import input_shape
 from edgeexport.recipe.outputs import extra_outputs_from_config
@@ -82,7 +82,7 @@ def recipe_from_config(
     palette, resolved_palette = host.palette_from_config(config, place, model)
     available = (*host.extra_outputs(output, tail), *extra)
     recipe = Recipe(
-        name=path.stem,
+        name=plain_text(path.stem),
         path=path,
         description=description,
         model=model,
