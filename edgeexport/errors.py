@@ -23,6 +23,7 @@ __all__ = [
     "ParityError",
     "RecipeError",
     "UsageError",
+    "error_of_memory",
     "error_of_system",
     "nearest_hint",
     "plain_text",
@@ -37,6 +38,7 @@ _REMEDIES = {
     errno.ELOOP: "the links lead in a circle: give the file itself",
     errno.EROFS: "give another place, which can be written to",
 }
+_TORCH_REFUSED = "can't allocate memory"
 _NAMELESS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 
 
@@ -154,6 +156,15 @@ def error_of_system(error: OSError) -> UsageError | None:
     where = "" if error.filename is None else str(error.filename)
     reason = error.strerror or str(error)
     return UsageError(where, reason[:1].lower() + reason[1:], _REMEDIES.get(error.errno or 0, "check the path"))
+
+
+def error_of_memory(error: Exception) -> BuildError | None:
+    """What to tell where memory was refused, by Python, NumPy or torch; None for other errors."""
+    lines = str(error).splitlines() or [""]
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _TORCH_REFUSED in lines[0]):
+        problem = f"is not enough: {lines[0]}" if lines[0] else "is not enough"
+        return BuildError("memory", problem, "use a smaller batch, input or model, or another machine")
+    return None
 
 
 def _is_plain(sign: str) -> bool:

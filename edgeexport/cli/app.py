@@ -20,7 +20,7 @@ from edgeexport.cli.profile import profile
 from edgeexport.cli.run import run
 from edgeexport.cli.verify import verify
 from edgeexport.device.packages import error_of_package
-from edgeexport.errors import EdgeExportError, error_of_system
+from edgeexport.errors import EdgeExportError, error_of_memory, error_of_system
 from edgeexport.terminal.output import error_told
 
 __all__ = ["app", "main"]
@@ -67,7 +67,9 @@ def _error_to_tell(raised: Exception) -> EdgeExportError | None:
     """None where only a traceback tells what happened."""
     if isinstance(raised, EdgeExportError):
         return raised
-    return error_of_package(raised) or (error_of_system(raised) if isinstance(raised, OSError) else None)
+    if isinstance(raised, OSError):
+        return error_of_package(raised) or error_of_system(raised)
+    return error_of_package(raised) or error_of_memory(raised)
 
 
 def _use_streams_as_they_are() -> None:

@@ -50,14 +50,21 @@ def build(
     no_plugins: Annotated[
         bool, typer.Option("--no-plugins", help="Only standard operators in model.trt.onnx.")
     ] = False,
-    workspace: Annotated[int | None, typer.Option(help="TensorRT: limit of scratch memory in MiB.")] = None,
+    workspace: Annotated[
+        int | None, typer.Option(help="TensorRT: limit of scratch memory in MiB.", min=1, max=1 << 24)
+    ] = None,
     cuda_graph: Annotated[
         bool, typer.Option("--useCudaGraph", help="TensorRT: run the engine as a CUDA graph.")
     ] = False,
     dla_core: Annotated[
-        int | None, typer.Option("--useDLACore", help="TensorRT: a deep-learning accelerator, the GPU where it cannot.")
+        int | None,
+        typer.Option(
+            "--useDLACore", help="TensorRT: a deep-learning accelerator, the GPU where it cannot.", min=0, max=15
+        ),
     ] = None,
-    threads: Annotated[int, typer.Option(help="ONNX Runtime: threads of the engine; 0 lets it choose.", min=0)] = 0,
+    threads: Annotated[
+        int, typer.Option(help="ONNX Runtime: threads of the engine; 0 lets it choose.", min=0, max=1024)
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the recipe and show its tokens; build nothing.")
     ] = False,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from edgeexport.bundle import open_bundle
@@ -24,6 +25,8 @@ from edgeexport.pictures.predictor import PhotoResult, Predictor
 __all__ = ["PredictedImage", "Predictions", "default_output_folder", "predict_images"]
 
 _LABELS, _OVERLAY, _REGIONS = "labels", "overlay", "regions"
+_NUMBERS = (np.uint8, np.uint16)  # of classes, in as little memory as they need
+_MANY = 257
 _LONGEST_STEM = 230  # bytes
 _UNWRITABLE = "free some space or give another output folder"
 _PICTURES = (_OVERLAY, _REGIONS, _LABELS)  # the most telling first
@@ -199,7 +202,8 @@ def _written(
     shares: tuple[ClassShare, ...] = ()
     probable: tuple[ClassProbability, ...] = ()
     if result.class_map is not None:
-        class_map = resized_class_map(result.class_map, photo.height, photo.width)
+        numbers = result.class_map.astype(_NUMBERS[(predictor.num_classes or _MANY) >= _MANY])
+        class_map = resized_class_map(numbers, photo.height, photo.width)
         shares = class_shares(class_map, predictor.classes)
         _write_png(label_image(class_map, predictor.num_classes, predictor.palette), files[_LABELS])
         drawn = draw_overlay(

@@ -56,6 +56,7 @@ def image_batches(spec: InputSpec, photos: Sequence[Path]) -> Iterator[ImageBatc
             pixels.append(image)
             if spec.context is not None:
                 contexts.append(context_from_photo(photo, spec))
+            del photo  # before the next one, which may be as large, is decoded
         extra = {"context": np.stack(contexts)} if contexts else {}
         yield ImageBatch(tuple(names), np.stack(pixels), extra)
 
