@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from edgeexport.bundle.files import disk_errors
+from edgeexport.bundle.places import check_bundle_path
 from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.errors import BundleError, ParityError, UsageError
 from edgeexport.inputs.spec import InputSpec, Preprocess
@@ -104,6 +105,7 @@ def open_bundle(path: Path, *, check_hashes: bool = True) -> Bundle:
     Raises:
         BundleError: No bundle, a damaged or missing file, or another schema version (exit code 9).
     """
+    check_bundle_path(path)
     if not path.is_dir():
         raise BundleError(str(path), "is no bundle folder", "give the folder that `edgeexport build` printed")
     if not (path / "manifest.json").is_file():
@@ -186,7 +188,7 @@ def staged_bundle(path: Path) -> Iterator[Path]:
 
 def json_bytes(value: object) -> bytes:
     """JSON for people and for hashing: indented, keys as given, one trailing newline."""
-    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(errors="replace")
 
 
 def sha256_of(path: Path) -> str:

@@ -46,13 +46,13 @@ def replaced_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_file(path: Path, content: bytes | str) -> None:
-    """Writes a file whole; text as UTF-8, its line ends as they are.
+    """Writes a file whole; text as UTF-8, its line ends as they are, with ``?`` for bytes of names that are no UTF-8.
 
     Raises:
         OSError: As `replaced_file` does.
     """
     with replaced_file(path) as stream:
-        stream.write(content.encode() if isinstance(content, str) else content)
+        stream.write(content.encode(errors="replace") if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from edgeexport.cli.options import (
     refuse_with_host,
 )
 from edgeexport.errors import UsageError
-from edgeexport.terminal.output import emit, errors_console, stages_shown
+from edgeexport.terminal.output import emit, print_note, stages_shown
 
 if TYPE_CHECKING:
     from edgeexport.backends.contract import EngineOptions
@@ -50,14 +50,21 @@ def build(
     no_plugins: Annotated[
         bool, typer.Option("--no-plugins", help="Only standard operators in model.trt.onnx.")
     ] = False,
-    workspace: Annotated[int | None, typer.Option(help="TensorRT: limit of scratch memory in MiB.")] = None,
+    workspace: Annotated[
+        int | None, typer.Option(help="TensorRT: limit of scratch memory in MiB.", min=1, max=1 << 24)
+    ] = None,
     cuda_graph: Annotated[
         bool, typer.Option("--useCudaGraph", help="TensorRT: run the engine as a CUDA graph.")
     ] = False,
     dla_core: Annotated[
-        int | None, typer.Option("--useDLACore", help="TensorRT: a deep-learning accelerator, the GPU where it cannot.")
+        int | None,
+        typer.Option(
+            "--useDLACore", help="TensorRT: a deep-learning accelerator, the GPU where it cannot.", min=0, max=15
+        ),
     ] = None,
-    threads: Annotated[int, typer.Option(help="ONNX Runtime: threads of the engine; 0 lets it choose.", min=0)] = 0,
+    threads: Annotated[
+        int, typer.Option(help="ONNX Runtime: threads of the engine; 0 lets it choose.", min=0, max=1024)
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the recipe and show its tokens; build nothing.")
     ] = False,
@@ -146,7 +153,7 @@ def _build_bundle(options: BuildOptions, device: Device | None, json_output: boo
         else:
             result = remote_build_recipe(options, device, on_stage)
     for warning in result.warnings:
-        errors_console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+        print_note(warning, "warning")
     document = {
         "bundle": str(result.bundle.path),
         "weights": result.bundle.manifest["weights"]["statement"],
@@ -162,6 +169,7 @@ def _build_bundle(options: BuildOptions, device: Device | None, json_output: boo
 
 def _dry_run(options: BuildOptions, json_output: bool) -> None:
     from edgeexport.bundle import check_replaceable
+    from edgeexport.bundle.places import check_bundle_path
     from edgeexport.commands.request import default_work_dir, request_from_arguments
     from edgeexport.fixed.tokens import tokens_json
     from edgeexport.terminal.results import print_tokens
@@ -173,6 +181,7 @@ def _dry_run(options: BuildOptions, json_output: bool) -> None:
     folder = options.work_dir
     if folder is None:
         folder = default_work_dir(recipe, options.target, options.precision)
+    check_bundle_path(folder)
     check_replaceable(folder)
     document = {"would_write": str(folder), "weights": "not read", "tokens": tokens}
     emit(json_output, document, lambda: print_tokens(recipe.name, tokens))

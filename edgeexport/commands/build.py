@@ -14,6 +14,7 @@ from edgeexport.backends.engine import build_engine_if_possible, check_engine_op
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.backends.tensorrt_rtx import RtxCheck
 from edgeexport.bundle import Bundle, check_replaceable, hashes_of, json_bytes, open_bundle, staged_bundle
+from edgeexport.bundle.places import check_bundle_path, check_writable
 from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.checks import checks_json, rtx_check, tail_check
 from edgeexport.commands.manifest import manifest_of
@@ -106,7 +107,9 @@ def build(
         request = request_from_arguments(recipe, target, precision, cfg_options, checkpoint, plugins)
         check_engine_options(target, asked)
     folder = work_dir if work_dir is not None else default_work_dir(request.recipe, target, precision)
+    check_bundle_path(folder)
     check_replaceable(folder)
+    check_writable(folder, "choose another --work-dir")
     with log.stage("load weights"):
         model, origin = model_from_recipe(request.recipe)
         fixed = fixed_from_model(model, request.recipe)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeexport.bundle.places import check_writable
 from edgeexport.device.targets import target_named
 from edgeexport.errors import BuildError, UsageError
 from edgeexport.plugin.build_record import FILE_NAME, check_library, facts_from_library
@@ -21,6 +22,8 @@ from edgeexport.plugin.sources import source_hash, sources_folder
 from edgeexport.plugin.toolkit import architectures_of_target, find_toolkit
 
 __all__ = ["build_plugins", "library_that_fits", "list_plugins"]
+
+_ANOTHER = "choose another --out"
 
 
 def build_plugins(
@@ -52,6 +55,8 @@ def build_plugins(
     """
     search = search or Search()
     chosen = target_named(target)
+    if out is not None:
+        check_writable(out, _ANOTHER)
     wrong = [number for number in cuda_arch if not 50 <= number <= 999]
     if wrong:
         raise UsageError(f"--cuda-arch {wrong[0]}", "is no compute capability", "write 8.7 as 87")
@@ -151,7 +156,7 @@ def _put(library: Path, file: Path) -> None:
         shutil.copyfile(library, partial)
         partial.replace(file)
     except OSError as error:
-        raise BuildError(str(file), f"cannot be written: {error.strerror or error}", "choose another --out") from None
+        raise BuildError(str(file), f"cannot be written: {error.strerror or error}", _ANOTHER) from None
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
