@@ -32,6 +32,12 @@ def build(
     tensorrt_include: Annotated[
         Path | None, typer.Option("--tensorrt-include", help="The folder that holds NvInfer.h.")
     ] = None,
+    sources: Annotated[
+        Path | None,
+        typer.Option(
+            help="Sources instead of this edgeexport's, such as BUNDLE/plugins; read them first: they will run."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The library; work_dirs/plugins/sm_<arch>/libedgeexport_plugins.so by default.")
     ] = None,
@@ -41,7 +47,7 @@ def build(
     from edgeexport.plugin.command import build_plugins
 
     with _stages() as on_stage:
-        built = build_plugins(target, cuda_arch or [], tensorrt_include, out, on_stage=on_stage)
+        built = build_plugins(target, cuda_arch or [], tensorrt_include, out, sources=sources, on_stage=on_stage)
     if json_output:
         sys.stdout.write(json.dumps(built, indent=1) + "\n")
         return
