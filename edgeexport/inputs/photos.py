@@ -21,6 +21,7 @@ from edgeexport.inputs.spec import InputSpec
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "IMAGE_FORMATS",
     "IMAGE_SUFFIXES",
     "context_from_photo",
     "input_from_photo",
@@ -29,6 +30,9 @@ __all__ = [
     "shipped_photos",
 ]
 
+# What is decoded, whatever a file calls itself: Pillow would hand PostScript to Ghostscript. "MPO" is a JPEG with a second
+# picture, as phones write them.
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 # Used for models that take an already normalised image; the values of mmsegmentation's data preprocessor.
@@ -49,10 +53,10 @@ def open_photo(path: Path) -> Image.Image:
     """Decodes an image file as RGB, turned upright.
 
     Raises:
-        ImageError: Missing, or not an image that Pillow can decode.
+        ImageError: Missing, damaged, or of none of `IMAGE_FORMATS`.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
             return _eight_bit(_upright(image), image.format).convert("RGB")
     except FileNotFoundError:
         raise ImageError(str(path), "no such image file", "check the path") from None

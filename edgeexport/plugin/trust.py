@@ -54,7 +54,12 @@ def is_trusted(sha256: str, cache: Path | None = None) -> bool:
     Raises:
         UsageError: A file that EDGEEXPORT_TRUST_FILE names is missing, or is no list of hashes.
     """
-    made_here = _SHA256.fullmatch(sha256) is not None and (_record(cache) / sha256).is_file()
+    if not _SHA256.fullmatch(sha256):
+        return False
+    try:
+        made_here = (_record(cache) / sha256).is_file()
+    except PermissionError:  # another user's
+        made_here = False
     return made_here or sha256 in _named_hashes()
 
 
