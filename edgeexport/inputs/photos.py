@@ -30,9 +30,9 @@ __all__ = [
     "shipped_photos",
 ]
 
-# What is decoded, whatever a file calls itself: Pillow would hand PostScript to Ghostscript. "MPO" is a JPEG with a second
-# picture, as phones write them.
-IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
+# What is decoded, whatever a file calls itself: Pillow would hand PostScript to Ghostscript. A phone's JPEG with a second
+# picture (MPO) is opened as JPEG.
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 # Used for models that take an already normalised image; the values of mmsegmentation's data preprocessor.
