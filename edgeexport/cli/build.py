@@ -12,11 +12,13 @@ from edgeexport.cli.options import (
     HostOption,
     JsonFlag,
     RemoteCommandOption,
+    TrustFileOption,
+    TrustOption,
     device_from_options,
     refuse_with_host,
 )
 from edgeexport.errors import UsageError
-from edgeexport.terminal.output import emit, print_note, stages_shown
+from edgeexport.terminal.output import emit, errors_console, print_note, stages_shown
 
 if TYPE_CHECKING:
     from edgeexport.backends.contract import EngineOptions
@@ -65,8 +67,14 @@ def build(
     threads: Annotated[
         int, typer.Option(help="ONNX Runtime: threads of the engine; 0 lets it choose.", min=0, max=1024)
     ] = 0,
+    trust: TrustOption = None,
+    trust_file: TrustFileOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the recipe and show its tokens; build nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check the recipe and show its tokens; build nothing. The recipe is Python, and its code runs.",
+        ),
     ] = False,
     json_output: JsonFlag = False,
 ) -> None:
@@ -75,6 +83,7 @@ def build(
     """
     from edgeexport.backends.contract import EngineOptions
     from edgeexport.commands.build_options import BuildOptions
+    from edgeexport.plugin.trust import trusting
 
     device = device_from_options(host, remote_command)
     if device is not None:
@@ -98,7 +107,8 @@ def build(
         if misplaced:
             problem = f"{subject} is a bundle, and these belong to a recipe"
             raise UsageError(", ".join(misplaced), problem, "leave them out, or name a recipe")
-        _build_engine(Path(subject), target, engine, device, json_output)
+        with trusting(trust or (), trust_file or ()):
+            _build_engine(Path(subject), target, engine, device, json_output)
         return
     if target is None and Path(subject).suffix != ".py":
         remedy = "check the path of the bundle; or give --target orin with a recipe"
@@ -116,7 +126,8 @@ def build(
     )
     if dry_run:
         _dry_run(options, json_output)
-    else:
+        return
+    with trusting(trust or (), trust_file or ()):
         _build_bundle(options, device, json_output)
 
 
@@ -171,9 +182,13 @@ def _dry_run(options: BuildOptions, json_output: bool) -> None:
     from edgeexport.bundle import check_replaceable
     from edgeexport.bundle.places import check_bundle_path
     from edgeexport.commands.request import default_work_dir, request_from_arguments
+    from edgeexport.config.lookup import recipe_path, shipped_recipes_folder
     from edgeexport.fixed.tokens import tokens_json
     from edgeexport.terminal.results import print_tokens
 
+    path = recipe_path(options.recipe)
+    if path.parent != shipped_recipes_folder():
+        print_note(f"{path} is Python: reading it runs its code, and that of the files which it names as _base_")
     recipe = request_from_arguments(
         options.recipe, options.target, options.precision, options.cfg_options, options.checkpoint
     ).recipe

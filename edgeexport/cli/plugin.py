@@ -27,6 +27,12 @@ def build(
     tensorrt_include: Annotated[
         Path | None, typer.Option("--tensorrt-include", help="The folder that holds NvInfer.h.")
     ] = None,
+    sources: Annotated[
+        Path | None,
+        typer.Option(
+            help="Sources instead of this edgeexport's, such as BUNDLE/plugins; read them first: they will run."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The library; work_dirs/plugins/sm_<arch>/libedgeexport_plugins.so by default.")
     ] = None,
@@ -36,7 +42,7 @@ def build(
     from edgeexport.plugin.command import build_plugins
 
     with stages_shown() as on_stage:
-        built = build_plugins(target, cuda_arch or [], tensorrt_include, out, on_stage=on_stage)
+        built = build_plugins(target, cuda_arch or [], tensorrt_include, out, sources=sources, on_stage=on_stage)
 
     def show() -> None:
         for name, value in built.items():

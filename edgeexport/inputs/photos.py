@@ -23,6 +23,7 @@ from edgeexport.inputs.spec import InputSpec
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "IMAGE_FORMATS",
     "IMAGE_SUFFIXES",
     "context_from_photo",
     "input_from_photo",
@@ -31,6 +32,9 @@ __all__ = [
     "shipped_photos",
 ]
 
+# What is decoded, whatever a file calls itself: Pillow would hand PostScript to Ghostscript. A phone's JPEG with a second
+# picture (MPO) is opened as JPEG.
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 # Used for models that take an already normalised image; the values of mmsegmentation's data preprocessor.
@@ -51,12 +55,12 @@ def open_photo(path: Path) -> Image.Image:
     """Decodes an image file as RGB, turned upright; of a very large one there are never two copies in memory.
 
     Raises:
-        ImageError: Missing, or not an image that Pillow can decode.
+        ImageError: Missing, damaged, or of none of `IMAGE_FORMATS`.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow refuses what is twice as large
-            image = Image.open(path)
+            image = Image.open(path, formats=IMAGE_FORMATS)
         with image:
             image.load()
             photo = _eight_bit(_upright(image), image.format)

@@ -32,6 +32,7 @@ def build_plugins(
     tensorrt_include: Path | None = None,
     out: Path | None = None,
     *,
+    sources: Path | None = None,
     search: Search | None = None,
     on_stage: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
@@ -41,6 +42,7 @@ def build_plugins(
         target: Names the default architecture.
         cuda_arch: Architectures instead of the target's, such as [86, 87].
         tensorrt_include: The folder that holds NvInfer.h; by default it is looked for.
+        sources: The folder of CMakeLists.txt and registry.cpp, which is compiled as it is; this edgeexport's if None.
         out: The file to write; ``work_dirs/plugins/sm_<arch>/libedgeexport_plugins.so`` if None.
         search: Where to look for compilers and headers.
         on_stage: Hears of every step.
@@ -55,6 +57,10 @@ def build_plugins(
     """
     search = search or Search()
     chosen = target_named(target)
+    given = None if sources is None else sources.absolute()
+    if given is not None and not ((given / "CMakeLists.txt").is_file() and (given / "registry.cpp").is_file()):
+        problem = "holds no CMakeLists.txt with registry.cpp, expected the plugins' sources"
+        raise UsageError(f"--sources {sources}", problem, "such as BUNDLE/plugins")
     if out is not None:
         check_writable(out, _ANOTHER)
     wrong = [number for number in cuda_arch if not 50 <= number <= 999]
@@ -66,7 +72,9 @@ def build_plugins(
     toolkit = find_toolkit(search)
     toolkit.check_architectures(architectures)
     headers = headers or find_headers(search=search, on_stage=on_stage)
-    built = compile_library(sources_folder(), architectures, toolkit, headers, search=search, on_stage=on_stage)
+    built = compile_library(
+        given or sources_folder(), architectures, toolkit, headers, search=search, on_stage=on_stage
+    )
     folder = "sm_" + "_".join(str(number) for number in architectures)
     file = (out if out is not None else Path("work_dirs/plugins") / folder / FILE_NAME).absolute()
     _put(built.facts.path, file)

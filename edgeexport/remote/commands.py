@@ -20,6 +20,9 @@ from edgeexport.bundle import Bundle, open_bundle
 from edgeexport.commands.verify import VerifyResult
 from edgeexport.device.targets import target_named
 from edgeexport.errors import BundleError, ParityError
+from edgeexport.plugin.build_record import FILE_NAME
+from edgeexport.plugin.bundle import FOLDER
+from edgeexport.plugin.trust import is_trusted
 from edgeexport.profile.bench import BENCH, POWER_CSV, Bench
 from edgeexport.profile.layers import PROFILE_FILE
 from edgeexport.profile.protocol import TimingRequest
@@ -100,7 +103,7 @@ def remote_build(
     asked = options or EngineOptions()
     with device.session(on_stage) as remote:
         folder = _sent(remote, bundle, on_stage)
-        arguments = ["build", folder, *_engine_arguments(target, asked)]
+        arguments = ["build", folder, *_trust_arguments(bundle), *_engine_arguments(target, asked)]
         remote.run(arguments, bundle_path / "remote-build.log", on_stage)
         on_stage(f"{device.host.place}: bring back what it found")
         record = fetch_engine(remote.connection, folder, bundle)
@@ -123,7 +126,7 @@ def remote_verify(
     with device.session(on_stage) as remote:
         folder = _sent(remote, bundle, on_stage)
         try:
-            arguments = ["verify", folder, f"--engine={engine}"]
+            arguments = ["verify", folder, *_trust_arguments(bundle), f"--engine={engine}"]
             result = remote.run(arguments, bundle_path / "remote-verify.log", on_stage)
         except ParityError:
             fetch_results(remote.connection, folder, bundle, [_VERIFY])
@@ -163,6 +166,7 @@ def remote_profile(
         arguments = ["profile", folder, f"--engine={engine}", *_timing_arguments(asked)]
         if against is not None:
             arguments.append(f"--baseline={_sent(remote, against, on_stage)}")
+        arguments += _trust_arguments(bundle, *([] if against is None else [against]))
         arguments += ["--power"] * power + ["--allow-unstable"] * allow_unstable
         document = remote.run(arguments, bundle_path / "remote-profile.log", on_stage)
         on_stage(f"{device.host.place}: bring back what it found")
@@ -179,6 +183,12 @@ def _sent(remote: RemoteEdgeexport, bundle: Bundle, on_stage: OnStage) -> str:
     on_stage(f"{remote.connection.host.place}: {count} sent ({sent.size / 1e6:.1f} MB), the others were there")
     remote.names[folder] = str(bundle.path)
     return folder
+
+
+def _trust_arguments(*bundles: Bundle) -> list[str]:
+    """Names the plugin libraries that are sent and are trusted here; engines are built there, where they are known."""
+    sent = [bundle.manifest["files"].get(f"{FOLDER}/{FILE_NAME}") for bundle in bundles]
+    return [f"--trust={sha256}" for sha256 in dict.fromkeys(sent) if isinstance(sha256, str) and is_trusted(sha256)]
 
 
 def _engine_arguments(target: str | None, options: EngineOptions) -> list[str]:
