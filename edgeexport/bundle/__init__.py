@@ -5,13 +5,12 @@ from __future__ import annotations
 from edgeexport.bundle.bundle import (
     SCHEMA,
     Bundle,
-    check_replaceable,
     hashes_of,
     json_bytes,
     open_bundle,
     sha256_of,
-    staged_bundle,
 )
+from edgeexport.bundle.staging import check_replaceable, staged_bundle
 
 __all__ = [
     "SCHEMA",
