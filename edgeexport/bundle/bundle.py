@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from edgeexport.bundle.remains import clear_remains
 from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.errors import BundleError
 from edgeexport.inputs.spec import InputSpec, Preprocess
@@ -92,11 +93,14 @@ class Bundle:
 
 
 def open_bundle(path: Path, *, check_hashes: bool = True) -> Bundle:
-    """Opens a bundle folder.
+    """Opens a bundle folder, once what dead processes left of it is cleared or put back.
 
     Raises:
         BundleError: No bundle, a damaged or missing file, or another schema version (exit code 9).
     """
+    place = path.resolve() if path.name in ("", "..") else path
+    clear_remains(place.parent, place.name)
+    clear_remains(path)
     if not path.is_dir():
         raise BundleError(str(path), "is no bundle folder", "give the folder that `edgeexport build` printed")
     if not (path / "manifest.json").is_file():

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgeexport.bundle.bundle import SCHEMA
-from edgeexport.bundle.files import disk_errors
+from edgeexport.bundle.exchange import exchanged
+from edgeexport.bundle.files import disk_errors, sync
+from edgeexport.bundle.remains import clear_remains, partial_folder, remove_folder
 from edgeexport.errors import ParityError, UsageError
 
 __all__ = ["check_replaceable", "staged_bundle"]
@@ -19,11 +20,13 @@ _FAMILY = SCHEMA.split("/")[0]
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuses a destination that holds something other than a bundle.
+    """Refuses a destination that holds something other than a bundle, once what dead processes left of it is cleared.
 
     Raises:
         UsageError: ``path`` is a file, or a non-empty folder without a bundle's manifest.
     """
+    place = _with_a_name(path)
+    clear_remains(place.parent, place.name)
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise UsageError(str(path), "exists and is not a folder", "give another --work-dir")
     if path.is_dir() and any(path.iterdir()) and not _is_bundle(path):
@@ -34,34 +37,33 @@ def check_replaceable(path: Path) -> None:
 
 @contextlib.contextmanager
 def staged_bundle(path: Path) -> Iterator[Path]:
-    """A temporary sibling of ``path`` to write into; takes its place when the block ends well.
+    """A temporary folder beside ``path`` to write into; takes its place when the block ends well.
 
-    An error or Ctrl-C removes it and leaves an existing bundle as it was. A `ParityError` keeps it as
-    ``<path>.failed``, the evidence (with a number, where that name holds something else).
+    An error, Ctrl-C or SIGTERM removes it and leaves an existing bundle as it was; what a killed build left goes when the
+    next one begins. There is no instant without a bundle where the system can exchange two folders. A `ParityError` keeps
+    it as ``<path>.failed``, the evidence (with a number, where that name holds something else).
 
     Raises:
         UsageError: See `check_replaceable`.
         BuildError: The disk is full or not writable.
     """
+    path = _with_a_name(path)
     check_replaceable(path)
-    if path.name in ("", ".."):  # the current folder or one above, which have no name to put a sibling beside
-        path = path.resolve()
-    staging = path.with_name(f".{path.name}.partial-{os.getpid()}")
     full = "free some space and build again; nothing was changed"
-    try:
-        with disk_errors(path.parent, "choose another --work-dir", when_full=full):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(staging, ignore_errors=True)
+    with disk_errors(path.parent, "choose another --work-dir", when_full=full):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial_folder(path.parent, path.name) as beside:
+            staging = beside / path.name
             staging.mkdir()
-            yield staging
+            try:
+                yield staging
+            except ParityError as error:
+                evidence = _evidence_folder(path)
+                _replace_folder(staging, evidence)
+                raise ParityError(error.where, error.problem, f"{error.remedy}; evidence is in {evidence}") from None
             check_replaceable(path)
+            _sync(staging)
             _replace_folder(staging, path)
-    except ParityError as error:
-        evidence = _evidence_folder(path)
-        _replace_folder(staging, evidence)
-        raise ParityError(error.where, error.problem, f"{error.remedy}; evidence is in {evidence}") from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _is_bundle(path: Path) -> bool:
@@ -82,10 +84,25 @@ def _evidence_folder(path: Path) -> Path:
         number += 1
 
 
+def _with_a_name(path: Path) -> Path:
+    """The current folder or one above have no name to put a sibling beside."""
+    return path.resolve() if path.name in ("", "..") else path
+
+
+def _sync(folder: Path) -> None:
+    """A disk that is full may say so only now, while the earlier bundle stands."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as stream:
+                sync(stream)
+
+
 def _replace_folder(source: Path, target: Path) -> None:
-    """Renames ``source`` to ``target``; what stood there is removed only after the rename."""
+    """Puts ``source`` in the place of ``target``; what stood there is where ``source`` was, or gone."""
+    if os.path.lexists(target) and exchanged(source, target):
+        return
     retired = target.with_name(f".{target.name}.old-{os.getpid()}")
-    shutil.rmtree(retired, ignore_errors=True)
+    remove_folder(retired)
     try:
         if target.exists():
             target.rename(retired)
@@ -96,4 +113,4 @@ def _replace_folder(source: Path, target: Path) -> None:
         raise
     finally:
         if target.exists():
-            shutil.rmtree(retired, ignore_errors=True)
+            remove_folder(retired)

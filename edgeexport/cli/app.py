@@ -16,6 +16,7 @@ from edgeexport.cli.machine import doctor, recipes, version
 from edgeexport.cli.plugin import plugin_app
 from edgeexport.cli.profile import profile
 from edgeexport.cli.run import run
+from edgeexport.cli.signals import ended_like_an_interrupt
 from edgeexport.cli.verify import verify
 from edgeexport.device.packages import error_of_package
 from edgeexport.errors import EdgeExportError
@@ -46,7 +47,8 @@ for _command in (
 def main() -> NoReturn:
     """Entry point: runs the command line and exits with the codes of the design (0, 2, 3, 4, 5, 6, 7, 8, 9)."""
     try:
-        app(standalone_mode=True)
+        with ended_like_an_interrupt():
+            app(standalone_mode=True)
     except Exception as raised:
         error = raised if isinstance(raised, EdgeExportError) else error_of_package(raised)
         if error is None:
