@@ -10,7 +10,7 @@ from edgeexport.bundle.bundle import (
     open_bundle,
     sha256_of,
 )
-from edgeexport.bundle.staging import check_replaceable, staged_bundle
+from edgeexport.bundle.staging import check_replaceable, refuse_link_of_bundle, staged_bundle
 
 __all__ = [
     "SCHEMA",
@@ -19,6 +19,7 @@ __all__ = [
     "hashes_of",
     "json_bytes",
     "open_bundle",
+    "refuse_link_of_bundle",
     "sha256_of",
     "staged_bundle",
 ]

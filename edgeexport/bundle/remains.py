@@ -95,6 +95,14 @@ def holds_lock(handle: int, path: Path) -> bool:
 
 def remove_folder(path: Path) -> None:
     """Removes a folder as far as that is allowed, also while a compiler whose parent was killed still writes there."""
+    try:
+        _remove(path)
+    except KeyboardInterrupt:  # it is told after the clearing up
+        _remove(path)
+        raise
+
+
+def _remove(path: Path) -> None:
     for attempt in range(_TRIES):
         shutil.rmtree(path, ignore_errors=True)
         if not os.path.lexists(path) or not os.access(path, os.W_OK):

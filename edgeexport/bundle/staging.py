@@ -14,7 +14,7 @@ from edgeexport.bundle.files import disk_errors, sync
 from edgeexport.bundle.remains import clear_remains, partial_folder, remove_folder
 from edgeexport.errors import ParityError, UsageError
 
-__all__ = ["check_replaceable", "staged_bundle"]
+__all__ = ["check_replaceable", "refuse_link_of_bundle", "staged_bundle"]
 
 _FAMILY = SCHEMA.split("/")[0]
 
@@ -64,6 +64,23 @@ def staged_bundle(path: Path) -> Iterator[Path]:
             check_replaceable(path)
             _sync(staging)
             _replace_folder(staging, path)
+
+
+def refuse_link_of_bundle(folder: Path, option: str) -> None:
+    """Refuses to write into a folder that is, or lies behind, a link inside a bundle: whoever packed it chose where that leads.
+
+    Args:
+        folder: To write into; may be missing.
+        option: That named it, for the message.
+
+    Raises:
+        UsageError: See above.
+    """
+    place = folder.absolute()
+    for link in (part for part in (place, *place.parents) if part.is_symlink()):
+        if any(_is_bundle(above) for above in link.parents):
+            problem = f"leads out of a bundle, by the link {link} that is packed in it"
+            raise UsageError(f"{option} {folder}", problem, "give a folder beside the bundle, or remove the link")
 
 
 def _is_bundle(path: Path) -> bool:

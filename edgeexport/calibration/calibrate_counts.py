@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edgeexport.bundle import refuse_link_of_bundle
 from edgeexport.bundle.source_hash import program_sha256
 from edgeexport.calibration.counts import protected_per_class
 from edgeexport.calibration.evidence_files import EvidenceFiles, write_evidence
@@ -79,6 +80,7 @@ def calibrate_counts(
     if origin.origin == "random":
         on_note(origin.statement)
     target = options.out_dir if options.out_dir is not None else Path("calibration") / loaded.name
+    refuse_link_of_bundle(target, "--out-dir")
     images = UsableImages(
         folder,
         class_count(loaded),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeexport.bundle import refuse_link_of_bundle
 from edgeexport.calibration.delay import DelayEvidence, check_mergeable, delay_evidence, mergeable_model
 from edgeexport.calibration.delay_files import DelayFiles, write_delay_files
 from edgeexport.calibration.options import CalibrationOptions
@@ -64,5 +65,6 @@ def calibrate_delay(
     model, origin = mergeable_model(loaded)
     evidence = delay_evidence(model, image_batches(loaded.input, photos), on_stage)
     folder = options.out_dir if options.out_dir is not None else Path("calibration") / loaded.name
+    refuse_link_of_bundle(folder, "--out-dir")
     files = write_delay_files(loaded, evidence, origin.statement, folder, options.cfg_options)
     return DelayCalibration(loaded.name, origin.statement, origin.origin == "random", evidence, files)

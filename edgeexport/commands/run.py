@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from edgeexport.bundle import open_bundle
+from edgeexport.bundle import open_bundle, refuse_link_of_bundle
 from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.errors import ImageError, UsageError
 from edgeexport.inputs.photos import open_photo
@@ -140,6 +140,7 @@ def predict_images(
         raise UsageError("run", "no image given", "name at least one image file after the bundle")
     predictor = Predictor(open_bundle(bundle_dir), threads, engine)
     folder = out_dir if out_dir is not None else default_output_folder(bundle_dir)
+    refuse_link_of_bundle(folder, "--out-dir")
     with _disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     targets = list(_output_paths(images, folder, _kinds(predictor)))

@@ -6,15 +6,17 @@ does not compile again. The same inputs give the same bytes, wherever sources an
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeexport.bundle.files import disk_errors
+from edgeexport.bundle.remains import partial_folder
 from edgeexport.errors import BuildError, BundleError
 from edgeexport.plugin.build_record import FILE_NAME, LibraryFacts, facts_from_library
 from edgeexport.plugin.cmake import build_target, find_cmake
@@ -76,17 +78,14 @@ def compile_library(
         "TENSORRT_INCLUDE": headers.folder,
     }
     start = time.perf_counter()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(dir=file.parent, prefix=".partial-")
-    except OSError as error:
-        problem = f"cannot be written: {error.strerror or error}"
-        raise BuildError(str(file.parent), problem, "set XDG_CACHE_HOME to a writable folder") from None
-    with temporary as folder:
-        build_target(cmake, sources, Path(folder), "edgeexport_plugins", options, on_stage)
+    with contextlib.ExitStack() as stack:
+        with disk_errors(file.parent, "set XDG_CACHE_HOME to a writable folder"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(partial_folder(file.parent, FILE_NAME))
+        build_target(cmake, sources, folder, "edgeexport_plugins", options, on_stage)
         if source_hash(sources) != digest:
             raise BuildError(str(sources), "a source changed while it was compiled", "build again")
-        built = Path(folder) / FILE_NAME
+        built = folder / FILE_NAME
         facts_from_library(built)
         built.replace(file)  # in one step: whole or not at all
     return CompiledLibrary(facts_from_library(file), time.perf_counter() - start)

