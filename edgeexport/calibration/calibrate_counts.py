@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edgeexport.bundle import refuse_link_of_bundle
 from edgeexport.bundle.places import check_writable
 from edgeexport.bundle.source_hash import program_sha256
 from edgeexport.calibration.counts import protected_per_class
@@ -81,6 +82,7 @@ def calibrate_counts(
     if origin.origin == "random":
         on_note(origin.statement)
     target = options.out_dir if options.out_dir is not None else Path("calibration") / loaded.name
+    refuse_link_of_bundle(target, "--out-dir")
     check_writable(target / f"{loaded.name}_calibrated.py", UNWRITABLE, UsageError)
     images = UsableImages(
         folder,

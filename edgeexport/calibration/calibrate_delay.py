@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeexport.bundle import refuse_link_of_bundle
 from edgeexport.bundle.places import check_writable
 from edgeexport.calibration.delay import DelayEvidence, check_mergeable, delay_evidence, mergeable_model
 from edgeexport.calibration.delay_files import DelayFiles, write_delay_files
@@ -63,6 +64,7 @@ def calibrate_delay(
     check_mergeable(loaded, f"calibrate --delay {recipe}")
     photos = shipped_photos() if options.data is None else photos_in_folder(options.data)
     folder = options.out_dir if options.out_dir is not None else Path("calibration") / loaded.name
+    refuse_link_of_bundle(folder, "--out-dir")
     check_writable(folder / f"{loaded.name}_delay.py", UNWRITABLE, UsageError)
     on_stage("load weights")
     model, origin = mergeable_model(loaded)

@@ -19,6 +19,7 @@ from edgeexport.cli.machine import doctor, recipes, version
 from edgeexport.cli.plugin import plugin_app
 from edgeexport.cli.profile import profile
 from edgeexport.cli.run import run
+from edgeexport.cli.signals import ended_like_an_interrupt
 from edgeexport.cli.verify import verify
 from edgeexport.device.packages import error_of_package
 from edgeexport.errors import EdgeExportError, error_of_memory, error_of_system
@@ -52,7 +53,8 @@ def main() -> NoReturn:
     """
     _use_streams_as_they_are()
     try:
-        app(standalone_mode=True)
+        with ended_like_an_interrupt():
+            app(standalone_mode=True)
     except Exception as raised:
         error = _error_to_tell(raised)
         if error is None:

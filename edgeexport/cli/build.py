@@ -18,7 +18,7 @@ from edgeexport.cli.options import (
     refuse_with_host,
 )
 from edgeexport.errors import UsageError
-from edgeexport.terminal.output import emit, errors_console, print_note, stages_shown
+from edgeexport.terminal.output import emit, print_note, stages_shown
 
 if TYPE_CHECKING:
     from edgeexport.backends.contract import EngineOptions

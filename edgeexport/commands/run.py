@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from edgeexport.bundle import open_bundle
+from edgeexport.bundle import open_bundle, refuse_link_of_bundle
 from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.bundle.places import check_writable
 from edgeexport.errors import ImageError, UsageError, plain_text
@@ -146,6 +146,7 @@ def predict_images(
         raise UsageError("run", "no image given", "name at least one image file after the bundle")
     predictor = Predictor(open_bundle(bundle_dir), threads, engine)
     folder = out_dir if out_dir is not None else default_output_folder(bundle_dir)
+    refuse_link_of_bundle(folder, "--out-dir")
     check_writable(folder / f"x_{_LABELS}.png", _UNWRITABLE, UsageError)
     targets = list(_output_paths(images, folder, _kinds(predictor)))
     predicted: list[PredictedImage] = []

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeexport.bundle import refuse_link_of_bundle
+from edgeexport.bundle.files import disk_errors, replaced_file
 from edgeexport.bundle.places import check_writable
 from edgeexport.device.targets import target_named
-from edgeexport.errors import BuildError, UsageError
+from edgeexport.errors import UsageError
 from edgeexport.plugin.build_record import FILE_NAME, check_library, facts_from_library
 from edgeexport.plugin.cached import cached_libraries
 from edgeexport.plugin.compile import compile_library
@@ -158,13 +158,8 @@ def _put(library: Path, file: Path) -> None:
     """Copies in one step, so that a process that has the old file open keeps it whole."""
     if file.is_dir():
         raise UsageError(f"--out {file}", "is a folder, expected the file to write", f"give {file / FILE_NAME}")
-    partial = file.with_name(f".{file.name}.partial-{os.getpid()}")
-    try:
+    refuse_link_of_bundle(file.parent, "--out")
+    with disk_errors(file, _ANOTHER):
         file.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(library, partial)
-        partial.replace(file)
-    except OSError as error:
-        raise BuildError(str(file), f"cannot be written: {error.strerror or error}", _ANOTHER) from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+        with library.open("rb") as source, replaced_file(file) as copy:
+            shutil.copyfileobj(source, copy)

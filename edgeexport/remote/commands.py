@@ -24,13 +24,16 @@ from edgeexport.plugin.build_record import FILE_NAME
 from edgeexport.plugin.bundle import FOLDER
 from edgeexport.plugin.trust import is_trusted
 from edgeexport.profile.bench import BENCH, POWER_CSV, Bench
+from edgeexport.profile.earlier_bench import keep_fuller
 from edgeexport.profile.layers import PROFILE_FILE
 from edgeexport.profile.protocol import TimingRequest
 from edgeexport.remote.connection import Connection
 from edgeexport.remote.edgeexport import REMOTE_COMMAND, RemoteEdgeexport, command_words
 from edgeexport.remote.files import files_of_bundle, folder_of_bundle, send_files
-from edgeexport.remote.results import fetch_engine, fetch_results
+from edgeexport.remote.results import checked, fetch_engine, fetch_results
 from edgeexport.remote.ssh import Host
+from edgeexport.report.bench_view import bench_view
+from edgeexport.report.comparison_view import verify_view
 from edgeexport.report.refresh import refresh_report
 from edgeexport.verify.compare import Comparison, DecisionDifference, OutputDifference
 
@@ -129,13 +132,17 @@ def remote_verify(
             arguments = ["verify", folder, *_trust_arguments(bundle), f"--engine={engine}"]
             result = remote.run(arguments, bundle_path / "remote-verify.log", on_stage)
         except ParityError:
-            fetch_results(remote.connection, folder, bundle, [_VERIFY])
+            try:
+                fetch_results(remote.connection, folder, bundle, [_VERIFY], verify_view)
+            except BundleError as error:
+                on_stage(str(error))
             _refresh(bundle_path, on_stage)
             raise
+        told = checked(result, lambda content: _verify_result(bundle, content), str(device.host))
         on_stage(f"{device.host.place}: bring back what it found")
-        fetch_results(remote.connection, folder, bundle, [_VERIFY])
+        fetch_results(remote.connection, folder, bundle, [_VERIFY], _same_as(result, verify_view))
     _refresh(bundle_path, on_stage)
-    return _verify_result(bundle, result, str(device.host))
+    return told
 
 
 def remote_profile(
@@ -169,10 +176,22 @@ def remote_profile(
         arguments += _trust_arguments(bundle, *([] if against is None else [against]))
         arguments += ["--power"] * power + ["--allow-unstable"] * allow_unstable
         document = remote.run(arguments, bundle_path / "remote-profile.log", on_stage)
+        checked(document, bench_view, str(device.host))
         on_stage(f"{device.host.place}: bring back what it found")
-        fetch_results(remote.connection, folder, bundle, [PROFILE_FILE, POWER_CSV, BENCH])
+        check = _same_as(document, bench_view)
+        kept: list[str] = []
+        names = [PROFILE_FILE, POWER_CSV, BENCH]
+        fetch_results(
+            remote.connection,
+            folder,
+            bundle,
+            names,
+            check,
+            lambda content: kept.append(keep_fuller(bundle_path, content)),
+        )
     _refresh(bundle_path, on_stage)
-    return Bench(bundle_path / BENCH, document)
+    notes = [*document["notes"], *filter(None, kept)]
+    return Bench(bundle_path / BENCH, {**document, "notes": notes})
 
 
 def _sent(remote: RemoteEdgeexport, bundle: Bundle, on_stage: OnStage) -> str:
@@ -214,20 +233,26 @@ def _timing_arguments(request: TimingRequest) -> list[str]:
     ]
 
 
-def _verify_result(bundle: Bundle, content: Any, where: str) -> VerifyResult:
-    """What `VerifyResult.as_dict` told there."""
-    try:
-        comparisons = []
-        for entry in content["comparisons"]:
-            item = _facts(Comparison, entry)
-            outputs = tuple(_facts(OutputDifference, output) for output in entry["outputs"])
-            decisions = tuple(_facts(DecisionDifference, decision) for decision in entry["decisions"])
-            comparisons.append(replace(item, images=tuple(item.images), outputs=outputs, decisions=decisions))
-        return VerifyResult(bundle, tuple(comparisons), str(content["original_not_run"]), str(content["runner"]))
-    except (KeyError, TypeError) as error:
-        raise BundleError(
-            where, f"tells of its comparisons in another form ({error!r})", "install the same version there"
-        ) from None
+def _same_as(told: Any, view: Callable[[Any], object]) -> Callable[[Any], None]:
+    """A check of a document: what the command printed there, and what the report can show."""
+
+    def check(document: Any) -> None:
+        if document != told:
+            raise ValueError("not what the command printed there")
+        view(document)
+
+    return check
+
+
+def _verify_result(bundle: Bundle, content: Any) -> VerifyResult:
+    """What `VerifyResult.as_dict` told there; `KeyError` or `TypeError` where that is of another form."""
+    comparisons = []
+    for entry in content["comparisons"]:
+        item = _facts(Comparison, entry)
+        outputs = tuple(_facts(OutputDifference, output) for output in entry["outputs"])
+        decisions = tuple(_facts(DecisionDifference, decision) for decision in entry["decisions"])
+        comparisons.append(replace(item, images=tuple(item.images), outputs=outputs, decisions=decisions))
+    return VerifyResult(bundle, tuple(comparisons), str(content["original_not_run"]), str(content["runner"]))
 
 
 def _facts(kind: type[Facts], entry: Any) -> Facts:

@@ -55,7 +55,7 @@ def pictures_from_report(report: Path) -> tuple[Picture, ...]:
     left out.
     """
     try:
-        content = report.read_text(encoding="utf-8")
+        content = "" if report.is_symlink() else report.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return ()
     reader = _Images()
