@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,7 +10,9 @@ from pathlib import Path
 
 from edgeexport.bundle.bundle import SCHEMA
 from edgeexport.bundle.files import disk_errors
-from edgeexport.errors import ParityError, UsageError
+from edgeexport.documents import read_document
+from edgeexport.documents.manifest import ANY_MANIFEST
+from edgeexport.errors import BundleError, ParityError, UsageError
 
 __all__ = ["check_replaceable", "staged_bundle"]
 
@@ -66,10 +67,9 @@ def staged_bundle(path: Path) -> Iterator[Path]:
 
 def _is_bundle(path: Path) -> bool:
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
-    except (OSError, ValueError):
+        return read_document(path / "manifest.json", ANY_MANIFEST)["schema"].startswith(_FAMILY)
+    except BundleError:
         return False
-    return isinstance(manifest, dict) and str(manifest.get("schema", "")).startswith(_FAMILY)
 
 
 def _evidence_folder(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ def inspect_bundle(path: Path) -> dict[str, Any]:
         BundleError: Damaged or incompatible.
     """
     bundle = open_bundle(path)
-    manifest = bundle.manifest
+    manifest: Mapping[str, Any] = bundle.manifest
     shown = (
         "name",
         "description",

@@ -19,6 +19,8 @@ from edgeexport.backends.engine import ENGINE_RECORD, EngineResult
 from edgeexport.bundle import Bundle, open_bundle
 from edgeexport.commands.verify import VerifyResult
 from edgeexport.device.targets import target_named
+from edgeexport.documents.answers import ANY_ANSWER, VERIFY_ANSWER, VerifyAnswer
+from edgeexport.documents.bench import PROFILE_ANSWER
 from edgeexport.errors import BundleError, ParityError
 from edgeexport.profile.bench import BENCH, POWER_CSV, Bench
 from edgeexport.profile.layers import PROFILE_FILE
@@ -101,7 +103,7 @@ def remote_build(
     with device.session(on_stage) as remote:
         folder = _sent(remote, bundle, on_stage)
         arguments = ["build", folder, *_engine_arguments(target, asked)]
-        remote.run(arguments, bundle_path / "remote-build.log", on_stage)
+        remote.run(arguments, ANY_ANSWER, bundle_path / "remote-build.log", on_stage)
         on_stage(f"{device.host.place}: bring back what it found")
         record = fetch_engine(remote.connection, folder, bundle)
     if record is None:
@@ -124,7 +126,7 @@ def remote_verify(
         folder = _sent(remote, bundle, on_stage)
         try:
             arguments = ["verify", folder, f"--engine={engine}"]
-            result = remote.run(arguments, bundle_path / "remote-verify.log", on_stage)
+            result = remote.run(arguments, VERIFY_ANSWER, bundle_path / "remote-verify.log", on_stage)
         except ParityError:
             fetch_results(remote.connection, folder, bundle, [_VERIFY])
             _refresh(bundle_path, on_stage)
@@ -132,7 +134,7 @@ def remote_verify(
         on_stage(f"{device.host.place}: bring back what it found")
         fetch_results(remote.connection, folder, bundle, [_VERIFY])
     _refresh(bundle_path, on_stage)
-    return _verify_result(bundle, result, str(device.host))
+    return _verify_result(bundle, result)
 
 
 def remote_profile(
@@ -164,11 +166,11 @@ def remote_profile(
         if against is not None:
             arguments.append(f"--baseline={_sent(remote, against, on_stage)}")
         arguments += ["--power"] * power + ["--allow-unstable"] * allow_unstable
-        document = remote.run(arguments, bundle_path / "remote-profile.log", on_stage)
+        document = remote.run(arguments, PROFILE_ANSWER, bundle_path / "remote-profile.log", on_stage)
         on_stage(f"{device.host.place}: bring back what it found")
         fetch_results(remote.connection, folder, bundle, [PROFILE_FILE, POWER_CSV, BENCH])
     _refresh(bundle_path, on_stage)
-    return Bench(bundle_path / BENCH, document)
+    return Bench(bundle_path / BENCH, dict(document))
 
 
 def _sent(remote: RemoteEdgeexport, bundle: Bundle, on_stage: OnStage) -> str:
@@ -204,20 +206,15 @@ def _timing_arguments(request: TimingRequest) -> list[str]:
     ]
 
 
-def _verify_result(bundle: Bundle, content: Any, where: str) -> VerifyResult:
+def _verify_result(bundle: Bundle, content: VerifyAnswer) -> VerifyResult:
     """What `VerifyResult.as_dict` told there."""
-    try:
-        comparisons = []
-        for entry in content["comparisons"]:
-            item = _facts(Comparison, entry)
-            outputs = tuple(_facts(OutputDifference, output) for output in entry["outputs"])
-            decisions = tuple(_facts(DecisionDifference, decision) for decision in entry["decisions"])
-            comparisons.append(replace(item, images=tuple(item.images), outputs=outputs, decisions=decisions))
-        return VerifyResult(bundle, tuple(comparisons), str(content["original_not_run"]), str(content["runner"]))
-    except (KeyError, TypeError) as error:
-        raise BundleError(
-            where, f"tells of its comparisons in another form ({error!r})", "install the same version there"
-        ) from None
+    comparisons = []
+    for entry in content["comparisons"]:
+        item = _facts(Comparison, entry)
+        outputs = tuple(_facts(OutputDifference, output) for output in entry["outputs"])
+        decisions = tuple(_facts(DecisionDifference, decision) for decision in entry["decisions"])
+        comparisons.append(replace(item, images=tuple(item.images), outputs=outputs, decisions=decisions))
+    return VerifyResult(bundle, tuple(comparisons), content["original_not_run"], content["runner"])
 
 
 def _facts(kind: type[Facts], entry: Any) -> Facts:

@@ -27,7 +27,7 @@ def fetch_engine(connection: Connection, folder: str, bundle: Bundle) -> EngineR
     with _fetched(connection, folder, [*_ENGINE_FILES, ENGINE_RECORD]) as (fetched, staging):
         if ENGINE_RECORD not in fetched:
             return None
-        record = EngineRecord.from_dict(Bundle(staging, bundle.manifest).json(ENGINE_RECORD), staging / ENGINE_RECORD)
+        record = EngineRecord.from_dict(Bundle(staging, bundle.manifest).json(ENGINE_RECORD))
         record = replace(record, provenance=f"built on ssh://{connection.host.place}")
         (staging / ENGINE_RECORD).write_bytes(json_bytes(record.as_dict()))
         with _written(bundle.path):
