@@ -23,6 +23,7 @@ from edgeexport.errors import BundleError, EdgeExportError
 __all__ = ["AGAIN", "Entries", "Inconsistent", "Kind", "parsed", "read_bytes", "read_document"]
 
 AGAIN = "copy or build the bundle again"
+_OTHER_VERSION = "build the bundle again with this version, or use the version that wrote it"
 
 _LARGEST_WHOLE, _LARGEST = 2**63, 1e100
 _LONGEST_TEXT, _LONGEST_KEY, _SHOWN = 1 << 20, 4096, 120
@@ -82,7 +83,8 @@ def read_document(path: Path, kind: Kind[Model]) -> Model:
     try:
         content = read_bytes(path, kind.largest)
     except FileNotFoundError:
-        raise kind.error(str(path), "is missing from the bundle", kind.remedy) from None
+        problem = "is missing from the bundle" if kind.error is BundleError else "cannot be read (no such file)"
+        raise kind.error(str(path), problem, kind.remedy) from None
     except (OSError, ValueError) as error:
         raise kind.error(str(path), f"cannot be read ({error})", kind.remedy) from None
     return parsed(content, kind, str(path))
@@ -102,7 +104,7 @@ def parsed(content: bytes | str, kind: Kind[Model], where: str) -> Model:
             raise kind.error(
                 where,
                 f"schema {found!r}, this edgeexport reads {kind.schema!r}"[:200],
-                "build the bundle again with this version, or use the version that wrote it",
+                _OTHER_VERSION if kind.error is BundleError else kind.remedy,
             )
     try:
         document = _limited(plain, kind, where, "", 0)
