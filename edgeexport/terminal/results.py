@@ -166,7 +166,7 @@ def print_inspection(facts: dict[str, Any]) -> None:
         pairs: list[tuple[str, str | Text]] = [(key, str(facts[key])) for key in shown]
         pairs.append(("weights", facts["weights"]["statement"]))
         engine = facts["engine"]
-        pairs.append(("engine", engine_text(engine and EngineRecord.from_dict(engine, Path("engine.json")))))
+        pairs.append(("engine", engine_text(engine and EngineRecord.from_dict(engine))))
         for name, check in facts["checks"].items():
             status = check.get("status", check.get("form", ""))
             if status != "none":  # no class map, so no tail to check
