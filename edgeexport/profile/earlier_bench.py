@@ -36,8 +36,10 @@ def keep_fuller(folder: Path, document: Mapping[str, Any]) -> str:
     """
     file = folder / BENCH
     try:
-        earlier: Mapping[str, Any] = {} if file.is_symlink() else documents.read_document(file, documents.BENCH)
+        earlier = None if file.is_symlink() else documents.read_document(file, documents.BENCH)
     except BundleError:
+        return ""
+    if earlier is None:
         return ""
     lost = [text for part, text in _PARTS.items() if earlier.get(part) and not document.get(part)]
     if not lost:
