@@ -140,12 +140,12 @@ def test_a_pattern_that_fits_nothing_is_refused() -> None:
 
 
 def test_little_headroom_and_large_sums_are_told() -> None:
-    half, _ = half_precision_model(block(w_in=HIDDEN, w_back=1e-3))
-    scale = 50000 / max(item.largest for item in observed(half).values)
-    half, _ = half_precision_model(block(w_in=HIDDEN * scale, w_back=1e-3))
+    before = {item.node: item for item in observed(half_precision_model(block())[0]).values}["proj"]
+    assert before.sums is not None
+    half, _ = half_precision_model(block(w_out=70000 / before.sums, w_in=1e-4))
     near, sums = observed(half).warnings
-    assert near.startswith("little room in float16: fc1 reaches ") and kept(near)[0] == "fc1"
-    assert "products of fc1 add up to" in sums and kept(sums) == ["fc1"]
+    assert near.startswith("little room in float16: ") and " of 65,504" in near
+    assert sums.startswith("products of proj add up to ") and kept(sums) == ["proj"]
 
 
 def test_rounded_twin_is_float16_arithmetic() -> None:
