@@ -10,6 +10,7 @@ import typer
 from edgeexport.cli.build import build
 from edgeexport.cli.calibrate import calibrate
 from edgeexport.cli.compare import compare
+from edgeexport.cli.debug import debug
 from edgeexport.cli.evaluate import evaluate
 from edgeexport.cli.inspect import inspect, lint
 from edgeexport.cli.machine import doctor, recipes, version
@@ -38,7 +39,7 @@ def _root() -> None:
 
 
 for _command in (
-    version, doctor, recipes, build, inspect, lint, verify, run, evaluate, calibrate, compare, profile,
+    version, doctor, recipes, build, inspect, lint, verify, debug, run, evaluate, calibrate, compare, profile,
 ):  # fmt: skip
     app.command()(_command)
 
