@@ -33,7 +33,7 @@ class Options(TypedDict, total=False):
     plugins: bool
     cuda_graph: bool
     dla_core: ElementCount | None
-    threads: Annotated[int, Meta(ge=0, le=4096)]
+    threads: Annotated[int, Meta(ge=0, le=4096)] | None
     provider: Line
     power_mode: Line | None
     clocks: Any
