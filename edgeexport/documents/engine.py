@@ -34,7 +34,7 @@ class Options(TypedDict, total=False):
     cuda_graph: bool
     dla_core: ElementCount | None
     threads: Annotated[int, Meta(ge=0, le=4096)] | None
-    provider: Line
+    provider: Line | None
     power_mode: Line | None
     clocks: Any
 
