@@ -33,8 +33,8 @@ class Options(TypedDict, total=False):
     plugins: bool
     cuda_graph: bool
     dla_core: ElementCount | None
-    threads: Annotated[int, Meta(ge=0, le=4096)]
-    provider: Line
+    threads: Annotated[int, Meta(ge=0, le=4096)] | None
+    provider: Line | None
     power_mode: Line | None
     clocks: Any
 

@@ -45,7 +45,8 @@ def test_one_value_changed(name: str, bundles: tuple[Path, Path, Path], monkeypa
     forms = list({form(path): path for path in places(document)}.values())
     cases = [(path, value) for path in forms for value in VALUES]
     refused = 0
-    for path, value in random.Random(7).sample(cases, min(_READS, len(cases))):
+    reads = _READS // 2 if name in ("manifest.json", "work.json") else _READS  # those execute the graph
+    for path, value in random.Random(7).sample(cases, reads):
         write_document(bundle, name, with_value(document, path, value))
         for reader in READ_BY[name]:
             error = quietly(calls[reader])
@@ -54,4 +55,4 @@ def test_one_value_changed(name: str, bundles: tuple[Path, Path, Path], monkeypa
                 refused += 1
         for file, content in kept.items():
             (bundle / file).write_bytes(content)
-    assert refused > _READS / 4
+    assert refused > reads / 4
