@@ -104,7 +104,7 @@ def parsed(content: bytes | str, kind: Kind[Model], where: str) -> Model:
             raise kind.error(
                 where,
                 f"schema {found!r}, this edgeexport reads {kind.schema!r}"[:200],
-                _OTHER_VERSION if kind.error is BundleError else kind.remedy,
+                _OTHER_VERSION if kind.remedy == AGAIN else kind.remedy,
             )
     try:
         document = _limited(plain, kind, where, "", 0)
