@@ -192,5 +192,5 @@ def _named(path: str, plain: Any, kind: Kind[Any], message: str) -> str:
             msgspec.convert(plain, kind.model)
         except msgspec.ValidationError as error:
             if str(error) == message:
-                return f"{head}.{key}{rest}"
+                return _named(f"{head}.{key}{rest}", plain, kind, message)
     return path

@@ -69,7 +69,7 @@ def bundle_plugins(
         headers = find_headers(search=search, on_stage=on_stage)
         built = compile_library(sources, architectures, toolkit, headers, search=search, on_stage=on_stage).facts
     except EdgeExportError as error:
-        return {**facts, "reason": " ".join(f"{error.where}: {error.problem}".split())}
+        return {**facts, "reason": " ".join(" ".join((f"{error.where}: {error.problem}", *error.details)).split())}
     shutil.copyfile(built.path, staging / FOLDER / FILE_NAME)
     return {**facts, **built.as_dict(), "status": "built", "library": f"{FOLDER}/{FILE_NAME}"}
 

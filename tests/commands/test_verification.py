@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from shared_cases import CommandResult
 
 from edgeexport.bundle import Bundle, open_bundle, sha256_of
 from edgeexport.commands.verify import Executed, VerifyResult
+from edgeexport.terminal import output
 from edgeexport.terminal import results as terminal
 from edgeexport.verify.compare import Comparison
 
@@ -33,7 +33,9 @@ def result(
 
 def printed(found: VerifyResult, monkeypatch: pytest.MonkeyPatch) -> str:
     stream = io.StringIO()
-    monkeypatch.setattr(terminal, "results_console", Console(file=stream, width=400))
+    console = type(output.results_console)(file=stream, width=400)
+    for module in (terminal, output):
+        monkeypatch.setattr(module, "results_console", console)
     terminal.print_verify(found)
     return stream.getvalue()
 
