@@ -34,7 +34,7 @@ from edgeexport.evaluation.executions import PublishedExecution
 from edgeexport.evaluation.options import EvaluationOptions
 from edgeexport.evaluation.result import Evaluation
 from edgeexport.fixed.weights import model_from_recipe
-from edgeexport.inputs.photos import input_from_photo
+from edgeexport.inputs.photos import input_from_photo, open_photo
 from edgeexport.recipe import load_recipe
 from examples.scenes.ceiling import oracle_ceiling
 
@@ -115,11 +115,11 @@ def measure_accuracy(
             form["gmac"] = round(form["macs_mean"] / 1e9, 4)
             form["gmac_without_policy"] = round((form["macs_mean"] - policy) / 1e9, 4)
     on_stage(f"latency: {rounds} paired rounds")
-    latency = _latency(bundles, thresholds, Image.open(folder.samples[0].image).convert("RGB"), rounds)
+    latency = _latency(bundles, thresholds, open_photo(folder.samples[0].image), rounds)
     for label, figures in latency.items():
         rows[label]["latency"] = figures
     annotations = [sample.annotation for sample in folder.samples if sample.annotation is not None]
-    ceiling = oracle_ceiling((np.asarray(Image.open(path)) for path in annotations), _GRID_PATCH)
+    ceiling = oracle_ceiling((np.asarray(Image.open(path, formats=("PNG",))) for path in annotations), _GRID_PATCH)
     return {
         "schema": SCHEMA,
         "provenance": "measured; MACs computed",

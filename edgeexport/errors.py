@@ -6,6 +6,8 @@ Every message answers four questions in one line: where, what was found, what wa
 from __future__ import annotations
 
 import difflib
+import errno
+import unicodedata
 from collections.abc import Iterable
 
 __all__ = [
@@ -21,8 +23,23 @@ __all__ = [
     "ParityError",
     "RecipeError",
     "UsageError",
+    "error_of_memory",
+    "error_of_system",
     "nearest_hint",
+    "plain_text",
 ]
+
+_REMEDIES = {
+    errno.EACCES: "check the permissions of it and of the folders above it",
+    errno.EPERM: "check the permissions of it and of the folders above it",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.ELOOP: "the links lead in a circle: give the file itself",
+    errno.EROFS: "give another place, which can be written to",
+}
+_TORCH_REFUSED = "can't allocate memory"
+_NAMELESS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 
 
 class EdgeExportError(Exception):
@@ -37,8 +54,8 @@ class EdgeExportError(Exception):
     exit_code = 1
 
     def __init__(self, where: str, problem: str, remedy: str = "") -> None:
-        self.where, self.problem, self.remedy = where, problem, remedy
-        super().__init__(" | ".join(part for part in (where, problem, remedy) if part))
+        self.where, self.problem, self.remedy = map(plain_text, (where, problem, remedy))
+        super().__init__(" | ".join(part for part in (self.where, self.problem, self.remedy) if part))
 
 
 class UsageError(EdgeExportError):
@@ -114,3 +131,46 @@ def nearest_hint(name: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean '{close[0]}'?"
     return "known: " + ", ".join(known)
+
+
+def plain_text(text: str, keep: str = "") -> str:
+    r"""Text of a stranger, such as a file's name, as one line that any terminal, log and document takes.
+
+    Args:
+        text: May hold control characters, which move a cursor or forge a line, and bytes that are no UTF-8 (as Python reads
+            such names: one surrogate per byte).
+        keep: Characters that stay, such as a line's end.
+
+    Returns:
+        With what is not printable spelt out: ``\x1b``, ``\n``, ``\u202e``; a byte that is no UTF-8 as ``\xff``.
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if _is_plain(sign) or sign in keep else _spelt_out(sign) for sign in text)
+
+
+def error_of_system(error: OSError) -> UsageError | None:
+    """What to tell of a file that the system refuses, wherever it was met; None for errors that are about no file."""
+    if error.filename is None and error.errno not in _NAMELESS:
+        return None
+    where = "" if error.filename is None else str(error.filename)
+    reason = error.strerror or str(error)
+    return UsageError(where, reason[:1].lower() + reason[1:], _REMEDIES.get(error.errno or 0, "check the path"))
+
+
+def error_of_memory(error: Exception) -> BuildError | None:
+    """What to tell where memory was refused, by Python, NumPy or torch; None for other errors."""
+    lines = str(error).splitlines() or [""]
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _TORCH_REFUSED in lines[0]):
+        problem = f"is not enough: {lines[0]}" if lines[0] else "is not enough"
+        return BuildError("memory", problem, "use a smaller batch, input or model, or another machine")
+    return None
+
+
+def _is_plain(sign: str) -> bool:
+    return sign.isprintable() or unicodedata.category(sign) == "Zs"  # spaces of all widths, which a Mac puts into names
+
+
+def _spelt_out(sign: str) -> str:
+    byte = ord(sign) - 0xDC00
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else sign.encode("unicode_escape").decode()

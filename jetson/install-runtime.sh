@@ -18,18 +18,19 @@ environment="$1"
 source_folder="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 constraints="$source_folder/jetson/constraints.txt"
 python="${PYTHON:-python3}"
-"$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' ||
+"$python" -I -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' ||
     fail "$python | is older than Python 3.10, or has no venv | sudo apt-get install python3-venv, or set PYTHON"
 
+# -I: modules of the current folder are not taken for Python's own.
 # NVIDIA's images pin packages of their own for every pip.
 unset PIP_CONSTRAINT
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 work="$(mktemp -d)"
 trap 'rm -rf -- "$work"' EXIT
 
-"$python" -m venv "$work/build"
-"$work/build/bin/python" -m pip install --quiet --constraint "$constraints" hatchling
-"$work/build/bin/python" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$work" "$source_folder"
-"$python" -m venv --system-site-packages "$environment"
-"$environment/bin/python" -m pip install --quiet --constraint "$constraints" "$work"/edgeexport-*.whl
+"$python" -I -m venv "$work/build"
+"$work/build/bin/python" -I -m pip install --quiet --constraint "$constraints" hatchling
+"$work/build/bin/python" -I -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$work" "$source_folder"
+"$python" -I -m venv --system-site-packages "$environment"
+"$environment/bin/python" -I -m pip install --quiet --constraint "$constraints" "$work"/edgeexport-*.whl
 printf 'edgeexport %s is in %s\n' "$("$environment/bin/edgeexport" version)" "$environment"

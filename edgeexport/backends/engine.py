@@ -23,6 +23,7 @@ from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.device.fit import why_not_this_machine
 from edgeexport.device.targets import ONNXRUNTIME, Target, target_named
 from edgeexport.errors import BundleError, UsageError, nearest_hint
+from edgeexport.plugin.trust import remember_made_here
 
 __all__ = [
     "ENGINE_CHOICES",
@@ -175,7 +176,7 @@ def load_engine(bundle: Bundle) -> Runner:
 
     Raises:
         BundleError: There is none, a file of it is damaged, or it is from another version, device, graph or plugin
-            library (exit code 9).
+            library, or was neither built here nor named by the user, whatever engine.json says (exit code 9).
         UsageError: Its runtime is not installed.
     """
     record = engine_record(bundle)
@@ -291,6 +292,10 @@ def _built(bundle: Bundle, backend: Backend, options: EngineOptions, on_stage: C
         settings = build_settings(on_gpu=record.device.compute_capability is not None)
         record = replace(record, options={**record.options, **settings})
         (partial / ENGINE_RECORD).write_bytes(json_bytes(record.as_dict()))
+        try:
+            remember_made_here(record.files)
+        except OSError as error:  # the engine is worth more than its record
+            on_stage(f"this engine is loaded with --trust {next(iter(record.files.values()))} alone: {error}")
         _replace_engine(bundle, partial, list(record.files))
     return record
 

@@ -1,13 +1,13 @@
-"""Where an engine's files stand until they are complete: one build at a time, and no remains of one that was killed."""
+"""Where an engine's files stand until they are complete: one build at a time."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgeexport.bundle.remains import partial_folder
 from edgeexport.errors import BuildError
 
 try:
@@ -17,50 +17,37 @@ except ImportError:  # Windows has none
 
 __all__ = ["partial_engine_folder"]
 
-_PREFIX = ".engine.partial-"
-
 
 @contextlib.contextmanager
 def partial_engine_folder(bundle_path: Path) -> Iterator[Path]:
-    """A new folder inside the bundle, removed at the end; the bundle is locked meanwhile.
+    """A new folder inside the bundle, removed at the end; the bundle is locked meanwhile. What killed builds left goes first.
 
     Raises:
         BuildError: Another process builds the bundle's engine.
         OSError: The bundle cannot be read or written.
     """
-    with _locked(bundle_path) as alone:
-        if alone:  # so whoever made these was killed
-            for remains in bundle_path.glob(f"{_PREFIX}*"):
-                shutil.rmtree(remains, ignore_errors=True)
-        partial = bundle_path / f"{_PREFIX}{os.getpid()}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        try:
-            yield partial
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with _locked(bundle_path), partial_folder(bundle_path, "engine") as partial:
+        yield partial
 
 
 @contextlib.contextmanager
-def _locked(bundle_path: Path) -> Iterator[bool]:
-    """Locks the folder itself: that leaves no file behind, and ends with the process, however it ends.
-
-    Yields:
-        False where the system or the file system (some network ones) has no such lock.
-    """
+def _locked(bundle_path: Path) -> Iterator[None]:
+    """Locks the folder itself, where the file system can: that leaves no file behind, and ends with the process."""
     if fcntl is None:
-        yield False
+        yield
         return
     folder = os.open(bundle_path, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            alone = True
-        except BlockingIOError:
-            problem, remedy = "its engine is being built by another process", "wait for it, then build again"
-            raise BuildError(str(bundle_path), problem, remedy) from None
-        except OSError:
-            alone = False
-        yield alone
+        with contextlib.suppress(OSError):  # some network file systems have no such lock
+            _lock(folder, bundle_path)
+        yield
     finally:
         os.close(folder)
+
+
+def _lock(folder: int, bundle_path: Path) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        problem, remedy = "its engine is being built by another process", "wait for it, then build again"
+        raise BuildError(str(bundle_path), problem, remedy) from None

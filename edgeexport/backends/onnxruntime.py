@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from edgeexport.backends.graph_outputs import appended_outputs
 from edgeexport.backends.onnxruntime_profile import node_times_from_events
 from edgeexport.backends.runner import NodeTime, Timing
+from edgeexport.bundle.remains import temporary_folder
 from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.errors import BuildError, UsageError
 
@@ -122,8 +122,8 @@ class OnnxRuntimeRunner:
             UsageError: As `run` does.
         """
         feeds = self._feeds(image, extra)
-        with tempfile.TemporaryDirectory() as folder:
-            session = _session(self._setting, profile=Path(folder) / "profile")
+        with temporary_folder() as folder:
+            session = _session(self._setting, profile=folder / "profile")
             for _ in range(_PROFILE_WARM_UP_RUNS + runs):
                 session.run(None, feeds)
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

@@ -11,9 +11,10 @@ from edgeexport.backends.contract import DeviceIdentity, EngineOptions, EngineRe
 from edgeexport.backends.device_identity import gpu_identity, processor_identity
 from edgeexport.backends.onnxruntime import CPU_PROVIDER, CUDA_PROVIDER, OnnxRuntimeRunner, installed_onnxruntime
 from edgeexport.backends.runner import Runner
-from edgeexport.bundle import Bundle, hashes_of
+from edgeexport.bundle import Bundle, hashes_of, sha256_of
 from edgeexport.device.targets import ONNXRUNTIME, target_named
 from edgeexport.errors import BuildError, BundleError, UsageError
+from edgeexport.plugin.trust import check_trusted
 
 __all__ = ["ENGINE_FILE", "GRAPH_FILE", "OnnxRuntimeBackend"]
 
@@ -135,9 +136,11 @@ class OnnxRuntimeBackend:
         check_same(bundle, "on", _device(provider) or "no GPU", record.device, again)
         graph_hash = graph_sha256(bundle, record.graph)
         check_same(bundle, f"from {record.graph} of sha256", graph_hash, record.graph_sha256, again)
+        path = bundle.path / next(iter(record.files))
+        check_trusted(path, sha256_of(path), again)
         try:
             return OnnxRuntimeRunner(
-                bundle.path / next(iter(record.files)),
+                path,
                 threads=threads,
                 provider=provider,
                 optimised=True,

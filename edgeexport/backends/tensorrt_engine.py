@@ -6,6 +6,7 @@ loading and executing an engine has not run anywhere.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +22,9 @@ from edgeexport.backends.tensorrt_load import PlanLoader
 from edgeexport.backends.tensorrt_log import EngineLog
 from edgeexport.backends.tensorrt_plugins import PluginLibrary, library_for_build, library_of_engine, plugin_ops
 from edgeexport.backends.tensorrt_runner import TensorRtRunner
-from edgeexport.bundle import Bundle, hashes_of, sha256_of
+from edgeexport.bundle import Bundle, hashes_of
 from edgeexport.errors import BuildError, BundleError, UsageError
+from edgeexport.plugin.trust import check_trusted, trusted_bytes
 
 __all__ = [
     "DESCRIPTION_FILE",
@@ -103,8 +105,7 @@ class TensorRtBackend:
         library = self._library(bundle, trt, options, device.compute_capability)
         own = [str(entry["name"]) for entry in bundle.manifest["outputs"]]
         inner = tuple(info for info in bundle.inner_outputs if info.name not in own)
-        earlier = bundle.path / TIMING_CACHE_FILE
-        cache = earlier.read_bytes() if earlier.is_file() else b""
+        cache, foreign = _earlier_cache(bundle.path / TIMING_CACHE_FILE)
         request = BuildRequest(
             graph=bundle.path / GRAPH_FILE,
             inner_outputs=inner,
@@ -120,8 +121,9 @@ class TensorRtBackend:
         started = time.perf_counter()
         built = build_plan(trt, request, log, on_stage)
         seconds = time.perf_counter() - started
-        if built.cache_note:
-            on_stage(f"the earlier {TIMING_CACHE_FILE} was not used: {built.cache_note}")
+        note = foreign or built.cache_note
+        if note:
+            on_stage(f"the earlier {TIMING_CACHE_FILE} was not used: {note}")
         if built.description_note:
             on_stage(f"no {DESCRIPTION_FILE}: {built.description_note}")
         if options.dla_core is not None:
@@ -141,8 +143,8 @@ class TensorRtBackend:
                 "tf32": "off",
                 "inner_outputs": [info.name for info in inner],
                 "plugin_library": None if library is None else library.place,
-                "timing_cache": "new" if not cache else built.cache_note or "reused",
-                "timing_cache_from": sha256_of(earlier) if cache and not built.cache_note else None,
+                "timing_cache": note or ("reused" if cache else "new"),
+                "timing_cache_from": hashlib.sha256(cache).hexdigest() if cache and not note else None,
                 "layer_information": built.description_note or DESCRIPTION_FILE,
                 **(
                     {} if options.dla_core is None else {"layers_by_device": built.layers_by_device, "dla_note": doubts}
@@ -157,7 +159,8 @@ class TensorRtBackend:
 
         Raises:
             UsageError: TensorRT or CUDA's runtime is missing.
-            BundleError: See above, or the file is no engine (exit code 9).
+            BundleError: See above; the file is no engine; or engine or library were neither made here nor named by the
+                user (exit code 9).
             BuildError: The GPU has too little memory.
         """
         again = f"build it again here: edgeexport build {bundle.path} --target {record.target}"
@@ -167,13 +170,15 @@ class TensorRtBackend:
         graph_hash = graph_sha256(bundle, record.graph)
         check_same(bundle, f"from {record.graph} of sha256", graph_hash, record.graph_sha256, again)
         inner = _inner_names(bundle, record, again)
+        path = bundle.path / next(iter(record.files))
+        plan = trusted_bytes(path, again)
         library = None
         if record.plugins_sha256 is not None:
             library, digest = library_of_engine(bundle, record.plugins_sha256)
             check_same(bundle, "with the plugin library of sha256", digest, record.plugins_sha256, again)
+            check_trusted(bundle.path / "plugins" if library is None else library, digest, again)
         cuda = open_cuda()
         log = EngineLog()
-        path = bundle.path / next(iter(record.files))
         ops = () if library is None else plugin_ops(bundle, record.graph)
         try:
             loader = PlanLoader(trt, log, library=library, ops=ops, dla_core=record.options.get("dla_core"))
@@ -181,7 +186,7 @@ class TensorRtBackend:
             if library is None or error.where != str(library):
                 raise
             raise BundleError(error.where, error.problem, error.remedy) from error
-        engine, why = loader.engine(path.read_bytes())
+        engine, why = loader.engine(plan)
         if engine is None:
             raise BundleError(str(path), f"TensorRT {trt.version} does not load it: {why}", again)
         own = [str(entry["name"]) for entry in bundle.manifest["outputs"]]
@@ -226,8 +231,20 @@ def _detailed_engine(bundle: Bundle, record: EngineRecord, loader: PlanLoader) -
     if DETAILED_FILE not in record.files:
         why = record.options.get("layer_information", DESCRIPTION_FILE)
         return None, "it was built before there was one" if why == DESCRIPTION_FILE else str(why)
-    engine, why = loader.engine((bundle.path / DETAILED_FILE).read_bytes())
+    try:
+        plan = trusted_bytes(bundle.path / DETAILED_FILE, "")
+    except BundleError as error:
+        return None, f"{DETAILED_FILE} {error.problem}"
+    engine, why = loader.engine(plan)
     return engine, "" if engine is not None else f"{DETAILED_FILE} does not load: {why}"
+
+
+def _earlier_cache(path: Path) -> tuple[bytes, str]:
+    """The timing cache of an earlier build here and ''; or nothing and why one that is there is not read."""
+    try:
+        return (trusted_bytes(path, "") if path.is_file() else b""), ""
+    except BundleError as error:
+        return b"", error.problem
 
 
 def _accelerator_share(core: int, built: BuiltPlan) -> str:

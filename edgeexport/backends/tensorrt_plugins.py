@@ -1,7 +1,8 @@
 """The plugin library of a TensorRT engine: which file it is, and how it gets into TensorRT's registry.
 
 A bundle carries the library's sources, and the compiled library where the machine that built it could make one. On a device
-for which that does not fit, the library that `edgeexport plugin build` compiled there is taken from the user's cache.
+for which that does not fit, and where it is a stranger's, the library that `edgeexport plugin build` compiled there is taken
+from the user's cache.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from edgeexport.plugin.cached import cached_libraries
 from edgeexport.plugin.contract import NAMESPACE, contracts_from_sources
 from edgeexport.plugin.search import Search
 from edgeexport.plugin.sources import source_hash, sources_folder
+from edgeexport.plugin.trust import check_trusted, is_trusted
 
 if TYPE_CHECKING:
     from edgeexport.bundle import Bundle
@@ -64,7 +66,7 @@ def plugin_ops(bundle: Bundle, graph: str) -> tuple[str, ...]:
 def library_for_build(
     bundle: Bundle, ops: tuple[str, ...], *, tensorrt: str, compute_capability: str, search: Search | None = None
 ) -> PluginLibrary:
-    """The library to build with: the bundle's if it fits this machine, else a fitting one of the cache.
+    """The library to build with: the bundle's if it fits this machine and is trusted, else a fitting one of the cache.
 
     Args:
         bundle: Its hashes have been checked.
@@ -75,11 +77,13 @@ def library_for_build(
 
     Raises:
         BuildError: None fits; the message says why for each.
+        BundleError: The bundle's alone fits, and it was neither compiled here nor named by the user (exit code 9).
     """
     architecture = _architecture(compute_capability)
     sources = source_hash(bundle.path / _FOLDER)
     own, cached = _libraries(bundle, search)
     refused: list[str] = []
+    strangers: list[tuple[Path, str]] = []
     for place, facts in [*(("bundle", item) for item in own), *(("cache", item) for item in cached)]:
         try:
             check_library(
@@ -92,12 +96,17 @@ def library_for_build(
         except BundleError as error:
             refused.append(f"{'the bundle' if place == 'bundle' else 'a cached one'} {error.problem}")
             continue
-        return PluginLibrary(facts.path, _sha256(facts.path), place, ops)
+        library = PluginLibrary(facts.path, _sha256(facts.path), place, ops)
+        if place == "cache" or is_trusted(library.sha256):
+            return library
+        strangers.append((library.path, library.sha256))
+    for path, sha256 in strangers:
+        check_trusted(path, sha256, _remedy(bundle, sources, architecture))
     reasons = "; ".join(dict.fromkeys(refused)) or "neither the bundle nor the cache has a compiled one"
     raise BuildError(
         str(bundle.path / _FOLDER / FILE_NAME),
         f"no plugin library for sm_{architecture}, TensorRT {tensorrt} and {platform.machine()}: {reasons}",
-        _remedy(sources, architecture),
+        _remedy(bundle, sources, architecture),
     )
 
 
@@ -159,7 +168,7 @@ def _libraries(bundle: Bundle, search: Search | None) -> tuple[list[LibraryFacts
     return own, cached
 
 
-def _remedy(sources: str, architecture: int) -> str:
+def _remedy(bundle: Bundle, sources: str, architecture: int) -> str:
     try:
         current = source_hash(sources_folder()) == sources
     except BuildError:
@@ -169,7 +178,8 @@ def _remedy(sources: str, architecture: int) -> str:
         return f"edgeexport plugin build --cuda-arch {architecture} compiles it here; {without}"
     return (
         "the bundle is from another version of edgeexport: install that one (manifest.json names it) and run "
-        f"edgeexport plugin build --cuda-arch {architecture}, or build the bundle again; {without}"
+        f"edgeexport plugin build --cuda-arch {architecture}, or read the bundle's sources and add "
+        f"--sources {bundle.path / _FOLDER}, or build the bundle again; {without}"
     )
 
 

@@ -2,14 +2,13 @@
 
 The wheels tensorrt-rtx-cu13-bindings and -libs parse and build on a machine without any NVIDIA driver. The engine is
 thrown away: deserialising needs a GPU, and SM86 is only the nearest to Orin (SM87) that the library offers. It can
-abort the process, so that it always runs in a child: ``python -m edgeexport.backends.tensorrt_rtx MODEL`` prints the
-verdict as the last line of its standard output, one JSON object, and TensorRT's log on standard error.
+abort the process, so that it always runs in a child, which prints the verdict as the last line of its standard output, one
+JSON object, and TensorRT's log on standard error.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeexport.device.child import finished, python_command
 from edgeexport.errors import UsageError
 
 __all__ = ["COMPUTE_CAPABILITY", "RtxCheck", "check_tensorrt_rtx"]
@@ -27,6 +27,7 @@ COMPUTE_CAPABILITY = "SM86"
 _MODULE = "tensorrt_rtx_bindings"
 _REASON_CHARACTERS = 800
 _LOG_LINES = 8
+_CHILD = "import sys; from edgeexport.backends.tensorrt_rtx import main; main(sys.argv[1])"
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,8 @@ def check_tensorrt_rtx(model_path: Path, *, timeout_s: float = 600) -> RtxCheck:
     """
     if not model_path.is_file():
         raise UsageError(str(model_path), "no such file, expected an ONNX model", "check the path")
-    package_root = str(Path(__file__).resolve().parents[2])
-    search_path = os.pathsep.join(part for part in (os.environ.get("PYTHONPATH", ""), package_root) if part)
     try:
-        child = subprocess.run(
-            [sys.executable, "-m", "edgeexport.backends.tensorrt_rtx", str(model_path)],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            env={**os.environ, "PYTHONPATH": search_path},
-            check=False,
-        )
+        child = finished(python_command(_CHILD, str(model_path.absolute())), timeout_s)
     except subprocess.TimeoutExpired as expired:
         log = expired.stderr.decode(errors="replace") if isinstance(expired.stderr, bytes) else expired.stderr or ""
         return RtxCheck("failed", reason=_with_log(f"no verdict after {timeout_s:g} s", log))
@@ -195,13 +186,8 @@ def _peak_rss_bytes() -> int | None:
     return int(kibibytes[0]) * 1024 if kibibytes else None
 
 
-def main(arguments: list[str]) -> int:
-    """Entry point of the child process: prints the verdict on the model named by the only argument."""
-    verdict = _check_in_this_process(arguments[0])
+def main(model_path: str) -> None:
+    """What the child process does: prints the verdict on a model."""
+    verdict = _check_in_this_process(model_path)
     sys.stderr.flush()
     print("\n" + json.dumps(asdict(verdict)), flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

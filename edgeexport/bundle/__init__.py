@@ -5,13 +5,12 @@ from __future__ import annotations
 from edgeexport.bundle.bundle import (
     SCHEMA,
     Bundle,
-    check_replaceable,
     hashes_of,
     json_bytes,
     open_bundle,
     sha256_of,
-    staged_bundle,
 )
+from edgeexport.bundle.staging import check_replaceable, refuse_link_of_bundle, staged_bundle
 
 __all__ = [
     "SCHEMA",
@@ -20,6 +19,7 @@ __all__ = [
     "hashes_of",
     "json_bytes",
     "open_bundle",
+    "refuse_link_of_bundle",
     "sha256_of",
     "staged_bundle",
 ]

@@ -1,35 +1,30 @@
-"""The deployment bundle: a folder with a manifest, written all at once or not at all. Runs without torch."""
+"""The deployment bundle: a folder with a manifest, opened and read. Runs without torch."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from edgeexport.bundle.files import disk_errors
+from edgeexport.bundle.places import check_bundle_path
+from edgeexport.bundle.remains import clear_remains
 from edgeexport.bundle.tensor_info import TensorInfo
-from edgeexport.errors import BundleError, ParityError, UsageError
+from edgeexport.errors import BundleError
 from edgeexport.inputs.spec import InputSpec, Preprocess
 
 __all__ = [
     "SCHEMA",
     "Bundle",
-    "check_replaceable",
     "hashes_of",
     "json_bytes",
     "open_bundle",
     "sha256_of",
-    "staged_bundle",
 ]
 
 SCHEMA = "edgeexport.bundle/1"
-_FAMILY = SCHEMA.split("/")[0]
 _AGAIN = "copy or build the bundle again"
 _REQUIRED = ("name", "input", "inner_outputs", "files")
 
@@ -99,11 +94,15 @@ class Bundle:
 
 
 def open_bundle(path: Path, *, check_hashes: bool = True) -> Bundle:
-    """Opens a bundle folder.
+    """Opens a bundle folder, once what dead processes left of it is cleared or put back.
 
     Raises:
         BundleError: No bundle, a damaged or missing file, or another schema version (exit code 9).
     """
+    check_bundle_path(path)
+    place = path.resolve() if path.name in ("", "..") else path
+    clear_remains(place.parent, place.name)
+    clear_remains(path)
     if not path.is_dir():
         raise BundleError(str(path), "is no bundle folder", "give the folder that `edgeexport build` printed")
     if not (path / "manifest.json").is_file():
@@ -138,55 +137,9 @@ def open_bundle(path: Path, *, check_hashes: bool = True) -> Bundle:
     return Bundle(path, _Manifest(manifest, path / "manifest.json"))
 
 
-def check_replaceable(path: Path) -> None:
-    """Refuses a destination that holds something other than a bundle.
-
-    Raises:
-        UsageError: ``path`` is a file, or a non-empty folder without a bundle's manifest.
-    """
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise UsageError(str(path), "exists and is not a folder", "give another --work-dir")
-    if path.is_dir() and any(path.iterdir()) and not _is_bundle(path):
-        raise UsageError(
-            str(path), "holds something that is not an edgeexport bundle, and is left alone", "give another --work-dir"
-        )
-
-
-@contextlib.contextmanager
-def staged_bundle(path: Path) -> Iterator[Path]:
-    """A temporary sibling of ``path`` to write into; takes its place when the block ends well.
-
-    An error or Ctrl-C removes it and leaves an existing bundle as it was. A `ParityError` keeps it as
-    ``<path>.failed``, the evidence (with a number, where that name holds something else).
-
-    Raises:
-        UsageError: See `check_replaceable`.
-        BuildError: The disk is full or not writable.
-    """
-    check_replaceable(path)
-    if path.name in ("", ".."):  # the current folder or one above, which have no name to put a sibling beside
-        path = path.resolve()
-    staging = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    full = "free some space and build again; nothing was changed"
-    try:
-        with disk_errors(path.parent, "choose another --work-dir", when_full=full):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(staging, ignore_errors=True)
-            staging.mkdir()
-            yield staging
-            check_replaceable(path)
-            _replace_folder(staging, path)
-    except ParityError as error:
-        evidence = _evidence_folder(path)
-        _replace_folder(staging, evidence)
-        raise ParityError(error.where, error.problem, f"{error.remedy}; evidence is in {evidence}") from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
 def json_bytes(value: object) -> bytes:
     """JSON for people and for hashing: indented, keys as given, one trailing newline."""
-    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(errors="replace")
 
 
 def sha256_of(path: Path) -> str:
@@ -201,41 +154,6 @@ def sha256_of(path: Path) -> str:
 def hashes_of(folder: Path, names: list[str]) -> dict[str, str]:
     """File name -> sha256, in the order given."""
     return {name: sha256_of(folder / name) for name in names}
-
-
-def _is_bundle(path: Path) -> bool:
-    try:
-        manifest = json.loads((path / "manifest.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return isinstance(manifest, dict) and str(manifest.get("schema", "")).startswith(_FAMILY)
-
-
-def _evidence_folder(path: Path) -> Path:
-    """Where a failed build of ``path`` goes: nothing, or the evidence of an earlier one, stands there."""
-    number = 1
-    while True:
-        folder = path.with_name(f"{path.name}.failed{'' if number == 1 else f'-{number}'}")
-        if (folder / "parity.json").is_file() or not os.path.lexists(folder):
-            return folder
-        number += 1
-
-
-def _replace_folder(source: Path, target: Path) -> None:
-    """Renames ``source`` to ``target``; what stood there is removed only after the rename."""
-    retired = target.with_name(f".{target.name}.old-{os.getpid()}")
-    shutil.rmtree(retired, ignore_errors=True)
-    try:
-        if target.exists():
-            target.rename(retired)
-        source.rename(target)
-    except BaseException:  # Ctrl-C between the two renames as well
-        if retired.exists() and not target.exists():
-            retired.rename(target)
-        raise
-    finally:
-        if target.exists():
-            shutil.rmtree(retired, ignore_errors=True)
 
 
 def _read_json(path: Path) -> Any:

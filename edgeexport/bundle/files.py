@@ -6,15 +6,14 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
+from edgeexport.bundle.remains import clear_remains, holds_lock, partial_names
 from edgeexport.errors import BuildError, EdgeExportError
 
-__all__ = ["disk_errors", "replaced_file", "write_file"]
+__all__ = ["disk_errors", "replaced_file", "sync", "write_file"]
 
-_SHOWN_OF_NAME = 48  # a file system's names may have 255 bytes, a letter has up to 4
 _NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 
@@ -22,8 +21,8 @@ _NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 def replaced_file(path: Path) -> Iterator[BinaryIO]:
     """A new file to write, which takes the place of ``path`` when the block ends well.
 
-    It stands beside ``path`` until then, and is removed if the block raises. A link at ``path`` is replaced, and what it
-    leads to stays as it is.
+    It stands beside ``path`` until then, and is removed if the block raises; what a killed process left of such files is
+    removed as well. A link at ``path`` is replaced, and what it leads to stays as it is.
 
     Raises:
         OSError: It cannot be written; ``filename`` is ``path``. See `disk_errors`.
@@ -34,8 +33,8 @@ def replaced_file(path: Path) -> Iterator[BinaryIO]:
             temporary = Path(stream.name)
             yield stream
             stream.flush()
-            _sync(stream)
-        temporary.replace(path)
+            sync(stream)
+            temporary.replace(path)
     except BaseException as error:  # Ctrl-C as well
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -46,13 +45,13 @@ def replaced_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_file(path: Path, content: bytes | str) -> None:
-    """Writes a file whole; text as UTF-8, its line ends as they are.
+    """Writes a file whole; text as UTF-8, its line ends as they are, with ``?`` for bytes of names that are no UTF-8.
 
     Raises:
         OSError: As `replaced_file` does.
     """
     with replaced_file(path) as stream:
-        stream.write(content.encode() if isinstance(content, str) else content)
+        stream.write(content.encode(errors="replace") if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager
@@ -81,11 +80,15 @@ def disk_errors(
 
 def _created_beside(path: Path) -> BinaryIO:
     """Of a name that nothing had, so that no two writers share it, and no link that stood there is followed."""
-    for number in count():
-        name = f".{path.name[:_SHOWN_OF_NAME]}.partial-{os.getpid()}{f'-{number}' if number else ''}"
-        with contextlib.suppress(FileExistsError):
-            return path.with_name(name).open("xb")
-    raise AssertionError
+    clear_remains(path.parent, path.name)
+    while True:
+        for name in partial_names(path.name):
+            with contextlib.suppress(FileExistsError):
+                stream = path.with_name(name).open("xb")
+                break
+        if holds_lock(stream.fileno(), Path(stream.name)):
+            return stream
+        stream.close()
 
 
 def _is_of(temporary: Path | None, error: OSError) -> bool:
@@ -93,8 +96,8 @@ def _is_of(temporary: Path | None, error: OSError) -> bool:
     return temporary is None or error.filename is None or str(error.filename) == str(temporary)
 
 
-def _sync(stream: BinaryIO) -> None:
-    """Before the rename: a disk that is full may say so only now, and a power cut must not leave the new name empty."""
+def sync(stream: BinaryIO) -> None:
+    """Before a rename: a disk that is full may say so only now, and a power cut must not leave the new name empty."""
     try:
         os.fsync(stream.fileno())
     except OSError as error:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edgeexport.bundle import refuse_link_of_bundle
+from edgeexport.bundle.places import check_writable
 from edgeexport.bundle.source_hash import program_sha256
 from edgeexport.calibration.counts import protected_per_class
 from edgeexport.calibration.evidence_files import EvidenceFiles, write_evidence
@@ -23,6 +25,7 @@ from edgeexport.errors import UsageError
 from edgeexport.evaluation.dataset import SegmentationFolder
 from edgeexport.evaluation.executions import segmenter_model
 from edgeexport.evaluation.left_out_notes import LeftOutNotes
+from edgeexport.evaluation.output_folder import UNWRITABLE
 from edgeexport.evaluation.progress_file import ProgressFile
 from edgeexport.evaluation.segmenter_spec import class_count
 from edgeexport.fixed.weights import WeightsOrigin
@@ -79,6 +82,8 @@ def calibrate_counts(
     if origin.origin == "random":
         on_note(origin.statement)
     target = options.out_dir if options.out_dir is not None else Path("calibration") / loaded.name
+    refuse_link_of_bundle(target, "--out-dir")
+    check_writable(target / f"{loaded.name}_calibrated.py", UNWRITABLE, UsageError)
     images = UsableImages(
         folder,
         class_count(loaded),

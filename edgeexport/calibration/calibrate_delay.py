@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeexport.bundle import refuse_link_of_bundle
+from edgeexport.bundle.places import check_writable
 from edgeexport.calibration.delay import DelayEvidence, check_mergeable, delay_evidence, mergeable_model
 from edgeexport.calibration.delay_files import DelayFiles, write_delay_files
 from edgeexport.calibration.options import CalibrationOptions
 from edgeexport.errors import UsageError
+from edgeexport.evaluation.output_folder import UNWRITABLE
 from edgeexport.inputs.batches import image_batches
 from edgeexport.inputs.photos import photos_in_folder, shipped_photos
 from edgeexport.recipe import load_recipe
@@ -60,9 +63,11 @@ def calibrate_delay(
     loaded = replace(loaded, input=replace(loaded.input, batch=1))  # so that no image is counted twice
     check_mergeable(loaded, f"calibrate --delay {recipe}")
     photos = shipped_photos() if options.data is None else photos_in_folder(options.data)
+    folder = options.out_dir if options.out_dir is not None else Path("calibration") / loaded.name
+    refuse_link_of_bundle(folder, "--out-dir")
+    check_writable(folder / f"{loaded.name}_delay.py", UNWRITABLE, UsageError)
     on_stage("load weights")
     model, origin = mergeable_model(loaded)
     evidence = delay_evidence(model, image_batches(loaded.input, photos), on_stage)
-    folder = options.out_dir if options.out_dir is not None else Path("calibration") / loaded.name
     files = write_delay_files(loaded, evidence, origin.statement, folder, options.cfg_options)
     return DelayCalibration(loaded.name, origin.statement, origin.origin == "random", evidence, files)

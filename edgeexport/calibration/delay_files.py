@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeexport.bundle.files import write_file
+from edgeexport.bundle.files import replaced_file, write_file
 from edgeexport.calibration.delay import DelayEvidence
 from edgeexport.calibration.recipe_text import recipe_text
 from edgeexport.evaluation.output_folder import written_to
@@ -90,4 +90,5 @@ def _draw(evidence: DelayEvidence, title: str, path: Path) -> None:
     axes.set_ylabel("mean cosine of token pairs")
     axes.set_title(title, fontsize=10)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=130)
+    with replaced_file(path) as stream:
+        figure.savefig(stream, format="png", dpi=130)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from edgeexport.bundle.files import replaced_file
 from edgeexport.calibration.counts import Counts
 from edgeexport.calibration.exits import ExitEvidence, ExitPoint
 from edgeexport.calibration.outcome import ChosenConstant
@@ -203,7 +204,8 @@ def _draw_panels(
         frameon=False,
         fontsize=9,
     )
-    figure.savefig(path, dpi=_DPI)
+    with replaced_file(path) as stream:
+        figure.savefig(stream, format="png", dpi=_DPI)
 
 
 def _count_at(counts: Counts, block: int) -> int:

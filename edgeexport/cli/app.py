@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from typing import NoReturn
 
@@ -17,10 +19,11 @@ from edgeexport.cli.machine import doctor, recipes, version
 from edgeexport.cli.plugin import plugin_app
 from edgeexport.cli.profile import profile
 from edgeexport.cli.run import run
+from edgeexport.cli.signals import ended_like_an_interrupt
 from edgeexport.cli.verify import verify
 from edgeexport.device.packages import error_of_package
-from edgeexport.errors import EdgeExportError
-from edgeexport.terminal.output import errors_console
+from edgeexport.errors import EdgeExportError, error_of_memory, error_of_system
+from edgeexport.terminal.output import error_told
 
 __all__ = ["app", "main"]
 
@@ -45,16 +48,49 @@ for _command in (
 
 
 def main() -> NoReturn:
-    """Entry point: runs the command line and exits with the codes of the design (0, 2, 3, 4, 5, 6, 7, 8, 9)."""
+    """Entry point: runs the command line and exits with the codes of the design (0, 2, 3, 4, 5, 6, 7, 8, 9); 1 without a
+    word where whoever reads the output has gone.
+    """
+    _use_streams_as_they_are()
     try:
-        app(standalone_mode=True)
+        with ended_like_an_interrupt():
+            app(standalone_mode=True)
     except Exception as raised:
-        error = raised if isinstance(raised, EdgeExportError) else error_of_package(raised)
+        error = _error_to_tell(raised)
         if error is None:
             raise
-        errors_console.print(f"error: {error}", style="bold red", highlight=False, soft_wrap=True, markup=False)
+        with contextlib.suppress(OSError):  # standard error may be full as well
+            error_told(f"error: {error}")
+        _give_up_output()
         sys.exit(error.exit_code)
     sys.exit(0)
+
+
+def _error_to_tell(raised: Exception) -> EdgeExportError | None:
+    """None where only a traceback tells what happened."""
+    if isinstance(raised, EdgeExportError):
+        return raised
+    if isinstance(raised, OSError):
+        return error_of_package(raised) or error_of_system(raised)
+    return error_of_package(raised) or error_of_memory(raised)
+
+
+def _use_streams_as_they_are() -> None:
+    """Closed ones lead nowhere, so that no file opened later gets their number; letters that they lack are spelt out."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "w" if number else "r"))
+        elif number and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _give_up_output() -> None:
+    """What standard output does not take is dropped, or Python would complain of it once more as it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -12,11 +12,13 @@ from edgeexport.cli.options import (
     HostOption,
     JsonFlag,
     RemoteCommandOption,
+    TrustFileOption,
+    TrustOption,
     device_from_options,
     refuse_with_host,
 )
 from edgeexport.errors import UsageError
-from edgeexport.terminal.output import emit, errors_console, stages_shown
+from edgeexport.terminal.output import emit, print_note, stages_shown
 
 if TYPE_CHECKING:
     from edgeexport.backends.contract import EngineOptions
@@ -50,16 +52,29 @@ def build(
     no_plugins: Annotated[
         bool, typer.Option("--no-plugins", help="Only standard operators in model.trt.onnx.")
     ] = False,
-    workspace: Annotated[int | None, typer.Option(help="TensorRT: limit of scratch memory in MiB.")] = None,
+    workspace: Annotated[
+        int | None, typer.Option(help="TensorRT: limit of scratch memory in MiB.", min=1, max=1 << 24)
+    ] = None,
     cuda_graph: Annotated[
         bool, typer.Option("--useCudaGraph", help="TensorRT: run the engine as a CUDA graph.")
     ] = False,
     dla_core: Annotated[
-        int | None, typer.Option("--useDLACore", help="TensorRT: a deep-learning accelerator, the GPU where it cannot.")
+        int | None,
+        typer.Option(
+            "--useDLACore", help="TensorRT: a deep-learning accelerator, the GPU where it cannot.", min=0, max=15
+        ),
     ] = None,
-    threads: Annotated[int, typer.Option(help="ONNX Runtime: threads of the engine; 0 lets it choose.", min=0)] = 0,
+    threads: Annotated[
+        int, typer.Option(help="ONNX Runtime: threads of the engine; 0 lets it choose.", min=0, max=1024)
+    ] = 0,
+    trust: TrustOption = None,
+    trust_file: TrustFileOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the recipe and show its tokens; build nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check the recipe and show its tokens; build nothing. The recipe is Python, and its code runs.",
+        ),
     ] = False,
     json_output: JsonFlag = False,
 ) -> None:
@@ -68,6 +83,7 @@ def build(
     """
     from edgeexport.backends.contract import EngineOptions
     from edgeexport.commands.build_options import BuildOptions
+    from edgeexport.plugin.trust import trusting
 
     device = device_from_options(host, remote_command)
     if device is not None:
@@ -91,7 +107,8 @@ def build(
         if misplaced:
             problem = f"{subject} is a bundle, and these belong to a recipe"
             raise UsageError(", ".join(misplaced), problem, "leave them out, or name a recipe")
-        _build_engine(Path(subject), target, engine, device, json_output)
+        with trusting(trust or (), trust_file or ()):
+            _build_engine(Path(subject), target, engine, device, json_output)
         return
     if target is None and Path(subject).suffix != ".py":
         remedy = "check the path of the bundle; or give --target orin with a recipe"
@@ -109,7 +126,8 @@ def build(
     )
     if dry_run:
         _dry_run(options, json_output)
-    else:
+        return
+    with trusting(trust or (), trust_file or ()):
         _build_bundle(options, device, json_output)
 
 
@@ -146,7 +164,7 @@ def _build_bundle(options: BuildOptions, device: Device | None, json_output: boo
         else:
             result = remote_build_recipe(options, device, on_stage)
     for warning in result.warnings:
-        errors_console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+        print_note(warning, "warning")
     document = {
         "bundle": str(result.bundle.path),
         "weights": result.bundle.manifest["weights"]["statement"],
@@ -162,10 +180,15 @@ def _build_bundle(options: BuildOptions, device: Device | None, json_output: boo
 
 def _dry_run(options: BuildOptions, json_output: bool) -> None:
     from edgeexport.bundle import check_replaceable
+    from edgeexport.bundle.places import check_bundle_path
     from edgeexport.commands.request import default_work_dir, request_from_arguments
+    from edgeexport.config.lookup import recipe_path, shipped_recipes_folder
     from edgeexport.fixed.tokens import tokens_json
     from edgeexport.terminal.results import print_tokens
 
+    path = recipe_path(options.recipe)
+    if path.parent != shipped_recipes_folder():
+        print_note(f"{path} is Python: reading it runs its code, and that of the files which it names as _base_")
     recipe = request_from_arguments(
         options.recipe, options.target, options.precision, options.cfg_options, options.checkpoint
     ).recipe
@@ -173,6 +196,7 @@ def _dry_run(options: BuildOptions, json_output: bool) -> None:
     folder = options.work_dir
     if folder is None:
         folder = default_work_dir(recipe, options.target, options.precision)
+    check_bundle_path(folder)
     check_replaceable(folder)
     document = {"would_write": str(folder), "weights": "not read", "tokens": tokens}
     emit(json_output, document, lambda: print_tokens(recipe.name, tokens))

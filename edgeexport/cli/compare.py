@@ -42,9 +42,9 @@ def compare(
     from edgeexport.terminal.comparison import print_comparison
 
     comparison = compare_bundles(a, b, fail_if or [], allow_different=allow_different, allow_unstable=allow_unstable)
-    emit(json_output, comparison.as_dict(), lambda: print_comparison(comparison))
     if markdown is not None:
         with disk_errors(markdown, "give another file for --markdown", kind=UsageError):
             write_file(markdown, markdown_from_comparison(comparison))
+    emit(json_output, comparison.as_dict(), lambda: print_comparison(comparison))
     if comparison.error is not None:
         raise comparison.error

@@ -23,6 +23,8 @@ __all__ = [
     "ReduceZeroLabelFlag",
     "RemoteCommandOption",
     "RestartFlag",
+    "TrustFileOption",
+    "TrustOption",
     "device_from_options",
     "refuse_with_host",
 ]
@@ -39,6 +41,18 @@ EngineOption = Annotated[
 LimitOption = Annotated[int | None, typer.Option(help="Only the first so many images by name.")]
 ReduceZeroLabelFlag = Annotated[
     bool, typer.Option("--reduce-zero-label", help="In the annotations 0 is no class and classes begin with 1.")
+]
+TrustOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        metavar="SHA256",
+        help="Load a plugin library or an engine of this sha256 that was not made on this machine; repeatable.",
+    ),
+]
+TrustFileOption = Annotated[
+    list[Path] | None,
+    typer.Option("--trust-file", help="The same of a file that sha256sum wrote; also EDGEEXPORT_TRUST_FILE."),
 ]
 RestartFlag = Annotated[bool, typer.Option("--restart", help="Drop what an interrupted run has measured.")]
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from edgeexport.cli.options import JsonFlag
+from edgeexport.terminal.output import emit, print_line, stages_shown
 
 __all__ = ["plugin_app"]
 
 plugin_app = typer.Typer(no_args_is_help=True, help="The TensorRT plugin library: compile it, see what it holds.")
-_err = Console(stderr=True)
 
 
 @plugin_app.command()
@@ -32,6 +27,12 @@ def build(
     tensorrt_include: Annotated[
         Path | None, typer.Option("--tensorrt-include", help="The folder that holds NvInfer.h.")
     ] = None,
+    sources: Annotated[
+        Path | None,
+        typer.Option(
+            help="Sources instead of this edgeexport's, such as BUNDLE/plugins; read them first: they will run."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The library; work_dirs/plugins/sm_<arch>/libedgeexport_plugins.so by default.")
     ] = None,
@@ -40,13 +41,14 @@ def build(
     """Compile the plugin library. Needs a CUDA toolkit, no GPU and no TensorRT but its headers."""
     from edgeexport.plugin.command import build_plugins
 
-    with _stages() as on_stage:
-        built = build_plugins(target, cuda_arch or [], tensorrt_include, out, on_stage=on_stage)
-    if json_output:
-        sys.stdout.write(json.dumps(built, indent=1) + "\n")
-        return
-    for name, value in built.items():
-        typer.echo(f"{name.replace('_', ' '):<20s} {_text(value)}")
+    with stages_shown() as on_stage:
+        built = build_plugins(target, cuda_arch or [], tensorrt_include, out, sources=sources, on_stage=on_stage)
+
+    def show() -> None:
+        for name, value in built.items():
+            print_line(f"{name.replace('_', ' '):<20s} {_text(value)}")
+
+    emit(json_output, built, show)
 
 
 @plugin_app.command(name="list")
@@ -58,21 +60,7 @@ def list_plugins(
     from edgeexport.plugin.command import list_plugins as plugins_and_libraries
 
     listing = plugins_and_libraries(library)
-    if json_output:
-        sys.stdout.write(json.dumps(listing, indent=1) + "\n")
-        return
-    for plugin in listing["plugins"]:
-        attributes = ", ".join(f"{name} ({kind})" for name, kind in plugin["attributes"].items()) or "no attributes"
-        typer.echo(f"{plugin['namespace']}::{plugin['name']} {plugin['version']}: {attributes}")
-    for entry in listing["libraries"]:
-        state = "these sources" if entry["current"] else "other sources"
-        typer.echo(f"{entry['library']}")
-        typer.echo(
-            f"  {_text(entry['architectures'])} | TensorRT {entry['tensorrt_headers']} headers | CUDA {entry['cuda']} | "
-            f"{entry['machine']} | {state}"
-        )
-    if not listing["libraries"]:
-        typer.echo("no library is built yet: edgeexport plugin build")
+    emit(json_output, listing, lambda: _print_listing(listing))
 
 
 @plugin_app.command(name="test")
@@ -90,23 +78,24 @@ def check(
     from edgeexport.plugin.command import library_that_fits
 
     facts = library_that_fits(library, target, cuda_arch=cuda_arch, tensorrt=tensorrt, machine=machine)
-    if json_output:
-        sys.stdout.write(json.dumps({"status": "passed", **facts}, indent=1) + "\n")
-        return
-    typer.echo(
-        f"fits: {_text(facts['architectures'])}, TensorRT {facts['tensorrt_headers']} headers, {facts['machine']}"
-    )
+    fits = f"{_text(facts['architectures'])}, TensorRT {facts['tensorrt_headers']} headers, {facts['machine']}"
+    emit(json_output, {"status": "passed", **facts}, lambda: print_line(f"fits: {fits}"))
+
+
+def _print_listing(listing: dict[str, Any]) -> None:
+    for plugin in listing["plugins"]:
+        attributes = ", ".join(f"{name} ({kind})" for name, kind in plugin["attributes"].items()) or "no attributes"
+        print_line(f"{plugin['namespace']}::{plugin['name']} {plugin['version']}: {attributes}")
+    for entry in listing["libraries"]:
+        state = "these sources" if entry["current"] else "other sources"
+        print_line(f"{entry['library']}")
+        print_line(
+            f"  {_text(entry['architectures'])} | TensorRT {entry['tensorrt_headers']} headers | CUDA {entry['cuda']} | "
+            f"{entry['machine']} | {state}"
+        )
+    if not listing["libraries"]:
+        print_line("no library is built yet: edgeexport plugin build")
 
 
 def _text(value: object) -> str:
     return ", ".join(f"sm_{item}" for item in value) if isinstance(value, list) else str(value)
-
-
-@contextmanager
-def _stages() -> Iterator[Callable[[str], None]]:
-    """Steps on standard error: a spinner on a terminal, plain lines elsewhere."""
-    if not _err.is_terminal:
-        yield lambda name: print(f"... {name}", file=sys.stderr, flush=True)
-        return
-    with _err.status("compile the plugins") as status:
-        yield lambda name: status.update(name)

@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeexport.cli.options import BundleArgument, HostOption, JsonFlag, RemoteCommandOption, device_from_options
+from edgeexport.cli.options import (
+    BundleArgument,
+    HostOption,
+    JsonFlag,
+    RemoteCommandOption,
+    TrustFileOption,
+    TrustOption,
+    device_from_options,
+)
 from edgeexport.terminal.output import emit, stages_shown
 
 __all__ = ["profile"]
@@ -34,11 +42,14 @@ def profile(
         typer.Option("--allow-unstable", help="Keep the figures of a run during which the device changed, marked."),
     ] = False,
     engine: Annotated[str, typer.Option(help="auto: the bundle's engine if it has one; none: model.onnx.")] = "auto",
+    trust: TrustOption = None,
+    trust_file: TrustFileOption = None,
     host: HostOption = None,
     remote_command: RemoteCommandOption = None,
     json_output: JsonFlag = False,
 ) -> None:
     """Measure latency (and energy) here or on --host; writes bench.json. Exit code 6 if the device changed meanwhile."""
+    from edgeexport.plugin.trust import trusting
     from edgeexport.profile.bench import profile_bundle
     from edgeexport.profile.protocol import TimingRequest, percentiles_from_texts
     from edgeexport.report.refresh import refresh_report
@@ -57,7 +68,8 @@ def profile(
         "allow_unstable": allow_unstable,
         "engine": engine,
     }
-    with stages_shown("an earlier bench.json stays as it was") as on_stage:
+    trusted = trusting(trust or (), trust_file or ())
+    with trusted, stages_shown("an earlier bench.json stays as it was") as on_stage:
         if device is None:
             bench = profile_bundle(bundle, request, on_stage=on_stage, **asked)
             refresh_report(bundle, on_stage)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgeexport.cli.options import BundleArgument, EngineOption, JsonFlag
+from edgeexport.cli.options import BundleArgument, EngineOption, JsonFlag, TrustFileOption, TrustOption
 from edgeexport.terminal.output import emit, stages_shown
 
 __all__ = ["run"]
@@ -18,13 +18,16 @@ def run(
     images: Annotated[list[Path], typer.Argument(help="Photographs of any size.")],
     out_dir: Annotated[Path | None, typer.Option(help="Where pictures go; predictions/<bundle> by default.")] = None,
     engine: EngineOption = "auto",
+    trust: TrustOption = None,
+    trust_file: TrustFileOption = None,
     json_output: JsonFlag = False,
 ) -> None:
     """Predict photographs; writes label maps and overlays, or merged regions and the likeliest classes."""
     from edgeexport.commands.run import predict_images
+    from edgeexport.plugin.trust import trusting
     from edgeexport.terminal.results import print_predictions
 
-    with stages_shown("pictures already written stay") as on_stage:
+    with trusting(trust or (), trust_file or ()), stages_shown("pictures already written stay") as on_stage:
         predictions = predict_images(
             bundle,
             images,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +13,11 @@ from edgeexport.backends.engine import build_engine_if_possible, check_engine_op
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.backends.tensorrt_rtx import RtxCheck
 from edgeexport.bundle import Bundle, check_replaceable, hashes_of, json_bytes, open_bundle, staged_bundle
+from edgeexport.bundle.places import check_bundle_path, check_writable
+from edgeexport.bundle.remains import temporary_folder
 from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.checks import checks_json, rtx_check, tail_check
+from edgeexport.commands.earlier_results import keep_results
 from edgeexport.commands.manifest import manifest_of
 from edgeexport.commands.request import BuildRequest, default_work_dir, request_from_arguments
 from edgeexport.commands.run import predict_images
@@ -106,7 +108,9 @@ def build(
         request = request_from_arguments(recipe, target, precision, cfg_options, checkpoint, plugins)
         check_engine_options(target, asked)
     folder = work_dir if work_dir is not None else default_work_dir(request.recipe, target, precision)
+    check_bundle_path(folder)
     check_replaceable(folder)
+    check_writable(folder, "choose another --work-dir")
     with log.stage("load weights"):
         model, origin = model_from_recipe(request.recipe)
         fixed = fixed_from_model(model, request.recipe)
@@ -138,6 +142,9 @@ def build(
                 engine, no_engine = build_engine_if_possible(staging, options=options, on_stage=on_stage)
         if engine is None and local_engine and not request.target.jetson_models:  # a Jetson's is built there
             warnings.append(f"engine not built: {no_engine}")
+        earlier = keep_results(folder, staging)
+        warnings += [earlier.warning] if earlier.warning else []
+        log.notes += [f"kept of the earlier bundle: {', '.join(earlier.kept)}"] if earlier.kept else []
         with log.stage("report"):
             write_report(staging, overlays=_overlays(staging) if request.recipe.input.is_photo else None)
         (staging / "build.log").write_text(log.text(), encoding="utf-8")
@@ -262,6 +269,6 @@ def _warnings(
 
 def _overlays(staging: Path) -> dict[str, bytes]:
     """What `edgeexport run` draws of the first two shipped photographs: name -> PNG; empty if it draws nothing."""
-    with tempfile.TemporaryDirectory() as folder:
-        predicted = predict_images(staging, shipped_photos()[:2], Path(folder), engine="none")
+    with temporary_folder() as folder:
+        predicted = predict_images(staging, shipped_photos()[:2], folder, engine="none")
         return {item.image.name: item.pictures[0].read_bytes() for item in predicted.images if item.pictures}

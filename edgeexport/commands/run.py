@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from edgeexport.bundle import open_bundle
+from edgeexport.bundle import open_bundle, refuse_link_of_bundle
 from edgeexport.bundle.files import disk_errors, write_file
-from edgeexport.errors import ImageError, UsageError
+from edgeexport.bundle.places import check_writable
+from edgeexport.errors import ImageError, UsageError, plain_text
 from edgeexport.inputs.photos import open_photo
 from edgeexport.pictures.class_probability import ClassProbability, most_probable
 from edgeexport.pictures.label_map import ClassShare, class_shares, label_image, resized_class_map
@@ -23,6 +25,10 @@ from edgeexport.pictures.predictor import PhotoResult, Predictor
 __all__ = ["PredictedImage", "Predictions", "default_output_folder", "predict_images"]
 
 _LABELS, _OVERLAY, _REGIONS = "labels", "overlay", "regions"
+_NUMBERS = (np.uint8, np.uint16)  # of classes, in as little memory as they need
+_MANY = 257
+_LONGEST_STEM = 230  # bytes
+_UNWRITABLE = "free some space or give another output folder"
 _PICTURES = (_OVERLAY, _REGIONS, _LABELS)  # the most telling first
 
 
@@ -119,8 +125,8 @@ def predict_images(
     """Predicts every image and writes its pictures: label map, overlay, merged regions, as far as the bundle has them.
 
     Images may have any size; orientation tags are respected. An unreadable image is recorded in the result and the
-    others go on. Images of the same stem get numbered files (``x_labels.png``, ``x-2_labels.png``), and no output
-    takes the place of one of the images given.
+    others go on. Images of the same stem get numbered files (``x_labels.png``, ``x-2_labels.png``), a stem that leaves no
+    room for that is shortened, and no output takes the place of one of the images given.
 
     Args:
         bundle_dir: A bundle folder.
@@ -140,8 +146,8 @@ def predict_images(
         raise UsageError("run", "no image given", "name at least one image file after the bundle")
     predictor = Predictor(open_bundle(bundle_dir), threads, engine)
     folder = out_dir if out_dir is not None else default_output_folder(bundle_dir)
-    with _disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    refuse_link_of_bundle(folder, "--out-dir")
+    check_writable(folder / f"x_{_LABELS}.png", _UNWRITABLE, UsageError)
     targets = list(_output_paths(images, folder, _kinds(predictor)))
     predicted: list[PredictedImage] = []
     failures: list[ImageError] = []
@@ -175,7 +181,7 @@ def _output_paths(images: Sequence[Path], folder: Path, kinds: tuple[str, ...]) 
     for path in images:
         number = 1
         while True:
-            stem = path.stem if number == 1 else f"{path.stem}-{number}"
+            stem = _short_stem(path) if number == 1 else f"{_short_stem(path)}-{number}"
             files = {kind: folder / f"{stem}_{kind}.png" for kind in kinds}
             # Case is folded because some file systems take x.png and X.png for one file.
             if stem.casefold() not in taken and not any(file.resolve() in given for file in files.values()):
@@ -185,14 +191,20 @@ def _output_paths(images: Sequence[Path], folder: Path, kinds: tuple[str, ...]) 
         yield files
 
 
+def _short_stem(path: Path) -> str:
+    """What outputs are called after an image: UTF-8 that leaves room for a number and a kind in a name of 255 bytes."""
+    return plain_text(path.stem).encode()[:_LONGEST_STEM].decode(errors="ignore")
+
+
 def _written(
     predictor: Predictor, path: Path, photo: Image.Image, result: PhotoResult, files: dict[str, Path]
 ) -> PredictedImage:
-    title = f"{path.name} | {predictor.title}"
+    title = f"{plain_text(path.name)} | {predictor.title}"
     shares: tuple[ClassShare, ...] = ()
     probable: tuple[ClassProbability, ...] = ()
     if result.class_map is not None:
-        class_map = resized_class_map(result.class_map, photo.height, photo.width)
+        numbers = result.class_map.astype(_NUMBERS[(predictor.num_classes or _MANY) >= _MANY])
+        class_map = resized_class_map(numbers, photo.height, photo.width)
         shares = class_shares(class_map, predictor.classes)
         _write_png(label_image(class_map, predictor.num_classes, predictor.palette), files[_LABELS])
         drawn = draw_overlay(
@@ -232,4 +244,4 @@ def _write_png(image: Image.Image, path: Path) -> None:
 
 
 def _disk_errors(path: Path) -> contextlib.AbstractContextManager[None]:
-    return disk_errors(path, "free some space or give another output folder", kind=UsageError)
+    return disk_errors(path, _UNWRITABLE, kind=UsageError)

@@ -12,6 +12,7 @@ from edgeexport.backends.runner import Runner
 from edgeexport.bundle import Bundle, json_bytes, open_bundle, sha256_of
 from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.bundle.original import GivenWeights, why_no_original
+from edgeexport.bundle.places import check_writable
 from edgeexport.errors import BundleError, ParityError, UsageError
 from edgeexport.inputs.batches import image_batches
 from edgeexport.inputs.photos import photos_in_folder, shipped_photos
@@ -23,6 +24,7 @@ __all__ = ["Executed", "VerifyResult", "verify_bundle"]
 
 _SCHEMA = "edgeexport.verify/1"
 _GRAPH, _VERIFY = "model.onnx", "verify.json"
+_UNWRITABLE = "make the bundle writable"
 _WITHOUT_TORCH = ("not installed", "does not load")  # of `why_no_original`
 
 
@@ -124,6 +126,7 @@ def verify_bundle(
         ParityError: A comparison failed; verify.json is written all the same.
     """
     bundle = open_bundle(path)
+    check_writable(path / _VERIFY, _UNWRITABLE)
     runner = runner_from_bundle(bundle, engine)
     executed = f"{runner.name} {runner.version}"
     on_stage(f"golden outputs, {executed}")
@@ -138,7 +141,7 @@ def verify_bundle(
         on_stage("original model")
         comparisons += _original_comparisons(bundle, runner, photos, files, every=data is not None)
     result = VerifyResult(bundle, tuple(comparisons), reason, executed, _executed(bundle, engine))
-    with disk_errors(path / _VERIFY, "make the bundle writable"):
+    with disk_errors(path / _VERIFY, _UNWRITABLE):
         write_file(path / _VERIFY, json_bytes(result.as_dict()))
     refresh_report(path, on_stage)
     failed = [item for item in comparisons if item.status == "failed"]

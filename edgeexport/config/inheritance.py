@@ -18,6 +18,8 @@ from edgeexport.errors import RecipeError
 
 __all__ = ["RecipeFile", "prune_keys_in_force", "recipe_file"]
 
+_BYTE_ORDER_MARK = "\ufeff"
+
 
 @dataclass(frozen=True)
 class RecipeFile:
@@ -134,7 +136,11 @@ def _entries(node: ast.expr) -> dict[object, ast.expr] | None:
 
 def _syntax_tree(path: Path) -> ast.Module:
     try:
-        return ast.parse(path.read_text(encoding="utf-8"), str(path))
+        text = path.read_text(encoding="utf-8")
+        if text.startswith(_BYTE_ORDER_MARK):  # mmengine, which reads the file as well, takes it for Python
+            problem = "begins with a byte-order mark, as some editors on Windows write"
+            raise RecipeError(shown_path(path), problem, "save it as UTF-8 without one (without BOM)")
+        return ast.parse(text, str(path))
     except SyntaxError as error:
         where = f"{shown_path(path)}:{error.lineno}" if error.lineno else shown_path(path)
         raise RecipeError(where, f"syntax error: {error.msg}", "correct the Python of the recipe") from None

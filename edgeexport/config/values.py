@@ -11,7 +11,23 @@ from collections.abc import Collection, Mapping
 from edgeexport.config.place import Place, shown_value
 from edgeexport.errors import nearest_hint
 
-__all__ = ["boolean", "choice", "integer", "mapping", "number", "pair", "reject_unless", "sequence", "string"]
+__all__ = [
+    "MOST_LAYERS",
+    "boolean",
+    "choice",
+    "integer",
+    "mapping",
+    "number",
+    "pair",
+    "reject_unless",
+    "sequence",
+    "string",
+]
+
+MOST_LAYERS = 1024
+"""Blocks or layers of a model: beyond, something was mistyped, and building them would take for ever."""
+
+_LONGEST_SIDE = 1 << 16
 
 
 def mapping(value: object, place: Place, known: Collection[str]) -> dict[str, object]:
@@ -107,11 +123,11 @@ def pair(value: object, place: Place) -> tuple[int, int]:
         RecipeError: It is none of them, or not positive.
     """
     if not isinstance(value, (list, tuple)):
-        side = integer(value, place, minimum=1)
+        side = integer(value, place, 1, _LONGEST_SIDE)
         return side, side
     if len(value) not in (1, 2):
         raise place.error(value, f"expected (height, width), found {len(value)} values")
-    sides = [integer(side, place.at(position), minimum=1) for position, side in enumerate(value)]
+    sides = [integer(side, place.at(position), 1, _LONGEST_SIDE) for position, side in enumerate(value)]
     return sides[0], sides[-1]
 
 

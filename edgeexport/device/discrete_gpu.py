@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edgeexport.device.child import output_of
 from edgeexport.device.clocks import GPU, MEMORY, Clock
 from edgeexport.device.temperatures import Temperature
 
@@ -37,17 +37,9 @@ def _nvidia_smi() -> str | None:
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
-    try:
-        done = subprocess.run(
-            [program, "--id=0", f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout if done.returncode == 0 else None
+    return output_of(
+        [program, "--id=0", f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits"], _TIMEOUT_S
+    )
 
 
 def read_discrete_gpu(query: Callable[[], str | None] = _nvidia_smi) -> DiscreteGpu | None:

@@ -9,12 +9,11 @@ import json
 import platform
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgeexport.device.child import output_of, python_command
 from edgeexport.device.packages import not_loading_in_a_child
 from edgeexport.device.sysfs import text_of
 
@@ -143,17 +142,6 @@ def _installed_version(name: str) -> str | None:
         return None
 
 
-def _output_of(command: Sequence[str], timeout_s: float) -> str | None:
-    """Standard output of a command that ended well in time, else None."""
-    try:
-        done = subprocess.run(
-            list(command), capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout if done.returncode == 0 else None
-
-
 @dataclass(frozen=True)
 class Probe:
     """How to look at a machine; tests put fakes here.
@@ -163,7 +151,7 @@ class Probe:
     """
 
     which: Callable[[str], str | None] = shutil.which
-    run: Callable[[Sequence[str], float], str | None] = _output_of
+    run: Callable[[Sequence[str], float], str | None] = output_of
     version_of: Callable[[str], str | None] = _installed_version
     root: Path = Path("/")
     python: str = field(default_factory=platform.python_version)
@@ -206,7 +194,7 @@ def version_tuple(version: str) -> tuple[int, ...]:
 
 
 def _providers(probe: Probe) -> tuple[str, ...] | None:
-    printed = probe.run([sys.executable, "-c", _PROVIDERS_CODE], _IMPORT_TIMEOUT_S)
+    printed = probe.run(python_command(_PROVIDERS_CODE), _IMPORT_TIMEOUT_S)
     try:
         return tuple(str(name) for name in json.loads(_last_line(printed)))
     except (TypeError, ValueError):
@@ -215,7 +203,7 @@ def _providers(probe: Probe) -> tuple[str, ...] | None:
 
 def _rtx_version(probe: Probe) -> str | None:
     # The metadata alone would not tell that the libraries of the second wheel are missing.
-    return _last_line(probe.run([sys.executable, "-c", _RTX_CODE], _IMPORT_TIMEOUT_S)) or None
+    return _last_line(probe.run(python_command(_RTX_CODE), _IMPORT_TIMEOUT_S)) or None
 
 
 def _last_line(printed: str | None) -> str:

@@ -10,10 +10,9 @@ import importlib
 import importlib.metadata
 import importlib.util
 import json
-import sys
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
+from edgeexport.device.child import python_command
 from edgeexport.errors import UsageError
 
 __all__ = [
@@ -43,10 +42,7 @@ EXPORT_PACKAGES = {
 
 _IMPORT_TIMEOUT_S = 60.0
 # Prints what `not_loading` finds of the modules named behind it.
-_CHILD = (
-    f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); import json; "
-    "from edgeexport.device.packages import not_loading; print(json.dumps(not_loading(sys.argv[1:])))"
-)
+_CHILD = "import json, edgeexport.device.packages as ours; print(json.dumps(ours.not_loading(sys.argv[1:])))"
 _INSTALL = "pip install 'edgeexport[export]'"
 
 
@@ -127,7 +123,7 @@ def error_of_package(error: BaseException) -> UsageError | None:
 def _printed_by_child(
     run: Callable[[Sequence[str], float], str | None], modules: Sequence[str]
 ) -> dict[str, str] | None:
-    lines = (run([sys.executable, "-c", _CHILD, *modules], _IMPORT_TIMEOUT_S) or "").splitlines()
+    lines = (run(python_command(_CHILD, *modules), _IMPORT_TIMEOUT_S) or "").splitlines()
     try:
         return {str(module): str(line) for module, line in json.loads(lines[-1]).items()}
     except (IndexError, ValueError, AttributeError):  # packages may print as they load, but not after the last of them

@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeexport.device.child import finished
 from edgeexport.device.sysfs import text_of
 
 __all__ = ["PowerMode", "read_power_mode"]
@@ -55,7 +56,7 @@ def _mode_from_program() -> PowerMode | None:
     if program is None:
         return None
     try:
-        done = subprocess.run([program, "-q"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        done = finished([program, "-q"], _TIMEOUT_S)
     except (OSError, subprocess.SubprocessError):
         return None
     name = re.search(r"NV Power Mode:\s*(\S+)", done.stdout)

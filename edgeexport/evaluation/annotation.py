@@ -18,6 +18,8 @@ IGNORED = 255
 ANNOTATION_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 """Formats that keep numbers as they are, the usual one first."""
 
+_FORMATS = ("PNG", "TIFF", "BMP")
+
 _MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
 _SHOWN = 4
 
@@ -60,7 +62,7 @@ def label_from_annotation(
 
 def _pixel_values(path: Path) -> NDArray[np.int64]:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             mode, bands = image.mode, "".join(image.getbands())
             values = np.asarray(image).astype(np.int64) if mode in _MODES else None
     except FileNotFoundError:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeexport.bundle import sha256_of
-from edgeexport.errors import ImageError, UsageError, nearest_hint
+from edgeexport.errors import ImageError, UsageError, nearest_hint, plain_text
 from edgeexport.evaluation.annotation import ANNOTATION_SUFFIXES, label_from_annotation
 from edgeexport.inputs.photos import IMAGE_SUFFIXES, open_photo
 
@@ -40,7 +40,7 @@ _LAYOUT = "expected DIR/images[/SPLIT] and DIR/annotations[/SPLIT] with files of
 
 @dataclass(frozen=True)
 class Sample:
-    """An image and its annotation. ``name`` is the path below ``images/``, split included, without suffix."""
+    """An image and its annotation. ``name`` is the path below ``images/``, split included, without suffix, as plain text."""
 
     name: str
     image: Path
@@ -53,6 +53,10 @@ class LeftOut:
 
     name: str
     problem: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", plain_text(self.name))
+        object.__setattr__(self, "problem", plain_text(self.problem))
 
     def as_dict(self) -> dict[str, str]:
         """JSON-ready form."""
@@ -115,7 +119,7 @@ class SegmentationFolder:
                     entry = "" if path is None else f"{path.suffix}\0{facts(path)}"
                 except OSError as error:
                     raise UsageError(str(path), f"cannot be read ({error.strerror})", "check the file") from None
-                digest.update(f"{sample.name}\0{entry}\n".encode(errors="surrogateescape"))
+                digest.update(f"{sample.name}\0{entry}\n".encode())
         return digest.hexdigest()
 
 
@@ -238,7 +242,8 @@ def _listed(folder: Path, split: str | None, suffixes: tuple[str, ...], left_out
     by_name: dict[str, list[Path]] = {}
     for path in _files(top, recursive=split is not None):
         if path.suffix.lower() in suffixes:
-            by_name.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
+            name = plain_text(path.relative_to(folder).with_suffix("").as_posix())
+            by_name.setdefault(name, []).append(path)
     if not by_name and split is None and splits:
         raise UsageError(
             str(folder), f"holds no images itself but subfolders: {', '.join(splits)}", "choose one with --split"

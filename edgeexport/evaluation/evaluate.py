@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import edgeexport
-from edgeexport.bundle import json_bytes
+from edgeexport.bundle import json_bytes, refuse_link_of_bundle
 from edgeexport.bundle.files import write_file
 from edgeexport.bundle.source_hash import program_sha256
 from edgeexport.evaluation.areas import Areas, areas_of
@@ -64,6 +64,7 @@ def evaluate(
     folder = open_folder(options.data, split=options.split, limit=options.limit)
     segmenter = segmenter_from_argument(argument, options, on_note)
     target = options.out_dir if options.out_dir is not None else default_output_folder(segmenter)
+    refuse_link_of_bundle(target, "--out-dir")
     # Of the whole folder: a look at the first few images must not drop what a long run has measured.
     whole = folder if options.limit is None else open_folder(options.data, split=options.split)
     key = {

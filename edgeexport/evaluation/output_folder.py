@@ -8,7 +8,9 @@ from pathlib import Path
 
 from edgeexport.errors import UsageError
 
-__all__ = ["written_to"]
+__all__ = ["UNWRITABLE", "written_to"]
+
+UNWRITABLE = "free some space or give another --out-dir"
 
 
 @contextmanager
@@ -22,4 +24,4 @@ def written_to(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         problem = f"cannot be written: {error.strerror or error}"
-        raise UsageError(str(path), problem, "free some space or give another --out-dir") from error
+        raise UsageError(str(path), problem, UNWRITABLE) from error

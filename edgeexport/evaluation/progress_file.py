@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from edgeexport.bundle.files import write_file
 from edgeexport.errors import UsageError
 
 __all__ = ["ProgressFile"]
@@ -38,12 +39,14 @@ class ProgressFile:
         self.path, self.begun_anew = path, ""
         header: dict[str, Any] = {"schema": schema, "key": dict(key)}
         try:
+            if path.is_symlink():
+                raise UsageError(str(path), "is a link, and is not written through", "give another --out-dir")
             path.parent.mkdir(parents=True, exist_ok=True)
             earlier = self._header(schema.split("/")[0])
             if earlier is not None and earlier != header:
                 self.begun_anew = _difference(earlier, header)
             if restart or earlier != header:
-                path.write_bytes(_line(header))
+                write_file(path, _line(header))
             else:
                 self._drop_torn_line()
             self._stream = path.open("ab")

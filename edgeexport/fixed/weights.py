@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from edgeexport.bundle import sha256_of
+from edgeexport.errors import plain_text
 from edgeexport.fixed.schedule import token_schedule
 from edgeexport.hosts.checkpoint import load_network_weights, load_weights, state_dict_from_file
 from edgeexport.recipe.schema import Recipe
@@ -69,16 +70,14 @@ def model_from_recipe(recipe: Recipe) -> tuple[nn.Module, WeightsOrigin]:
 
 
 def _origin(recipe: Recipe, policy: Path | None) -> WeightsOrigin:
-    if recipe.checkpoint is None:
-        statement = f"random weights, seed {recipe.seed}: predictions mean nothing"
-    else:
-        statement = f"weights from {recipe.checkpoint.name}"
+    name = plain_text(recipe.checkpoint.name) if recipe.checkpoint else None
+    random = f"random weights, seed {recipe.seed}: predictions mean nothing"
     return WeightsOrigin(
         origin="random" if recipe.checkpoint is None else "checkpoint",
         seed=recipe.seed if recipe.checkpoint is None else None,
-        file=recipe.checkpoint.name if recipe.checkpoint else None,
+        file=name,
         sha256=sha256_of(recipe.checkpoint) if recipe.checkpoint else None,
-        policy_file=policy.name if policy else None,
+        policy_file=plain_text(policy.name) if policy else None,
         policy_sha256=sha256_of(policy) if policy else None,
-        statement=statement,
+        statement=f"weights from {name}" if name else random,
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
 
+from edgeexport.bundle.files import replaced_file
 from edgeexport.errors import UsageError
 from edgeexport.fixed.model import FixedModel
 from edgeexport.graph.export_key import export_key
@@ -116,14 +117,9 @@ class ExportCache:
             body = model.SerializeToString(deterministic=True)
         except (EncodeError, ValueError):  # more than protobuf's two gigabytes
             return
-        partial = self.folder / f".{key}.partial-{os.getpid()}"
-        try:
-            with partial.open("wb") as file:
-                file.write(hashlib.sha256(body).digest())
-                file.write(body)
-            partial.replace(self.folder / f"{key}{_ENDING}")
-        finally:
-            partial.unlink(missing_ok=True)
+        with replaced_file(self.folder / f"{key}{_ENDING}") as file:
+            file.write(hashlib.sha256(body).digest())
+            file.write(body)
         self._make_room(key)
 
     def _make_room(self, newest: str) -> None:

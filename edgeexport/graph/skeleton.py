@@ -40,7 +40,7 @@ def skeleton_from_model(model: onnx.ModelProto, *, base_dir: Path | None = None)
     """Copies everything but the large initializers; ``model`` is unchanged.
 
     Args:
-        model: May refer to external data, loaded or not.
+        model: May refer to external data, loaded or not, that `model_from_file` has checked.
         base_dir: Folder of the model's file. With it, small tensors in external files are read (an index table may
             decide a shape); without it they count as weights.
 
@@ -58,10 +58,10 @@ def skeleton_from_model(model: onnx.ModelProto, *, base_dir: Path | None = None)
             continue
         kept = result.graph.initializer.add()
         kept.CopyFrom(tensor)
-        if external:
+        if external and base_dir is not None:
             try:
-                external_data_helper.load_external_data_for_tensor(kept, str(base_dir))
-            except Exception as error:  # onnx's own, and those of reading
+                kept.raw_data = _external_bytes(kept, base_dir)
+            except (OSError, ValueError) as error:
                 problem = f"weight '{tensor.name}' cannot be read: {' '.join(str(error).split())}"
                 raise UsageError(str(base_dir), problem, "save the model again with onnx.save_model") from error
             kept.data_location = onnx.TensorProto.DEFAULT
@@ -73,6 +73,14 @@ def skeleton_from_model(model: onnx.ModelProto, *, base_dir: Path | None = None)
     )
     order = tuple(tensor.name for tensor in model.graph.initializer)
     return Skeleton(result, weights, order, frozenset(tensor.name for tensor in placeholders))
+
+
+def _external_bytes(tensor: onnx.TensorProto, folder: Path) -> bytes:
+    """Read here and not by onnx, which refuses links: in a download cache every file beside the model is one."""
+    info = external_data_helper.ExternalDataInfo(tensor)
+    with (folder / info.location).open("rb") as stream:
+        stream.seek(info.offset or 0)
+        return stream.read(info.length or -1)
 
 
 def model_from_skeleton(skeleton: Skeleton) -> onnx.ModelProto:

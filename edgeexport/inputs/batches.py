@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexport.errors import plain_text
 from edgeexport.inputs.photos import context_from_photo, input_from_photo, open_photo
 from edgeexport.inputs.spec import InputSpec
 
@@ -47,7 +48,7 @@ def image_batches(spec: InputSpec, photos: Sequence[Path]) -> Iterator[ImageBatc
             path = photos[(first + position) % count]
             photo = open_photo(path)
             image = input_from_photo(photo, spec)
-            name = path.name
+            name = plain_text(path.name)
             for turn in range(position // count):
                 image = _variant(image, turn, spec)
                 name += f"+{turn + 1}"
@@ -55,6 +56,7 @@ def image_batches(spec: InputSpec, photos: Sequence[Path]) -> Iterator[ImageBatc
             pixels.append(image)
             if spec.context is not None:
                 contexts.append(context_from_photo(photo, spec))
+            del photo  # before the next one, which may be as large, is decoded
         extra = {"context": np.stack(contexts)} if contexts else {}
         yield ImageBatch(tuple(names), np.stack(pixels), extra)
 

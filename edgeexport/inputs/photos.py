@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from edgeexport.inputs.spec import InputSpec
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "IMAGE_FORMATS",
     "IMAGE_SUFFIXES",
     "context_from_photo",
     "input_from_photo",
@@ -29,6 +32,9 @@ __all__ = [
     "shipped_photos",
 ]
 
+# What is decoded, whatever a file calls itself: Pillow would hand PostScript to Ghostscript. A phone's JPEG with a second
+# picture (MPO) is opened as JPEG.
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 # Used for models that take an already normalised image; the values of mmsegmentation's data preprocessor.
@@ -46,14 +52,19 @@ def shipped_photos() -> list[Path]:
 
 
 def open_photo(path: Path) -> Image.Image:
-    """Decodes an image file as RGB, turned upright.
+    """Decodes an image file as RGB, turned upright; of a very large one there are never two copies in memory.
 
     Raises:
-        ImageError: Missing, or not an image that Pillow can decode.
+        ImageError: Missing, damaged, or of none of `IMAGE_FORMATS`.
     """
     try:
-        with Image.open(path) as image:
-            return _eight_bit(_upright(image), image.format).convert("RGB")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow refuses what is twice as large
+            image = Image.open(path, formats=IMAGE_FORMATS)
+        with image:
+            image.load()
+            photo = _eight_bit(_upright(image), image.format)
+            return photo if photo.mode == "RGB" else photo.convert("RGB")  # which copies what is RGB already
     except FileNotFoundError:
         raise ImageError(str(path), "no such image file", "check the path") from None
     except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them stumble on
@@ -148,10 +159,9 @@ def _standardised(values: NDArray, axis: int | None = None) -> NDArray:
 
 def _upright(photo: Image.Image) -> Image.Image:
     """Turned as its orientation tag says; cameras write the sensor's rows and say which way is up."""
-    try:
-        return ImageOps.exif_transpose(photo)
-    except (OSError, ValueError, SyntaxError, struct.error):  # a damaged tag costs the orientation, not the image
-        return photo
+    with suppress(OSError, ValueError, SyntaxError, struct.error):  # a damaged tag costs the orientation, not the image
+        ImageOps.exif_transpose(photo, in_place=True)
+    return photo
 
 
 def _eight_bit(photo: Image.Image, file_format: str | None) -> Image.Image:

@@ -13,6 +13,7 @@ from edgeexport.config.labels import generated_palette
 __all__ = ["ClassShare", "class_shares", "label_image", "palette_for", "resized_class_map"]
 
 _PALETTE_ENTRIES = 256
+_COUNTED_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,17 @@ def label_image(class_map: NDArray, num_classes: int | None, palette: tuple[tupl
     """
     if num_classes is None or num_classes > _PALETTE_ENTRIES:
         return Image.fromarray(class_map.astype(np.uint16))
-    image = Image.fromarray(class_map.astype(np.uint8))
+    image = Image.fromarray(class_map.astype(np.uint8, copy=False))
     image.putpalette([level for colour in palette_for(num_classes, palette) for level in colour])
     return image
 
 
 def class_shares(class_map: NDArray, classes: tuple[str, ...]) -> tuple[ClassShare, ...]:
     """The classes present, largest first; unnamed classes are called by number."""
-    counts = np.bincount(class_map.ravel())
+    flat = class_map.ravel()
+    starts = range(0, flat.size, _COUNTED_AT_ONCE)  # bincount makes 8 bytes of every pixel
+    parts = [np.bincount(flat[start : start + _COUNTED_AT_ONCE], minlength=int(flat.max()) + 1) for start in starts]
+    counts = np.sum(parts, axis=0)
     order = sorted(np.flatnonzero(counts).tolist(), key=lambda index: (-int(counts[index]), index))
     return tuple(
         ClassShare(

@@ -50,7 +50,7 @@ def draw_merged_regions(
         notice: A warning that must not be overlooked, such as that the weights are random.
     """
     width, height = display_size(photo, _LONGEST_SIDE)
-    scene = photo.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+    scene = photo.resize((width, height), Image.Resampling.LANCZOS)
     regions = of_pixels(np.maximum(merges.final_token - merges.prefix, -1), height, width)
     gone = regions < 0
     pixels = np.asarray(scene)

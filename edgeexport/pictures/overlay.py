@@ -48,7 +48,7 @@ def draw_overlay(
     width, height = display_size(photo)
     labels = resized_class_map(class_map, height, width)
     colours = np.array(palette_for(int(class_map.max()) + 1, palette), dtype=np.float32)
-    scene = np.asarray(photo.convert("RGB").resize((width, height), Image.Resampling.LANCZOS), dtype=np.float32)
+    scene = np.asarray(photo.resize((width, height), Image.Resampling.LANCZOS), dtype=np.float32)
     blend = scene * (1 - _CLASS_OPACITY) + colours[labels] * _CLASS_OPACITY
     if tokens is not None:
         blend *= _brightness(tokens, height, width)[..., None]

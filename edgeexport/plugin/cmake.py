@@ -87,7 +87,9 @@ def build_target(
     """
     settings = {"CMAKE_MAKE_PROGRAM": cmake.tool, "CMAKE_BUILD_TYPE": "Release", **options}
     given = [f"-D{name}={value}" for name, value in settings.items()]
-    with _running(cmake, "-S", sources, "-B", folder, "-G", cmake.generator, *given) as (process, lines):
+    sources, folder = sources.absolute(), folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    with _running(cmake, folder, "-S", sources, "-B", folder, "-G", cmake.generator, *given) as (process, lines):
         said = list(lines)
     if process.returncode != 0:
         findings = [line for line in said if re.search(_FINDING, line) and not line.startswith("CMake Error at")]
@@ -102,7 +104,7 @@ def build_target(
     # As Ninja does by itself: what a compiler says stays together.
     together = [] if cmake.generator == "Ninja" else ["--", "--output-sync=target"]
     stage, failed, said = "", None, []
-    with _running(cmake, "--build", folder, "--target", target, *jobs, *together) as (process, lines):
+    with _running(cmake, folder, "--build", folder, "--target", target, *jobs, *together) as (process, lines):
         for line in lines:
             done = re.match(_DONE, line)
             failed = failed or re.match(_FAILED, line)
@@ -126,8 +128,10 @@ def build_target(
 
 
 @contextmanager
-def _running(cmake: CMake, *arguments: object) -> Iterator[tuple[subprocess.Popen[str], Iterator[str]]]:
-    """The process and its lines, errors among them; it ends with the block, together with all that it started."""
+def _running(cmake: CMake, folder: Path, *arguments: object) -> Iterator[tuple[subprocess.Popen[str], Iterator[str]]]:
+    """The process, started in ``folder``, and its lines, errors among them; it ends with the block, together with all that
+    it started.
+    """
     environ = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
     environ.update(NINJA_STATUS="[%f/%t] ", LC_ALL="C.UTF-8")
     try:
@@ -139,6 +143,7 @@ def _running(cmake: CMake, *arguments: object) -> Iterator[tuple[subprocess.Pope
             text=True,
             errors="replace",
             env=environ,
+            cwd=folder,
             start_new_session=True,
         )
     except OSError as error:

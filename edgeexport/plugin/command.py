@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeexport.bundle import refuse_link_of_bundle
+from edgeexport.bundle.files import disk_errors, replaced_file
+from edgeexport.bundle.places import check_writable
 from edgeexport.device.targets import target_named
-from edgeexport.errors import BuildError, UsageError
+from edgeexport.errors import UsageError
 from edgeexport.plugin.build_record import FILE_NAME, check_library, facts_from_library
 from edgeexport.plugin.cached import cached_libraries
 from edgeexport.plugin.compile import compile_library
@@ -22,6 +23,8 @@ from edgeexport.plugin.toolkit import architectures_of_target, find_toolkit
 
 __all__ = ["build_plugins", "library_that_fits", "list_plugins"]
 
+_ANOTHER = "choose another --out"
+
 
 def build_plugins(
     target: str = "orin",
@@ -29,6 +32,7 @@ def build_plugins(
     tensorrt_include: Path | None = None,
     out: Path | None = None,
     *,
+    sources: Path | None = None,
     search: Search | None = None,
     on_stage: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
@@ -38,6 +42,7 @@ def build_plugins(
         target: Names the default architecture.
         cuda_arch: Architectures instead of the target's, such as [86, 87].
         tensorrt_include: The folder that holds NvInfer.h; by default it is looked for.
+        sources: The folder of CMakeLists.txt and registry.cpp, which is compiled as it is; this edgeexport's if None.
         out: The file to write; ``work_dirs/plugins/sm_<arch>/libedgeexport_plugins.so`` if None.
         search: Where to look for compilers and headers.
         on_stage: Hears of every step.
@@ -52,6 +57,12 @@ def build_plugins(
     """
     search = search or Search()
     chosen = target_named(target)
+    given = None if sources is None else sources.absolute()
+    if given is not None and not ((given / "CMakeLists.txt").is_file() and (given / "registry.cpp").is_file()):
+        problem = "holds no CMakeLists.txt with registry.cpp, expected the plugins' sources"
+        raise UsageError(f"--sources {sources}", problem, "such as BUNDLE/plugins")
+    if out is not None:
+        check_writable(out, _ANOTHER)
     wrong = [number for number in cuda_arch if not 50 <= number <= 999]
     if wrong:
         raise UsageError(f"--cuda-arch {wrong[0]}", "is no compute capability", "write 8.7 as 87")
@@ -61,7 +72,9 @@ def build_plugins(
     toolkit = find_toolkit(search)
     toolkit.check_architectures(architectures)
     headers = headers or find_headers(search=search, on_stage=on_stage)
-    built = compile_library(sources_folder(), architectures, toolkit, headers, search=search, on_stage=on_stage)
+    built = compile_library(
+        given or sources_folder(), architectures, toolkit, headers, search=search, on_stage=on_stage
+    )
     folder = "sm_" + "_".join(str(number) for number in architectures)
     file = (out if out is not None else Path("work_dirs/plugins") / folder / FILE_NAME).absolute()
     _put(built.facts.path, file)
@@ -145,13 +158,8 @@ def _put(library: Path, file: Path) -> None:
     """Copies in one step, so that a process that has the old file open keeps it whole."""
     if file.is_dir():
         raise UsageError(f"--out {file}", "is a folder, expected the file to write", f"give {file / FILE_NAME}")
-    partial = file.with_name(f".{file.name}.partial-{os.getpid()}")
-    try:
+    refuse_link_of_bundle(file.parent, "--out")
+    with disk_errors(file, _ANOTHER):
         file.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(library, partial)
-        partial.replace(file)
-    except OSError as error:
-        raise BuildError(str(file), f"cannot be written: {error.strerror or error}", "choose another --out") from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+        with library.open("rb") as source, replaced_file(file) as copy:
+            shutil.copyfileobj(source, copy)

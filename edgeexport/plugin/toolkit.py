@@ -134,7 +134,7 @@ def _candidates(search: Search) -> Iterator[Path]:
     on_path = search.which("nvcc")
     places = [Path(on_path).absolute()] if on_path else []
     homes = [search.environ.get(name, "") for name in ("CUDA_HOME", "CUDA_PATH")]
-    places += [Path(home) / "bin/nvcc" for home in homes if home]
+    places += [Path(home).absolute() / "bin/nvcc" for home in homes if home]
     places.append(search.root / "usr/local/cuda/bin/nvcc")
     for folder in search.site_folders:
         places += sorted(folder.glob("nvidia/cu*/bin/nvcc"), reverse=True)

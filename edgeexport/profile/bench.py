@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.bundle import json_bytes
-from edgeexport.bundle.files import disk_errors, write_file
+from edgeexport.bundle.files import disk_errors, replaced_file, write_file
 from edgeexport.device.conditions import Conditions, instabilities, read_conditions
 from edgeexport.device.power import Rails, find_rails
 from edgeexport.device.power_sampler import PowerSample, power_csv
 from edgeexport.errors import BuildError, MeasurementError
 from edgeexport.profile.bench_document import bench_document, paired_document
 from edgeexport.profile.beside import measured_layers, predicted_latency, why_no_prediction
+from edgeexport.profile.earlier_bench import BENCH, POWER_CSV, keep_fuller
 from edgeexport.profile.energy import EnergyRequest, measure_energy
 from edgeexport.profile.pairing import measure_pair
 from edgeexport.profile.protocol import TimingRequest, measure
@@ -25,9 +26,6 @@ from edgeexport.profile.stability import latency_shift
 from edgeexport.profile.timed_bundle import TimedBundle, check_comparable, load_timed_bundle
 
 __all__ = ["BENCH", "POWER_CSV", "Bench", "profile_bundle"]
-
-BENCH = "bench.json"
-POWER_CSV = "power.csv"
 
 _SECONDS_BETWEEN_STAGES = 5.0
 _UNWRITABLE = "make the bundle folder writable, or copy the bundle to where it is"
@@ -205,13 +203,18 @@ def _judge_latency(unstable: list[str], phase: str, latencies_ms: list[float]) -
 
 
 def _write(path: Path, document: dict[str, Any], rails: Rails | None, phases: Phases) -> None:
-    """power.csv, then bench.json; a power.csv of an earlier measurement does not outlive its bench.json."""
+    """bench.json and power.csv; a power.csv of an earlier measurement does not outlive its bench.json under that name."""
     with disk_errors(path, _UNWRITABLE):
+        kept = keep_fuller(path, document)
+        document["notes"] += [kept] if kept else []
         if rails is None:
+            write_file(path / BENCH, json_bytes(document))
             (path / POWER_CSV).unlink(missing_ok=True)
-        else:
+            return
+        with replaced_file(path / BENCH) as bench:  # both are whole before the first takes its place
+            bench.write(json_bytes(document))
+            bench.flush()
             write_file(path / POWER_CSV, power_csv(rails, phases))
-        write_file(path / BENCH, json_bytes(document))
 
 
 def _check_writable(path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from edgeexport.backends.executed_graph import nodes_from_onnx
 from edgeexport.backends.runner import Runner
 from edgeexport.bundle import Bundle
 from edgeexport.bundle.files import disk_errors, write_file
+from edgeexport.bundle.remains import temporary_folder
 from edgeexport.cost.work import GraphWork, read_work
 from edgeexport.profile.attribution import (
     Attribution,
@@ -94,8 +94,8 @@ def _measure_model(
     """The graph as ONNX Runtime optimises it here is saved for a moment: it tells what was fused into what."""
     from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 
-    with tempfile.TemporaryDirectory() as folder:
-        optimised = Path(folder) / "engine.onnx"
+    with temporary_folder() as folder:
+        optimised = folder / "engine.onnx"
         OnnxRuntimeRunner(bundle.path / _MODEL, save_to=optimised)
         times = OnnxRuntimeRunner(optimised, optimised=True).node_times(image, extra, runs)
         return attribution_from_onnxruntime(times, work, nodes_from_onnx(optimised), runs=runs)

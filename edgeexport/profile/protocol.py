@@ -18,6 +18,9 @@ PERCENTILES = (50.0, 90.0, 99.0)
 
 WATCH_EVERY_S = 1.0
 
+_LONGEST_S = 86_400
+_MOST_ITERATIONS = 10_000_000  # every sample is kept
+
 Call = Callable[[], Timing]
 Clock = Callable[[], float]
 Watch = Callable[[], None]
@@ -48,18 +51,16 @@ class TimingRequest:
         Raises:
             UsageError: A value that makes no sense.
         """
-        for option, value in (("--warmUp", self.warmup_ms), ("--duration", self.duration_s)):
-            if not math.isfinite(value) or value < 0:
-                unit = "milliseconds" if option == "--warmUp" else "seconds"
-                raise UsageError(
-                    f"{option} {value:g}", f"expected {unit}, 0 or more", "such as --warmUp 200 --duration 3"
-                )
-        if self.iterations < 2:
-            raise UsageError(
-                f"--iterations {self.iterations}",
-                "expected 2 or more: one run tells nothing about its spread",
-                "10 is usual",
-            )
+        for option, value, limit, unit in (
+            ("--warmUp", self.warmup_ms, 1000 * _LONGEST_S, "milliseconds"),
+            ("--duration", self.duration_s, _LONGEST_S, "seconds"),
+        ):
+            if not 0 <= value <= limit:  # not-a-number as well
+                expected = f"expected {unit}, 0 to {limit:.0f} (a day)"
+                raise UsageError(f"{option} {value:g}", expected, "such as --warmUp 200 --duration 3")
+        if not 2 <= self.iterations <= _MOST_ITERATIONS:
+            problem = f"expected 2 to {_MOST_ITERATIONS}: one run tells nothing about its spread"
+            raise UsageError(f"--iterations {self.iterations}", problem, "10 is usual")
         for percentile in self.percentiles:
             if not 0 < percentile <= 100:
                 raise UsageError(f"--percentile {percentile:g}", "expected a number above 0, up to 100", "such as 95")

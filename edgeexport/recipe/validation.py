@@ -13,7 +13,7 @@ from edgeexport.config.labels import classes_from_config
 from edgeexport.config.paths import shown_path
 from edgeexport.config.place import Place
 from edgeexport.config.values import choice, integer, mapping
-from edgeexport.errors import RecipeError, nearest_hint
+from edgeexport.errors import RecipeError, nearest_hint, plain_text
 from edgeexport.hosts import HOSTS
 from edgeexport.hosts.input_config import input_shape
 from edgeexport.recipe.outputs import extra_outputs_from_config
@@ -37,6 +37,7 @@ RECIPE_KEYS = (
     "tail",
 )
 MODEL_TYPES = tuple(HOSTS)
+_LARGEST_TENSOR = 2**31 - 1
 _LARGEST_SEED = 2**32 - 1
 _WHY_NOT_TOGETHER = "one recipe merges by one method, and merging is not defined on shared or pruned tokens"
 
@@ -74,6 +75,9 @@ def recipe_from_config(
     model = host.spec_from_config(given_model, place.at("model"))
     asked = _asked_reductions(config.get("reduction"), place.at("reduction"))
     size = host.input_from_config(config["input"], place.at("input"), model, _sides(host.patch_size(model), asked))
+    if math.prod(size.shape) > _LARGEST_TENSOR:
+        problem = f"the input has {math.prod(size.shape)} values, the runtimes' tensors at most {_LARGEST_TENSOR}"
+        raise place.at("input").at("shape").error(list(size.shape), problem, "use a smaller batch or size")
     host.check(config, place, model, size)
     facts = host.facts(model, size)
     reductions, extra = _reductions(asked, place.at("reduction"), facts, path.parent)
@@ -82,7 +86,7 @@ def recipe_from_config(
     palette, resolved_palette = host.palette_from_config(config, place, model)
     available = (*host.extra_outputs(output, tail), *extra)
     recipe = Recipe(
-        name=path.stem,
+        name=plain_text(path.stem),
         path=path,
         description=description,
         model=model,

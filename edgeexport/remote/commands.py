@@ -20,14 +20,20 @@ from edgeexport.bundle import Bundle, open_bundle
 from edgeexport.commands.verify import VerifyResult
 from edgeexport.device.targets import target_named
 from edgeexport.errors import BundleError, ParityError
+from edgeexport.plugin.build_record import FILE_NAME
+from edgeexport.plugin.bundle import FOLDER
+from edgeexport.plugin.trust import is_trusted
 from edgeexport.profile.bench import BENCH, POWER_CSV, Bench
+from edgeexport.profile.earlier_bench import keep_fuller
 from edgeexport.profile.layers import PROFILE_FILE
 from edgeexport.profile.protocol import TimingRequest
 from edgeexport.remote.connection import Connection
 from edgeexport.remote.edgeexport import REMOTE_COMMAND, RemoteEdgeexport, command_words
 from edgeexport.remote.files import files_of_bundle, folder_of_bundle, send_files
-from edgeexport.remote.results import fetch_engine, fetch_results
+from edgeexport.remote.results import checked, fetch_engine, fetch_results
 from edgeexport.remote.ssh import Host
+from edgeexport.report.bench_view import bench_view
+from edgeexport.report.comparison_view import verify_view
 from edgeexport.report.refresh import refresh_report
 from edgeexport.verify.compare import Comparison, DecisionDifference, OutputDifference
 
@@ -100,7 +106,7 @@ def remote_build(
     asked = options or EngineOptions()
     with device.session(on_stage) as remote:
         folder = _sent(remote, bundle, on_stage)
-        arguments = ["build", folder, *_engine_arguments(target, asked)]
+        arguments = ["build", folder, *_trust_arguments(bundle), *_engine_arguments(target, asked)]
         remote.run(arguments, bundle_path / "remote-build.log", on_stage)
         on_stage(f"{device.host.place}: bring back what it found")
         record = fetch_engine(remote.connection, folder, bundle)
@@ -123,16 +129,20 @@ def remote_verify(
     with device.session(on_stage) as remote:
         folder = _sent(remote, bundle, on_stage)
         try:
-            arguments = ["verify", folder, f"--engine={engine}"]
+            arguments = ["verify", folder, *_trust_arguments(bundle), f"--engine={engine}"]
             result = remote.run(arguments, bundle_path / "remote-verify.log", on_stage)
         except ParityError:
-            fetch_results(remote.connection, folder, bundle, [_VERIFY])
+            try:
+                fetch_results(remote.connection, folder, bundle, [_VERIFY], verify_view)
+            except BundleError as error:
+                on_stage(str(error))
             _refresh(bundle_path, on_stage)
             raise
+        told = checked(result, lambda content: _verify_result(bundle, content), str(device.host))
         on_stage(f"{device.host.place}: bring back what it found")
-        fetch_results(remote.connection, folder, bundle, [_VERIFY])
+        fetch_results(remote.connection, folder, bundle, [_VERIFY], _same_as(result, verify_view))
     _refresh(bundle_path, on_stage)
-    return _verify_result(bundle, result, str(device.host))
+    return told
 
 
 def remote_profile(
@@ -163,12 +173,25 @@ def remote_profile(
         arguments = ["profile", folder, f"--engine={engine}", *_timing_arguments(asked)]
         if against is not None:
             arguments.append(f"--baseline={_sent(remote, against, on_stage)}")
+        arguments += _trust_arguments(bundle, *([] if against is None else [against]))
         arguments += ["--power"] * power + ["--allow-unstable"] * allow_unstable
         document = remote.run(arguments, bundle_path / "remote-profile.log", on_stage)
+        checked(document, bench_view, str(device.host))
         on_stage(f"{device.host.place}: bring back what it found")
-        fetch_results(remote.connection, folder, bundle, [PROFILE_FILE, POWER_CSV, BENCH])
+        check = _same_as(document, bench_view)
+        kept: list[str] = []
+        names = [PROFILE_FILE, POWER_CSV, BENCH]
+        fetch_results(
+            remote.connection,
+            folder,
+            bundle,
+            names,
+            check,
+            lambda content: kept.append(keep_fuller(bundle_path, content)),
+        )
     _refresh(bundle_path, on_stage)
-    return Bench(bundle_path / BENCH, document)
+    notes = [*document["notes"], *filter(None, kept)]
+    return Bench(bundle_path / BENCH, {**document, "notes": notes})
 
 
 def _sent(remote: RemoteEdgeexport, bundle: Bundle, on_stage: OnStage) -> str:
@@ -179,6 +202,12 @@ def _sent(remote: RemoteEdgeexport, bundle: Bundle, on_stage: OnStage) -> str:
     on_stage(f"{remote.connection.host.place}: {count} sent ({sent.size / 1e6:.1f} MB), the others were there")
     remote.names[folder] = str(bundle.path)
     return folder
+
+
+def _trust_arguments(*bundles: Bundle) -> list[str]:
+    """Names the plugin libraries that are sent and are trusted here; engines are built there, where they are known."""
+    sent = [bundle.manifest["files"].get(f"{FOLDER}/{FILE_NAME}") for bundle in bundles]
+    return [f"--trust={sha256}" for sha256 in dict.fromkeys(sent) if isinstance(sha256, str) and is_trusted(sha256)]
 
 
 def _engine_arguments(target: str | None, options: EngineOptions) -> list[str]:
@@ -204,20 +233,26 @@ def _timing_arguments(request: TimingRequest) -> list[str]:
     ]
 
 
-def _verify_result(bundle: Bundle, content: Any, where: str) -> VerifyResult:
-    """What `VerifyResult.as_dict` told there."""
-    try:
-        comparisons = []
-        for entry in content["comparisons"]:
-            item = _facts(Comparison, entry)
-            outputs = tuple(_facts(OutputDifference, output) for output in entry["outputs"])
-            decisions = tuple(_facts(DecisionDifference, decision) for decision in entry["decisions"])
-            comparisons.append(replace(item, images=tuple(item.images), outputs=outputs, decisions=decisions))
-        return VerifyResult(bundle, tuple(comparisons), str(content["original_not_run"]), str(content["runner"]))
-    except (KeyError, TypeError) as error:
-        raise BundleError(
-            where, f"tells of its comparisons in another form ({error!r})", "install the same version there"
-        ) from None
+def _same_as(told: Any, view: Callable[[Any], object]) -> Callable[[Any], None]:
+    """A check of a document: what the command printed there, and what the report can show."""
+
+    def check(document: Any) -> None:
+        if document != told:
+            raise ValueError("not what the command printed there")
+        view(document)
+
+    return check
+
+
+def _verify_result(bundle: Bundle, content: Any) -> VerifyResult:
+    """What `VerifyResult.as_dict` told there; `KeyError` or `TypeError` where that is of another form."""
+    comparisons = []
+    for entry in content["comparisons"]:
+        item = _facts(Comparison, entry)
+        outputs = tuple(_facts(OutputDifference, output) for output in entry["outputs"])
+        decisions = tuple(_facts(DecisionDifference, decision) for decision in entry["decisions"])
+        comparisons.append(replace(item, images=tuple(item.images), outputs=outputs, decisions=decisions))
+    return VerifyResult(bundle, tuple(comparisons), str(content["original_not_run"]), str(content["runner"]))
 
 
 def _facts(kind: type[Facts], entry: Any) -> Facts:

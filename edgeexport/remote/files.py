@@ -161,11 +161,9 @@ def fetch_files(connection: Connection, folder: str, names: Sequence[str], into:
         BuildError: The folder here cannot be written to.
     """
     digests: dict[str, str] = {}
-    for line in connection.script("list what is there", _FETCHABLE, folder, *(f"./{name}" for name in names)).split(
-        b"\n"
-    ):
-        if line.startswith(b"file "):
-            _, number, sha256 = line.decode().split()
+    out = connection.script("list what is there", _FETCHABLE, folder, *(f"./{name}" for name in names))
+    for word, number, sha256 in _answers(out, 3, len(names)):
+        if word == "file":
             digests[names[int(number) - 1]] = sha256
     for name, sha256 in digests.items():
         path = into / name
@@ -187,15 +185,21 @@ def _state(
     for start in range(0, len(files), _NAMES_AT_ONCE):
         some = files[start : start + _NAMES_AT_ONCE]
         out = connection.script("compare files", _LIST, folder, _PARTS, *_triples(some))
-        for words in (line.split() for line in out.decode(errors="replace").splitlines()):
-            if len(words) == 3 and words[0] in ("file", "part") and words[1].isdigit():
-                file = some[int(words[1]) - 1]
-                if words[0] == "part":
-                    begun[file.name] = int(words[2])
-                elif words[2] == file.sha256:
-                    present.add(file.name)
+        for word, number, value in _answers(out, 3, len(some)):
+            file = some[int(number) - 1]
+            if word == "part" and value.isdecimal():
+                begun[file.name] = int(value)
+            elif word == "file" and value == file.sha256:
+                present.add(file.name)
     space = _DF_FREE.search(out[out.rfind(b"Filesystem") :])
     return present, begun, None if space is None else int(space[1]) * 1024
+
+
+def _answers(out: bytes, words: int, files: int) -> Iterator[list[str]]:
+    """The lines of so many words whose second is the number of one of the files; a device may print others besides."""
+    for answer in (line.split() for line in out.decode("ascii", errors="replace").splitlines()):
+        if len(answer) == words and re.fullmatch("[0-9]{1,4}", answer[1]) and 1 <= int(answer[1]) <= files:
+            yield answer
 
 
 def _triples(files: Sequence[FileToSend]) -> list[str]:
@@ -214,8 +218,7 @@ def _send_small(
         what = f"receive {_count(len(some), 'small file')}"
         content = (file.path.read_bytes() for file in some)
         out = connection.script(what, _RECEIVE_MANY, folder, _PARTS, *_triples(some), feed=filter(None, content))
-        answers = (line.split() for line in out.decode(errors="replace").splitlines())
-        placed |= {some[int(words[1]) - 1].name for words in answers if len(words) == 2 and words[0] == "ok"}
+        placed |= {some[int(number) - 1].name for word, number in _answers(out, 2, len(some)) if word == "ok"}
     return placed
 
 

@@ -3,46 +3,76 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from edgeexport.backends.contract import BUILT_HERE, EngineRecord
 from edgeexport.backends.engine import ENGINE_RECORD, engine_record, remove_engine
 from edgeexport.bundle import Bundle, json_bytes
-from edgeexport.bundle.files import disk_errors, replaced_file
+from edgeexport.bundle.files import disk_errors, write_file
+from edgeexport.bundle.remains import partial_folder
 from edgeexport.errors import BundleError
 from edgeexport.remote.connection import Connection
 from edgeexport.remote.files import fetch_files
 
-__all__ = ["fetch_engine", "fetch_results"]
+__all__ = ["checked", "fetch_engine", "fetch_results"]
+
+T = TypeVar("T")
 
 _ENGINE_FILES = ("engine.graph.json", "timing.cache")
+_AGAIN = "install the same version of edgeexport there, and run the command again"
 
 
 def fetch_engine(connection: Connection, folder: str, bundle: Bundle) -> EngineRecord | None:
-    """Brings the device's engine record here. The old record goes first, the new one comes last."""
-    with _fetched(connection, folder, [*_ENGINE_FILES, ENGINE_RECORD]) as (fetched, staging):
+    """Brings the device's engine record here. The old record goes first, the new one comes last.
+
+    Raises:
+        BundleError: The record is damaged or of another version; nothing here is changed.
+    """
+    with _fetched(connection, folder, bundle, [*_ENGINE_FILES, ENGINE_RECORD]) as (fetched, beside):
         if ENGINE_RECORD not in fetched:
             return None
-        record = EngineRecord.from_dict(Bundle(staging, bundle.manifest).json(ENGINE_RECORD), staging / ENGINE_RECORD)
+        record = EngineRecord.from_dict(Bundle(beside, bundle.manifest).json(ENGINE_RECORD), beside / ENGINE_RECORD)
         record = replace(record, provenance=f"built on ssh://{connection.host.place}")
-        (staging / ENGINE_RECORD).write_bytes(json_bytes(record.as_dict()))
-        with _written(bundle.path):
-            remove_engine(bundle)
-            _replace(staging, bundle.path, [*_ENGINE_FILES, ENGINE_RECORD], fetched)
+        write_file(beside / ENGINE_RECORD, json_bytes(record.as_dict()))
+        remove_engine(bundle)
+        _replace(beside, bundle.path, [*_ENGINE_FILES, ENGINE_RECORD], fetched)
     return record
 
 
-def fetch_results(connection: Connection, folder: str, bundle: Bundle, names: Sequence[str]) -> None:
+def fetch_results(
+    connection: Connection,
+    folder: str,
+    bundle: Bundle,
+    names: Sequence[str],
+    check: Callable[[Any], object],
+    on_replace: Callable[[Any], None] = lambda document: None,
+) -> None:
     """Brings results here, the last name last; those that are not there no longer belong to these and go here, too.
 
     The engine's record comes along, unless an engine built on this machine stands here: its files would be lost.
+
+    Args:
+        connection, folder: Where they are.
+        bundle: Where they go.
+        names: Plain names; the last is the JSON document that the others belong to, which must be there.
+        check: Given that document, raises if it cannot be used; a `KeyError` and the like will do.
+        on_replace: Given that document, just before it takes the place of the earlier one.
+
+    Raises:
+        BundleError: The document is missing, damaged or refused; nothing here is changed.
+        DeviceError, BuildError: As `fetch_files` does; nothing here is changed.
     """
-    with _fetched(connection, folder, names) as (fetched, staging), _written(bundle.path):
-        _replace(staging, bundle.path, names, fetched)
+    where = f"{connection.host}: {folder}/{names[-1]}"
+    with _fetched(connection, folder, bundle, names) as (fetched, beside):
+        if names[-1] not in fetched:
+            raise BundleError(where, "is missing, so what is here stays as it was", _AGAIN)
+        document = Bundle(beside, bundle.manifest).json(names[-1])
+        checked(document, check, where)
+        on_replace(document)
+        _replace(beside, bundle.path, names, fetched)
     try:
         here = engine_record(bundle)
     except BundleError:
@@ -51,21 +81,31 @@ def fetch_results(connection: Connection, folder: str, bundle: Bundle, names: Se
         fetch_engine(connection, folder, bundle)
 
 
+def checked(document: Any, check: Callable[[Any], T], where: str) -> T:
+    """What ``check`` makes of a document that a device gave.
+
+    Raises:
+        BundleError: Nothing, since it lacks something or is of another form.
+    """
+    try:
+        return check(document)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise BundleError(where, f"is of another form ({error!r}), so what is here stays as it was", _AGAIN) from None
+
+
 @contextlib.contextmanager
-def _fetched(connection: Connection, folder: str, names: Sequence[str]) -> Iterator[tuple[list[str], Path]]:
-    """Files of the device in a temporary folder here, all of them before the first takes its place in the bundle."""
-    with tempfile.TemporaryDirectory(prefix="edgeexport-") as staging:
-        yield fetch_files(connection, folder, names, Path(staging)), Path(staging)
+def _fetched(
+    connection: Connection, folder: str, bundle: Bundle, names: Sequence[str]
+) -> Iterator[tuple[list[str], Path]]:
+    """Files of the device in a folder inside the bundle, all of them before the first takes its place."""
+    remedy = "free some space, make the bundle folder writable, and run the same command again"
+    with disk_errors(bundle.path, remedy), partial_folder(bundle.path, "results") as beside:
+        yield fetch_files(connection, folder, names, beside), beside
 
 
-def _replace(staging: Path, folder: Path, names: Sequence[str], fetched: Sequence[str]) -> None:
+def _replace(beside: Path, folder: Path, names: Sequence[str], fetched: Sequence[str]) -> None:
     for name in names:
         if name in fetched:
-            with (staging / name).open("rb") as source, replaced_file(folder / name) as copy:
-                shutil.copyfileobj(source, copy)
+            (beside / name).replace(folder / name)
         else:
             (folder / name).unlink(missing_ok=True)
-
-
-def _written(folder: Path) -> contextlib.AbstractContextManager[None]:
-    return disk_errors(folder, "free some space, make the bundle folder writable, and run the same command again")

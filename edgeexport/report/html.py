@@ -46,7 +46,7 @@ def write_report(bundle_dir: Path, *, overlays: Mapping[str, bytes] | None = Non
 def html_from_bundle(bundle: Bundle, overlays: Mapping[str, bytes] | None = None) -> str:
     """The page as text. Raises `BundleError` as `write_report` does."""
     file = bundle.path / OVERLAY_FILE
-    if not overlays and file.is_file():
+    if not overlays and file.is_file() and not file.is_symlink():  # a link would show a picture of this machine
         overlays = {"": file.read_bytes()}
     pictures = pictures_from_files(overlays, file) if overlays else pictures_from_report(bundle.path / REPORT_FILE)
     try:

@@ -38,7 +38,7 @@ def pictures_from_files(files: Mapping[str, bytes], where: Path) -> tuple[Pictur
     for name, content in files.items():
         jpeg = io.BytesIO()
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
                 image.convert("RGB").save(jpeg, "JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=True)
         except (UnidentifiedImageError, OSError, ValueError) as error:
             raise BundleError(
@@ -55,7 +55,7 @@ def pictures_from_report(report: Path) -> tuple[Picture, ...]:
     left out.
     """
     try:
-        content = report.read_text(encoding="utf-8")
+        content = "" if report.is_symlink() else report.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return ()
     reader = _Images()
@@ -80,8 +80,9 @@ def _is_jpeg(uri: str) -> bool:
     if not uri.startswith(_PREFIX):
         return False
     try:
-        with Image.open(io.BytesIO(base64.b64decode(uri[len(_PREFIX) :], validate=True))) as image:
+        jpeg = io.BytesIO(base64.b64decode(uri[len(_PREFIX) :], validate=True))
+        with Image.open(jpeg, formats=("JPEG",)) as image:
             image.load()
-            return image.format == "JPEG"
+            return True
     except (binascii.Error, UnidentifiedImageError, OSError, ValueError):
         return False

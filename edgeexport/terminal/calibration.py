@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.markup import escape
 from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -51,9 +50,9 @@ def print_counts(calibration: CountsCalibration) -> None:
     style = "bold green" if proposal.worth else "bold yellow"
     sentences = proposal.statement
     first, rest = sentences[: sentences.find(". ") + 1] or sentences, sentences[sentences.find(". ") + 2 :]
-    results_console.print(first, style=style, highlight=False, markup=False)
+    results_console.print(first, style=style)
     if first != sentences:
-        results_console.print(rest, highlight=False, markup=False)
+        results_console.print(rest)
     results_console.print()
     for item in outcome.left_out[:_SHOWN]:
         print_line(f"left out {item.name}: {item.problem}", "yellow")
@@ -68,7 +67,7 @@ def print_counts(calibration: CountsCalibration) -> None:
 
 def _print_alternatives(proposal: Proposal) -> None:
     title = f"{proposal.recipe}: {proposal.request.text}, on {proposal.images} images"
-    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, show_lines=True, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_lines=True, padding=(0, 1, 0, 0))
     cost = "GMAC" if proposal.unit == "MACs" else "ms"
     quality = "mIoU %" if proposal.measure == "mIoU" else "as dense %"
     for column in ("", "reduction", "tokens", cost, "change", quality):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
 
 from edgeexport.comparison.markdown import number_text
@@ -26,7 +25,7 @@ def print_comparison(comparison: BundleComparison) -> None:
         some = b or a
         assert some is not None
         values = (None if a is None else a.value, None if b is None else b.value, comparison.ratio(name))
-        table.add_row(escape(name), *map(number_text, values), escape(f"{some.source}, {some.provenance}"))
+        table.add_row(name, *map(number_text, values), f"{some.source}, {some.provenance}")
     print_line(f"A: {comparison.a.bundle.path}")
     print_line(f"B: {comparison.b.bundle.path}")
     results_console.print(table)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
 
 from edgeexport.terminal.output import print_line, results_console
@@ -21,7 +20,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     """Scores of every execution, the classes, and what was left out."""
     where = f"{evaluation.data}{'' if evaluation.split is None else f', {evaluation.split}'}"
     title = f"{evaluation.name} on {evaluation.primary.images} images of {where} (measured)"
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=title, title_justify="left")
     for column in ("form", "mIoU", "pixel accuracy", "mean accuracy", "tokens in a block", "GMAC"):
         table.add_column(column, justify="left" if column == "form" else "right")
     for name, reached in evaluation.executions.items():
@@ -49,7 +48,7 @@ def _print_classes(evaluation: Evaluation) -> None:
     for number, label in enumerate(evaluation.classes):
         values = [reached.scores.per_class_iou[number] for reached in evaluation.executions.values()]
         if any(value is not None for value in values):
-            table.add_row(escape(label), *("" if value is None else f"{value:.2f}" for value in values))
+            table.add_row(label, *("" if value is None else f"{value:.2f}" for value in values))
     results_console.print(table)
     absent = [
         label

@@ -19,9 +19,13 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+from edgeexport.errors import UsageError, plain_text
 
 __all__ = [
     "emit",
+    "error_told",
     "errors_console",
     "images_shown",
     "interrupt_told",
@@ -31,19 +35,43 @@ __all__ = [
     "stages_shown",
 ]
 
-errors_console = Console(stderr=True)
-# Rich assumes 80 columns where there is no terminal, which breaks words in logs.
-results_console = Console() if sys.stdout.isatty() else Console(width=140)
+
+class _PlainConsole(Console):
+    """Shows strings as they are: brackets are no markup, ``:name:`` is no picture, control characters are spelt out."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(plain_text(text, keep="\n"), **options)
+
+
+errors_console = _PlainConsole(stderr=True)
+# Rich assumes 80 columns where there is no terminal, which breaks words in logs. No standard output: it was closed.
+results_console = _PlainConsole(width=None if sys.stdout is not None and sys.stdout.isatty() else 140)
 
 _SECONDS_BETWEEN_LINES = 5.0
 
 
 def emit(json_output: bool, document: Any, show: Callable[[], None]) -> None:
-    """One JSON object on standard output, or what ``show`` prints for people."""
-    if json_output:
-        sys.stdout.write(json.dumps(document, indent=1, default=str) + "\n")
-    else:
-        show()
+    """One JSON object on standard output, or what ``show`` prints for people.
+
+    Raises:
+        UsageError: It cannot be written: a full disk.
+    """
+    try:
+        if json_output:
+            sys.stdout.write(json.dumps(document, indent=1, default=str) + "\n")
+        else:
+            show()
+        sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None or isinstance(
+            error, BrokenPipeError
+        ):  # a file's; whoever read the output has gone
+            raise
+        problem = f"cannot be written: {error.strerror or error}"
+        raise UsageError("standard output", problem, "free some space, or send it elsewhere") from None
 
 
 @contextmanager
@@ -59,37 +87,40 @@ def interrupt_told(consequence: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        errors_console.print(
-            f"interrupted; {consequence}", style="bold red", highlight=False, soft_wrap=True, markup=False
-        )
+        error_told(f"interrupted; {consequence}")
         raise
 
 
 @contextmanager
 def _stages() -> Iterator[Callable[[str], None]]:
     if not errors_console.is_terminal:
-        yield lambda name: print(f"... {name}", file=sys.stderr, flush=True)
+        yield lambda name: print(f"... {plain_text(name)}", file=sys.stderr, flush=True)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=errors_console, transient=True) as bar:
         task: list[Any] = []
 
         def on_stage(name: str) -> None:
             if task:
                 bar.remove_task(task.pop())
-            task.append(bar.add_task(name, total=None))
+            task.append(bar.add_task(plain_text(name), total=None))
 
         yield on_stage
 
 
 def print_line(text: str, style: str | None = None) -> None:
     """A line of a result, on standard output, as it is: neither broken nor read as markup."""
-    results_console.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
+    results_console.print(plain_text(text), style=style, soft_wrap=True)
 
 
-def print_note(text: str) -> None:
+def print_note(text: str, kind: str = "note") -> None:
     """Something the reader should know, on standard error."""
-    errors_console.print(f"note: {text}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+    errors_console.print(plain_text(f"{kind}: {text}"), style="yellow", soft_wrap=True)
+
+
+def error_told(text: str) -> None:
+    """What went wrong, on standard error."""
+    errors_console.print(plain_text(text), style="bold red", soft_wrap=True)
 
 
 @contextmanager
@@ -123,7 +154,7 @@ def _bar() -> Iterator[Callable[[int, int, str], None]]:
                     bar.remove_task(old)
                 task.clear()
                 task[total] = bar.add_task("", total=total)
-            bar.update(task[total], completed=done, description=name)
+            bar.update(task[total], completed=done, description=plain_text(name))
 
         yield on_progress
 

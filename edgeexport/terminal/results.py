@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from edgeexport.backends.contract import EngineRecord
+from edgeexport.errors import plain_text
 from edgeexport.report.engine_text import engine_text
 from edgeexport.report.merge_text import merge_text
 from edgeexport.report.plugin_text import library_text
-from edgeexport.terminal.output import results_console
+from edgeexport.terminal.output import print_line, results_console
 
 if TYPE_CHECKING:
     from edgeexport.backends.engine import EngineResult
@@ -52,9 +52,9 @@ def print_recipes(recipes: Sequence[tuple[str, str]], folder: Path) -> None:
     """One line for each shipped recipe."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, description in recipes:
-        table.add_row(f"[bold]{name}[/]", escape(description))
+        table.add_row(Text(name, "bold"), description)
     results_console.print(table)
-    results_console.print(f"in {folder}", style="dim", soft_wrap=True, highlight=False)
+    print_line(f"in {folder}", "dim")
 
 
 def print_tokens(name: str, tokens: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ def print_tokens(name: str, tokens: dict[str, Any]) -> None:
         add("", {"macs": totals["macs_without_policy"]}, why="without")
     results_console.print(table)
     ratio = f"dense / reduced: {totals['dense_over_reduced']:.3f}"
-    results_console.print(ratio + (" with policy network" if policy else ""), highlight=False)
+    results_console.print(ratio + (" with policy network" if policy else ""))
     if tokens.get("merging"):
         _print_merging(tokens["merging"])
 
@@ -116,7 +116,7 @@ def _print_merging(merging: dict[str, Any]) -> None:
         text += (
             f" of {sum(requested)} asked; fewer than asked in block{'s' if len(short) > 1 else ''} {', '.join(short)}"
         )
-    results_console.print(text, highlight=False, soft_wrap=True, markup=False)
+    results_console.print(text, soft_wrap=True)
 
 
 def print_build(result: BuildResult) -> None:
@@ -180,43 +180,40 @@ def print_inspection(facts: dict[str, Any]) -> None:
         _print_pairs([*pairs, ("compute", text)])
     if facts["operators"]:
         counts = sorted(facts["operators"].items(), key=lambda item: (-item[1], item[0]))
-        results_console.print("operators: " + ", ".join(f"{name} {count}" for name, count in counts), highlight=False)
+        results_console.print("operators: " + ", ".join(f"{name} {count}" for name, count in counts))
 
 
 def print_lint(result: LintResult) -> None:
     """Findings of a lint, errors first; and what TensorRT-RTX says of the graph, where it was asked."""
     report, fixed, rtx = result.report, result.fixed, result.tensorrt
     if fixed is not None:
-        text = (
+        print_line(
             f"{fixed.path}: written; its outputs differ from the original's by {fixed.largest_difference:.1e} at most"
         )
-        results_console.print(text, highlight=False, soft_wrap=True, markup=False)
     for finding in sorted(report.findings, key=lambda item: item.severity):
         style = "bold red" if finding.severity == "error" else "yellow"
-        results_console.print(f"[{style}]{finding.severity}[/] {escape(str(finding))}", highlight=False, soft_wrap=True)
+        severity = Text(finding.severity, style)
+        results_console.print(Text.assemble(severity, f" {plain_text(str(finding))}"), soft_wrap=True)
         if finding.remedy:
-            results_console.print(f"      {finding.remedy}", style="dim", highlight=False, soft_wrap=True, markup=False)
-    verdict = "[green]static[/]" if report.ok else f"[bold red]{len(report.errors)} errors[/]"
-    results_console.print(
-        f"{verdict}: {report.node_count} nodes, {report.value_count} values, opset {report.opset}", highlight=False
-    )
+            print_line(f"      {finding.remedy}", "dim")
+    verdict = ("static", "green") if report.ok else (f"{len(report.errors)} errors", "bold red")
+    counts = f": {report.node_count} nodes, {report.value_count} values, opset {report.opset}"
+    results_console.print(Text.assemble(verdict, counts))
     if rtx is not None:
         answer = Text.assemble(f"TensorRT-RTX {rtx.version or ''}: ", _status(rtx.status, rtx.reason))
-        results_console.print(answer, highlight=False, soft_wrap=True)
+        results_console.print(answer, soft_wrap=True)
 
 
 def print_verify(result: VerifyResult) -> None:
     """Every comparison of a verification."""
     _print_comparisons(result.comparisons)
     executed = result.executed
-    results_console.print(f"executed: {f'{executed.engine} in ' if executed else ''}{result.runner}", highlight=False)
+    results_console.print(f"executed: {f'{executed.engine} in ' if executed else ''}{result.runner}")
     if executed is not None and executed.engine_not_run:
         text = f"not executed: {executed.engine_not_run}, the bundle's engine: nothing here is said of it"
-        results_console.print(text, style="bold yellow", soft_wrap=True, markup=False)
+        print_line(text, "bold yellow")
     if result.original_not_run:
-        results_console.print(
-            f"original not run: {result.original_not_run}", style="yellow", soft_wrap=True, markup=False
-        )
+        print_line(f"original not run: {result.original_not_run}", "yellow")
     results_console.print(_status(result.status, result.explanation and f"({result.explanation})"), soft_wrap=True)
 
 
@@ -225,10 +222,10 @@ def print_predictions(predictions: Predictions) -> None:
     for item in predictions.images:
         pictures = ", ".join(str(path) for path in item.pictures)
         line = f"{item.image}: {pictures}" if pictures else str(item.image)
-        results_console.print(line, highlight=False, soft_wrap=True, markup=False)
-        results_console.print(f"    {item.summary}", style="dim", highlight=False, soft_wrap=True, markup=False)
+        print_line(line)
+        print_line(f"    {item.summary}", "dim")
     if predictions.notice:
-        results_console.print(predictions.notice, style="yellow", soft_wrap=True, markup=False)
+        print_line(predictions.notice, "yellow")
 
 
 def print_delay(calibration: DelayCalibration) -> None:
@@ -257,9 +254,7 @@ def print_delay(calibration: DelayCalibration) -> None:
         ]
     )
     if calibration.random_weights:
-        results_console.print(
-            "random weights: the similarity of a trained model is another", style="yellow", highlight=False
-        )
+        results_console.print("random weights: the similarity of a trained model is another", style="yellow")
 
 
 def print_doctor(examination: Doctor) -> None:
@@ -267,7 +262,7 @@ def print_doctor(examination: Doctor) -> None:
     from edgeexport.commands.doctor import rows_from_doctor
 
     for title, rows in rows_from_doctor(examination):
-        results_console.print(title, style="bold", markup=False)
+        results_console.print(title, style="bold")
         _print_pairs(rows)
 
 
@@ -297,12 +292,12 @@ def _print_pairs(pairs: Sequence[tuple[str, str | Text]]) -> None:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in pairs:
-        table.add_row(escape(name), value if isinstance(value, Text) else escape(value))
+        table.add_row(name, value if isinstance(value, Text) else plain_text(value))
     results_console.print(table)
 
 
 def _status(status: str, more: str = "") -> Text:
-    return Text.assemble((status, _STYLE.get(status, "")), f" {more}" if more else "")
+    return Text.assemble((status, _STYLE.get(status, "")), f" {plain_text(more)}" if more else "")
 
 
 def _giga(macs: int) -> str:

@@ -130,7 +130,7 @@ def main(
         where = folder / "annotations" / split
         typer.echo(f"{where} | no .png found, labels expected | generate the data set, or name another split", err=True)
         raise typer.Exit(2)
-    ceiling = oracle_ceiling((np.asarray(Image.open(path)) for path in paths), patch)
+    ceiling = oracle_ceiling((np.asarray(Image.open(path, formats=("PNG",))) for path in paths), patch)
     typer.echo(f"{'class':<12}{'bilinear':>10}{'majority':>10}   (IoU, %, {ceiling.images} images)")
     for name, fine, coarse in zip(CLASSES, ceiling.bilinear, ceiling.majority, strict=True):
         typer.echo(f"{name:<12}{fine:>10.2f}{coarse:>10.2f}")

@@ -53,7 +53,7 @@ def _paths(folder: Path, split: str, index: int) -> tuple[Path, Path]:
 def _read(path: Path, shape: tuple[int, ...]) -> bytes | None:
     """The decoded bytes of a stored picture, or None if it is missing, broken or of another shape."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=("PNG",)) as picture:
             pixels = np.asarray(picture)
             return pixels.tobytes() if pixels.shape == shape and pixels.dtype == np.uint8 else None
     except (OSError, SyntaxError):  # Pillow reports some broken PNG chunks as SyntaxError

@@ -80,6 +80,6 @@ def batches(scenes: Scenes, size: int, seed: int, start: int, count: int) -> Ite
 def _stack(paths: list[Path]) -> np.ndarray:
     rows = []
     for path in paths:
-        with Image.open(path) as image:
+        with Image.open(path, formats=("PNG",)) as image:
             rows.append(np.asarray(image))
     return np.stack(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 import sys
@@ -20,6 +21,7 @@ from edgeexport.backends.tensorrt_engine import TensorRtBackend
 from edgeexport.bundle import Bundle, hashes_of
 from edgeexport.plugin.build_record import FILE_NAME, MARKER
 from edgeexport.plugin.sources import copy_sources, source_hash, sources_folder
+from edgeexport.plugin.trust import remember_made_here
 
 __all__ = [
     "BACKEND",
@@ -30,6 +32,7 @@ __all__ = [
     "cached_library",
     "install",
     "library_bytes",
+    "made_here",
     "rebuilt",
     "write_plugin_bundle",
     "write_trt_bundle",
@@ -91,12 +94,18 @@ def library_bytes(
 
 
 def cached_library(monkeypatch: pytest.MonkeyPatch, home: Path, content: bytes) -> Path:
-    """Puts a library into a cache, which becomes the user's."""
+    """Puts a library into a cache, which becomes the user's, as if it had been compiled there."""
     file = home / "edgeexport" / "libraries" / "abc" / FILE_NAME
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content)
     monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    made_here(content)
     return file
+
+
+def made_here(*contents: bytes) -> None:
+    """Makes them files that edgeexport made on this machine."""
+    remember_made_here({f"file {index}": hashlib.sha256(content).hexdigest() for index, content in enumerate(contents)})
 
 
 def build_in(bundle: Bundle, folder: Path, options: EngineOptions = OPTIONS) -> EngineRecord:
@@ -108,6 +117,7 @@ def build_in(bundle: Bundle, folder: Path, options: EngineOptions = OPTIONS) -> 
 def rebuilt(bundle: Bundle, folder: Path, options: EngineOptions = OPTIONS) -> EngineRecord:
     """Likewise, and puts the files into the bundle as `engine.build_engine` does."""
     record = build_in(bundle, folder, options)
+    remember_made_here(record.files)
     for name in record.files:
         (folder / name).replace(bundle.path / name)
     return record

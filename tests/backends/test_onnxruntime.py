@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import parser
+from onnx import TensorProto, parser
 
 from edgeexport.backends import onnxruntime as runner_module
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
@@ -58,6 +58,23 @@ def test_threads_reach_the_session(path: Path) -> None:
     runner = OnnxRuntimeRunner(path, threads=1)
     assert runner.session.get_session_options().intra_op_num_threads == 1
     assert runner.session.get_session_options().use_per_session_threads
+
+
+@pytest.mark.parametrize("location", ["../secret", "{folder}/secret", "link"])
+def test_weights_that_lie_elsewhere_are_not_read(tmp_path: Path, location: str) -> None:
+    (tmp_path / "secret").write_bytes(np.ones(4, np.float32).tobytes())
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/link").symlink_to(tmp_path / "secret")
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4])
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value=location.format(folder=tmp_path))
+    model = parser.parse_model(
+        '<ir_version: 9, opset_import: ["": 20]> g (float[4] x) => (float[4] y) {y = Add (x, w)}'
+    )
+    model.graph.initializer.append(weight)
+    (tmp_path / "b/model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(BuildError, match="External data path"):
+        OnnxRuntimeRunner(tmp_path / "b/model.onnx")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a graph", MODEL[: len(MODEL) // 2]])

@@ -21,6 +21,7 @@ from edgeexport.backends.onnxruntime_engine import OnnxRuntimeBackend
 from edgeexport.bundle import Bundle, sha256_of
 from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.errors import BuildError, BundleError, UsageError
+from edgeexport.plugin.trust import remember_made_here
 
 OPTIONS = EngineOptions(target="cpu", precision="fp32", threads=1)
 GPU = DeviceIdentity("NVIDIA A10", "x86_64", "8.6")
@@ -34,7 +35,9 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def build_in(bundle: Bundle, folder: Path, options: EngineOptions = OPTIONS) -> EngineRecord:
     folder.mkdir()
-    return BACKEND.build(bundle, folder, options, lambda name: None)
+    record = BACKEND.build(bundle, folder, options, lambda name: None)
+    remember_made_here(record.files)  # as `engine.build_engine` does
+    return record
 
 
 @pytest.fixture
@@ -174,6 +177,7 @@ def test_damaged_options(bundle: Bundle, record: EngineRecord, changes: dict[str
 
 def test_file_that_is_no_engine(bundle: Bundle, record: EngineRecord) -> None:
     (bundle.path / "engine.onnx").write_bytes(b"no graph")
+    remember_made_here({"engine.onnx": sha256_of(bundle.path / "engine.onnx")})
     assert "refuses the graph" in refused(bundle, record)
 
 

@@ -23,6 +23,7 @@ from tensorrt_cases import (
     cached_library,
     install,
     library_bytes,
+    made_here,
     rebuilt,
     write_plugin_bundle,
     write_trt_bundle,
@@ -104,6 +105,7 @@ def test_timing_cache_is_reused(fake: Any, bundle: Bundle, tmp_path: Path) -> No
 
 def test_cache_of_another_version_is_left_with_a_note(fake: Any, bundle: Bundle, tmp_path: Path) -> None:
     (bundle.path / "timing.cache").write_bytes(b"cache of 8.6.2 before")
+    made_here(b"cache of 8.6.2 before")
     stages: list[str] = []
     (tmp_path / "new").mkdir()
     record = BACKEND.build(bundle, tmp_path / "new", OPTIONS, stages.append)
@@ -122,6 +124,7 @@ def test_without_description(fake: Any, bundle: Bundle, tmp_path: Path) -> None:
 
 def test_graph_with_plugins(fake: Any, tmp_path: Path) -> None:
     library = library_bytes(tensorrt=fake.__version__)
+    made_here(library)
     bundle = write_plugin_bundle(tmp_path / "b", library)
     fake._state.plugins = {str(bundle.path / "plugins" / FILE_NAME): ("TokenPartition",)}
     record = rebuilt(bundle, tmp_path / "new")
@@ -205,6 +208,7 @@ def accelerated(
     options = replace(OPTIONS, dla_core=1, precision="fp16")
     record = BACKEND.build(bundle, folder, options, stages.append)
     for name in record.files:
+        made_here((folder / name).read_bytes())
         (folder / name).replace(bundle.path / name)
     return record, stages
 
@@ -301,6 +305,7 @@ def test_engine_of_another_plugin_library(fake: Any, tmp_path: Path, monkeypatch
     assert record.options["plugin_library"] == "cache"
     BACKEND.load(bundle, record)
     file.write_bytes(library_bytes(architectures=(86, 87)))
+    made_here(file.read_bytes())
     _, problem, _ = refused(lambda: BACKEND.load(bundle, record))
     expected = (
         f"the engine was built with the plugin library of sha256 {record.plugins_sha256}, found 1 others in the cache"
@@ -309,7 +314,9 @@ def test_engine_of_another_plugin_library(fake: Any, tmp_path: Path, monkeypatch
 
 
 def test_plugin_library_that_no_longer_loads(fake: Any, tmp_path: Path) -> None:
-    bundle = write_plugin_bundle(tmp_path / "b", library_bytes(tensorrt=fake.__version__))
+    library = library_bytes(tensorrt=fake.__version__)
+    made_here(library)
+    bundle = write_plugin_bundle(tmp_path / "b", library)
     fake._state.plugins = {str(bundle.path / "plugins" / FILE_NAME): ("TokenPartition",)}
     record = rebuilt(bundle, tmp_path / "new")
     fake._state.plugins = {}
@@ -340,6 +347,7 @@ def test_checks_come_before_deserialising(
 def test_file_that_is_no_engine(fake: Any, bundle: Bundle, tmp_path: Path) -> None:
     record = rebuilt(bundle, tmp_path / "new")
     (bundle.path / "engine.plan").write_bytes(b"no plan")
+    made_here(b"no plan")
     where, problem, _ = refused(lambda: BACKEND.load(bundle, record))
     assert where == str(bundle.path / "engine.plan")
     assert problem.startswith(f"TensorRT {fake.__version__} does not load it: The engine plan file is not compatible")

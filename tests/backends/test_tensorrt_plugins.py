@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from engine_cases import MODEL
-from tensorrt_cases import cached_library, install, library_bytes, write_plugin_bundle, write_trt_bundle
+from tensorrt_cases import cached_library, install, library_bytes, made_here, write_plugin_bundle, write_trt_bundle
 
 from edgeexport.backends import tensorrt_plugins
 from edgeexport.backends.tensorrt_plugins import (
@@ -63,7 +63,9 @@ def test_bundle_without_plugins(tmp_path: Path) -> None:
 
 def test_bundles_own_library_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = write_plugin_bundle(tmp_path / "b", LIBRARY)
-    cached_library(monkeypatch, tmp_path, library_bytes(architectures=(86, 87)))
+    file = cached_library(monkeypatch, tmp_path, library_bytes(architectures=(86, 87)))
+    assert chosen(bundle).path == file  # the bundle's may be anybody's
+    made_here(LIBRARY)
     found = chosen(bundle)
     assert (found.path, found.place, found.ops) == (bundle.path / "plugins" / FILE_NAME, "bundle", OPS)
     assert found.sha256 == hashlib.sha256(LIBRARY).hexdigest()
@@ -86,6 +88,7 @@ def test_cached_library_where_the_bundles_does_not_fit(
     file = cached_library(monkeypatch, tmp_path, LIBRARY)
     assert (chosen(bundle).path, chosen(bundle).place) == (file, "cache")
     file.write_bytes(own)
+    made_here(own)
     assert f"a cached one {reason}" in refused(bundle).problem
 
 

@@ -52,13 +52,13 @@ def _saved(folder: Path, text: str) -> Path:
 
 @pytest.fixture
 def stub_bindings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Returns a function that puts a module of the given source before the real bindings, for the child alone."""
+    """Returns a function that puts a module of the given source before the real bindings."""
 
     def install(source: str) -> None:
         package = tmp_path / "stub" / "tensorrt_rtx_bindings"
         package.mkdir(parents=True)
         (package / "__init__.py").write_text(textwrap.dedent(source))
-        monkeypatch.setenv("PYTHONPATH", str(package.parent))
+        monkeypatch.syspath_prepend(package.parent)
 
     return install
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -114,8 +115,9 @@ def test_a_killed_process_leaves_the_old_content(file: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(file)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert file.read_bytes() == OLD
-    write_file(file, NEW)  # what the killed one left is in nobody's way
-    assert file.read_bytes() == NEW
+    assert len(contents(file.parent)) == 2
+    write_file(file, NEW)  # clears what the killed one left
+    assert contents(file.parent) == {"x.json": NEW}
 
 
 def test_a_full_device(file: Path) -> None:
@@ -144,16 +146,17 @@ def test_a_link_is_replaced_and_never_written_through(file: Path, tmp_path: Path
 
 
 def test_temporary_names_that_are_taken_are_left_alone(file: Path, tmp_path: Path) -> None:
-    """By another writer of this process, by a link that a bundle brought along, by a folder."""
+    """By another writer of this process, by a link that a bundle brought along, by what somebody else uses."""
     precious = tmp_path / "precious"
     precious.write_bytes(b"mine")
     with replaced_file(file) as first:
         taken = Path(first.name)
         file.with_name(f"{taken.name}-1").symlink_to(precious)
-        file.with_name(f"{taken.name}-2").mkdir()
-        with replaced_file(file) as second:
-            assert Path(second.name).name == f"{taken.name}-3"
-            second.write(b"second")
+        with file.with_name(f"{taken.name}-2").open("xb") as used:
+            fcntl.flock(used, fcntl.LOCK_EX)
+            with replaced_file(file) as second:
+                assert Path(second.name).name == f"{taken.name}-3"
+                second.write(b"second")
         first.write(b"first")
         assert file.read_bytes() == b"second"
     assert file.read_bytes() == b"first" and precious.read_bytes() == b"mine"

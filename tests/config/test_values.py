@@ -39,7 +39,7 @@ def refusal(read, *arguments) -> str:
         (sequence, (1, 2), (3,), "x.py: a.b = (1, 2) | expected 3 values, found 2"),
         (sequence, {1}, (), "x.py: a.b = {1} | expected a list, found a set"),
         (pair, (1, 2, 3), (), "x.py: a.b = (1, 2, 3) | expected (height, width), found 3 values"),
-        (pair, (1, 0), (), "x.py: a.b[1] = 0 | out of range: expected an integer of at least 1"),
+        (pair, (1, 0), (), "x.py: a.b[1] = 0 | out of range: expected an integer from 1 to 65536"),
         (mapping, [], (("k",),), "x.py: a.b = [] | expected a dict | known keys: k"),
         (mapping, {"widht": 3}, (("width", "height"),), "x.py: a.b.widht = 3 | unknown key 'widht' | did you mean 'width'?"),
         (mapping, {3: 4}, (("width",),), "x.py: a.b[3] = 4 | unknown key 3 | known: width"),

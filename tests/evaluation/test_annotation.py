@@ -41,6 +41,12 @@ def test_pixel_values_are_class_numbers_whatever_the_format(image: Image.Image, 
     np.testing.assert_array_equal(label, VALUES)
 
 
+def test_other_formats_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(VALUES).save(tmp_path / "a.png", "EPS")
+    with pytest.raises(ImageError, match="cannot be read as an image"):
+        label_from_annotation(tmp_path / "a.png", 5, (3, 2))
+
+
 def test_one_bit_annotation(tmp_path: Path) -> None:
     image = Image.fromarray(VALUES > 1)
     assert image.mode == "1"

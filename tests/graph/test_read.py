@@ -9,6 +9,7 @@ from onnx import numpy_helper, parser
 
 from edgeexport.errors import UsageError
 from edgeexport.graph.read import model_from_file
+from edgeexport.graph.skeleton import skeleton_from_model
 
 
 @pytest.fixture
@@ -84,3 +85,11 @@ def test_larger_than_protobuf_can_be(tmp_path: Path) -> None:
         file.truncate(2**31)  # sparse: takes no space
     with pytest.raises(UsageError, match="external data"):
         model_from_file(path)
+
+
+def test_weights_behind_a_link_are_read_as_in_a_download_cache(external: Path) -> None:
+    weights = external.parent / "weights.bin"
+    weights.rename(external.parent / "blob")
+    weights.symlink_to("blob")
+    kept = skeleton_from_model(model_from_file(external), base_dir=external.parent).model.graph.initializer[0]
+    np.testing.assert_array_equal(numpy_helper.to_array(kept), np.eye(4, dtype=np.float32))

@@ -61,6 +61,21 @@ def test_usual_files_open_as_rgb(tmp_path: Path, name: str) -> None:
     assert_close(centres(photo), COLOURS, 6)
 
 
+def test_jpeg_with_a_second_picture_as_phones_write_it(tmp_path: Path) -> None:
+    quarters(96, 64).save(tmp_path / "x.jpg", "MPO", save_all=True, append_images=[quarters(96, 64)])
+    assert open_photo(tmp_path / "x.jpg").size == (96, 64)
+
+
+@pytest.mark.parametrize("file_format", ["EPS", "PDF", "PPM", "FITS"])
+def test_formats_that_no_photograph_has_are_refused(tmp_path: Path, file_format: str) -> None:
+    """Whatever the name says: Pillow hands PostScript to Ghostscript."""
+    if file_format == "FITS":
+        (tmp_path / "x.jpg").write_bytes(b"SIMPLE  =                    T".ljust(2880))
+    else:
+        quarters().save(tmp_path / "x.jpg", file_format)
+    assert "cannot be read as an image (cannot identify image file" in refused(tmp_path / "x.jpg")
+
+
 @pytest.mark.parametrize(
     ("mode", "name"),
     [("CMYK", "x.jpg"), ("CMYK", "x.tiff"), ("P", "x.png"), ("P", "x.gif"), ("RGBA", "x.png")],

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from engine_cases import OTHER_MODEL, write_engine_bundle
+from measured_cases import bench
 from shared_cases import TINY_RECIPE, CommandResult
 from ssh_device import REPOSITORY, SshDevice, ssh_device, wait_for
 
@@ -164,7 +165,7 @@ def test_command_of_a_virtual_environment(device: SshDevice, bundle: Bundle, edg
 
 def test_results_replace_those_of_another_run(device: SshDevice, bundle: Bundle) -> None:
     """Of the last one only: no power.csv of a run with --power stays beside the bench.json of one without."""
-    told = '{"bundle": {}}'
+    told = json.dumps(bench())
     write = f"cd \"$2\"; echo '{told}' > bench.json; "
     device.pretend(f"{write} echo watts > power.csv; echo '{told}'")
     remote_profile(bundle.path, TimingRequest(), Device(device.host), power=True)
@@ -180,7 +181,7 @@ def test_engine_built_here_outlives_results_of_a_device(device: SshDevice, bundl
     here = (bundle.path / "engine.json").read_bytes()
     with pytest.raises(EdgeExportError):  # this bundle has no golden outputs
         remote_verify(bundle.path, Device(device.host))
-    told = '{"bundle": {}}'
+    told = json.dumps(bench())
     there = json.dumps({**json.loads(here), "build_seconds": 1.0})
     device.pretend(f"cd \"$2\"; echo '{told}' > bench.json; echo '{there}' > engine.json; echo '{told}'")
     remote_profile(bundle.path, TimingRequest(), Device(device.host))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -10,12 +12,16 @@ from types import SimpleNamespace
 
 import pytest
 from engine_cases import write_engine_bundle
+from measured_cases import bench, orin_bench
 
 from edgeexport.backends.contract import EngineOptions
 from edgeexport.backends.engine import build_engine, engine_record
 from edgeexport.bundle import Bundle
-from edgeexport.errors import BuildError
+from edgeexport.errors import BuildError, BundleError
+from edgeexport.profile.protocol import TimingRequest
+from edgeexport.remote import commands
 from edgeexport.remote.results import fetch_engine, fetch_results
+from edgeexport.verify.compare import Comparison, OutputDifference
 
 
 class HereConnection:
@@ -32,7 +38,7 @@ class HereConnection:
 def there(tmp_path: Path) -> Path:
     folder = tmp_path / "there"
     folder.mkdir()
-    (folder / "bench.json").write_bytes(b"bench")
+    (folder / "bench.json").write_bytes(b'{"a": 1}')
     (folder / "power.csv").write_bytes(b"power")
     return folder
 
@@ -42,6 +48,17 @@ def here(tmp_path: Path) -> Bundle:
     return write_engine_bundle(tmp_path / "here")
 
 
+COMPARISON = Comparison(
+    "golden outputs", "a", "b", ("x.jpg",), "passed", outputs=(OutputDifference("scores", True, 1e-6, 3e-5, 1.0),)
+)
+VERIFY = {
+    "schema": "edgeexport.verify/1",
+    "status": "incomplete",
+    "explanation": "",
+    "runner": "onnxruntime",
+    "original_not_run": "torch is not installed",
+    "comparisons": [COMPARISON.as_dict()],
+}
 NAMES = ["power.csv", "verify.json", "bench.json"]
 
 
@@ -51,8 +68,8 @@ def test_results_replace_links_and_go_where_there_are_none(there: Path, here: Bu
     (here.path / "bench.json").symlink_to(precious)
     (here.path / ".bench.json.partial").symlink_to(precious)  # a name that a bundle may bring along
     (here.path / "verify.json").write_bytes(b"of an earlier engine")
-    fetch_results(HereConnection(), str(there), here, NAMES)
-    assert (here.path / "bench.json").read_bytes() == b"bench" and not (here.path / "bench.json").is_symlink()
+    fetch_results(HereConnection(), str(there), here, NAMES, lambda document: document["a"])
+    assert (here.path / "bench.json").read_bytes() == b'{"a": 1}' and not (here.path / "bench.json").is_symlink()
     assert (here.path / "power.csv").read_bytes() == b"power"
     assert not (here.path / "verify.json").exists()
     assert precious.read_bytes() == b"mine"
@@ -70,12 +87,97 @@ def test_a_full_disk_here_leaves_the_earlier_file(there: Path, here: Bundle, mon
     monkeypatch.setattr(os, "fsync", full)
     before = sorted(path.name for path in here.path.iterdir())
     with pytest.raises(BuildError) as caught:
-        fetch_results(HereConnection(), str(there), here, NAMES)
-    assert str(caught.value).startswith(
-        f"{here.path / 'power.csv'} | cannot be written: No space left on device | free "
-    )
+        fetch_results(HereConnection(), str(there), here, NAMES, lambda document: document["a"])
+    assert "power.csv | cannot be written: No space left on device | free " in str(caught.value)
     assert (here.path / "power.csv").read_bytes() == b"earlier"
     assert sorted(path.name for path in here.path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "is missing, so what is here stays"),
+        ("{", "cannot be read"),
+        ("null", "is of another form"),
+        ("[1]", "is of another form"),
+        ("{}", "is of another form (KeyError('a')), so what is here stays"),
+    ],
+)
+def test_nonsense_costs_nothing_that_was_here(there: Path, here: Bundle, content: str | None, told: str) -> None:
+    (there / "bench.json").unlink()
+    if content is not None:
+        (there / "bench.json").write_text(content)
+    for name in NAMES:
+        (here.path / name).write_text(f"earlier {name}")
+    before = {path.name: path.read_bytes() for path in here.path.iterdir()}
+    with pytest.raises(BundleError) as caught:
+        fetch_results(HereConnection(), str(there), here, NAMES, lambda document: document["a"])
+    assert told in str(caught.value) and caught.value.exit_code == 9
+    assert {path.name: path.read_bytes() for path in here.path.iterdir()} == before
+
+
+@pytest.mark.parametrize("record", ["{", "[]", '{"schema": "edgeexport.engine/1"}'])
+def test_a_nonsense_engine_costs_nothing_that_was_here(here: Bundle, tmp_path: Path, record: str) -> None:
+    build_engine(here.path)
+    before = {path.name: path.read_bytes() for path in here.path.iterdir()}
+    (tmp_path / "engine.json").write_text(record)
+    with pytest.raises(BundleError):
+        fetch_engine(HereConnection(), str(tmp_path), here)
+    assert {path.name: path.read_bytes() for path in here.path.iterdir()} == before
+
+
+def told_by(command: str, bundle: Bundle, answer: object, files: dict[str, str]) -> object:
+    """Carries out a command on a device that prints ``answer``, and has written ``files``."""
+    there = bundle.path.parent / "sent"
+    there.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (there / name).write_text(content)
+
+    class There:
+        connection, names, host = HereConnection(), {}, SimpleNamespace(place="orin")
+        session = contextlib.contextmanager(lambda self, on_stage: (yield self))
+
+        def run(self, *_: object) -> object:
+            return json.loads(json.dumps(answer))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands, "_sent", lambda *_: str(there))
+        if command == "profile":
+            return commands.remote_profile(bundle.path, TimingRequest(), There()).document
+        return commands.remote_verify(bundle.path, There()).as_dict()
+
+
+@pytest.mark.parametrize("command", ["profile", "verify"])
+@pytest.mark.parametrize("number", range(6))
+def test_what_a_device_prints_is_looked_at_before_anything_is_replaced(here: Bundle, command: str, number: int) -> None:
+    good: dict[str, object] = bench() if command == "profile" else VERIFY
+    file = "bench.json" if command == "profile" else "verify.json"
+    other = good | {"bundle": {}, "comparisons": ["x"]}
+    answer, written = [
+        (None, None),
+        ({}, {}),
+        (other, other),
+        (good, None),
+        (good, other),
+        (good | {"comparisons": [], "notes": []}, good),
+    ][number]
+    for name in ("bench.json", "power.csv", "verify.json", "engine.profile.json"):
+        (here.path / name).write_text("{}")
+    before = {path.name: path.read_bytes() for path in here.path.iterdir()}
+    with pytest.raises(BundleError, match="so what is here stays as it was"):
+        told_by(command, here, answer, {} if written is None else {file: json.dumps(written)})
+    after = {path.name: path.read_bytes() for path in here.path.iterdir()}
+    assert after == before
+
+
+def test_a_comparison_made_before_is_kept(here: Bundle) -> None:
+    (here.path / "bench.json").write_text(json.dumps(orin_bench()))
+    (here.path / "power.csv").write_text("watts")
+    document = told_by("profile", here, bench(), {"bench.json": json.dumps(bench())})
+    assert "it is kept as bench.earlier.json" in document["notes"][-1]
+    assert json.loads((here.path / "bench.json").read_text()) == bench()
+    assert json.loads((here.path / "bench.earlier.json").read_text()) == orin_bench()
+    assert (here.path / "power.earlier.csv").read_text() == "watts" and not (here.path / "power.csv").exists()
 
 
 def test_an_engine_of_elsewhere_takes_the_place_of_the_one_here(here: Bundle, tmp_path: Path) -> None:

@@ -24,8 +24,11 @@ def test_pictures_become_jpegs() -> None:
     assert found.name == "coffee.jpg" and found.uri.startswith("data:image/jpeg;base64,")
     with Image.open(io.BytesIO(base64.b64decode(found.uri.partition(",")[2]))) as image:
         assert image.size == (40, 30) and image.format == "JPEG"
-    with pytest.raises(BundleError, match="evil is no image"):
-        pictures_from_files({"evil": b"no image"}, Path("b"))
+    postscript = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(postscript, "EPS")
+    for content in (b"no image", postscript.getvalue()):
+        with pytest.raises(BundleError, match="evil is no image"):
+            pictures_from_files({"evil": content}, Path("b"))
 
 
 def test_pictures_survive_any_number_of_refreshes_unchanged(tmp_path: Path) -> None:

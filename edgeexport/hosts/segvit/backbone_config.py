@@ -7,7 +7,17 @@ that change the inference are read, or refused where edgeexport does not compute
 from __future__ import annotations
 
 from edgeexport.config.place import Place
-from edgeexport.config.values import boolean, choice, integer, mapping, number, pair, reject_unless, sequence
+from edgeexport.config.values import (
+    MOST_LAYERS,
+    boolean,
+    choice,
+    integer,
+    mapping,
+    number,
+    pair,
+    reject_unless,
+    sequence,
+)
 from edgeexport.hosts.segvit.spec import BackboneSpec
 
 __all__ = ["BACKBONE_TYPES", "backbone_from_config", "layer_norm_eps"]
@@ -73,7 +83,7 @@ def backbone_from_config(value: object, place: Place) -> BackboneSpec:
             reject_unless(config[key], place.at(key), supported, reason)
     _check_activation(config.get("act_cfg", {"type": "GELU"}), place.at("act_cfg"))
 
-    num_layers = integer(config.get("num_layers", 12), place.at("num_layers"), minimum=1)
+    num_layers = integer(config.get("num_layers", 12), place.at("num_layers"), minimum=1, maximum=MOST_LAYERS)
     embed_dims = integer(config.get("embed_dims", 768), place.at("embed_dims"), minimum=1)
     num_heads = integer(config.get("num_heads", 12), place.at("num_heads"), minimum=1)
     if embed_dims % num_heads:

@@ -7,7 +7,7 @@ is checked and not used: predictions are resized to the input's own size, which 
 from __future__ import annotations
 
 from edgeexport.config.place import Place
-from edgeexport.config.values import choice, integer, mapping, number, pair, reject_unless, sequence
+from edgeexport.config.values import MOST_LAYERS, choice, integer, mapping, number, pair, reject_unless, sequence
 from edgeexport.hosts.segvit.spec import BackboneSpec, HeadSpec
 
 __all__ = ["HEAD_TYPES", "head_from_config"]
@@ -100,12 +100,12 @@ def _decoder(config: dict[str, object], place: Place, kind: str) -> tuple[int, i
             raise place.at("thresh").error(threshold, "out of range: a confidence lies between 0 and 1")
         width = _required(config, place, "channels", "channels=384")
         layers, default_heads = "layers_per_decoder", 6
-        num_layers = integer(config.get(layers, 2), place.at(layers), minimum=1)
+        num_layers = integer(config.get(layers, 2), place.at(layers), 1, MOST_LAYERS)
     else:
         threshold = None
         width = integer(config.get("embed_dims", 768), place.at("embed_dims"), minimum=1)
         default_heads = 8
-        num_layers = integer(config.get("num_layers", 3), place.at("num_layers"), minimum=1)
+        num_layers = integer(config.get("num_layers", 3), place.at("num_layers"), 1, MOST_LAYERS)
         if "channels" in config:
             integer(config["channels"], place.at("channels"), minimum=1)
     return width, num_layers, integer(config.get("num_heads", default_heads), place.at("num_heads"), 1), threshold

@@ -11,7 +11,7 @@ import difflib
 from typing import Any
 
 from edgeexport.config.place import Place
-from edgeexport.config.values import boolean, choice, integer, number, pair, string
+from edgeexport.config.values import MOST_LAYERS, boolean, choice, integer, number, pair, string
 from edgeexport.hosts.timm_vit.plain import POOLINGS, built_host, check_plain, check_timm_name, host_defaults
 from edgeexport.hosts.timm_vit.spec import TimmVitSpec
 
@@ -128,7 +128,7 @@ def _check_keys(value: dict, place: Place, defaults: dict[str, object]) -> None:
 def _argument(key: str, entry: object, place: Place) -> object:
     """One keyword argument, with the type that timm expects but does not check."""
     if key in _COUNTS:
-        return integer(entry, place, minimum=1)
+        return integer(entry, place, 1, MOST_LAYERS if key == "depth" else None)
     if key == "reg_tokens":
         return integer(entry, place, minimum=0)
     if key in _SWITCHES or key in _FIXED_SIZE:
