@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
 from shared_builds import SharedBuilds
 from shared_cases import TINY_RECIPE, CommandResult
@@ -21,11 +23,13 @@ from edgeexport.commands.verify import verify_bundle
 from edgeexport.cost.roofline import predictions
 from edgeexport.cost.work import read_work
 from edgeexport.errors import ParityError
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.export_cache import FOLDER_VARIABLE
 from edgeexport.graph.lint import lint_model
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
 from edgeexport.recipe import load_recipe
 from edgeexport.verify.golden_check import AGREEMENT
+from edgeexport.verify.reference import HALF_CHECK
 
 WRITTEN_ONCE = ["model.onnx", "model.trt.onnx", "tokens.json", "work.json", "golden.npz", "manifest.json"]
 
@@ -46,10 +50,16 @@ def stored_bytes(path: Path) -> int:
 def test_bundle_says_what_it_is(half_bundle: Path, tiny_bundle: Path) -> None:
     manifest = open_bundle(half_bundle).manifest
     assert manifest["precision"] == "fp16"
-    assert manifest["checks"]["parity"] == {"status": "passed", "comparisons": 4}
+    assert manifest["checks"]["parity"] == {"status": "passed", "comparisons": 5}
     check = manifest["checks"]["half_precision"]
     assert check["status"] == "converted"
     assert check["nodes"] > check["half_nodes"] > 300 and check["half_weights"] > 100_000
+    reached = manifest["checks"]["float16_range"]
+    assert reached["limit"] == 65504 and reached["observed"] > 100 and 1 < reached["largest"][0]["largest"] < 1000
+    parity = json.loads((half_bundle / "parity.json").read_text())
+    assert len(parity["float16_range"]["values"]) == reached["observed"]
+    rounded = [item["images"] for item in parity["comparisons"] if item["check"] == HALF_CHECK and item["outputs"]]
+    assert rounded == [["astronaut.jpg"]]
     assert "float16: " in (half_bundle / "build.log").read_text()
     full = open_bundle(tiny_bundle).manifest
     assert "half_precision" not in full["checks"] and full["precision"] == "fp32"
@@ -189,6 +199,41 @@ def test_another_tie_on_another_machine_is_told_with_what_agrees(half_bundle: Pa
     told = golden[0].facts[AGREEMENT]
     assert isinstance(told, dict) and told["class_map"]["agreement"] > 0.9
     assert told["class_scores"]["cosine"] > 0.99
+
+
+ONE_BLOCK = """
+model = dict(type="timm", img_size=32, patch_size=8, embed_dim=32, depth=1, num_heads=2, num_classes=4)
+input = dict(shape=(1, 3, 32, 32), preprocess=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
+output = "logits"
+reduction = {}
+"""
+
+
+def test_overflow_that_a_cpu_hides_is_refused_and_kept(
+    tmp_path: Path, edgeexport: Callable[..., CommandResult]
+) -> None:
+    """A hidden unit of the MLP exceeds 65504 while all weights and outputs are small."""
+    recipe = tmp_path / "vit.py"
+    recipe.write_text(ONE_BLOCK)
+    state = model_from_recipe(load_recipe(recipe))[0].state_dict()
+    state["blocks.0.mlp.fc1.bias"][0] = 60000.0
+    state["blocks.0.mlp.fc1.weight"][0] = torch.tensor([3000.0] * 16 + [-3000.0] * 16)
+    state["blocks.0.mlp.fc2.weight"][:, 0] = 0.001
+    torch.save(state, tmp_path / "w.pth")
+    words = ["build", recipe, "--target", "cpu", "--precision", "fp16", "--checkpoint", tmp_path / "w.pth"]
+    words += ["--work-dir", tmp_path / "b"]
+    refused = edgeexport(*words)
+    assert refused.code == 4 and not (tmp_path / "b").exists()
+    assert "error: node 'blocks.1.mlp.layers.fc1/Gemm' | reaches " in refused.err and " of 65,504, " in refused.err
+    remedy = refused.err.split("in float32: ")[1].split("; ")[0]
+    done = edgeexport(*words, *shlex.split(remedy))
+    assert done.code == 0, done.err
+    check = open_bundle(tmp_path / "b").manifest["checks"]["half_precision"]
+    assert check["keep_fp32"] == ["blocks.1.mlp.layers.fc1/Gemm", "blocks.1.mlp.layers.act/Gelu"]
+    shown = edgeexport("inspect", tmp_path / "b")
+    assert "check float16_range" in shown.out and "reaches" in shown.out
+    wrong = edgeexport("build", recipe, "--target", "cpu", "--keep-fp32", "x", "--dry-run")
+    assert wrong.code == 2 and "--precision fp16" in wrong.err
 
 
 def test_command(tmp_path: Path, tiny_recipe: Path, edgeexport: Callable[..., CommandResult]) -> None:

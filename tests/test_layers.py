@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "edgeexport"
 # A folder imports only from rows above its own, never from its own row.
 ROWS = (
     ("errors", "version"),
+    ("documents",),
     ("device", "config", "inputs", "ops"),
     ("bundle", "cost", "tokens"),
     ("plugin", "comparison", "hosts", "reductions"),
@@ -31,8 +32,8 @@ ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 BLOCKED = ("torch", "torchvision", "timm", "mmengine", "mmseg", "mmcv", "onnx", "onnxscript", "onnx_ir", "safetensors")
 # Folders whose every module is for the device, and single modules of others that are.
 DEVICE_FOLDERS = (
-    "device", "config", "inputs", "bundle", "cost", "plugin", "comparison", "backends", "profile", "pictures", "report",
-    "remote", "terminal", "cli",
+    "documents", "device", "config", "inputs", "bundle", "cost", "plugin", "comparison", "backends", "profile", "pictures",
+    "report", "remote", "terminal", "cli",
 )  # fmt: skip
 DEVICE_MODULES = [
     "edgeexport",

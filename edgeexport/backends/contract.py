@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 from edgeexport.backends.runner import Runner
 from edgeexport.bundle import Bundle
+from edgeexport.documents import Engine
+from edgeexport.documents.engine import ENGINE_SCHEMA
 from edgeexport.errors import BundleError
 
 __all__ = [
@@ -26,10 +28,7 @@ __all__ = [
     "graph_sha256",
 ]
 
-ENGINE_SCHEMA = "edgeexport.engine/1"
 BUILT_HERE = "built on this machine"
-
-_TEXTS = ("backend", "backend_version", "target", "precision", "graph", "graph_sha256", "provenance")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,37 +125,13 @@ class EngineRecord:
         return {"schema": ENGINE_SCHEMA, **asdict(self)}
 
     @classmethod
-    def from_dict(cls, content: Any, where: Path) -> EngineRecord:
-        """Reads what `as_dict` wrote.
-
-        Args:
-            content: Content of engine.json.
-            where: That file, for messages.
-
-        Raises:
-            BundleError: Of another schema, or incomplete.
-        """
-        schema = content.get("schema") if isinstance(content, dict) else None
-        if schema != ENGINE_SCHEMA:
-            raise BundleError(
-                str(where),
-                f"schema {schema!r}, this edgeexport reads {ENGINE_SCHEMA!r}",
-                "build the engine again with this version, or use the version that wrote it",
-            )
-        again = "build the engine again: edgeexport build BUNDLE"
-        try:
-            entries = {name: content[name] for name in cls.__dataclass_fields__}
-            device = DeviceIdentity(**entries.pop("device"))
-            files, options = dict(entries.pop("files")), dict(entries.pop("options"))
-        except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(str(where), f"is incomplete ({error!r})", again) from None
-        texts = [name for name in _TEXTS if not isinstance(entries[name], str)]
-        if texts:
-            raise BundleError(str(where), f"{texts[0]!r} is {entries[texts[0]]!r}, expected text", again)
-        if not files or any(Path(name).name != name or not isinstance(digest, str) for name, digest in files.items()):
-            expected = "expected the engine's files in the bundle folder with their sha256"
-            raise BundleError(str(where), f"'files' is {files!r}, {expected}", again)
-        return cls(device=device, files=files, options=options, **entries)
+    def from_dict(cls, content: Engine | Mapping[str, Any]) -> EngineRecord:
+        """The inverse of `as_dict`, of what `edgeexport.documents` has read."""
+        entries = {name: content[name] for name in cls.__dataclass_fields__}  # type: ignore[literal-required]
+        device = {
+            name: value for name, value in entries.pop("device").items() if name in DeviceIdentity.__dataclass_fields__
+        }
+        return cls(device=DeviceIdentity(**device), **entries)
 
 
 class Backend(Protocol):

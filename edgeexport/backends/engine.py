@@ -22,6 +22,7 @@ from edgeexport.bundle.files import disk_errors
 from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.device.fit import why_not_this_machine
 from edgeexport.device.targets import ONNXRUNTIME, Target, target_named
+from edgeexport.documents.reading import AGAIN
 from edgeexport.errors import BundleError, UsageError, nearest_hint
 from edgeexport.plugin.trust import remember_made_here
 
@@ -144,15 +145,9 @@ def engine_record(bundle: Bundle) -> EngineRecord | None:
     Raises:
         BundleError: engine.json is damaged or of another schema.
     """
-    path = bundle.path / ENGINE_RECORD
-    if not path.is_file():
+    if not (bundle.path / ENGINE_RECORD).is_file():
         return None
-    try:
-        content = bundle.json(ENGINE_RECORD)
-    except BundleError as error:  # the bundle itself is whole
-        again = f"build the engine again: edgeexport build {bundle.path}"
-        raise BundleError(error.where, error.problem, again) from None
-    return EngineRecord.from_dict(content, path)
+    return EngineRecord.from_dict(bundle.json(ENGINE_RECORD))
 
 
 def remove_engine(bundle: Bundle, keep: Sequence[str] = ()) -> None:
@@ -232,7 +227,23 @@ def runner_from_bundle(
         remedy = f"{error.remedy}; or --engine none runs model.onnx"
         raise BundleError(error.where, error.problem, remedy) from error
     extra = bundle.inner_outputs if extra_outputs is None else extra_outputs
-    return OnnxRuntimeRunner(bundle.path / "model.onnx", extra_outputs=extra, threads=threads)
+    runner = OnnxRuntimeRunner(bundle.path / "model.onnx", extra_outputs=extra, threads=threads)
+    _check_declared(bundle, runner)
+    return runner
+
+
+def _check_declared(bundle: Bundle, runner: OnnxRuntimeRunner) -> None:
+    """Refuses a manifest that declares another input or output than model.onnx has."""
+    where = str(bundle.path / "manifest.json")
+    declared = [list(bundle.input.shape), *(list(info.shape) for info in bundle.extra_inputs)]
+    found = [list(value.shape) for value in runner.session.get_inputs()]
+    if declared != found:
+        raise BundleError(f"{where}: input", f"has the shapes {declared}, model.onnx has {found}", AGAIN)
+    outputs = {value.name: list(value.shape) for value in runner.session.get_outputs()}
+    for item in bundle.manifest.get("outputs", []):
+        if outputs.get(item["name"]) != item["shape"]:
+            problem = f"has {item['name']!r} of {item['shape']}, model.onnx has {outputs.get(item['name'])}"
+            raise BundleError(f"{where}: outputs", problem, AGAIN)
 
 
 def _target_of(bundle: Bundle, asked: str | None) -> Target:

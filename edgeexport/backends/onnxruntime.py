@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from edgeexport.backends.onnxruntime_profile import node_times_from_events
 from edgeexport.backends.runner import NodeTime, Timing
 from edgeexport.bundle.remains import temporary_folder
 from edgeexport.bundle.tensor_info import TensorInfo
+from edgeexport.documents import read_document
+from edgeexport.documents.traces import RUN_EVENTS
 from edgeexport.errors import BuildError, UsageError
 
 __all__ = ["CPU_PROVIDER", "CUDA_PROVIDER", "OnnxRuntimeRunner", "installed_onnxruntime"]
@@ -96,38 +98,54 @@ class OnnxRuntimeRunner:
 
         Raises:
             UsageError: ``extra`` lacks an input of the graph, or names one that it does not have.
+            BuildError: ONNX Runtime fails to run the graph.
         """
-        values = self.session.run(None, self._feeds(image, extra))
+        feeds = self._feeds(image, extra)
+        with self._run_errors():
+            values = self.session.run(None, feeds)
         return dict(zip(self.output_names, (np.asarray(value) for value in values), strict=True))
 
     def timed(self, image: NDArray, extra: Mapping[str, NDArray] | None = None) -> Timing:
         """Runs one batch, fetches the graph's own outputs, and times it.
 
         Raises:
-            UsageError: As `run` does.
+            UsageError, BuildError: As `run` does.
         """
         feeds = self._feeds(image, extra)
         names = self.output_names[: self._own_outputs]
-        if self._setting.provider == CUDA_PROVIDER:
-            return _timed_on_gpu(self.session, feeds, names)
-        start = time.perf_counter()
-        self.session.run(names, feeds)
-        wall_ms = (time.perf_counter() - start) * 1000
+        with self._run_errors():
+            if self._setting.provider == CUDA_PROVIDER:
+                return _timed_on_gpu(self.session, feeds, names)
+            start = time.perf_counter()
+            self.session.run(names, feeds)
+            wall_ms = (time.perf_counter() - start) * 1000
         return Timing(wall_ms, None, None, wall_ms)
 
     def node_times(self, image: NDArray, extra: Mapping[str, NDArray] | None = None, runs: int = 10) -> list[NodeTime]:
         """Times of the nodes in order of execution, mean over ``runs``, from a session of its own with the profiler on.
 
         Raises:
-            UsageError: As `run` does.
+            UsageError, BuildError: As `run` does.
         """
         feeds = self._feeds(image, extra)
         with temporary_folder() as folder:
             session = _session(self._setting, profile=folder / "profile")
-            for _ in range(_PROFILE_WARM_UP_RUNS + runs):
-                session.run(None, feeds)
-            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+            with self._run_errors():
+                for _ in range(_PROFILE_WARM_UP_RUNS + runs):
+                    session.run(None, feeds)
+            events = read_document(Path(session.end_profiling()), RUN_EVENTS)
         return node_times_from_events(events, skipped_runs=_PROFILE_WARM_UP_RUNS)
+
+    @contextlib.contextmanager
+    def _run_errors(self) -> Iterator[None]:
+        """ONNX Runtime's own exceptions derive from Exception alone."""
+        try:
+            yield
+        except Exception as error:
+            problem = f"ONNX Runtime {self.version} fails to run the graph: {' '.join(str(error).split())}"
+            raise BuildError(
+                self._setting.where, problem, "build the bundle again; or its machine lacks memory"
+            ) from error
 
     def _feeds(self, image: NDArray, extra: Mapping[str, NDArray] | None) -> dict[str, NDArray]:
         further = extra or {}

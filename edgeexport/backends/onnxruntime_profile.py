@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from edgeexport.backends.runner import NodeTime
+from edgeexport.documents.traces import Event
 
 __all__ = ["node_times_from_events"]
 
@@ -13,7 +13,7 @@ _KERNEL = "_kernel_time"  # a node's event is its name and this; older versions 
 _RUN = "model_run"
 
 
-def node_times_from_events(events: Sequence[Mapping[str, Any]], *, skipped_runs: int = 0) -> list[NodeTime]:
+def node_times_from_events(events: Sequence[Event], *, skipped_runs: int = 0) -> list[NodeTime]:
     """Mean time of every node, in order of execution.
 
     Args:

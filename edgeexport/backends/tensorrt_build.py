@@ -18,7 +18,6 @@ ArgMax would have read from memory all the same. Timing does not copy them to th
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +37,8 @@ from edgeexport.backends.tensorrt_load import PlanLoader
 from edgeexport.backends.tensorrt_log import EngineLog, logger_for
 from edgeexport.backends.tensorrt_plugins import PluginLibrary, load_plugins
 from edgeexport.bundle.tensor_info import TensorInfo
+from edgeexport.documents import parsed
+from edgeexport.documents.traces import ENGINE_GRAPH
 from edgeexport.errors import BuildError, BundleError, UsageError
 
 if TYPE_CHECKING:
@@ -153,9 +154,9 @@ def described(trt: TensorRt, plan: bytes, request: BuildRequest, log: EngineLog)
 def _described_places(description: str) -> dict[str, int] | None:
     """As `EngineLog.layers_by_device`, by the types of the layers; None where the inspector's JSON has none."""
     try:
-        layers = json.loads(description, strict=False)["Layers"]
-        kinds = [str(layer["LayerType"]).lower() for layer in layers]
-    except (ValueError, KeyError, TypeError):
+        layers = parsed(description, ENGINE_GRAPH, "engine inspector")["Layers"]
+        kinds = [layer["LayerType"].lower() for layer in layers if isinstance(layer, dict)]
+    except BundleError:
         return None
     on_accelerator = sum("dla" in kind for kind in kinds)
     return {"dla": on_accelerator, "gpu": len(kinds) - on_accelerator}

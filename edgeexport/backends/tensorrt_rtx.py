@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.device.child import finished, python_command
-from edgeexport.errors import UsageError
+from edgeexport.documents import parsed
+from edgeexport.documents.answers import RTX_VERDICT
+from edgeexport.errors import BundleError, UsageError
 
 __all__ = ["COMPUTE_CAPABILITY", "RtxCheck", "check_tensorrt_rtx"]
 
@@ -78,8 +80,8 @@ def _verdict_from_output(output: str) -> RtxCheck | None:
     """The last line, if it is a verdict; TensorRT itself prints to standard output now and then."""
     lines = output.strip().splitlines()
     try:
-        verdict = RtxCheck(**json.loads(lines[-1]))
-    except (IndexError, TypeError, ValueError):
+        verdict = RtxCheck(**parsed(lines[-1], RTX_VERDICT, "verdict"))
+    except (IndexError, TypeError, BundleError):
         return None
     return None if verdict.status == "passed" and not verdict.engine_bytes else verdict
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from edgeexport.bundle.places import check_bundle_path
 from edgeexport.bundle.remains import clear_remains
 from edgeexport.bundle.tensor_info import TensorInfo
+from edgeexport.documents import IN_A_BUNDLE, Manifest, read_document
+from edgeexport.documents.manifest import MANIFEST, MANIFEST_SCHEMA
 from edgeexport.errors import BundleError
 from edgeexport.inputs.spec import InputSpec, Preprocess
 
@@ -24,20 +25,8 @@ __all__ = [
     "sha256_of",
 ]
 
-SCHEMA = "edgeexport.bundle/1"
+SCHEMA = MANIFEST_SCHEMA
 _AGAIN = "copy or build the bundle again"
-_REQUIRED = ("name", "input", "inner_outputs", "files")
-
-
-class _Manifest(dict[str, Any]):
-    """A manifest's entries; reading one that it lacks is a `BundleError`, wherever that happens."""
-
-    def __init__(self, entries: Mapping[str, Any], path: Path) -> None:
-        super().__init__(entries)
-        self._path = path
-
-    def __missing__(self, key: str) -> NoReturn:
-        raise BundleError(str(self._path), f"lacks {key!r}", _AGAIN)
 
 
 @dataclass(frozen=True)
@@ -45,7 +34,7 @@ class Bundle:
     """An opened bundle: its folder and its manifest, already checked."""
 
     path: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
 
     @property
     def name(self) -> str:
@@ -59,7 +48,7 @@ class Bundle:
         shape, rule = entry["shape"], entry["preprocess"]
         preprocess = None
         if rule is not None:
-            preprocess = Preprocess(tuple(rule["mean"]), tuple(rule["std"]), rule["bgr_to_rgb"])
+            preprocess = Preprocess((*rule["mean"],), (*rule["std"],), rule["bgr_to_rgb"])
         if "num_channels" not in entry:
             height, width = shape[2:4] if rule is None else shape[1:3]
             return InputSpec(shape[0], height, width, preprocess)
@@ -85,12 +74,12 @@ class Bundle:
         return [TensorInfo(i["name"], i["dtype"], tuple(i["shape"])) for i in self.manifest["inner_outputs"]]
 
     def json(self, name: str) -> Any:
-        """Content of a JSON file of the bundle.
+        """One of the bundle's documents, held to its model (`edgeexport.documents`).
 
         Raises:
-            BundleError: Missing or damaged.
+            BundleError: Missing or damaged; the message names file and key.
         """
-        return _read_json(self.path / name)
+        return read_document(self.path / name, IN_A_BUNDLE[name])
 
 
 def open_bundle(path: Path, *, check_hashes: bool = True) -> Bundle:
@@ -107,18 +96,9 @@ def open_bundle(path: Path, *, check_hashes: bool = True) -> Bundle:
         raise BundleError(str(path), "is no bundle folder", "give the folder that `edgeexport build` printed")
     if not (path / "manifest.json").is_file():
         raise BundleError(str(path), "has no manifest.json, so it is no bundle", "build it again")
-    manifest = _read_json(path / "manifest.json")
-    schema = manifest.get("schema") if isinstance(manifest, dict) else None
-    if schema != SCHEMA:
-        raise BundleError(
-            str(path / "manifest.json"),
-            f"schema {schema!r}, this edgeexport reads {SCHEMA!r}",
-            "build the bundle again with this version, or use the version that wrote it",
-        )
-    missing = [key for key in _REQUIRED if key not in manifest]
-    if missing or not isinstance(manifest["files"], dict):
-        problem = f"lacks {', '.join(missing)}" if missing else "'files' is no list of files with their sha256"
-        raise BundleError(str(path / "manifest.json"), problem, _AGAIN)
+    manifest = read_document(path / "manifest.json", MANIFEST)
+    bundle = Bundle(path, manifest)
+    _check_input(bundle)
     if check_hashes:
         for name, expected in manifest["files"].items():
             file = path / name
@@ -134,7 +114,7 @@ def open_bundle(path: Path, *, check_hashes: bool = True) -> Bundle:
                     f"was changed after the build: sha256 {digest[:12]}..., the manifest says {str(expected)[:12]}...",
                     _AGAIN,
                 )
-    return Bundle(path, _Manifest(manifest, path / "manifest.json"))
+    return bundle
 
 
 def json_bytes(value: object) -> bytes:
@@ -156,10 +136,9 @@ def hashes_of(folder: Path, names: list[str]) -> dict[str, str]:
     return {name: sha256_of(folder / name) for name in names}
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BundleError(str(path), "is missing from the bundle", _AGAIN) from None
-    except (OSError, ValueError) as error:
-        raise BundleError(str(path), f"cannot be read ({error})", _AGAIN) from None
+def _check_input(bundle: Bundle) -> None:
+    """Refuses an input whose sizes, channels or frames do not give its shape."""
+    expected, found = list(bundle.input.shape), bundle.manifest["input"]["shape"]
+    if found != expected or min(found) < 1:
+        where = f"{bundle.path / 'manifest.json'}: input.shape"
+        raise BundleError(where, f"is {found}, its other entries give {expected}", _AGAIN)

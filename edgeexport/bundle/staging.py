@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,9 @@ from edgeexport.bundle.bundle import SCHEMA
 from edgeexport.bundle.exchange import exchanged
 from edgeexport.bundle.files import disk_errors, sync
 from edgeexport.bundle.remains import clear_remains, partial_folder, remove_folder
-from edgeexport.errors import ParityError, UsageError
+from edgeexport.documents import read_document
+from edgeexport.documents.manifest import ANY_MANIFEST
+from edgeexport.errors import BundleError, ParityError, UsageError
 
 __all__ = ["check_replaceable", "refuse_link_of_bundle", "staged_bundle"]
 
@@ -85,10 +86,9 @@ def refuse_link_of_bundle(folder: Path, option: str) -> None:
 
 def _is_bundle(path: Path) -> bool:
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
-    except (OSError, ValueError):
+        return read_document(path / "manifest.json", ANY_MANIFEST)["schema"].startswith(_FAMILY)
+    except BundleError:
         return False
-    return isinstance(manifest, dict) and str(manifest.get("schema", "")).startswith(_FAMILY)
 
 
 def _evidence_folder(path: Path) -> Path:

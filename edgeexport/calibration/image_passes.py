@@ -10,6 +10,7 @@ from edgeexport.calibration.images import SegmenterOnImages
 from edgeexport.calibration.kept_results import KeptResults
 from edgeexport.calibration.observations import observe_fixed, observe_published
 from edgeexport.calibration.stage_observation import ImageObservation
+from edgeexport.documents.progress import OBSERVED
 from edgeexport.evaluation.dataset import LabelledImage
 from edgeexport.evaluation.progress_file import ProgressFile
 
@@ -28,7 +29,7 @@ class ImagePasses:
 
     def __init__(self, file: ProgressFile, segmenter: SegmenterOnImages) -> None:
         self._model, self._recipe = segmenter.model, segmenter.recipe
-        self._kept: KeptResults[str, ImageObservation] = KeptResults(file, segmenter, _entry, _from_entry)
+        self._kept: KeptResults[str, ImageObservation] = KeptResults(file, OBSERVED, segmenter, _entry, _from_entry)
         self.resumed = self._kept.resumed
 
     def fixed(self, counts: Counts, blocks: tuple[int, ...]) -> list[ImageObservation]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from edgeexport.calibration.images import SegmenterOnImages
+from edgeexport.documents import Kind
 from edgeexport.evaluation.dataset import LabelledImage
 from edgeexport.evaluation.progress_file import ProgressFile
 
@@ -20,6 +21,7 @@ class KeptResults(Generic[Run, Result]):
 
     Args:
         file: Opened with a key that tells what results depend on beside the run; its entries are taken up.
+        kind: What an entry holds.
         segmenter: What is run, and on what.
         to_entry: (run, image's name, result) -> plain JSON values.
         from_entry: The inverse; None for an entry of another kind of run.
@@ -32,6 +34,7 @@ class KeptResults(Generic[Run, Result]):
     def __init__(
         self,
         file: ProgressFile,
+        kind: Kind[Any],
         segmenter: SegmenterOnImages,
         to_entry: Callable[[Run, str, Result], Mapping[str, Any]],
         from_entry: Callable[[Mapping[str, Any]], tuple[Run, str, Result] | None],
@@ -39,7 +42,7 @@ class KeptResults(Generic[Run, Result]):
         self._file, self._to_entry = file, to_entry
         self._images, self._on_progress = segmenter.images, segmenter.on_progress
         self._results: dict[Run, dict[str, Result]] = {}
-        for entry in file.entries():
+        for entry in file.entries(kind):
             if (stored := from_entry(entry)) is not None:
                 run, name, result = stored
                 self._results.setdefault(run, {})[name] = result

@@ -14,24 +14,19 @@ JSON of schema ``edgeexport.latency_table/1``, all times in milliseconds of one 
 
 from __future__ import annotations
 
-import json
-import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeexport.documents import read_document
+from edgeexport.documents.latency import LATENCY_TABLE, LATENCY_TABLE_SCHEMA
 from edgeexport.errors import UsageError
 from edgeexport.hosts.segvit.spec import HeadSpec
 from edgeexport.recipe.schema import Recipe
 
 __all__ = ["LATENCY_TABLE_SCHEMA", "LatencyTable", "head_signature", "model_signature", "read_latency_table"]
-
-LATENCY_TABLE_SCHEMA = "edgeexport.latency_table/1"
-
-_PROVENANCE = ("measured", "predicted")
-_REMEDY = "write it as `python -m benchmarks block-table` does"
 
 
 @dataclass(frozen=True)
@@ -146,49 +141,18 @@ def read_latency_table(path: Path) -> LatencyTable:
     Raises:
         UsageError: It cannot be read, or is not one; the message names the entry.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(str(path), f"cannot be read ({error.strerror})", "give the path of a latency table") from None
-    except ValueError as error:
-        raise UsageError(str(path), f"is not JSON ({error})", _REMEDY) from None
-    schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != LATENCY_TABLE_SCHEMA:
-        raise UsageError(f"{path}: schema", f"is {schema!r}, expected {LATENCY_TABLE_SCHEMA!r}", _REMEDY)
-    provenance, device = document.get("provenance"), document.get("device")
-    if provenance not in _PROVENANCE:
-        raise UsageError(f"{path}: provenance", f"is {provenance!r}, expected one of {', '.join(_PROVENANCE)}", _REMEDY)
-    if not isinstance(device, str) or not device:
-        raise UsageError(f"{path}: device", f"is {device!r}, expected the device's name", _REMEDY)
-    model = document.get("model")
-    if model is not None and not isinstance(model, dict):
-        raise UsageError(f"{path}: model", f"is {model!r}, expected an object", _REMEDY)
-    policy_ms = document.get("policy_ms")
+    document = read_document(path, LATENCY_TABLE)
     return LatencyTable(
-        provenance=provenance,
-        device=device,
-        block_ms=_points(document, "block_ms", path),
-        head_ms=_points(document, "head_ms", path),
-        policy_ms=None if policy_ms is None else _milliseconds(policy_ms, f"{path}: policy_ms"),
-        fixed_ms=_milliseconds(document.get("fixed_ms"), f"{path}: fixed_ms"),
-        model=model,
+        provenance=document["provenance"],
+        device=document["device"],
+        block_ms=_points(document["block_ms"]),
+        head_ms=_points(document["head_ms"]),
+        policy_ms=document.get("policy_ms"),
+        fixed_ms=document["fixed_ms"],
+        model=document.get("model"),
         source=str(path),
     )
 
 
-def _points(document: Mapping[str, Any], name: str, path: Path) -> tuple[tuple[int, float], ...]:
-    entries = document.get(name)
-    if not isinstance(entries, dict) or not entries:
-        raise UsageError(f"{path}: {name}", f"is {entries!r}, expected an object of tokens and milliseconds", _REMEDY)
-    points = {}
-    for key, value in entries.items():
-        if not key.isascii() or not key.isdecimal() or int(key) == 0 or int(key) in points:
-            raise UsageError(f"{path}: {name}", f"has the key {key!r}, expected distinct token counts", _REMEDY)
-        points[int(key)] = _milliseconds(value, f"{path}: {name}[{key}]")
-    return tuple(sorted(points.items()))
-
-
-def _milliseconds(value: object, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise UsageError(where, f"is {value!r}, expected milliseconds", _REMEDY)
-    return float(value)
+def _points(points: Mapping[str, float]) -> tuple[tuple[int, float], ...]:
+    return tuple(sorted((int(tokens), float(value)) for tokens, value in points.items()))

@@ -15,6 +15,7 @@ from edgeexport.calibration.counts import Counts, recipe_with_counts
 from edgeexport.calibration.images import SegmenterOnImages
 from edgeexport.calibration.interval import Interval, drop_interval
 from edgeexport.calibration.kept_results import KeptResults
+from edgeexport.documents.progress import published
 from edgeexport.evaluation.areas import Areas, areas_of, scores_from_areas
 from edgeexport.evaluation.dataset import LabelledImage
 from edgeexport.evaluation.executions import PublishedExecution
@@ -78,7 +79,9 @@ class PublishedQuality:
     def __init__(self, file: ProgressFile, segmenter: SegmenterOnImages) -> None:
         self._model, self._recipe = segmenter.model, segmenter.recipe
         self._classes = class_count(segmenter.recipe)
-        self._kept: KeptResults[_Run, tuple[ImageCost, Areas]] = KeptResults(file, segmenter, _entry, self._from_entry)
+        self._kept: KeptResults[_Run, tuple[ImageCost, Areas]] = KeptResults(
+            file, published(self._classes), segmenter, _entry, self._from_entry
+        )
 
     def measure(
         self, num_shared: int, thresholds: Mapping[int, float], beside: Mapping[str, Areas] | None

@@ -18,6 +18,7 @@ from edgeexport.calibration.counts import Counts, recipe_with_counts
 from edgeexport.calibration.images import SegmenterOnImages
 from edgeexport.calibration.interval import AGREEMENT, MIOU, Interval, drop_interval
 from edgeexport.calibration.kept_results import KeptResults
+from edgeexport.documents.progress import candidate
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.areas import Areas, areas_of, scores_from_areas
 from edgeexport.evaluation.dataset import LabelledImage
@@ -52,7 +53,9 @@ class CandidateQuality:
         self._model, self._recipe = segmenter.model, replace(recipe, input=replace(recipe.input, batch=1))
         self._classes = class_count(recipe)
         self._dense_maps: dict[str, NDArray] = {}
-        self._kept: KeptResults[Counts, Areas] = KeptResults(file, segmenter, self._entry, self._from_entry)
+        self._kept: KeptResults[Counts, Areas] = KeptResults(
+            file, candidate(self._classes), segmenter, self._entry, self._from_entry
+        )
         self.resumed = self._kept.resumed
 
     def __call__(self, counts: Counts) -> float:

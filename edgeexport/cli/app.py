@@ -12,6 +12,7 @@ import typer
 from edgeexport.cli.build import build
 from edgeexport.cli.calibrate import calibrate
 from edgeexport.cli.compare import compare
+from edgeexport.cli.debug import debug
 from edgeexport.cli.evaluate import evaluate
 from edgeexport.cli.inspect import inspect
 from edgeexport.cli.lint import lint
@@ -42,7 +43,7 @@ def _root() -> None:
 
 
 for _command in (
-    version, doctor, recipes, build, inspect, lint, verify, run, evaluate, calibrate, compare, profile,
+    version, doctor, recipes, build, inspect, lint, verify, debug, run, evaluate, calibrate, compare, profile,
 ):  # fmt: skip
     app.command()(_command)
 

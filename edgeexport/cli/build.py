@@ -42,6 +42,10 @@ def build(
     ] = None,
     checkpoint: CheckpointOption = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or fp16; for a bundle, its own where left out.")] = None,
+    keep_fp32: Annotated[
+        list[str] | None,
+        typer.Option("--keep-fp32", metavar="PATTERN", help="fp16: nodes whose results stay in float32; repeatable."),
+    ] = None,
     cfg_options: Annotated[
         list[str] | None,
         typer.Option("--cfg-options", help="key=value, replaces what stands in the recipe; repeatable."),
@@ -99,6 +103,7 @@ def build(
     if Path(subject).is_dir():
         of_a_recipe = {
             "--checkpoint": checkpoint,
+            "--keep-fp32": keep_fp32,
             "--cfg-options": cfg_options,
             "--work-dir": work_dir,
             "--dry-run": dry_run,
@@ -119,6 +124,7 @@ def build(
         recipe=subject,
         target=target,
         precision=precision or "fp32",
+        keep_fp32=tuple(keep_fp32 or ()),
         cfg_options=tuple(cfg_options or ()),
         checkpoint=checkpoint,
         work_dir=work_dir,
@@ -190,7 +196,12 @@ def _dry_run(options: BuildOptions, json_output: bool) -> None:
     if path.parent != shipped_recipes_folder():
         print_note(f"{path} is Python: reading it runs its code, and that of the files which it names as _base_")
     recipe = request_from_arguments(
-        options.recipe, options.target, options.precision, options.cfg_options, options.checkpoint
+        options.recipe,
+        options.target,
+        options.precision,
+        options.cfg_options,
+        options.checkpoint,
+        keep_fp32=options.keep_fp32,
     ).recipe
     tokens = tokens_json(recipe)
     folder = options.work_dir

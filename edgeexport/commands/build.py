@@ -16,7 +16,7 @@ from edgeexport.bundle import Bundle, check_replaceable, hashes_of, json_bytes, 
 from edgeexport.bundle.places import check_bundle_path, check_writable
 from edgeexport.bundle.remains import temporary_folder
 from edgeexport.commands.build_log import BuildLog
-from edgeexport.commands.checks import checks_json, rtx_check, tail_check
+from edgeexport.commands.checks import checks_json, half_comparison, rtx_check, tail_check
 from edgeexport.commands.earlier_results import keep_results
 from edgeexport.commands.manifest import manifest_of
 from edgeexport.commands.request import BuildRequest, default_work_dir, request_from_arguments
@@ -28,6 +28,7 @@ from edgeexport.fixed.tokens import tokens_json
 from edgeexport.fixed.weights import WeightsOrigin, model_from_recipe
 from edgeexport.graph.export_cache import Export, kept_export
 from edgeexport.graph.graphs import BundleGraphs, graphs_from_export
+from edgeexport.graph.half_precision_range import HalfRange, half_range
 from edgeexport.graph.lint import lint_model
 from edgeexport.graph.lint_report import LintReport
 from edgeexport.graph.macs import graph_macs
@@ -74,6 +75,7 @@ def build(
     target: str,
     *,
     precision: str = "fp32",
+    keep_fp32: Sequence[str] = (),
     cfg_options: Sequence[str] = (),
     checkpoint: Path | None = None,
     work_dir: Path | None = None,
@@ -90,6 +92,7 @@ def build(
         target: Name of a deployment target (`edgeexport.device.targets.TARGETS`).
         precision: 'fp32', or 'fp16': products in float16, decisions and the residual stream in float32
             (`edgeexport.graph.half_precision_policy`).
+        keep_fp32: With 'fp16': patterns of nodes whose results stay in float32.
         cfg_options: ``key=value`` replacements in the recipe.
         checkpoint: Instead of the recipe's.
         work_dir: The bundle folder; `default_work_dir` if None.
@@ -105,7 +108,7 @@ def build(
     log = BuildLog(on_stage)
     asked = engine_options or EngineOptions()
     with log.stage("read recipe"):
-        request = request_from_arguments(recipe, target, precision, cfg_options, checkpoint, plugins)
+        request = request_from_arguments(recipe, target, precision, cfg_options, checkpoint, plugins, keep_fp32)
         check_engine_options(target, asked)
     folder = work_dir if work_dir is not None else default_work_dir(request.recipe, target, precision)
     check_bundle_path(folder)
@@ -117,14 +120,16 @@ def build(
     with log.stage("torch's exporter"):
         exported = bundle_export(fixed, origin) if export is None else Export(export, reused=True)
     with log.stage("graph passes"):
-        graphs = graphs_from_export(fixed, exported.model, precision)
+        graphs = graphs_from_export(fixed, exported.model, precision, keep_fp32)
     with log.stage("lint"):
         lint = _lint(graphs, target)
     with staged_bundle(folder) as staging:
         with log.stage("write graphs"):
             _write_graphs(staging, request, graphs, origin)
         with log.stage("verify"):
-            comparisons, references = _verify(staging, request, fixed, graphs, origin)
+            comparisons, references, ranges = _verify(staging, request, fixed, graphs, origin)
+        if ranges is not None:
+            ranges.raise_for_overflow()
         tail, warnings = tail_check(fixed, references)
         _raise_for_failed(comparisons, warnings)
         rtx = rtx_check(staging, request, graphs.plain, log)
@@ -132,9 +137,10 @@ def build(
         log.notes += [f"weights: {origin.statement}", *([graphs.half.text] if graphs.half is not None else [])]
         log.notes += ["torch's exporter was not run: an export made before was used"] if exported.reused else []
         with log.stage("manifest"):
-            checks = checks_json(request, lint, comparisons, rtx, tail, graphs.half)
+            checks = checks_json(request, lint, comparisons, rtx, tail, graphs.half, ranges)
             _write_manifest(staging, manifest_of(request, fixed, origin, graphs, checks), library)
         warnings += _warnings(request, comparisons, rtx, library)
+        warnings += ranges.warnings if ranges is not None else []
         with log.stage("engine"):
             engine, no_engine = None, "left to another machine"
             if local_engine:
@@ -205,11 +211,11 @@ def _macs_json(plain: onnx.ModelProto) -> dict[str, object]:
 
 def _verify(
     staging: Path, request: BuildRequest, fixed: FixedModel, graphs: BundleGraphs, origin: WeightsOrigin
-) -> tuple[list[Comparison], list[Reference]]:
+) -> tuple[list[Comparison], list[Reference], HalfRange | None]:
     """Compares original, fixed form and model.onnx on photographs; writes parity.json and golden.npz, whatever was found.
 
     Returns:
-        Every comparison, and what fixed torch computed for the photographs that were drawn.
+        Every comparison, what fixed torch computed for the photographs that were drawn, and how large float16 values become.
     """
     runner = OnnxRuntimeRunner(staging / "model.onnx", extra_outputs=graphs.inner)
     references: list[Reference] = []
@@ -218,14 +224,19 @@ def _verify(
     comparisons = run_parity(fixed, runner, kept)
     cases = golden_cases(fixed, runner, references, comparisons)
     del runner
+    ranges = None
+    if graphs.half is not None:
+        ranges = half_range(graphs.with_functions, [reference.batch for reference in references])
+        comparisons.append(half_comparison(fixed, graphs, references[0]))
     parity = {
         "schema": "edgeexport.parity/1",
         "weights": origin.statement,
         "comparisons": [item.as_dict() for item in comparisons],
+        **({} if ranges is None else {"float16_range": ranges.as_dict()}),
     }
     (staging / "parity.json").write_bytes(json_bytes(parity))
     write_golden(staging / "golden.npz", cases or references, origin.statement)
-    return comparisons, references
+    return comparisons, references, ranges
 
 
 def _raise_for_failed(comparisons: Sequence[Comparison], warnings: Sequence[str]) -> None:

@@ -16,13 +16,15 @@ class BuildOptions:
     """A bundle to build.
 
     Attributes:
-        recipe, target, precision, cfg_options, checkpoint, work_dir: As `edgeexport.commands.build.build` takes them.
+        recipe, target, precision, keep_fp32, cfg_options, checkpoint, work_dir: As `edgeexport.commands.build.build` takes
+            them.
         engine: What is asked of the engine; whether the graph has plugins holds for the bundle as well.
     """
 
     recipe: str
     target: str
     precision: str = "fp32"
+    keep_fp32: tuple[str, ...] = ()
     cfg_options: tuple[str, ...] = ()
     checkpoint: Path | None = None
     work_dir: Path | None = None
@@ -31,5 +33,5 @@ class BuildOptions:
     @property
     def export(self) -> dict[str, Any]:
         """The arguments of `edgeexport.commands.build.build` that are about the export, here, and not the engine."""
-        names = ("recipe", "target", "precision", "cfg_options", "checkpoint", "work_dir")
+        names = ("recipe", "target", "precision", "keep_fp32", "cfg_options", "checkpoint", "work_dir")
         return {name: getattr(self, name) for name in names} | {"plugins": self.engine.plugins}

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 
+from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
 from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.request import BuildRequest
 from edgeexport.errors import BuildError
 from edgeexport.fixed.model import FixedModel
+from edgeexport.graph.graphs import BundleGraphs
 from edgeexport.graph.half_precision import HalfPrecision
+from edgeexport.graph.half_precision_range import HalfRange
+from edgeexport.graph.half_precision_twin import twin_in_float32
 from edgeexport.graph.lint_report import LintReport
 from edgeexport.ops.upsample_argmax import candidates_needed
 from edgeexport.verify.compare import Comparison
-from edgeexport.verify.reference import Reference
+from edgeexport.verify.parity import runtime_comparison
+from edgeexport.verify.reference import HALF_CHECK, Reference
 from edgeexport.verify.suite import parity_status
 
-__all__ = ["checks_json", "rtx_check", "tail_check"]
+__all__ = ["checks_json", "half_comparison", "rtx_check", "tail_check"]
 
 
 def tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dict[str, object], list[str]]:
@@ -82,6 +88,15 @@ def _verdict(staging: Path, plugins: bool, plain: onnx.ModelProto) -> RtxCheck:
         path.unlink()
 
 
+def half_comparison(fixed: FixedModel, graphs: BundleGraphs, reference: Reference) -> Comparison:
+    """Fixed torch against the mixed-precision graph with every float16 value rounded as float16 is, on one batch."""
+    twin = twin_in_float32(graphs.with_functions, rounded=True).SerializeToString()
+    runner = OnnxRuntimeRunner(
+        twin, extra_outputs=graphs.inner, optimised=True, name="float16 arithmetic in onnxruntime"
+    )
+    return replace(runtime_comparison(fixed, reference, runner), check=HALF_CHECK)
+
+
 def checks_json(
     request: BuildRequest,
     lint: LintReport,
@@ -89,6 +104,7 @@ def checks_json(
     rtx: RtxCheck,
     tail: dict[str, object],
     half: HalfPrecision | None,
+    ranges: HalfRange | None,
 ) -> dict[str, object]:
     """The manifest's ``checks`` (JSON-ready)."""
     checks: dict[str, object] = {
@@ -105,4 +121,6 @@ def checks_json(
     }
     if half is not None:
         checks["half_precision"] = {"status": "converted", **half.as_dict()}
+    if ranges is not None:
+        checks["float16_range"] = {"status": "passed", **ranges.summary()}
     return checks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -10,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeexport import documents
 from edgeexport.backends.engine import ENGINE_RECORD, engine_record
 from edgeexport.bundle import Bundle, json_bytes, open_bundle, sha256_of
 from edgeexport.bundle.files import write_file
-from edgeexport.errors import EdgeExportError
+from edgeexport.documents import Kind, read_document
+from edgeexport.errors import BundleError, EdgeExportError
 from edgeexport.profile.earlier_bench import BENCH, EARLIER_FILES, POWER_CSV
 from edgeexport.profile.layers import PROFILE_FILE
 
@@ -21,6 +22,11 @@ __all__ = ["EarlierResults", "keep_results"]
 
 _VERIFY, _MANIFEST = "verify.json", "manifest.json"
 _OF_GRAPHS = (BENCH, POWER_CSV, PROFILE_FILE, *EARLIER_FILES.values(), "evaluation.json")
+_KINDS: dict[str, Kind[Any]] = {
+    BENCH: documents.BENCH,
+    EARLIER_FILES[BENCH]: documents.BENCH,
+    _VERIFY: documents.VERIFY,
+}
 _OF_BUILDS = ("report.html", "build.log", "parity.json", "overlay.png", "plugins")
 _LOGS = ("remote-build.log", "remote-verify.log", "remote-profile.log")
 
@@ -93,21 +99,20 @@ def _taken_over(old: Bundle, new: Bundle, name: str) -> bool:
     source, target = old.path / name, new.path / name
     if source.is_symlink() or not source.is_file():
         return False
-    if name not in (BENCH, _VERIFY, EARLIER_FILES[BENCH]):
+    kind = _KINDS.get(name)
+    if kind is None:
         _linked(source, target)
         return True
     try:
-        document = json.loads(source.read_bytes())
-    except (ValueError, RecursionError):
-        return False
-    if not isinstance(document, dict):
+        document = read_document(source, kind)
+    except BundleError:
         return False
     was, now = (sha256_of(bundle.path / _MANIFEST) for bundle in (old, new))
     write_file(target, json_bytes(_renamed(document, was, now)))
     return True
 
 
-def _renamed(document: dict[str, Any], was: str, now: str) -> Mapping[str, Any]:
+def _renamed(document: Mapping[str, Any], was: str, now: str) -> Mapping[str, Any]:
     """The document, its ``manifest_sha256`` that of the new manifest if it was that of the earlier one."""
     about = document.get("bundle")
     if isinstance(about, dict) and about.get("manifest_sha256") == was:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def inspect_bundle(path: Path) -> dict[str, Any]:
         BundleError: Damaged or incompatible.
     """
     bundle = open_bundle(path)
-    manifest = bundle.manifest
+    manifest: Mapping[str, Any] = bundle.manifest
     shown = (
         "name",
         "description",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeexport.device.targets import Target, target_named
+from edgeexport.errors import UsageError
 from edgeexport.recipe import load_recipe
 from edgeexport.recipe.schema import Recipe
 from edgeexport.verify.tolerances import tolerances_of
@@ -31,6 +32,7 @@ def request_from_arguments(
     cfg_options: Sequence[str] = (),
     checkpoint: Path | None = None,
     plugins: bool = True,
+    keep_fp32: Sequence[str] = (),
 ) -> BuildRequest:
     """Checks the arguments of a build before anything is computed.
 
@@ -39,6 +41,9 @@ def request_from_arguments(
     """
     chosen = target_named(target)
     tolerances_of(precision)
+    if keep_fp32 and precision != "fp16":
+        problem = f"has no meaning with --precision {precision}, where everything is float32"
+        raise UsageError("--keep-fp32", problem, "give --precision fp16 as well, or leave it out")
     return BuildRequest(load_recipe(recipe, cfg_options, checkpoint), chosen, precision, plugins)
 
 

@@ -168,9 +168,10 @@ def _executed(bundle: Bundle, engine: str) -> Executed:
 
 
 def _executed_elsewhere(bundle: Bundle) -> dict[str, object]:
-    content = bundle.json(_VERIFY) if (bundle.path / _VERIFY).is_file() else None
-    names = [field.name for field in fields(Executed)]
-    return {name: content.get(name) for name in names} if isinstance(content, dict) else {}
+    if not (bundle.path / _VERIFY).is_file():
+        return {}
+    content = bundle.json(_VERIFY)
+    return {field.name: content.get(field.name) for field in fields(Executed)}
 
 
 def _original_comparisons(
@@ -178,15 +179,20 @@ def _original_comparisons(
 ) -> list[Comparison]:
     # Imported here: everything above also runs on a device, where there is no torch.
     from edgeexport.fixed.model import fixed_from_model
+    from edgeexport.fixed.original import checked_recipe
     from edgeexport.fixed.weights import model_from_recipe
-    from edgeexport.recipe.of_bundle import original_recipe
     from edgeexport.verify.parity import reference_of
     from edgeexport.verify.suite import run_parity
     from edgeexport.verify.tolerances import tolerances_of
 
-    recipe = original_recipe(bundle, files)
+    recipe = checked_recipe(bundle, files)
     model, _ = model_from_recipe(recipe)
     fixed = fixed_from_model(model, recipe)
+    declared = [item["name"] for item in [*bundle.manifest["outputs"], *bundle.manifest["inner_outputs"]]]
+    foreign = [name for name in declared if name not in fixed.output_names]
+    if foreign:
+        where, problem = f"{bundle.path / 'manifest.json'}: recipe", f"is of a model without {', '.join(foreign)}"
+        raise BundleError(where, problem, "copy or build the bundle again")
     batches = image_batches(recipe.input, photos)
     tolerances = tolerances_of(bundle.manifest["precision"])
     references = (reference_of(fixed, batch, tolerances=tolerances) for batch in batches)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
-
-from edgeexport.errors import BundleError
 
 __all__ = ["AGREEMENT_NAMES", "agreement_figures"]
 
@@ -16,25 +13,19 @@ _COUNTED = ("differing", "unexplained", "not_finite")
 AGREEMENT_NAMES = ("comparisons", "failed", *_LOWEST, "jaccard", *_LARGEST, *_COUNTED)
 
 
-def agreement_figures(document: Mapping[str, Any], where: Path) -> dict[str, float]:
+def agreement_figures(document: Mapping[str, Any]) -> dict[str, float]:
     """Sums a list of comparisons up.
 
     Args:
         document: What `edgeexport.verify.compare.Comparison.as_dict` gave, under ``comparisons``.
-        where: Its file, for messages.
 
     Returns:
         ``comparisons`` and ``failed``, and of `AGREEMENT_NAMES` those that some output or decision tells: a model without
         class map has no ``agreement``, one whose only output is a class map no ``cosine``. Where an output could not be
         compared as a whole (other shape, values that are not finite), there are no figures of errors at all: they would be
         those of the rest.
-
-    Raises:
-        BundleError: The file is none of ours.
     """
-    comparisons = document.get("comparisons")
-    if not isinstance(comparisons, list) or not all(isinstance(item, dict) for item in comparisons):
-        raise BundleError(str(where), "has no list of comparisons", "verify or build the bundle again")
+    comparisons = document["comparisons"]
     figures: dict[str, float] = {
         "comparisons": len(comparisons),
         "failed": sum(item.get("status") == "failed" for item in comparisons),
@@ -62,6 +53,4 @@ def _worst(name: str, choose: Callable[[list[float]], float], values: Iterator[f
 
 def _values(comparisons: list[dict[str, Any]], part: str, name: str) -> Iterator[float]:
     for comparison in comparisons:
-        for item in comparison.get(part) or []:
-            if isinstance(item.get(name), (int, float)):
-                yield float(item[name])
+        yield from (float(item[name]) for item in comparison.get(part) or [] if item.get(name) is not None)

@@ -69,7 +69,7 @@ def _described(figures: BundleFigures) -> str:
     manifest, bench = figures.bundle.manifest, figures.bench
     facts = [figures.bundle.name, str(manifest.get("target")), str(manifest.get("precision"))]
     device = bench.get("device") if bench is not None else None
-    if isinstance(device, dict):
+    if device:
         board = (device.get("jetson") or {}).get("model")
         facts.append(f"measured on {board or device.get('name')}")
     elif bench is None:

@@ -30,7 +30,7 @@ from typing import Any, TypeGuard
 from edgeexport.bundle import Bundle, sha256_of
 from edgeexport.comparison.agreement import AGREEMENT_NAMES, agreement_figures
 from edgeexport.comparison.outdated import engine_left_out, outdated
-from edgeexport.errors import BundleError
+from edgeexport.documents import IN_A_BUNDLE, read_document
 
 __all__ = [
     "HEADLINES",
@@ -178,9 +178,8 @@ def is_row_statistic(name: str) -> bool:
 
 def latency_samples(figures: BundleFigures) -> list[float]:
     """Compute times in milliseconds, in the order in which they were measured; empty where bench.json has none."""
-    samples = (figures.bench or {}).get("samples")
-    times_ms = samples.get(ROWS["latency"]) if isinstance(samples, dict) else None
-    return [float(value) for value in times_ms if _is_number(value)] if isinstance(times_ms, list) else []
+    samples = (figures.bench or {}).get("samples") or {}
+    return [float(value) for value in samples.get(ROWS["latency"], [])]
 
 
 def bundle_figures(bundle: Bundle) -> BundleFigures:
@@ -189,16 +188,14 @@ def bundle_figures(bundle: Bundle) -> BundleFigures:
     Raises:
         BundleError: One of them is damaged (exit code 9).
     """
-    documents = {
-        root: _document(bundle, f"{root}.json") for root in ("bench", "engine", "evaluation", "parity", "verify")
-    }
-    documents["tokens"] = _document(bundle, "tokens.json")
+    roots = ("bench", "engine", "evaluation", "parity", "verify", "tokens")
+    documents: dict[str, Mapping[str, Any] | None] = {root: _document(bundle, f"{root}.json") for root in roots}
     all_metrics: list[Metric] = []
     if (bench := documents["bench"]) is not None:
         all_metrics += _bench_metrics(bench)
     for root in ("parity", "verify"):
         if (document := documents[root]) is not None:
-            figures = agreement_figures(document, bundle.path / f"{root}.json")
+            figures = agreement_figures(document)
             all_metrics += [
                 Metric(f"{root}.{name}", value, f"{root}.json", "compared") for name, value in figures.items()
             ]
@@ -210,8 +207,7 @@ def bundle_figures(bundle: Bundle) -> BundleFigures:
             all_metrics += [Metric(name, value, f"{root}.json", provenance) for name, value in _numbers(document, root)]
     all_metrics += _size_metrics(bundle.path)
     metrics = {metric.name: metric for metric in all_metrics if math.isfinite(metric.value)}
-    files = (documents["engine"] or {}).get("files")
-    engine_files = files if isinstance(files, dict) else {}
+    engine_files = (documents["engine"] or {}).get("files", {})
     manifest = sha256_of(bundle.path / "manifest.json")
     earlier = {
         f"{root}.json": text
@@ -222,27 +218,21 @@ def bundle_figures(bundle: Bundle) -> BundleFigures:
     return BundleFigures(bundle, metrics, documents["bench"], documents["engine"], earlier, left_out)
 
 
-def _document(bundle: Bundle, name: str) -> dict[str, Any] | None:
+def _document(bundle: Bundle, name: str) -> Mapping[str, Any] | None:
     path = bundle.path / name
-    if not path.exists():
-        return None
-    content = bundle.json(name)
-    if not isinstance(content, dict):
-        raise BundleError(str(path), "holds no JSON object", f"write it again: {source_of(path.stem + '.')[1]}")
-    return content
+    return read_document(path, IN_A_BUNDLE[name]) if path.exists() else None
 
 
 def _bench_metrics(bench: Mapping[str, Any]) -> Iterator[Metric]:
-    rows = bench.get("rows")
+    rows = bench.get("rows") or {}
     for prefix, row in ROWS.items():
-        summary = rows.get(row) if isinstance(rows, dict) else None
-        for name, value in summary.items() if isinstance(summary, dict) else ():
+        for name, value in (rows.get(row) or {}).items():
             full = f"{prefix}_{_identifier(name)}" + ("" if name in ("cv", "n") else "_ms")
             if _is_number(value) and is_row_statistic(full):
                 yield Metric(full, float(value), "bench.json", "measured")
-    power = bench.get("power")
+    power = bench.get("power") or {}
     for name, key in _POWER.items():
-        value = power.get(key) if isinstance(power, dict) else None
+        value = power.get(key)
         if _is_number(value):
             yield Metric(name, float(value), "bench.json", "measured")
     for name, value in _numbers({key: item for key, item in bench.items() if key != "rows"}, "bench"):
@@ -252,10 +242,10 @@ def _bench_metrics(bench: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def _token_metrics(tokens: Mapping[str, Any]) -> Iterator[Metric]:
-    totals, blocks = tokens.get("totals"), tokens.get("blocks")
-    figures: dict[str, Any] = {name: totals.get(name) for name in _TOTALS} if isinstance(totals, dict) else {}
-    counts = [count for block in blocks or [] if _is_number(count := block.get("tokens_in"))]
-    if blocks and len(counts) == len(blocks):
+    totals, blocks = tokens.get("totals") or {}, tokens["blocks"]
+    figures: dict[str, Any] = {name: totals.get(name) for name in _TOTALS}
+    counts = [block["tokens_in"] for block in blocks if "tokens_in" in block]
+    if len(counts) == len(blocks):
         figures |= {"mean": sum(counts) / len(counts), "out": blocks[-1].get("tokens_out")}
     for name, value in figures.items():
         if _is_number(value):

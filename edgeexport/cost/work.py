@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeexport.errors import BundleError
+from edgeexport.documents import WORK, Work, read_document
+from edgeexport.documents.work import WORK_SCHEMA, Node
 
 __all__ = [
     "OTHER",
@@ -27,11 +28,10 @@ __all__ = [
     "part_title",
     "read_work",
     "work_bytes",
-    "work_from_dict",
+    "work_from_document",
 ]
 
 WORK_FILE = "work.json"
-WORK_SCHEMA = "edgeexport.work/1"
 
 OTHER = "other"
 """The part of what belongs to no part."""
@@ -177,29 +177,10 @@ def work_bytes(work: GraphWork) -> bytes:
     return ("{\n" + "\n".join(lines) + "\n}\n").encode()
 
 
-def work_from_dict(content: Any, where: str = WORK_FILE) -> GraphWork:
-    """Reads work.json's content.
-
-    Args:
-        content: The parsed JSON.
-        where: The file, for messages.
-
-    Raises:
-        BundleError: Of another schema, or damaged.
-    """
-    schema = content.get("schema") if isinstance(content, dict) else None
-    if schema != WORK_SCHEMA:
-        raise BundleError(
-            where,
-            f"schema {schema!r}, this edgeexport reads {WORK_SCHEMA!r}",
-            "build the bundle again with this version, or use the version that wrote it",
-        )
-    try:
-        calls = [dict(row) for row in content["calls"]]
-        plugins = frozenset(str(row["name"]) for row in calls if row.pop("plugin"))
-        return GraphWork(tuple(map(_node, content["nodes"])), tuple(map(_node, calls)), plugins)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BundleError(where, f"is damaged ({error!r})", "copy or build the bundle again") from None
+def work_from_document(content: Work) -> GraphWork:
+    """What work.json holds."""
+    plugins = frozenset(row["name"] for row in content["calls"] if row["plugin"])
+    return GraphWork(tuple(map(_node, content["nodes"])), tuple(map(_node, content["calls"])), plugins)
 
 
 def read_work(bundle_dir: Path) -> GraphWork | None:
@@ -209,13 +190,7 @@ def read_work(bundle_dir: Path) -> GraphWork | None:
         BundleError: The file is damaged.
     """
     path = bundle_dir / WORK_FILE
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(str(path), f"cannot be read ({error})", "copy or build the bundle again") from None
-    return work_from_dict(content, str(path))
+    return work_from_document(read_document(path, WORK)) if path.is_file() else None
 
 
 def _split(part: str) -> tuple[str, int]:
@@ -255,22 +230,18 @@ def _row(node: NodeWork, plugins: frozenset[str]) -> dict[str, object]:
     return row
 
 
-def _node(row: Mapping[str, Any]) -> NodeWork:
+def _node(row: Node) -> NodeWork:
     return NodeWork(
-        name=str(row["name"]),
-        op_type=str(row["op"]),
-        part=str(row["part"]),
-        call=str(row.get("call", "")),
-        inputs=tuple(map(str, row.get("in", ()))),
-        outputs=tuple(map(str, row.get("out", ()))),
-        kind=str(row.get("kind", "")),
-        macs=int(row.get("macs", 0)),
-        dtype=str(row.get("dtype", "")),
-        reads=_sizes(row, "reads"),
-        writes=_sizes(row, "writes"),
-        weights=_sizes(row, "weights"),
+        name=row["name"],
+        op_type=row["op"],
+        part=row["part"],
+        call=row.get("call", ""),
+        inputs=tuple(row.get("in", ())),
+        outputs=tuple(row.get("out", ())),
+        kind=row.get("kind", ""),
+        macs=row.get("macs", 0),
+        dtype=row.get("dtype", ""),
+        reads=row.get("reads", {}),
+        writes=row.get("writes", {}),
+        weights=row.get("weights", {}),
     )
-
-
-def _sizes(row: Mapping[str, Any], key: str) -> dict[str, int]:
-    return {str(dtype): int(size) for dtype, size in row.get(key, {}).items()}

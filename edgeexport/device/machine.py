@@ -5,7 +5,6 @@ imports none of the packages in this process, so that it works beside a broken o
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 import re
 import shutil
@@ -16,6 +15,9 @@ from pathlib import Path
 from edgeexport.device.child import output_of, python_command
 from edgeexport.device.packages import not_loading_in_a_child
 from edgeexport.device.sysfs import text_of
+from edgeexport.documents import parsed
+from edgeexport.documents.answers import NAMES
+from edgeexport.errors import BundleError
 
 __all__ = [
     "PACKAGES",
@@ -196,8 +198,9 @@ def version_tuple(version: str) -> tuple[int, ...]:
 def _providers(probe: Probe) -> tuple[str, ...] | None:
     printed = probe.run(python_command(_PROVIDERS_CODE), _IMPORT_TIMEOUT_S)
     try:
-        return tuple(str(name) for name in json.loads(_last_line(printed)))
-    except (TypeError, ValueError):
+        names = parsed(_last_line(printed), NAMES, "providers")
+        return tuple(names)
+    except BundleError:
         return None
 
 

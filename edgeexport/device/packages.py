@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
-import json
 from collections.abc import Callable, Iterable, Sequence
 
 from edgeexport.device.child import python_command
-from edgeexport.errors import UsageError
+from edgeexport.documents import parsed
+from edgeexport.documents.answers import NAME_TEXTS
+from edgeexport.errors import BundleError, UsageError
 
 __all__ = [
     "EXPORT_PACKAGES",
@@ -125,8 +126,9 @@ def _printed_by_child(
 ) -> dict[str, str] | None:
     lines = (run(python_command(_CHILD, *modules), _IMPORT_TIMEOUT_S) or "").splitlines()
     try:
-        return {str(module): str(line) for module, line in json.loads(lines[-1]).items()}
-    except (IndexError, ValueError, AttributeError):  # packages may print as they load, but not after the last of them
+        failures = parsed(lines[-1], NAME_TEXTS, "packages")
+        return dict(failures)
+    except (IndexError, BundleError):  # packages may print as they load, but not after the last of them
         return None
 
 

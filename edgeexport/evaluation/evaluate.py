@@ -17,6 +17,7 @@ import edgeexport
 from edgeexport.bundle import json_bytes, refuse_link_of_bundle
 from edgeexport.bundle.files import write_file
 from edgeexport.bundle.source_hash import program_sha256
+from edgeexport.documents.progress import measured
 from edgeexport.evaluation.areas import Areas, areas_of
 from edgeexport.evaluation.dataset import (
     LabelledImage,
@@ -205,7 +206,7 @@ class _Run:
         self.notes(item)
 
     def _add_earlier(self) -> None:
-        for entry in self.progress.entries():
+        for entry in self.progress.entries(measured(self.num_classes)):
             name = entry["left_out"] if "left_out" in entry else entry["name"]
             if name not in self.batch_of:  # beyond this run's limit
                 continue

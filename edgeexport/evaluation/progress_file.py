@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TypeVar
 
 from edgeexport.bundle.files import write_file
+from edgeexport.documents import Kind, parsed
+from edgeexport.documents.progress import HEADER, LONGEST_LINE, Header
 from edgeexport.errors import UsageError
 
 __all__ = ["ProgressFile"]
+
+Entry = TypeVar("Entry")
 
 
 class ProgressFile:
@@ -37,12 +42,12 @@ class ProgressFile:
 
     def __init__(self, path: Path, schema: str, key: Mapping[str, str], *, restart: bool = False) -> None:
         self.path, self.begun_anew = path, ""
-        header: dict[str, Any] = {"schema": schema, "key": dict(key)}
+        header: Header = {"schema": schema, "key": dict(key)}
         try:
             if path.is_symlink():
                 raise UsageError(str(path), "is a link, and is not written through", "give another --out-dir")
             path.parent.mkdir(parents=True, exist_ok=True)
-            earlier = self._header(schema.split("/")[0])
+            earlier = self._header(schema.split("/")[0], restart)
             if earlier is not None and earlier != header:
                 self.begun_anew = _difference(earlier, header)
             if restart or earlier != header:
@@ -61,20 +66,20 @@ class ProgressFile:
     ) -> None:
         self._stream.close()
 
-    def entries(self) -> Iterator[dict[str, Any]]:
-        """What the file held when it was opened and what was appended since, in order.
+    def entries(self, kind: Kind[Entry]) -> Iterator[Entry]:
+        """What the file held when it was opened and what was appended since, in order; each line held to ``kind``.
 
         Raises:
             UsageError: A line is damaged.
         """
         try:
             with self.path.open("rb") as stream:
-                next(stream)
-                for number, line in enumerate(stream, start=2):
-                    entry = _parsed(line)
-                    if entry is None:
-                        raise UsageError(f"{self.path}: line {number}", "is damaged", "begin anew with --restart")
-                    yield entry
+                stream.readline(LONGEST_LINE)
+                for number in count(2):
+                    line = stream.readline(LONGEST_LINE + 1)
+                    if not line:
+                        return
+                    yield _entry(line, kind, f"{self.path}: line {number}")
         except OSError as error:
             raise _unusable(self.path, error) from error
 
@@ -90,15 +95,22 @@ class ProgressFile:
         except OSError as error:
             raise _unusable(self.path, error) from error
 
-    def _header(self, family: str) -> dict[str, Any] | None:
+    def _header(self, family: str, restart: bool) -> Header | None:
         """The first line; None where there is no file, or nothing but a torn first line."""
         if not self.path.exists():
             return None
         with self.path.open("rb") as stream:
-            line = stream.readline()
-        header = _parsed(line)
-        if header is not None and str(header.get("schema", "")).startswith(f"{family}/"):
-            return header
+            line = stream.readline(LONGEST_LINE)
+        try:
+            header = _entry(line, HEADER, f"{self.path}: line 1")
+            if header["schema"].startswith(f"{family}/"):
+                return header
+        except UsageError:
+            ours = line.startswith(_line({"schema": f"{family}/"}).rpartition(b'"')[0])
+            if ours and line.endswith(b"\n") and not restart:
+                raise
+            if ours:
+                return None
         start = _line({"schema": family}).rpartition(b'"')[0]
         if line.endswith(b"\n") or not (line.startswith(start) or start.startswith(line)):
             problem = "is no progress file of edgeexport, and is left alone"
@@ -123,19 +135,18 @@ def _line(entry: Mapping[str, object]) -> bytes:
     return json.dumps(entry, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def _entry(line: bytes, kind: Kind[Entry], where: str) -> Entry:
     try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    return entry if isinstance(entry, dict) else None
+        return parsed(line, kind, where)
+    except UsageError as error:
+        raise UsageError(error.where, f"is damaged: {error.problem}", error.remedy) from None
 
 
-def _difference(earlier: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+def _difference(earlier: Header, expected: Header) -> str:
     """In words, what of the key is another than at the last run."""
-    old, new = earlier.get("key"), expected["key"]
-    names = [name for name in new if not isinstance(old, dict) or old.get(name) != new[name]]
-    if earlier.get("schema") != expected["schema"] or not names:
+    old, new = earlier["key"], expected["key"]
+    names = [name for name in new if old.get(name) != new[name]]
+    if earlier["schema"] != expected["schema"] or not names:
         return "it is of another version"
     return f"another {' and another '.join(names)} than before"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.bundle import Bundle, open_bundle
+from edgeexport.bundle.original import GivenWeights, why_no_original
 from edgeexport.errors import UsageError, nearest_hint
 from edgeexport.evaluation.executions import (
     EXECUTIONS,
@@ -22,8 +23,8 @@ from edgeexport.evaluation.executions import (
 )
 from edgeexport.evaluation.options import EvaluationOptions
 from edgeexport.evaluation.segmenter_spec import class_count, is_segmenter, stated_thresholds
+from edgeexport.fixed.original import checked_recipe
 from edgeexport.recipe import load_recipe
-from edgeexport.recipe.of_bundle import GivenWeights, original_recipe, why_no_original
 from edgeexport.recipe.schema import Recipe
 
 __all__ = ["Segmenter", "segmenter_from_argument", "stage_thresholds"]
@@ -147,11 +148,11 @@ def _segmenter_of_bundle(bundle: Bundle, options: EvaluationOptions) -> Segmente
         if reason := why_no_original(bundle, files):
             not_run = {"adaptive": reason, "fixed": reason}
         else:
-            recipe = original_recipe(bundle, files)
+            recipe = checked_recipe(bundle, files)
             executions, not_run = _torch_executions(recipe, segmenter_model(recipe)[0], options)
     if _asked(options, "onnxruntime"):
         executions = (*executions, OnnxRuntimeExecution(bundle))
-    num_classes = int(manifest["recipe"]["model"]["decode_head"]["num_classes"])
+    num_classes = manifest["recipe"]["model"]["decode_head"]["num_classes"]
     return Segmenter(
         name=name,
         recipe=bundle.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -59,14 +60,18 @@ def export_of_fixed(fixed: FixedModel, metadata: dict[str, str]) -> onnx.ModelPr
     return exported_model(fixed, fixed.example_inputs(), fixed.input_names, fixed.output_names, metadata)
 
 
-def graphs_from_export(fixed: FixedModel, model: onnx.ModelProto, precision: str = "fp32") -> BundleGraphs:
+def graphs_from_export(
+    fixed: FixedModel, model: onnx.ModelProto, precision: str = "fp32", keep_fp32: Sequence[str] = ()
+) -> BundleGraphs:
     """Derives every graph of the bundle from `export_of_fixed`, which it takes over and changes.
 
     With ``precision`` 'fp16' the exported graph becomes one of mixed precision, before anything is derived from it: custom ops
-    keep float32, so that their bodies and plugins are the same.
+    keep float32, so that their bodies and plugins are the same, and so do the results of nodes whose names fit ``keep_fp32``.
 
     Raises:
-        BuildError: The exporter's graph lacks something that a bundle needs, or a weight does not fit into float16.
+        BuildError: The exporter's graph lacks something that a bundle needs, or a weight is not a number.
+        ParityError: Weights do not fit into float16.
+        UsageError: A pattern of ``keep_fp32`` fits no node.
     """
     available = {value.name: _tensor_info(value) for value in model.graph.output}
     wanted = [fixed.recipe.output, *fixed.recipe.extra_outputs]
@@ -87,7 +92,7 @@ def graphs_from_export(fixed: FixedModel, model: onnx.ModelProto, precision: str
     inner = [available[name] for name in decisions if name in available and name in alive and name not in wanted]
     half = None
     if precision == "fp16":
-        model, half = half_precision_model(model, [item.name for item in inner])
+        model, half = half_precision_model(model, [item.name for item in inner], keep_fp32)
     model.functions.extend(bodies)
     inputs = [_tensor_info(value) for value in model.graph.input]
     return BundleGraphs(

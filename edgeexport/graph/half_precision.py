@@ -5,15 +5,15 @@ Precision lives in the graph, since TensorRT 11 has strongly typed networks alon
 
 from __future__ import annotations
 
-from collections.abc import Collection, Set
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 
 import onnx
 import onnx_ir as ir
 
-from edgeexport.errors import BuildError
-from edgeexport.graph.half_precision_policy import HALF, half_nodes, is_float
-from edgeexport.graph.half_precision_weights import WeightLoss, half_tensor
+from edgeexport.errors import BuildError, ParityError
+from edgeexport.graph.half_precision_policy import HALF, half_nodes, is_float, keep_options, node_label
+from edgeexport.graph.half_precision_weights import LARGEST, WeightLoss, half_tensor, too_large
 
 __all__ = ["HalfPrecision", "convert_to_half", "half_precision_model"]
 
@@ -31,14 +31,16 @@ class HalfPrecision:
         half_nodes: Those of them that compute in float16.
         casts: Casts between float32 and float16.
         weights: What became of the weights.
+        kept: Patterns of nodes whose results were asked to stay in float32.
     """
 
     nodes: int
     half_nodes: int
     casts: int
     weights: WeightLoss
+    kept: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, int]:
+    def as_dict(self) -> dict[str, object]:
         """JSON-ready, for the manifest."""
         return {
             "nodes": self.nodes,
@@ -47,6 +49,7 @@ class HalfPrecision:
             "half_weights": self.weights.elements,
             "subnormal_weights": self.weights.subnormal,
             "zeroed_weights": self.weights.zero,
+            "keep_fp32": list(self.kept),
         }
 
     @property
@@ -58,14 +61,16 @@ class HalfPrecision:
         )
 
 
-def half_precision_model(model: onnx.ModelProto, kept: Collection[str] = ()) -> tuple[onnx.ModelProto, HalfPrecision]:
+def half_precision_model(
+    model: onnx.ModelProto, kept: Collection[str] = (), keep_fp32: Sequence[str] = ()
+) -> tuple[onnx.ModelProto, HalfPrecision]:
     """`convert_to_half` for a protobuf, which is unchanged; weights are copied once."""
     program = ir.from_proto(model)
-    report = convert_to_half(program, kept)
+    report = convert_to_half(program, kept, keep_fp32)
     return ir.to_proto(program), report
 
 
-def convert_to_half(program: ir.Model, kept: Collection[str] = ()) -> HalfPrecision:
+def convert_to_half(program: ir.Model, kept: Collection[str] = (), keep_fp32: Sequence[str] = ()) -> HalfPrecision:
     """Converts an exported float32 graph in place.
 
     Requires: sorted nodes without nested graphs, custom ops as calls, the type of every value.
@@ -74,22 +79,25 @@ def convert_to_half(program: ir.Model, kept: Collection[str] = ()) -> HalfPrecis
     Args:
         program: The model; its weights are neither changed nor copied, but rounded when they are read.
         kept: Inner values that have to keep their name and float32, beside the graph's outputs.
+        keep_fp32: Patterns of nodes whose results stay in float32; see `half_nodes`.
 
     Returns:
         What was done; the model is unmodified where ``half_nodes`` is 0.
 
     Raises:
-        BuildError: A weight does not fit into float16, or the type of a value is unknown.
+        BuildError: A weight is not a number, or the type of a value is unknown.
+        ParityError: Weights do not fit into float16.
+        UsageError: A pattern fits no node.
     """
     graph = program.graph
     nodes = list(graph)
     _check_types(nodes)
     outside = {*graph.outputs, *(value for node in nodes for value in node.outputs if value.name in kept)}
     outside.update(value for name, value in graph.initializers.items() if name in kept)
-    half = half_nodes(graph, outside)
+    half = half_nodes(graph, outside, keep_fp32)
     loss = _halve_constants(graph, half, outside)
     casts = _insert_casts(graph, nodes, half, outside)
-    return HalfPrecision(len(nodes), len(half), casts, loss)
+    return HalfPrecision(len(nodes), len(half), casts, loss, tuple(keep_fp32))
 
 
 def _check_types(nodes: list[ir.Node]) -> None:
@@ -106,9 +114,13 @@ def _check_types(nodes: list[ir.Node]) -> None:
 def _halve_constants(graph: ir.Graph, half: Set[ir.Node], outside: Set[ir.Value]) -> WeightLoss:
     """Stores in float16 what float16 nodes read; under another name where float32 is read too."""
     loss = WeightLoss()
+    beyond: dict[str, float] = {}
     for value in list(graph.initializers.values()):
         readers = [use for use in value.uses() if use.node in half]
         if not readers or not is_float(value) or value.const_value is None:
+            continue
+        if (largest := too_large(value.const_value)) is not None:
+            beyond |= {node_label(use.node): largest for use in readers}
             continue
         tensor, lost = half_tensor(value.const_value)
         loss += lost
@@ -119,6 +131,11 @@ def _halve_constants(graph: ir.Graph, half: Set[ir.Node], outside: Set[ir.Value]
         graph.register_initializer(twin)
         for use in readers:
             use.node.replace_input_with(use.idx, twin)
+    if beyond:
+        node, largest = next(iter(beyond.items()))
+        more = f", and {len(beyond) - 1} more such nodes" if len(beyond) > 1 else ""
+        problem = f"a weight is {largest:g}, expected at most {LARGEST:,.0f}, float16's largest number{more}"
+        raise ParityError(f"node '{node}'", problem, keep_options(beyond))
     return loss
 
 

@@ -8,14 +8,19 @@ norm: similarities, confidences, sizes, scores. What only moves values has the d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence, Set
+from fnmatch import fnmatchcase
 from typing import TypeGuard
 
+import onnx
 import onnx_ir as ir
 
+from edgeexport.errors import UsageError, nearest_hint
 from edgeexport.ops import DOMAIN
 
-__all__ = ["DECIDING", "HALF", "MOVING", "NORMS", "half_nodes", "is_float"]
+__all__ = ["DECIDING", "HALF", "MOVING", "NORMS", "WEIGHTED", "half_nodes", "is_float", "keep_options", "node_label"]
 
 HALF = ir.DataType.FLOAT16
 
@@ -44,6 +49,8 @@ MOVING = frozenset(
 _WHOLE = MOVING - {"Gather", "Slice"}
 """What these read is no more than what they give out, so that a cast before them costs no more than one behind."""
 
+_PATTERNS = 4
+
 _UNARY = frozenset({"Clip", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Tanh"})
 _BINARY = frozenset({"Add", "Div", "Mul", "Sub"})
 
@@ -53,23 +60,67 @@ def is_float(value: ir.Value | None) -> TypeGuard[ir.Value]:
     return value is not None and value.dtype == ir.DataType.FLOAT
 
 
-def half_nodes(graph: ir.Graph, outside: Set[ir.Value]) -> frozenset[ir.Node]:
+def node_label(node: ir.Node | onnx.NodeProto) -> str:
+    """A node's name, by which messages and ``--keep-fp32`` know it; its first result's, where it has none."""
+    return node.name or str(node.outputs[0].name if isinstance(node, ir.Node) else node.output[0])
+
+
+def keep_options(nodes: Iterable[str]) -> str:
+    """The options that keep the results of nodes in float32; beyond a few, numbers in names become ``*``."""
+    patterns = list(dict.fromkeys(nodes))
+    if len(patterns) > _PATTERNS:
+        patterns = list(dict.fromkeys(re.sub(r"\d+", "*", name) for name in patterns))
+    options = " ".join(f"--keep-fp32 {shlex.quote(pattern)}" for pattern in patterns)
+    return f"keep {'these' if len(patterns) > 1 else 'this'} in float32: {options}"
+
+
+def half_nodes(graph: ir.Graph, outside: Set[ir.Value], keep_fp32: Sequence[str] = ()) -> frozenset[ir.Node]:
     """The nodes that compute in float16.
 
     Args:
         graph: Sorted, without nested graphs; custom ops as calls, and the type of every float32 value.
         outside: Values that somebody outside reads: graph outputs, and inner values that a runner may ask for.
+        keep_fp32: Patterns (``*``, ``?``, ``[...]``) of nodes whose results stay in float32, and are read in float32: a
+            value that float16 cannot hold, and what makes something smaller of it.
+
+    Raises:
+        UsageError: A pattern fits no node.
     """
+    full = _kept_full(graph, keep_fp32)
     products = _products(graph, outside)
     decided = _decided(graph, outside, products)
-    half = (products | _attention(graph, products)) - decided
+    half = (products | _attention(graph, products)) - decided - full
     for node in graph:
-        if _follows(node, half) and (node not in decided or node.op_type in MOVING):
+        if node not in full and _follows(node, half) and (node not in decided or node.op_type in MOVING):
             half.add(node)
     for node in reversed(graph):  # what moves float32 to float16 nodes alone moves half the bytes
-        if _serves(node, half, outside):
+        if node not in full and _serves(node, half, outside):
             half.add(node)
     return frozenset(half)
+
+
+def _kept_full(graph: ir.Graph, patterns: Sequence[str]) -> set[ir.Node]:
+    """Nodes whose names fit a pattern, and those that read their results, also when these were only moved."""
+    unused = set(patterns)
+
+    def fits(name: str) -> bool:
+        fitting = [pattern for pattern in patterns if fnmatchcase(name, pattern)]
+        unused.difference_update(fitting)
+        return bool(fitting)
+
+    kept = {value for value in graph.inputs if fits(value.name or "")}
+    full: set[ir.Node] = set()
+    for node in graph:
+        fitting, reads = fits(node_label(node)), not kept.isdisjoint(node.inputs)
+        if fitting or (reads and node.op_type in MOVING):
+            kept.update(node.outputs)
+        if fitting or reads:
+            full.add(node)
+    if unused:
+        pattern = min(unused)
+        hint = nearest_hint(pattern, [node_label(node) for node in graph])
+        raise UsageError(f"--keep-fp32 {pattern}", "fits the name of no node of the graph", hint[:200])
+    return full
 
 
 def _products(graph: ir.Graph, outside: Set[ir.Value]) -> set[ir.Node]:

@@ -9,10 +9,12 @@ import onnx_ir as ir
 
 from edgeexport.errors import BuildError
 
-__all__ = ["WeightLoss", "half_tensor"]
+__all__ = ["LARGEST", "TOO_LARGE", "WeightLoss", "half_tensor", "too_large"]
 
-_LARGEST = float(np.finfo(np.float16).max)
-_TOO_LARGE = 65520.0  # half-way to the number after it: this and all beyond round to infinity
+LARGEST = float(np.finfo(np.float16).max)
+TOO_LARGE = 65520.0
+"""Half-way to the number after the largest: this and all beyond round to infinity."""
+
 _SMALLEST_NORMAL = float(np.finfo(np.float16).smallest_normal)
 _BECOMES_ZERO = 2.0**-25  # half of the smallest number: this and all below round to 0
 
@@ -32,21 +34,28 @@ class WeightLoss:
         return WeightLoss(self.elements + other.elements, self.subnormal + other.subnormal, self.zero + other.zero)
 
 
+def too_large(tensor: ir.TensorProtocol) -> float | None:
+    """The largest of a float32 tensor's numbers, where float16 has no room for it; None if all fit.
+
+    Raises:
+        BuildError: A number is none, or infinite.
+    """
+    values = tensor.numpy()
+    finite = np.isfinite(values)
+    if not finite.all():
+        problem = f"holds {values[~finite].flat[0]:g}, expected numbers"
+        raise BuildError(f"weight '{tensor.name}'", problem, "check the checkpoint")
+    largest = values.flat[int(np.abs(values).argmax())] if values.size else 0.0
+    return float(largest) if abs(largest) >= TOO_LARGE else None
+
+
 def half_tensor(tensor: ir.TensorProtocol) -> tuple[ir.LazyTensor, WeightLoss]:
     """A float32 tensor as one of float16 that is rounded whenever it is read, so that a model's weights are held once.
 
-    Raises:
-        BuildError: It holds a number that float16 has no room for.
+    Requires: `too_large` has nothing to say of it.
     """
     values = tensor.numpy()
     size = np.abs(values)
-    fits = size < _TOO_LARGE
-    if not fits.all():
-        raise BuildError(
-            f"weight '{tensor.name}'",
-            f"holds {values[~fits].flat[0]:g}, expected at most {_LARGEST:g}, the largest float16 number",
-            "build with --precision fp32",
-        )
     subnormal, kept = (int(np.count_nonzero(part)) for part in (size < _SMALLEST_NORMAL, size > _BECOMES_ZERO))
     nonzero = int(np.count_nonzero(size))
     loss = WeightLoss(values.size, subnormal - (values.size - nonzero), nonzero - kept)

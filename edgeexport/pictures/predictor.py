@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from PIL import Image
 
 from edgeexport.backends.engine import runner_from_bundle
 from edgeexport.bundle import Bundle
-from edgeexport.errors import BundleError, UsageError
+from edgeexport.errors import UsageError
 from edgeexport.inputs.photos import input_from_photo
 from edgeexport.inputs.spec import InputSpec
 from edgeexport.pictures.merge_map import MergeMap, is_merge_decision, merge_map_from_decisions
@@ -65,26 +66,22 @@ class Predictor:
 
     def __init__(self, bundle: Bundle, threads: int, engine: str = "none") -> None:
         manifest = bundle.manifest
-        try:
-            self.input = bundle.input
-            _check_takes_photos(bundle.path.name, self.input)
-            self.batch = self.input.batch
-            self.prediction = str(manifest["outputs"][0]["name"])
-            self.classifies = self.prediction == "logits"
-            self.grid = (int(manifest["grid"]["rows"]), int(manifest["grid"]["columns"]))
-            self.classes = tuple(str(name) for name in manifest["classes"])
-            colours = [] if self.classifies else manifest["palette"]
-            self.palette = tuple((int(r), int(g), int(b)) for r, g, b in colours)
-            self.title = f"{manifest['name']}, {manifest['target']}, {manifest['precision']}"
-            weights = manifest["weights"]
-            self.notice = str(weights["statement"]) if weights["origin"] == "random" else ""
-            self._merges: list[Mapping[str, object]] = list(manifest.get("merges", []))
-            outputs = {str(entry["name"]): tuple(entry["shape"]) for entry in manifest["outputs"]}
-            extra = [info for info in bundle.inner_outputs if _is_decision(info.name) and info.name not in outputs]
-            shapes = {**outputs, **{info.name: info.shape for info in bundle.inner_outputs}}
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            where = str(bundle.path / "manifest.json")
-            raise BundleError(where, f"is incomplete ({error!r})", "build the bundle again") from None
+        self.input = bundle.input
+        _check_takes_photos(bundle.path.name, self.input)
+        self.batch = self.input.batch
+        self.prediction = str(manifest["outputs"][0]["name"])
+        self.classifies = self.prediction == "logits"
+        self.grid = (manifest["grid"]["rows"], manifest["grid"]["columns"])
+        self.classes = tuple(manifest["classes"])
+        colours = [] if self.classifies else manifest["palette"]
+        self.palette = tuple((r, g, b) for r, g, b in colours)
+        self.title = f"{manifest['name']}, {manifest['target']}, {manifest['precision']}"
+        weights = manifest["weights"]
+        self.notice = str(weights["statement"]) if weights["origin"] == "random" else ""
+        self._merges: list[Mapping[str, Any]] = list(manifest.get("merges", []))
+        outputs = {str(entry["name"]): tuple(entry["shape"]) for entry in manifest["outputs"]}
+        extra = [info for info in bundle.inner_outputs if _is_decision(info.name) and info.name not in outputs]
+        shapes = {**outputs, **{info.name: info.shape for info in bundle.inner_outputs}}
         self.merges = bool(self._merges)
         self.num_classes = _class_count(self.classes, shapes)
         self.runner = runner_from_bundle(bundle, engine, extra_outputs=extra, threads=threads)

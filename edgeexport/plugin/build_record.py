@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgeexport.device.machine import version_tuple
+from edgeexport.documents import parsed
+from edgeexport.documents.answers import BUILD_RECORD, BuildRecord
 from edgeexport.errors import BundleError
 
 __all__ = ["FILE_NAME", "MARKER", "LibraryFacts", "check_library", "check_unregistered", "facts_from_library"]
@@ -155,19 +156,13 @@ def check_unregistered(path: Path, creators: Iterable[tuple[str, str, str]], our
         )
 
 
-def _record(content: bytes) -> dict[str, Any] | None:
+def _record(content: bytes) -> BuildRecord | None:
     """The JSON behind the first marker that has one."""
     start = content.find(MARKER)
     while start >= 0:
         begin = start + len(MARKER)
         end = content.find(b"\0", begin)
-        try:
-            facts = json.loads(content[begin:end].decode())
-            numbers = [*facts["architectures"], facts["cuda"]]
-            texts = [facts["tensorrt"], facts["source_hash"]]
-            if all(isinstance(item, int) for item in numbers) and all(isinstance(item, str) for item in texts):
-                return facts
-        except (ValueError, KeyError, TypeError):
-            pass
+        with contextlib.suppress(BundleError):  # the next one may be it
+            return parsed(content[begin:end], BUILD_RECORD, "")
         start = content.find(MARKER, begin)
     return None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeexport import documents
 from edgeexport.bundle.files import replaced_file
+from edgeexport.errors import BundleError
 
 __all__ = ["BENCH", "EARLIER_FILES", "POWER_CSV", "keep_fuller"]
 
@@ -35,10 +36,10 @@ def keep_fuller(folder: Path, document: Mapping[str, Any]) -> str:
     """
     file = folder / BENCH
     try:
-        earlier = None if file.is_symlink() else json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        earlier = None if file.is_symlink() else documents.read_document(file, documents.BENCH)
+    except BundleError:
         return ""
-    if not isinstance(earlier, dict):
+    if earlier is None:
         return ""
     lost = [text for part, text in _PARTS.items() if earlier.get(part) and not document.get(part)]
     if not lost:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgeexport.bundle import Bundle
-from edgeexport.errors import BundleError
+from edgeexport.documents import read_golden
 
 __all__ = ["GOLDEN_INPUT", "Feed", "golden_feed"]
 
@@ -33,11 +30,9 @@ def golden_feed(bundle: Bundle) -> Feed:
     Raises:
         BundleError: golden.npz is missing or damaged.
     """
-    path = bundle.path / "golden.npz"
     prefix = f"{_CASE}/input/"
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            extra = {name.removeprefix(prefix): stored[name] for name in stored.files if name.startswith(prefix)}
-            return Feed(stored[f"{_CASE}/image"], extra)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise BundleError(str(path), f"holds no input to time ({error})", "copy or build the bundle again") from None
+    arrays = read_golden(
+        bundle.path / "golden.npz", bundle.manifest, lambda name: name == f"{_CASE}/image" or name.startswith(prefix)
+    )
+    extra = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+    return Feed(arrays[f"{_CASE}/image"], extra)

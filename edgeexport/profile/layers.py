@@ -16,13 +16,15 @@ from edgeexport.bundle import Bundle
 from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.bundle.remains import temporary_folder
 from edgeexport.cost.work import GraphWork, read_work
+from edgeexport.documents import read_document
+from edgeexport.documents.traces import ENGINE_GRAPH
 from edgeexport.profile.attribution import (
     Attribution,
     attribution_from_engine,
     attribution_from_onnxruntime,
     engine_profile,
 )
-from edgeexport.profile.traces import engine_layers_from_json
+from edgeexport.profile.traces import engine_layers
 
 __all__ = ["PROFILE_FILE", "measure_layers", "write_engine_profile"]
 
@@ -68,8 +70,7 @@ def measure_layers(
     description = bundle.path / _ENGINE_GRAPH
     engine = None
     if description.is_file():
-        text = description.read_text(encoding="utf-8", errors="replace")
-        engine = engine_layers_from_json(text, str(description))
+        engine = engine_layers(read_document(description, ENGINE_GRAPH), str(description))
     plugins = bool(record.options.get("plugins", True)) and record.plugins_sha256 is not None
     note = getattr(runner, "profile_note", "")  # TensorRtRunner's
     return attribution_from_engine(times, work, engine, plugins=plugins, runs=runs, note=note)

@@ -7,7 +7,6 @@ layer was made from; what 10.x calls ``Bindings``, 11.x calls ``I/O Tensors``. (
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +14,14 @@ from typing import Any
 
 from edgeexport.backends.onnxruntime_profile import node_times_from_events
 from edgeexport.backends.runner import NodeTime
+from edgeexport.documents import parsed
+from edgeexport.documents.traces import ENGINE_GRAPH, ENGINE_PROFILE, RUN_EVENTS, EngineGraph
 from edgeexport.errors import BundleError
 
 __all__ = [
     "EngineLayer",
     "EngineLayers",
+    "engine_layers",
     "engine_layers_from_json",
     "node_times_from_onnxruntime",
     "node_times_from_trtexec",
@@ -29,7 +31,6 @@ __all__ = [
 
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 _TRUNCATED = " ... "
-_IO_KEYS = ("I/O Tensors", "Bindings")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def node_times_from_onnxruntime(text: str, *, skipped_runs: int = 0, where: str 
         BundleError: It is no such file, or holds no run.
     """
     try:
-        return node_times_from_events(_parsed(text, where, list), skipped_runs=skipped_runs)
+        return node_times_from_events(parsed(text, RUN_EVENTS, where), skipped_runs=skipped_runs)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BundleError(where, f"is no profile of ONNX Runtime ({error!r})", "write it again") from None
 
@@ -71,19 +72,17 @@ def node_times_from_trtexec(text: str, where: str = "engine.profile.json") -> li
     """
     times: list[NodeTime] = []
     runs = 0
-    for record in _parsed(text, where, list):
-        if not isinstance(record, dict):
-            raise _damaged(where, f"holds {record!r}, expected records")
-        runs = int(record.get("count", runs))
+    for record in parsed(text, ENGINE_PROFILE, where):
+        runs = record.get("count", runs)
         if "name" not in record:
             continue
         if "averageMs" in record:
-            ms = float(record["averageMs"])
+            ms = record["averageMs"]
         elif "timeMs" in record and runs:
-            ms = float(record["timeMs"]) / runs
+            ms = record["timeMs"] / runs
         else:
             raise _damaged(where, f"layer {record['name']!r} has neither averageMs nor timeMs and a count")
-        times.append(NodeTime(str(record["name"]), "", ms))
+        times.append(NodeTime(record["name"], "", ms))
     return times
 
 
@@ -109,15 +108,17 @@ def engine_layers_from_json(text: str, where: str = "engine.graph.json") -> Engi
     Raises:
         BundleError: It is none, or of an engine that was built without detailed information.
     """
-    content = _parsed(text, where, dict)
-    layers = content.get("Layers")
-    if not isinstance(layers, list):
-        raise _damaged(where, "has no list 'Layers'")
-    if layers and not isinstance(layers[0], dict):
+    return engine_layers(parsed(text, ENGINE_GRAPH, where), where)
+
+
+def engine_layers(content: EngineGraph, where: str = "engine.graph.json") -> EngineLayers:
+    """As `engine_layers_from_json`, of content that has been read."""
+    layers = [layer for layer in content["Layers"] if isinstance(layer, dict)]
+    if len(layers) < len(content["Layers"]):
         raise BundleError(
             where, "names its layers only, expected their details", "build with profiling verbosity DETAILED"
         )
-    tensors: list[Any] = next((content[key] for key in _IO_KEYS if key in content), [])
+    tensors: list[Any] = content.get("I/O Tensors", content.get("Bindings", []))
     return EngineLayers(
         tuple(
             EngineLayer(
@@ -144,17 +145,6 @@ def onnx_names(metadata: str) -> tuple[str, ...]:
             name = callers[-1].rpartition(" (")[0] or callers[-1]
         names[name.strip()] = None
     return tuple(names)
-
-
-def _parsed(text: str, where: str, kind: type) -> Any:
-    try:
-        content = json.loads(text, strict=False)  # trtexec writes names as they are, control characters among them
-    except ValueError as error:
-        raise _damaged(where, f"is no JSON ({error})") from None
-    if not isinstance(content, kind):
-        expected = "a list" if kind is list else "an object"
-        raise _damaged(where, f"holds a {type(content).__name__}, expected {expected}")
-    return content
 
 
 def _damaged(where: str, problem: str) -> BundleError:

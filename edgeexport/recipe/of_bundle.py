@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, cast
 
 from edgeexport.bundle import Bundle
-from edgeexport.bundle.original import GivenWeights, why_no_original
+from edgeexport.bundle.original import GivenWeights
 from edgeexport.recipe.schema import Recipe
 from edgeexport.recipe.validation import recipe_from_config
 
-# The first and the last are still imported from here in evaluation/.
-__all__ = ["GivenWeights", "original_recipe", "why_no_original"]
+__all__ = ["original_recipe"]
+
+
+_BLOCK = re.compile(r"[0-9]{1,5}")
 
 
 def original_recipe(bundle: Bundle, files: GivenWeights) -> Recipe:
@@ -19,7 +22,7 @@ def original_recipe(bundle: Bundle, files: GivenWeights) -> Recipe:
     Raises:
         RecipeError: The manifest's recipe is none.
     """
-    config: dict[str, Any] = _with_integer_blocks(bundle.manifest["recipe"])
+    config: dict[str, Any] = _with_integer_blocks(cast(dict[str, Any], bundle.manifest["recipe"]))
     config["checkpoint"] = None
     if files.policy is not None:
         cts = {**config["reduction"]["cts"], "policy_checkpoint": str(files.policy.absolute())}
@@ -32,7 +35,8 @@ def _with_integer_blocks(recipe: dict[str, Any]) -> dict[str, Any]:
     result = dict(recipe)
     reduction = dict(result.get("reduction") or {})
     dtop = reduction.get("dtop")
-    if dtop and dtop.get("prune"):
-        reduction["dtop"] = {**dtop, "prune": {int(block): k for block, k in dtop["prune"].items()}}
+    if dtop and isinstance(dtop.get("prune"), dict):
+        prune = {int(block) if _BLOCK.fullmatch(block) else block: k for block, k in dtop["prune"].items()}
+        reduction["dtop"] = {**dtop, "prune": prune}
     result["reduction"] = reduction
     return result

@@ -19,6 +19,8 @@ from edgeexport.backends.engine import ENGINE_RECORD, EngineResult
 from edgeexport.bundle import Bundle, open_bundle
 from edgeexport.commands.verify import VerifyResult
 from edgeexport.device.targets import target_named
+from edgeexport.documents.answers import ANY_ANSWER, VERIFY_ANSWER, VerifyAnswer
+from edgeexport.documents.bench import PROFILE_ANSWER
 from edgeexport.errors import BundleError, ParityError
 from edgeexport.plugin.build_record import FILE_NAME
 from edgeexport.plugin.bundle import FOLDER
@@ -107,7 +109,7 @@ def remote_build(
     with device.session(on_stage) as remote:
         folder = _sent(remote, bundle, on_stage)
         arguments = ["build", folder, *_trust_arguments(bundle), *_engine_arguments(target, asked)]
-        remote.run(arguments, bundle_path / "remote-build.log", on_stage)
+        remote.run(arguments, ANY_ANSWER, bundle_path / "remote-build.log", on_stage)
         on_stage(f"{device.host.place}: bring back what it found")
         record = fetch_engine(remote.connection, folder, bundle)
     if record is None:
@@ -130,7 +132,7 @@ def remote_verify(
         folder = _sent(remote, bundle, on_stage)
         try:
             arguments = ["verify", folder, *_trust_arguments(bundle), f"--engine={engine}"]
-            result = remote.run(arguments, bundle_path / "remote-verify.log", on_stage)
+            result = remote.run(arguments, VERIFY_ANSWER, bundle_path / "remote-verify.log", on_stage)
         except ParityError:
             try:
                 fetch_results(remote.connection, folder, bundle, [_VERIFY], verify_view)
@@ -175,7 +177,7 @@ def remote_profile(
             arguments.append(f"--baseline={_sent(remote, against, on_stage)}")
         arguments += _trust_arguments(bundle, *([] if against is None else [against]))
         arguments += ["--power"] * power + ["--allow-unstable"] * allow_unstable
-        document = remote.run(arguments, bundle_path / "remote-profile.log", on_stage)
+        document = remote.run(arguments, PROFILE_ANSWER, bundle_path / "remote-profile.log", on_stage)
         checked(document, bench_view, str(device.host))
         on_stage(f"{device.host.place}: bring back what it found")
         check = _same_as(document, bench_view)
@@ -244,15 +246,15 @@ def _same_as(told: Any, view: Callable[[Any], object]) -> Callable[[Any], None]:
     return check
 
 
-def _verify_result(bundle: Bundle, content: Any) -> VerifyResult:
-    """What `VerifyResult.as_dict` told there; `KeyError` or `TypeError` where that is of another form."""
+def _verify_result(bundle: Bundle, content: VerifyAnswer) -> VerifyResult:
+    """What `VerifyResult.as_dict` told there."""
     comparisons = []
     for entry in content["comparisons"]:
         item = _facts(Comparison, entry)
         outputs = tuple(_facts(OutputDifference, output) for output in entry["outputs"])
         decisions = tuple(_facts(DecisionDifference, decision) for decision in entry["decisions"])
         comparisons.append(replace(item, images=tuple(item.images), outputs=outputs, decisions=decisions))
-    return VerifyResult(bundle, tuple(comparisons), str(content["original_not_run"]), str(content["runner"]))
+    return VerifyResult(bundle, tuple(comparisons), content["original_not_run"], content["runner"])
 
 
 def _facts(kind: type[Facts], entry: Any) -> Facts:

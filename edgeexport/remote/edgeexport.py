@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import platform
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO, TypeVar
 
 from edgeexport.backends.contract import ENGINE_SCHEMA
 from edgeexport.bundle import SCHEMA
 from edgeexport.bundle.files import disk_errors
+from edgeexport.documents import Kind, parsed
+from edgeexport.documents.answers import VERSIONS
 from edgeexport.errors import (
     BuildError,
     BundleError,
@@ -30,6 +32,8 @@ from edgeexport.version import __version__
 __all__ = ["REMOTE_COMMAND", "RemoteEdgeexport", "command_words", "version_facts"]
 
 REMOTE_COMMAND = "edgeexport"
+
+Answer = TypeVar("Answer")
 
 _ERRORS: dict[int, type[EdgeExportError]] = {
     kind.exit_code: kind
@@ -91,11 +95,10 @@ class RemoteEdgeexport:
         host = self.connection.host
         done = self.connection.command([*self.words, "version", "--json"], lambda line: None)
         self._found(done)
-        try:
-            facts = json.loads(done.out)
-        except ValueError:
-            facts = None
-        if done.code != 0 or not isinstance(facts, dict):
+        facts = None
+        with contextlib.suppress(BundleError):
+            facts = parsed(done.out, VERSIONS, "")
+        if done.code != 0 or facts is None:
             problem = f"`{shlex.join(self.words)} version --json` says {_last_line(done) or 'nothing'!r}"
             raise BundleError(
                 str(host),
@@ -103,27 +106,32 @@ class RemoteEdgeexport:
                 f"install edgeexport {__version__} there",
             )
         ours = version_facts()
-        checks = [(key, str(facts.get(key)), ours[key]) for key in ("bundle_schema", "engine_schema")]
-        checks.insert(0, ("version", _minor(str(facts.get("edgeexport"))), _minor(__version__)))
+        checks = [
+            ("version", _minor(facts["edgeexport"]), _minor(__version__)),
+            ("bundle_schema", facts["bundle_schema"], ours["bundle_schema"]),
+            ("engine_schema", facts["engine_schema"], ours["engine_schema"]),
+        ]
         for what, theirs, expected in checks:
             if theirs != expected:
                 raise BundleError(
                     str(host),
-                    f"has edgeexport {facts.get('edgeexport')} with {what} {theirs}, this one has {expected}",
+                    f"has edgeexport {facts['edgeexport']} with {what} {theirs}, this one has {expected}",
                     f"install edgeexport {__version__} there, or use that version here",
                 )
 
-    def run(self, arguments: Sequence[str], log: Path, on_stage: Callable[[str], None]) -> Any:
-        """Runs a command with ``--json`` there and returns its document.
+    def run(self, arguments: Sequence[str], kind: Kind[Answer], log: Path, on_stage: Callable[[str], None]) -> Answer:
+        """Runs a command with ``--json`` there and returns its document, held to its model.
 
         Args:
             arguments: Such as ``["verify", "/home/me/..."]``; each arrives as it is.
+            kind: What it prints.
             log: File here that all its lines on standard error go to, with the seconds since the start.
             on_stage: Hears of its stages as they come.
 
         Raises:
             EdgeExportError: What it raised there, by its exit code; where it stands begins with the host.
             DeviceError: The connection was dropped; or it is missing or was killed there.
+            BundleError: It printed something else than such a document (exit code 9).
             BuildError: The log cannot be written.
         """
         words = [*self.words, *arguments, "--json"]
@@ -141,12 +149,7 @@ class RemoteEdgeexport:
         self._found(done)
         if done.code != 0:
             raise self._error(done, log)
-        try:
-            return json.loads(done.out)
-        except ValueError:
-            raise BundleError(
-                str(self.connection.host), f"{shlex.join(self.words)} printed no JSON", f"see {log}"
-            ) from None
+        return parsed(done.out, kind, f"{self.connection.host}: what {shlex.join(self.words)} {arguments[0]} printed")
 
     def _found(self, done: Finished) -> None:
         """Raises `DeviceError` where the shell did not find the command."""

@@ -35,7 +35,13 @@ def remote_build_recipe(
 
     engine = replace(options.engine, precision=options.precision)
     request_from_arguments(
-        options.recipe, options.target, options.precision, options.cfg_options, options.checkpoint, engine.plugins
+        options.recipe,
+        options.target,
+        options.precision,
+        options.cfg_options,
+        options.checkpoint,
+        engine.plugins,
+        options.keep_fp32,
     )
     device.check(on_stage)
     result = build(**options.export, local_engine=False, on_stage=on_stage)

@@ -34,7 +34,7 @@ def fetch_engine(connection: Connection, folder: str, bundle: Bundle) -> EngineR
     with _fetched(connection, folder, bundle, [*_ENGINE_FILES, ENGINE_RECORD]) as (fetched, beside):
         if ENGINE_RECORD not in fetched:
             return None
-        record = EngineRecord.from_dict(Bundle(beside, bundle.manifest).json(ENGINE_RECORD), beside / ENGINE_RECORD)
+        record = EngineRecord.from_dict(Bundle(beside, bundle.manifest).json(ENGINE_RECORD))
         record = replace(record, provenance=f"built on ssh://{connection.host.place}")
         write_file(beside / ENGINE_RECORD, json_bytes(record.as_dict()))
         remove_engine(bundle)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeexport.backends.contract import EngineRecord
+from edgeexport.backends.engine import engine_record
 from edgeexport.bundle import Bundle, sha256_of
 from edgeexport.cost.work import GraphWork, read_work
 
@@ -14,7 +15,7 @@ __all__ = ["BundleFiles", "read_bundle_files"]
 
 Json = Mapping[str, Any]
 
-_ENGINE_RECORD, _TIMING_CACHE = "engine.json", "timing.cache"
+_TIMING_CACHE = "timing.cache"
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,14 @@ def read_bundle_files(bundle: Bundle) -> BundleFiles:
     Raises:
         BundleError: One of the files is damaged.
     """
-    record, cache = bundle.path / _ENGINE_RECORD, bundle.path / _TIMING_CACHE
+    cache = bundle.path / _TIMING_CACHE
     return BundleFiles(
         manifest=bundle.manifest,
         tokens=_json_if_there(bundle, "tokens.json"),
         parity=_json_if_there(bundle, "parity.json"),
         verify=_json_if_there(bundle, "verify.json"),
         bench=_json_if_there(bundle, "bench.json"),
-        engine=EngineRecord.from_dict(bundle.json(_ENGINE_RECORD), record) if record.is_file() else None,
+        engine=engine_record(bundle),
         work=read_work(bundle.path),
         manifest_sha256=sha256_of(bundle.path / "manifest.json"),
         timing_cache_sha256=sha256_of(cache) if cache.is_file() else "",

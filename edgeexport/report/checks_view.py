@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeexport.report.token_view import count_text
 
-__all__ = ["CheckRow", "check_rows"]
+__all__ = ["CheckRow", "check_rows", "range_text"]
 
 Json = Mapping[str, Any]
 
@@ -36,11 +36,25 @@ def check_rows(checks: Json) -> list[CheckRow]:
         if name == "half_precision":
             rows.append(_half_precision_check(check))
             continue
+        if name == "float16_range":
+            rows.append(CheckRow("Values within float16", str(check["status"]), range_text(check)))
+            continue
         details = [f"version {check['version']}"] if check.get("version") else []
         details += [f"{check[key]} {key}" for key in ("nodes", "comparisons") if key in check]
         details += [str(check["reason"])] if check.get("reason") else []
         rows.append(CheckRow(_TITLES.get(name, name), str(check.get("status", "not-run")), "; ".join(details)))
     return rows
+
+
+def range_text(check: Json) -> str:
+    """How large float16 values become, the three largest named by their node."""
+    limit = check["limit"]
+    named = [f"{item['node']} reaches {_magnitude(item['largest'])}" for item in check["largest"][:3]]
+    return f"of {limit:,.0f}: {'; '.join(named)}; {check['observed']} values observed on {', '.join(check['images'])}"
+
+
+def _magnitude(number: float) -> str:
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
 
 
 def _tail_check(tail: Json) -> CheckRow:
@@ -63,4 +77,6 @@ def _half_precision_check(check: Json) -> CheckRow:
         f"{count_text(check['half_weights'])} weights, of which {count_text(check['subnormal_weights'])} below float16's "
         f"normal range ({count_text(check['zeroed_weights'])} became 0); decisions stay in float32"
     )
+    if check.get("keep_fp32"):
+        detail += f", and so does what fits {', '.join(check['keep_fp32'])}"
     return CheckRow("Products in float16", str(check["status"]), detail)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from edgeexport.backends.contract import EngineRecord
 from edgeexport.errors import plain_text
+from edgeexport.report.checks_view import range_text
 from edgeexport.report.engine_text import engine_text
 from edgeexport.report.merge_text import merge_text
 from edgeexport.report.plugin_text import library_text
@@ -166,11 +167,12 @@ def print_inspection(facts: dict[str, Any]) -> None:
         pairs: list[tuple[str, str | Text]] = [(key, str(facts[key])) for key in shown]
         pairs.append(("weights", facts["weights"]["statement"]))
         engine = facts["engine"]
-        pairs.append(("engine", engine_text(engine and EngineRecord.from_dict(engine, Path("engine.json")))))
+        pairs.append(("engine", engine_text(engine and EngineRecord.from_dict(engine))))
         for name, check in facts["checks"].items():
             status = check.get("status", check.get("form", ""))
             if status != "none":  # no class map, so no tail to check
-                pairs.append((f"check {name}", _status(status)))
+                more = range_text(check) if name == "float16_range" else ""
+                pairs.append((f"check {name}", _status(status, more)))
         _print_pairs(pairs)
         print_tokens(facts["name"], facts["tokens"])
     else:

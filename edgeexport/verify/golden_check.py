@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgeexport.backends.runner import Runner
 from edgeexport.bundle import Bundle
-from edgeexport.errors import BundleError
+from edgeexport.documents import read_golden
 from edgeexport.verify.compare import (
     Comparison,
     OutputDifference,
@@ -40,12 +38,7 @@ def golden_comparisons(bundle: Bundle, runner: Runner) -> list[Comparison]:
     Raises:
         BundleError: golden.npz is missing or damaged.
     """
-    path = bundle.path / "golden.npz"
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = dict(stored)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise BundleError(str(path), f"cannot be read ({error})", "copy or build the bundle again") from None
+    arrays = read_golden(bundle.path / "golden.npz", bundle.manifest)
     cases = sorted({name.split("/")[0] for name in arrays if "/" in name})
     tolerances = tolerances_of(bundle.manifest.get("precision", "fp32"))
     return [_one_case(case, arrays, runner, tolerances) for case in cases]

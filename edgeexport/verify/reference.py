@@ -17,6 +17,7 @@ from edgeexport.verify.tolerances import FP32, Tolerances
 __all__ = [
     "BATCH_CHECK",
     "FOLLOWED",
+    "HALF_CHECK",
     "ORIGINAL_CHECK",
     "RUNTIME_CHECK",
     "Reference",
@@ -27,6 +28,7 @@ __all__ = [
 ORIGINAL_CHECK = "original against fixed"
 RUNTIME_CHECK = "fixed torch against exported graph"
 BATCH_CHECK = "batch against images one by one"
+HALF_CHECK = "fixed torch against float16 arithmetic"
 FOLLOWED = "near ties followed"
 """Among a comparison's facts: decision -> tokens that went another way at a near tie."""
 

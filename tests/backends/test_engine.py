@@ -334,7 +334,7 @@ def test_no_engine(bundle: Bundle) -> None:
     ("changes", "found", "expected"),
     [
         ({"schema": "edgeexport.engine/2"}, "'edgeexport.engine/2'", "'edgeexport.engine/1'"),
-        ({"device": ...}, "is incomplete", "device"),
+        ({"device": ...}, "lacks", "device"),
         ({"backend": "openvino"}, "'openvino'", "expected one of onnxruntime"),
         ({"backend_version": "1.2.3"}, f"found {onnxruntime.__version__}", "built with ONNX Runtime 1.2.3"),
         ({"device": {"name": "Other", "machine": "riscv64", "compute_capability": None}}, "found ", "built on Other"),

@@ -90,7 +90,7 @@ def test_record_and_files_of_a_build(fake: Any, bundle: Bundle, tmp_path: Path) 
         "timing_cache_from": None,
         "layer_information": "engine.graph.json",
     }
-    assert EngineRecord.from_dict(json.loads(json.dumps(record.as_dict())), Path("engine.json")) == record
+    assert EngineRecord.from_dict(json.loads(json.dumps(record.as_dict()))) == record
     assert {path.name for path in bundle.path.iterdir()} == {"model.onnx", "model.trt.onnx", "manifest.json"}
 
 

@@ -149,7 +149,9 @@ def test_incomplete_manifest(tmp_path: Path, key: str) -> None:
 
 
 def test_files_that_are_no_mapping(tmp_path: Path) -> None:
-    assert "'files' is no list of files" in damaged(write_bundle(tmp_path / "b", files=["model.onnx"]))
+    assert "manifest.json: files | expected object, got array" in damaged(
+        write_bundle(tmp_path / "b", files=["model.onnx"])
+    )
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -11,6 +11,17 @@ from edgeexport.bundle import SCHEMA, hashes_of
 ORIN = {"name": "NVIDIA Jetson AGX Orin", "machine": "aarch64", "compute_capability": "8.7"}
 
 
+ENGINE = {
+    "schema": "edgeexport.engine/1",
+    **dict.fromkeys(("backend", "backend_version", "target", "precision", "graph", "graph_sha256", "provenance"), "x"),
+    "plugins_sha256": None,
+    "device": ORIN,
+    "options": {},
+    "build_seconds": 1.0,
+    "files": {"engine.plan": "ab" * 32},
+}
+
+
 def summary(p50: float) -> dict[str, Any]:
     times = {"mean": 1.01, "p50": 1.0, "p90": 1.1, "p99": 1.2, "min": 0.9, "max": 2.0}
     return {**{name: p50 * factor for name, factor in times.items()}, "cv": 0.02, "n": 800}
@@ -66,6 +77,8 @@ def write_bundle(path: Path, **documents: Any) -> Path:
         "blocks": [{"block": 1, "tokens_in": 100, "tokens_out": 80}, {"block": 2, "tokens_in": 80, "tokens_out": 60}],
         "totals": {"macs": 1000, "dense_macs": 2000, "dense_over_reduced": 2.0},
     }
+    if documents.get("engine") is not None:
+        documents["engine"] = {**ENGINE, **documents["engine"]}
     chosen = {"tokens": tokens, "parity": parity(), "bench": bench(), **documents}
     for stem, document in chosen.items():
         if document is not None:
@@ -77,7 +90,7 @@ def write_bundle(path: Path, **documents: Any) -> Path:
         "precision": "fp32",
         "weights": {"statement": "random weights, seed 0: predictions mean nothing"},
         "edgeexport": "0.1.0",
-        "input": {"shape": [1, 8, 8, 3], "preprocess": None},
+        "input": {"shape": [1, 3, 8, 8], "preprocess": None},
         "inner_outputs": [],
         "files": hashes_of(path, ["model.onnx", *(["tokens.json"] if chosen["tokens"] is not None else [])]),
     }

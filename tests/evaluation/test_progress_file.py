@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from edgeexport.documents import Kind
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.progress_file import ProgressFile
 
 SCHEMA = "edgeexport.test_progress/1"
+ENTRY = Kind(dict[str, int], remedy="begin anew with --restart", error=UsageError)
 KEY = {"model": "a", "data set": "b"}
 
 
 def opened(path: Path, key: dict[str, str] | None = None, *, restart: bool = False) -> tuple[str, list[dict]]:
     with ProgressFile(path, SCHEMA, key or KEY, restart=restart) as progress:
-        return progress.begun_anew, list(progress.entries())
+        return progress.begun_anew, list(progress.entries(ENTRY))
 
 
 def filled(path: Path) -> Path:
@@ -23,7 +25,7 @@ def filled(path: Path) -> Path:
         progress.append([{"n": 1}, {"n": 2}])
         progress.append([])
         progress.append([{"n": 3}])
-        assert list(progress.entries()) == [{"n": 1}, {"n": 2}, {"n": 3}]
+        assert list(progress.entries(ENTRY)) == [{"n": 1}, {"n": 2}, {"n": 3}]
     return path
 
 
@@ -71,6 +73,15 @@ def test_restart_begins_anew(tmp_path: Path) -> None:
     assert opened(tmp_path / "p") == ("", [])
 
 
+@pytest.mark.parametrize("key", ["3", "[]", '{"model": 1}'])
+def test_a_damaged_first_line_wants_a_restart(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "p"
+    path.write_text(f'{{"schema":"{SCHEMA}","key":{key}}}\n')
+    with pytest.raises(UsageError, match=r"line 1.*is damaged.*--restart"):
+        opened(path)
+    assert opened(path, restart=True) == ("", [])
+
+
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "p"
     for content in (b"my notes\n", b'{"schema": "mine/1"}\n', b"no newline"):
@@ -85,7 +96,10 @@ def test_damage_and_folders_that_cannot_be_written(tmp_path: Path) -> None:
     path = filled(tmp_path / "p")
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:2], b"###\n", *lines[2:]]))
-    with pytest.raises(UsageError, match=r"line 3 \| is damaged \| begin anew with --restart"):
+    with pytest.raises(UsageError, match=r"line 3 \| is damaged: .* \| begin anew with --restart"):
+        opened(path)
+    path.write_bytes(b"".join([lines[0], b'{"n": "x"}\n']))
+    with pytest.raises(UsageError, match=r"line 2: n \| is damaged: expected int, got str"):
         opened(path)
     with pytest.raises(UsageError, match="another --out-dir"):
         opened(path / "below a file" / "p")

@@ -15,7 +15,7 @@ from edgeexport.cost.work import (
     part_title,
     read_work,
     work_bytes,
-    work_from_dict,
+    work_from_document,
 )
 from edgeexport.errors import BundleError
 
@@ -38,7 +38,7 @@ _CALL = NodeWork("c", "edgeexport::TokenUnmerge", "prune_6", inputs=("x",), outp
 
 
 def _read(content: object) -> GraphWork:
-    return work_from_dict(content)
+    return work_from_document(content)
 
 
 def test_round_trip() -> None:
@@ -109,11 +109,14 @@ def test_bundle_without_the_file(tmp_path: Path) -> None:
     [
         ("no json", "cannot be read"),
         ('{"schema": "edgeexport.work/2"}', "edgeexport.work/1"),
-        ('{"schema": "edgeexport.work/1", "calls": []}', "damaged"),
-        ('{"schema": "edgeexport.work/1", "calls": [], "nodes": [{"op": "Add"}]}', "damaged"),
+        ('{"schema": "edgeexport.work/1", "calls": []}', "lacks nodes"),
+        (
+            '{"schema": "edgeexport.work/1", "calls": [], "nodes": [{"op": "Add"}]}',
+            r"work.json: nodes\[0\] . lacks name",
+        ),
         (
             '{"schema": "edgeexport.work/1", "calls": [], "nodes": [{"name": "a", "op": "b", "part": "c", "reads": 3}]}',
-            "damaged",
+            r"work.json: nodes\[0\].reads . expected object, got int",
         ),
     ],
 )

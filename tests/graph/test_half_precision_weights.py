@@ -8,7 +8,7 @@ import pytest
 from half_precision_cases import HALF
 
 from edgeexport.errors import BuildError
-from edgeexport.graph.half_precision_weights import WeightLoss, half_tensor
+from edgeexport.graph.half_precision_weights import WeightLoss, half_tensor, too_large
 
 
 def test_lost_precision_is_counted() -> None:
@@ -33,6 +33,9 @@ def test_loss_is_that_of_the_rounding() -> None:
     found, loss = half_tensor(ir.tensor(values[fits]))
     np.testing.assert_array_equal(found.numpy(), half[fits])
     assert loss == WeightLoss(int(fits.sum()), int(small.sum()), int((small & (half == 0)).sum()))
-    for value in (*values[~fits], np.float32(np.inf), np.float32(np.nan)):
-        with pytest.raises(BuildError, match="expected at most 65504"):
-            half_tensor(ir.tensor(np.float32([1, value])))
+    assert too_large(ir.tensor(values[fits])) is None
+    for value in values[~fits]:
+        assert too_large(ir.tensor(np.float32([1, value]))) == value
+    for value in (np.inf, -np.inf, np.nan):
+        with pytest.raises(BuildError, match=r"weight 'w' .* expected numbers"):
+            too_large(ir.tensor(np.float32([1, value]), name="w"))

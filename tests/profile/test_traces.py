@@ -43,9 +43,9 @@ def test_trtexec_does_not_escape_names() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nonsense", "is no JSON"),
-        ("{}", "expected a list"),
-        ("[3]", "expected records"),
+        ("nonsense", "cannot be read"),
+        ("{}", "expected array, got object"),
+        ("[3]", "expected object, got int"),
         ('[{"name": "a", "timeMs": 5.0}]', "neither averageMs"),
     ],
 )

@@ -51,6 +51,8 @@ def manifest(**changes: Any) -> dict[str, Any]:
             "name": "image",
             "dtype": "uint8",
             "shape": [1, 64, 64, 3],
+            "height": 64,
+            "width": 64,
             "channels": "BGR",
             "preprocess": {"mean": [0, 0, 0], "std": [1, 1, 1], "bgr_to_rgb": True},
         },

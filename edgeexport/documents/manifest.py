@@ -1,0 +1,244 @@
+"""manifest.json: what a bundle was built from, what goes in and out, and what was checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+from typing_extensions import Required, TypedDict
+
+from edgeexport.documents.limits import (
+    Batch,
+    Colour,
+    Count,
+    Digest,
+    ElementCount,
+    Figure,
+    Line,
+    Name,
+    RelativePath,
+    Side,
+    Text,
+)
+from edgeexport.documents.reading import Inconsistent, Kind
+
+__all__ = ["ANY_MANIFEST", "MANIFEST", "MANIFEST_SCHEMA", "Manifest", "Tensor"]
+
+MANIFEST_SCHEMA = "edgeexport.bundle/1"
+
+_INPUT_BYTES, _OUTPUT_BYTES = 1 << 30, 1 << 32
+_RECIPE_NUMBER = 1e6  # a width, a number of blocks; seeds are any number
+_BYTES = {"uint8": 1, "bool": 1, "int32": 4, "int64": 8, "float16": 2, "float32": 4, "float64": 8}
+
+Shape = Annotated[list[ElementCount], Meta(max_length=8)]
+DType = Literal["uint8", "bool", "int32", "int64", "float16", "float32", "float64"]
+
+
+class Preprocess(TypedDict):
+    """Normalisation in the graph."""
+
+    mean: tuple[Figure, Figure, Figure]
+    std: tuple[Figure, Figure, Figure]
+    bgr_to_rgb: bool
+
+
+class Tensor(TypedDict):
+    """A value of the graph."""
+
+    name: Name
+    dtype: DType
+    shape: Shape
+
+
+class Input(TypedDict, total=False):
+    """The first input; bundles of the first version have neither sizes nor channels."""
+
+    name: Name
+    dtype: DType
+    shape: Required[Annotated[list[ElementCount], Meta(min_length=3, max_length=5)]]
+    preprocess: Required[Preprocess | None]
+    height: Side
+    width: Side
+    num_channels: Annotated[int, Meta(ge=1, le=2**15)]
+    frames: Batch | None
+    context: tuple[Side, Side] | None
+    channels: Literal["RGB", "BGR"]
+
+
+class Weights(TypedDict, total=False):
+    """Where the weights are from."""
+
+    origin: Line
+    seed: int | None
+    file: Line | None
+    sha256: Line | None
+    policy_file: Line | None
+    policy_sha256: Line | None
+    statement: Text
+
+
+class Grid(TypedDict):
+    """Patches; ``patch_size`` is 0 for positions of a latent."""
+
+    rows: Side
+    columns: Side
+    patch_size: Annotated[int, Meta(ge=0, le=2**15)]
+
+
+class Pruning(TypedDict):
+    """``k`` tokens leave after a block."""
+
+    block: Annotated[int, Meta(ge=1, le=2**15)]
+    k: ElementCount
+
+
+class Merge(TypedDict, total=False):
+    """A block that merges, with its `edgeexport.ops.match_tables.MatchLayout`."""
+
+    block: Annotated[int, Meta(ge=1, le=2**15)]
+    raster: bool
+    dense: Line | None
+    kind: Line
+    tokens: ElementCount
+    prefix: ElementCount
+    r: ElementCount
+    columns: ElementCount
+    window: ElementCount
+
+
+class Check(TypedDict, total=False):
+    """One check of the build; each has some of these."""
+
+    status: Line
+    form: Line
+    nodes: Count
+    comparisons: Count
+    version: Line | None
+    reason: Text | None
+    graph: Line
+    compute_capability: Line | None
+    candidates: Count
+    uncertified_pixels: Count
+    candidates_needed: Count | None
+    images: Count
+    half_nodes: Count
+    casts: Count
+    half_weights: Count
+    subnormal_weights: Count
+    zeroed_weights: Count
+
+
+class PluginLibrary(TypedDict, total=False):
+    """The compiled plugins in the bundle, or why there are none."""
+
+    status: Line
+    reason: Text
+    library: Line | None
+    architectures: list[ElementCount]
+    tensorrt_headers: Line | None
+    cuda: Line | None
+    machine: Line | None
+    source_hash: Line | None
+
+
+class Reductions(TypedDict, total=False):
+    """A recipe's ``reduction``."""
+
+    dtop: dict[str, Any] | None
+    cts: dict[str, Any] | None
+
+
+class HeadText(TypedDict, total=False):
+    """A segmenter's final head."""
+
+    num_classes: Annotated[int, Meta(ge=1, le=2**16)]
+
+
+class ModelText(TypedDict, total=False):
+    """A recipe's ``model``; a family that has no head of that name has none."""
+
+    decode_head: HeadText
+
+
+class RecipeText(TypedDict, total=False):
+    """The recipe, resolved; validated as a recipe (`edgeexport.recipe.validation`) where a model is made from it."""
+
+    model: ModelText
+    reduction: Reductions | None
+
+
+class Manifest(TypedDict, total=False):
+    """What stands in every manifest is required; the rest came with later versions, or is asked for where it is needed."""
+
+    schema: Required[str]
+    name: Required[Name]
+    description: Text | None
+    edgeexport: Line
+    recipe: RecipeText
+    weights: Weights
+    target: Line
+    precision: Literal["fp32", "fp16"]
+    plugins: bool
+    input: Required[Input]
+    extra_inputs: Annotated[list[Tensor], Meta(max_length=16)]
+    outputs: Annotated[list[Tensor], Meta(min_length=1, max_length=256)]
+    inner_outputs: Required[Annotated[list[Tensor], Meta(max_length=4096)]]
+    grid: Grid
+    num_shared: ElementCount
+    prune: Annotated[list[Pruning], Meta(max_length=4096)]
+    merges: Annotated[list[Merge], Meta(max_length=4096)]
+    classes: Annotated[list[Line], Meta(max_length=2**16)]
+    palette: Annotated[list[Colour], Meta(max_length=2**16)]
+    checks: dict[Line, Check]
+    versions: dict[Line, Line]
+    plugin_library: PluginLibrary | None
+    files: Required[Annotated[dict[RelativePath, Digest], Meta(max_length=4096)]]
+
+
+def _check(manifest: Manifest) -> None:
+    if "num_channels" not in manifest["input"] and len(manifest["input"]["shape"]) != 4:
+        raise Inconsistent("input.shape", "has no four sizes, and there is no num_channels")
+    lists = {key: manifest.get(key, []) for key in ("extra_inputs", "outputs", "inner_outputs")}
+    named: list[tuple[str, Any, int]] = [("input", manifest["input"], _INPUT_BYTES)]
+    named += [(f"{key}[{n}]", item, _OUTPUT_BYTES) for key, items in lists.items() for n, item in enumerate(items)]  # type: ignore[arg-type, var-annotated]
+    for place, item, limit in named:
+        if math.prod(item["shape"]) * _BYTES[item.get("dtype", "uint8")] > limit:
+            raise Inconsistent(f"{place}.shape", f"is {item['shape']}, more than {limit >> 20} MiB")
+    grid, size = manifest.get("grid"), manifest["input"]
+    if grid is not None:
+        for side, length in (("rows", "height"), ("columns", "width")):
+            if grid[side] * max(grid["patch_size"], 1) > size.get(length, grid[side] * 2**15):  # type: ignore[literal-required]
+                raise Inconsistent(f"grid.{side}", f"is {grid[side]}, more than fit into input.{length}")  # type: ignore[literal-required]
+    names = [item["name"] for item in [*manifest.get("outputs", []), *manifest["inner_outputs"]]]
+    for name in names:
+        if names.count(name) > 1:
+            raise Inconsistent("inner_outputs", f"name {name!r} twice")
+    palette, classes = manifest.get("palette"), manifest.get("classes")
+    if palette and classes and len(palette) < len(classes):
+        raise Inconsistent("palette", f"has {len(palette)} colours for {len(classes)} classes")
+    _check_recipe(manifest.get("recipe", {}), "recipe")
+
+
+def _check_recipe(value: object, place: str) -> None:
+    """It is validated as a recipe where it is used; here only that no number of it asks for more than any machine has."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key not in ("seed", "embed_seed"):
+                _check_recipe(item, f"{place}.{key}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _check_recipe(item, f"{place}[{number}]")
+    elif isinstance(value, (int, float)) and abs(value) > _RECIPE_NUMBER:
+        raise Inconsistent(place, f"is {value}, beyond {_RECIPE_NUMBER:.0f}")
+
+
+class AnyManifest(TypedDict):
+    """A manifest of any version."""
+
+    schema: Line
+
+
+MANIFEST: Kind[Manifest] = Kind(Manifest, MANIFEST_SCHEMA, check=_check)
+ANY_MANIFEST: Kind[AnyManifest] = Kind(AnyManifest)
