@@ -13,7 +13,7 @@ from typing import Any
 import hypothesis
 from harness import Finding, outcomes
 from hypothesis import HealthCheck, Phase, settings
-from kinds import Kind
+from kind import Kind
 
 import edgeexport
 
@@ -62,9 +62,7 @@ def drawn(kind: Kind, base: Path, count: int, seed: int) -> list[Any]:
 
 def shrunk(kind: Kind, base: Path, damage: Any, found: Finding, tries: int = 150) -> Any:
     """A simpler damage with the same finding, or ``damage`` where none is found."""
-    options = settings(
-        max_examples=tries, database=None, deadline=None, suppress_health_check=list(HealthCheck)
-    )
+    options = settings(max_examples=tries, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     try:
         return hypothesis.find(
             kind.damages(base), lambda other: signature(kind, base, other) == found.signature, settings=options

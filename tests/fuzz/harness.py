@@ -84,14 +84,14 @@ class _Guard:
             raise _Breach(breach)
 
     def _inside(self, path: str) -> bool:
-        return os.path.realpath(path).startswith(self.folder)  # noqa: PTH114
+        return os.path.realpath(path).startswith(self.folder)
 
     def _outside(self, path: object, *, follow: bool = True) -> str:
         if isinstance(path, int):
             return ""
         text = os.fsdecode(path)  # type: ignore[arg-type]
         if not follow:
-            text = f"{os.path.realpath(os.path.dirname(text))}/{os.path.basename(text)}"  # noqa: PTH114, PTH119, PTH120
+            text = f"{os.path.realpath(os.path.dirname(text))}/{os.path.basename(text)}"  # noqa: PTH119, PTH120
         harmless = text.startswith("/dev/") or "__pycache__" in text
         return "" if harmless or self._inside(text) else f"{text} is written"
 
@@ -112,9 +112,7 @@ def outcomes(read: Reader, damages: Iterable[Any], lay_out: Callable[[Path], Non
     return found
 
 
-def _child(
-    read: Reader, damages: list[Any], lay_out: Callable[[Path], None], top: Path
-) -> list[Finding | None]:
+def _child(read: Reader, damages: list[Any], lay_out: Callable[[Path], None], top: Path) -> list[Finding | None]:
     """Up to the first input at which the child had to be ended, or ended by itself."""
     reading, writing = os.pipe()
     sys.stdout.flush()
