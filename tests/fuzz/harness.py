@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeexport.errors import EdgeExportError
+from edgeexport.errors import EdgeExportError, error_of_system
 
 __all__ = ["Finding", "Reader", "outcomes"]
 
@@ -73,7 +73,7 @@ class _Guard:
             breach = f"{arguments[0].co_filename} is executed"
         elif event == "subprocess.Popen":
             program = os.fsdecode(arguments[0])
-            if not os.path.isabs(program) or self._inside(program):  # noqa: PTH117
+            if "/" in program and self._inside(program):  # others are found on PATH
                 breach = f"{program} is started"
         elif event in ("os.system", "socket.connect", "pty.spawn"):
             breach = f"{event}{arguments!r}"
@@ -166,7 +166,7 @@ def _work(read: Reader, damages: list[Any], lay_out: Callable[[Path], None], top
         (folder / "cache").mkdir(parents=True)
         lay_out(folder)
         os.chdir(folder)
-        os.environ |= {"TMPDIR": str(folder / "cache"), "XDG_CACHE_HOME": str(folder / "cache"), "PATH": ""}
+        os.environ |= {"TMPDIR": str(folder / "cache"), "XDG_CACHE_HOME": str(folder / "cache"), "PATH": "/nowhere"}
         tempfile.tempdir = str(folder / "cache")
         found = _one(read, damage, folder, guard)
         os.chdir("/")
@@ -191,11 +191,12 @@ def _one(read: Reader, damage: Any, folder: Path, guard: _Guard) -> Finding | No
         return Finding(f"breach: {guard.breach.replace(str(folder), '')[:100]}", guard.breach)
     if time.monotonic() - begun > SECONDS:
         return Finding(f"hang at {_place(error)}", "".join(traceback.format_exception(error))[-3000:])
-    if error is None or isinstance(error, EdgeExportError):
+    told = error.__context__ if isinstance(error, SystemExit) and error.code in (None, *range(10)) else error
+    if told is None or isinstance(told, EdgeExportError) or (isinstance(told, OSError) and error_of_system(told)):
         return None
-    if isinstance(error, SystemExit) and error.code in (None, *range(10)):
+    if told is not error and not isinstance(told, MemoryError):  # what the command line makes a message of
         return None
-    return Finding(f"{type(error).__name__} at {_place(error)}", "".join(traceback.format_exception(error))[-3000:])
+    return Finding(f"{type(told).__name__} at {_place(told)}", "".join(traceback.format_exception(told))[-3000:])
 
 
 def _too_long(number: int, frame: Any) -> None:

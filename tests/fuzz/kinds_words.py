@@ -83,7 +83,7 @@ def _recipe_texts(base: Path) -> st.SearchStrategy[Any]:
         ["_base_ = 'tiny.py'", "_base_ = ['tiny.py', '../x.py']", "_base_ = __file__", "_base_ = 'made.py'", "_base_ = 'e'",
          "with read_base(): pass", "reduction = dict(dtop=dict(prune={8: 4}))", "reduction = dict(dtop=dict(prune={**x}))",
          "x = " + "(" * 250, "x = " + "-" * 5000 + "1", "x = " + "9" * 5000, "'" * 3, "\ufeff", "\0", "\tx = 1\r\n y = 2",
-         "_base_ = 'x\0.py'", "_base_ = 'a" + "b" * 300 + ".py'", "# coding: utf-7"]
+         "_base_ = 'x\\0.py'", "_base_ = {[]: 1}", "_base_ = 'a" + "b" * 300 + ".py'", "# coding: utf-7"]
     )  # fmt: skip
     return st.fixed_dictionaries({"lines": st.lists(lines | st.text(max_size=20), max_size=4), "bytes": byte_edits})
 
