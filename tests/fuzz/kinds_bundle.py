@@ -190,8 +190,8 @@ def _with_member(content: bytes, change: dict[str, Any]) -> bytes:
 
 
 BUNDLE_KINDS = [
-    Kind("documents", _documents, _read_document, 150, ("b", "data", "RGB.png")),
-    Kind("progress", _lines, _read_lines, 15, ("b", "data", "e")),
+    Kind("documents", _documents, _read_document, 60, ("b", "data", "RGB.png")),
+    Kind("progress", _lines, _read_lines, 6, ("b", "data", "e")),
     Kind("latency-table", lambda base: document_edits(LATENCIES), _read_table, 150, ("table.json",)),
     Kind(
         "traces",
@@ -201,5 +201,5 @@ BUNDLE_KINDS = [
         _read_traces,
         150,
     ),
-    Kind("golden", _golden, _read_golden, 25, ("b", "RGB.png")),
+    Kind("golden", _golden, _read_golden, 15, ("b", "RGB.png")),
 ]

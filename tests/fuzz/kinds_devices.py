@@ -209,6 +209,6 @@ def _read_remote(damage: Any, folder: Path) -> None:
 DEVICE_KINDS = [
     Kind("device-files", _trees, _read_tree, 60, ("orin",)),
     Kind("printed", _printed, _read_printed, 100, ("orin",)),
-    Kind("libraries", _libraries, _read_library, 60, ("lib.so",)),
-    Kind("remote", _remote, _read_remote, 60, ("b",)),
+    Kind("libraries", _libraries, _read_library, 30, ("lib.so",)),
+    Kind("remote", _remote, _read_remote, 30, ("b",)),
 ]

@@ -97,7 +97,7 @@ def _edit_model(model: onnx.ModelProto, what: str, at: int, number: int, text: s
             graph.node.insert(0, graph.node.pop())
         case "nest":
             body = graph
-            for _ in range(min(abs(number), 60)):
+            for _ in range(min(abs(number), 30)):
                 branch = helper.make_graph([], "deep", [], [])
                 body.node.append(helper.make_node("If", ["yes"], [f"o{len(body.node)}"], then_branch=branch))
                 body = body.node[-1].attribute[0].g

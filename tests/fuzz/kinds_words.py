@@ -112,7 +112,7 @@ _TAKE_TIME = ("--duration", "--warmUp", "--iterations", "--percentile")
 def _options(base: Path) -> st.SearchStrategy[Any]:
     import typer.main
 
-    from edgeexport.cli import app
+    from edgeexport.cli.app import app
 
     tree: Any = typer.main.get_command(app)
     leaves: dict[str, list[str]] = {}
@@ -245,8 +245,8 @@ WORD_KINDS = [
         "options",
         _options,
         _read_options,
-        60,
+        30,
         ("b", "data", "e", "RGB.png", "m.onnx", "tiny.py", "lib.so", "table.json", "w.pth", "w.safetensors"),
     ),
-    Kind("names", _names, _read_names, 60, ("b", "data", "RGB.png", "m.onnx", "tiny.py", "lib.so", "w.pth")),
+    Kind("names", _names, _read_names, 30, ("b", "data", "RGB.png", "m.onnx", "tiny.py", "lib.so", "w.pth")),
 ]
