@@ -69,7 +69,11 @@ class _Guard:
             breach = self._outside(arguments[0], follow=False)
         elif event == "ctypes.dlopen" and arguments[0] and self._inside(str(arguments[0])):
             breach = f"the library {arguments[0]} is loaded"
-        elif event == "exec" and arguments[0].co_filename.startswith(self.folder):
+        elif (
+            event == "exec"
+            and arguments[0].co_filename.startswith(self.folder)
+            and not _named(arguments[0].co_filename)
+        ):
             breach = f"{arguments[0].co_filename} is executed"
         elif event == "subprocess.Popen":
             program = os.fsdecode(arguments[0])
@@ -94,6 +98,11 @@ class _Guard:
             text = f"{os.path.realpath(os.path.dirname(text))}/{os.path.basename(text)}"  # noqa: PTH119, PTH120
         harmless = text.startswith("/dev/") or "__pycache__" in text
         return "" if harmless or self._inside(text) else f"{text} is written"
+
+
+def _named(file: str) -> bool:
+    """Whether the command line asks for it: a recipe is Python."""
+    return Path(file).name in {Path(word).name for word in sys.argv}
 
 
 def outcomes(read: Reader, damages: Iterable[Any], lay_out: Callable[[Path], None]) -> list[Finding | None]:

@@ -51,7 +51,7 @@ def _read_tree(damage: Any, folder: Path) -> None:
     instabilities([conditions, replace(conditions)])
     json.dumps(conditions.as_dict(), allow_nan=False)
     find_jetson(root)
-    find_rails(root).read()
+    find_rails(root).watts()
     why_not_this_machine(next(iter(TARGETS.values() if isinstance(TARGETS, dict) else TARGETS)), root)
     read_discrete_gpu(lambda: damage["smi"])
 
