@@ -20,6 +20,6 @@ class Kind:
     damages: Callable[[Path], st.SearchStrategy[Any]]
     read: Callable[[Any, Path], None]
     quick: int
-    """Inputs of a run of the test suite."""
+    """Inputs of a run of the test suite; 0 leaves the kind to `make fuzz`."""
     needs: tuple[str, ...] = ()
     """Files and folders of the base."""

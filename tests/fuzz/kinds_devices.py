@@ -208,7 +208,7 @@ def _read_remote(damage: Any, folder: Path) -> None:
 
 DEVICE_KINDS = [
     Kind("device-files", _trees, _read_tree, 60, ("orin",)),
-    Kind("printed", _printed, _read_printed, 100, ("orin",)),
+    Kind("printed", _printed, _read_printed, 0, ("orin",)),
     Kind("libraries", _libraries, _read_library, 30, ("lib.so",)),
-    Kind("remote", _remote, _read_remote, 30, ("b",)),
+    Kind("remote", _remote, _read_remote, 0, ("b",)),
 ]

@@ -46,6 +46,8 @@ def _kept(kind: Kind, base: Path, damage: Any, found: Finding) -> str:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_new_inputs(kind: Kind, base: Path) -> None:
+    if not SECONDS and not kind.quick:
+        pytest.skip("`make fuzz` tries it")
     seed, ends = (random.randrange(1 << 32), time.monotonic() + _share_s()) if SECONDS else (0, 0.0)
     count, found = 0, {}
     while not count or time.monotonic() < ends:
