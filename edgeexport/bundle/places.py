@@ -6,12 +6,16 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from edgeexport.bundle.files import disk_errors, replaced_file
+from edgeexport.bundle.files import disk_errors, replaced_file, sync
 from edgeexport.errors import BuildError, EdgeExportError, UsageError
 
 __all__ = ["check_bundle_path", "check_writable"]
 
 _LONGEST_NAME = 200  # bytes: file systems take 255, and what stands beside a bundle for a while has longer names
+
+
+class _Enough(Exception):
+    """Ends the writing of a file that was only tried out, so that it takes no place."""
 
 
 def check_bundle_path(path: Path) -> None:
@@ -41,7 +45,8 @@ def check_writable(file: Path, remedy: str, kind: type[EdgeExportError] = BuildE
         file.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             file.lstat()  # a name too long for the file system
-        probe = file.with_name(f".{file.name[:40]}.probe-{os.getpid()}")
-        with replaced_file(probe) as stream:
+        with suppress(_Enough), replaced_file(file) as stream:
             stream.write(b"-")
-        probe.unlink()
+            stream.flush()
+            sync(stream)
+            raise _Enough

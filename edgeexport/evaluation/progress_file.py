@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from edgeexport.bundle.files import write_file
+from edgeexport.bundle.remains import clear_remains
 from edgeexport.documents import Kind, parsed
 from edgeexport.documents.progress import HEADER, LONGEST_LINE, Header
 from edgeexport.errors import UsageError
@@ -47,6 +48,7 @@ class ProgressFile:
             if path.is_symlink():
                 raise UsageError(str(path), "is a link, and is not written through", "give another --out-dir")
             path.parent.mkdir(parents=True, exist_ok=True)
+            clear_remains(path.parent, path.name)
             earlier = self._header(schema.split("/")[0], restart)
             if earlier is not None and earlier != header:
                 self.begun_anew = _difference(earlier, header)
