@@ -37,8 +37,7 @@ def replaced_file(path: Path) -> Iterator[BinaryIO]:
             temporary.replace(path)
     except BaseException as error:  # Ctrl-C as well
         if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+            _remove(temporary)
         if isinstance(error, OSError) and _is_of(temporary, error):
             error.filename, error.filename2 = str(path), None
         raise
@@ -83,14 +82,31 @@ def _created_beside(path: Path) -> BinaryIO:
     if path.name in ("", ".."):  # the current folder or one above
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     clear_remains(path.parent, path.name)
-    while True:
-        for name in partial_names(path.name):
-            with contextlib.suppress(FileExistsError):
-                stream = path.with_name(name).open("xb")
-                break
-        if holds_lock(stream.fileno(), Path(stream.name)):
-            return stream
-        stream.close()
+    temporary = None
+    try:
+        while True:
+            for name in partial_names(path.name):
+                temporary = path.with_name(name)
+                with contextlib.suppress(FileExistsError):
+                    stream = temporary.open("xb")
+                    break
+            if holds_lock(stream.fileno(), Path(stream.name)):
+                return stream
+            stream.close()
+    except BaseException:  # a signal just after it was made; the name has this process's number
+        if temporary is not None:
+            _remove(temporary)
+        raise
+
+
+def _remove(path: Path) -> None:
+    try:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    except KeyboardInterrupt:  # it is told after the clearing up
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
 
 
 def _is_of(temporary: Path | None, error: OSError) -> bool:
