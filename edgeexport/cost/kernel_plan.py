@@ -31,6 +31,7 @@ __all__ = [
     "plan_with_work",
     "plans_bytes",
     "plans_from_dict",
+    "read_plan_file",
     "read_plans",
     "row_major",
 ]
@@ -329,6 +330,14 @@ def read_plans(bundle_dir: Path) -> Plans | None:
     except (OSError, ValueError) as error:
         raise BundleError(str(path), f"cannot be read ({error})", "copy or build the bundle again") from None
     return plans_from_dict(content, str(path))
+
+
+def read_plan_file(path: Path) -> KernelPlan | None:
+    """The first plan of a file that was kept; None where there is none, or it is of another version or damaged."""
+    try:
+        return plans_from_dict(json.loads(path.read_text(encoding="utf-8"))).plans[0]
+    except (OSError, ValueError, IndexError, BundleError):
+        return None
 
 
 def plans_from_dict(content: Any, where: str = KERNELS_FILE) -> Plans:
