@@ -16,7 +16,7 @@ from edgeexport.cost.kernel_plan import KernelPlan, PlannedKernel
 from edgeexport.cost.tiles import product_seconds
 from edgeexport.cost.work import part_order, part_title
 
-__all__ = ["PLAN_MODEL", "PlanPrediction", "plan_prediction", "plan_predictions"]
+__all__ = ["PLAN_MODEL", "PlanPrediction", "parts_of_plan", "plan_prediction", "plan_predictions"]
 
 PLAN_MODEL = (
     "from TensorRT-RTX's kernel plan for SM86: per kernel launch time + max(products by tiles and waves over the "
@@ -97,25 +97,31 @@ class PlanPrediction:
         }
 
     def _parts(self) -> list[dict[str, Any]]:
-        rows: dict[str, list[int]] = {}
-        for index, row in enumerate(self.plan.rows):
-            if row.is_kernel:
-                rows.setdefault(row.part, []).append(index)
-        return [self._part(part, rows[part]) for part in sorted(rows, key=part_order)]
+        parts = parts_of_plan(self.plan)
+        for part in parts:
+            ms = dict.fromkeys(_BOUNDS, 0.0)
+            for row, taken, bound in zip(self.plan.rows, self.ms, self.bounds, strict=True):
+                if bound and row.part == part["part"]:
+                    ms[bound] += taken
+            part |= {"ms": round(sum(ms.values()), 6), "bound": max(ms, key=lambda bound: ms[bound])}
+        return parts
 
-    def _part(self, part: str, rows: Sequence[int]) -> dict[str, Any]:
-        ms = dict.fromkeys(_BOUNDS, 0.0)
-        for index in rows:
-            ms[self.bounds[index]] += self.ms[index]
-        return {
+
+def parts_of_plan(plan: KernelPlan) -> list[dict[str, Any]]:
+    """Kernels, bytes and products of every part of the model, in its order (JSON-ready)."""
+    rows: dict[str, list[PlannedKernel]] = {}
+    for kernel in plan.kernels:
+        rows.setdefault(kernel.part, []).append(kernel)
+    return [
+        {
             "part": part,
             "title": part_title(part),
-            "ms": round(sum(self.ms[index] for index in rows), 6),
-            "macs": sum(self.plan.rows[index].macs for index in rows),
-            "bytes": sum(self.plan.rows[index].bytes for index in rows),
-            "launches": len(rows),
-            "bound": max(ms, key=lambda bound: ms[bound]),
+            "macs": sum(kernel.macs for kernel in rows[part]),
+            "bytes": sum(kernel.bytes for kernel in rows[part]),
+            "launches": len(rows[part]),
         }
+        for part in sorted(rows, key=part_order)
+    ]
 
 
 def plan_prediction(plan: KernelPlan, limits: GpuLimits, *, tf32: bool = False) -> PlanPrediction:

@@ -14,6 +14,7 @@ from edgeexport.backends.contract import EngineRecord
 from edgeexport.report.engine_text import engine_text
 from edgeexport.report.merge_text import merge_text
 from edgeexport.report.plugin_text import library_text
+from edgeexport.terminal.kernels import print_pays, print_pays_table
 from edgeexport.terminal.output import results_console
 
 if TYPE_CHECKING:
@@ -124,7 +125,9 @@ def print_build(result: BuildResult) -> None:
     manifest = result.bundle.manifest
     checks = manifest["checks"]
     totals = result.bundle.json("tokens.json")["totals"]
+    print_pays(manifest.get("pays"), manifest["precision"])
     _print_comparisons(result.comparisons)
+    print_pays_table(manifest.get("pays"))
     tail, rtx = checks["tail"], checks["tensorrt_rtx"]
     lines: list[tuple[str, str | Text]] = [
         ("bundle", str(result.bundle.path)),
@@ -162,6 +165,7 @@ def print_engine(result: EngineResult) -> None:
 def print_inspection(facts: dict[str, Any]) -> None:
     """What is known of a bundle or an ONNX file."""
     if "tokens" in facts:
+        print_pays(facts["pays"], facts["precision"])
         shown = ("name", "description", "target", "precision", "edgeexport")
         pairs: list[tuple[str, str | Text]] = [(key, str(facts[key])) for key in shown]
         pairs.append(("weights", facts["weights"]["statement"]))
@@ -173,6 +177,7 @@ def print_inspection(facts: dict[str, Any]) -> None:
                 pairs.append((f"check {name}", _status(status)))
         _print_pairs(pairs)
         print_tokens(facts["name"], facts["tokens"])
+        print_pays_table(facts["pays"])
     else:
         pairs = [(key, str(facts[key])) for key in ("model", "nodes", "static", "custom_ops")]
         macs = facts["macs"]
