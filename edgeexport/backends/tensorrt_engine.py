@@ -14,6 +14,7 @@ from typing import Any
 from edgeexport.backends.contract import EngineOptions, EngineRecord, check_same, graph_sha256
 from edgeexport.backends.cuda_runtime import open_cuda
 from edgeexport.backends.device_identity import gpu_identity
+from edgeexport.backends.layer_types import precision_problem
 from edgeexport.backends.runner import Runner
 from edgeexport.backends.tensorrt_api import TensorRt, accelerator_note, installed_tensorrt
 from edgeexport.backends.tensorrt_build import BuildRequest, BuiltPlan, build_plan
@@ -120,6 +121,9 @@ class TensorRtBackend:
         started = time.perf_counter()
         built = build_plan(trt, request, log, on_stage)
         seconds = time.perf_counter() - started
+        wrong = precision_problem(options.precision, built.layers_by_type)
+        if wrong:
+            raise BuildError(GRAPH_FILE, wrong, "build the bundle again with --precision fp16, or the engine with fp32")
         if built.cache_note:
             on_stage(f"the earlier {TIMING_CACHE_FILE} was not used: {built.cache_note}")
         if built.description_note:
@@ -143,6 +147,7 @@ class TensorRtBackend:
                 "plugin_library": None if library is None else library.place,
                 "timing_cache": "new" if not cache else built.cache_note or "reused",
                 "timing_cache_from": sha256_of(earlier) if cache and not built.cache_note else None,
+                "layers_by_type": built.layers_by_type,
                 "layer_information": built.description_note or DESCRIPTION_FILE,
                 **(
                     {} if options.dla_core is None else {"layers_by_device": built.layers_by_device, "dla_note": doubts}

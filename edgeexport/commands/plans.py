@@ -16,6 +16,7 @@ from pathlib import Path
 
 import onnx
 
+from edgeexport.backends.layer_types import precision_problem
 from edgeexport.backends.plan_log import rows_from_log
 from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
 from edgeexport.bundle.files import write_file
@@ -23,7 +24,7 @@ from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.request import BuildRequest
 from edgeexport.cost.kernel_plan import DENSE, REDUCED, KernelPlan, Plans, plan_with_work, plans_bytes, read_plan_file
 from edgeexport.cost.pays import PRECISIONS
-from edgeexport.errors import EdgeExportError
+from edgeexport.errors import BuildError, EdgeExportError
 from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.schedule import dense_recipe
 from edgeexport.graph.export_cache import FOLDER_VARIABLE
@@ -60,6 +61,9 @@ def plans_of_build(
         export: Torch's export of a fixed model, the caller's own to change.
         rtx: The verdict on this graph, with its plan.
         log: Hears of the stage.
+
+    Raises:
+        BuildError: FP16 was asked for, and no product of the plan is in it.
     """
     if rtx.status != "passed":
         return None
@@ -69,6 +73,9 @@ def plans_of_build(
         own = REDUCED if request.recipe.reductions else DENSE
         with _noted(missing, own, request.precision):
             plans.append(plan_from_check(rtx, graphs, request.recipe, own, request.precision))
+        wrong = precision_problem(request.precision, plans[0].product_dtypes) if plans else ""
+        if wrong:
+            raise BuildError("TensorRT-RTX", wrong, "report it with build.log; --precision fp32 can be built meanwhile")
         models = {own: fixed}
         if own == REDUCED:
             with _noted(missing, DENSE, request.precision):

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeexport.backends.contract import EngineRecord
+from edgeexport.report.checks_view import rtx_scope
 from edgeexport.report.engine_text import engine_text
 from edgeexport.report.merge_text import merge_text
 from edgeexport.report.plugin_text import library_text
@@ -134,7 +135,7 @@ def print_build(result: BuildResult) -> None:
         ("weights", manifest["weights"]["statement"]),
         ("compute", f"{_giga(totals['macs'])} GMAC, dense {_giga(totals['dense_macs'])} (computed)"),
         ("parity", _status(checks["parity"]["status"])),
-        ("TensorRT-RTX", _status(rtx["status"], f"{rtx['reason'] or ''} {rtx['version'] or ''}".strip())),
+        ("TensorRT-RTX", _rtx_status(rtx)),
         ("plugins", library_text(manifest.get("plugin_library"), manifest["target"]) or "none"),
         ("engine", engine_text(result.engine) if result.engine else f"not built: {result.no_engine}"),
         ("report", str(result.bundle.path / "report.html")),
@@ -173,7 +174,9 @@ def print_inspection(facts: dict[str, Any]) -> None:
         pairs.append(("engine", engine_text(engine and EngineRecord.from_dict(engine, Path("engine.json")))))
         for name, check in facts["checks"].items():
             status = check.get("status", check.get("form", ""))
-            if status != "none":  # no class map, so no tail to check
+            if name == "tensorrt_rtx":
+                pairs.append((f"check {name}", _rtx_status(check)))
+            elif status != "none":  # no class map, so no tail to check
                 pairs.append((f"check {name}", _status(status)))
         _print_pairs(pairs)
         print_tokens(facts["name"], facts["tokens"])
@@ -299,6 +302,15 @@ def _print_pairs(pairs: Sequence[tuple[str, str | Text]]) -> None:
 
 def _status(status: str, more: str = "") -> Text:
     return Text.assemble((status, _STYLE.get(status, "")), f" {more}" if more else "")
+
+
+def _rtx_status(check: dict[str, Any]) -> Text:
+    """Amber where the graph that is deployed is not the one that was built."""
+    version = str(check["version"] or "")
+    if check["status"] != "passed":
+        return _status(check["status"], f"{check['reason'] or ''} {version}".strip())
+    style = _STYLE["passed" if check.get("deployed_graph", True) else "incomplete"]
+    return Text.assemble((check["status"], style), f" {version}: {rtx_scope(check)}")
 
 
 def _giga(macs: int) -> str:
