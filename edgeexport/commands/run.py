@@ -12,6 +12,7 @@ from PIL import Image
 
 from edgeexport.bundle import open_bundle
 from edgeexport.bundle.files import disk_errors, write_file
+from edgeexport.cost.pays import PaysLine
 from edgeexport.errors import ImageError, UsageError
 from edgeexport.inputs.photos import open_photo
 from edgeexport.pictures.class_probability import ClassProbability, most_probable
@@ -74,13 +75,15 @@ class PredictedImage:
 
 @dataclass(frozen=True)
 class Predictions:
-    """All results, in the order of the images given, and the images that could not be read; ``runner`` executed them."""
+    """All results, in the order of the images given, and the images that could not be read; ``runner`` executed them.
+    ``pays`` says whether the reduction pays."""
 
     folder: Path
     images: tuple[PredictedImage, ...]
     failures: tuple[ImageError, ...]
     notice: str
     runner: str
+    pays: PaysLine | None = None
 
     @property
     def error(self) -> ImageError | None:
@@ -97,6 +100,7 @@ class Predictions:
             "folder": str(self.folder),
             "runner": self.runner,
             "notice": self.notice,
+            "pays": None if self.pays is None else self.pays.text,
             "images": [image.as_dict() for image in self.images],
             "failures": [{"image": failure.where, "problem": failure.problem} for failure in self.failures],
         }
@@ -159,7 +163,7 @@ def predict_images(
             if progress is not None:
                 progress(len(predicted) + len(failures), len(images), images[index])
     runner = f"{predictor.runner.name} {predictor.runner.version}"
-    return Predictions(folder, tuple(predicted), tuple(failures), predictor.notice, runner)
+    return Predictions(folder, tuple(predicted), tuple(failures), predictor.notice, runner, predictor.pays)
 
 
 def _kinds(predictor: Predictor) -> tuple[str, ...]:
@@ -188,7 +192,11 @@ def _output_paths(images: Sequence[Path], folder: Path, kinds: tuple[str, ...]) 
 def _written(
     predictor: Predictor, path: Path, photo: Image.Image, result: PhotoResult, files: dict[str, Path]
 ) -> PredictedImage:
-    title = f"{path.name} | {predictor.title}"
+    title, notice = f"{path.name} | {predictor.title}", predictor.notice
+    if predictor.pays is not None and predictor.pays.warns:
+        notice = "; ".join(filter(None, (predictor.pays.text, notice)))
+    elif predictor.pays is not None:
+        title = f"{title} | {predictor.pays.text}"
     shares: tuple[ClassShare, ...] = ()
     probable: tuple[ClassProbability, ...] = ()
     if result.class_map is not None:
@@ -202,14 +210,14 @@ def _written(
             classes=predictor.classes,
             palette=predictor.palette,
             title=title,
-            notice=predictor.notice,
+            notice=notice,
         )
         _write_png(drawn, files[_OVERLAY])
     if result.logits is not None:
         probable = most_probable(result.logits, predictor.classes)
     merges = result.merges
     if merges is not None:
-        drawn = draw_merged_regions(photo, merges, classes=probable, title=title, notice=predictor.notice)
+        drawn = draw_merged_regions(photo, merges, classes=probable, title=title, notice=notice)
         _write_png(drawn, files[_REGIONS])
     return PredictedImage(
         path,

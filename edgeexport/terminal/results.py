@@ -220,7 +220,10 @@ def print_verify(result: VerifyResult) -> None:
 
 
 def print_predictions(predictions: Predictions) -> None:
-    """Where the pictures are, and the leading classes."""
+    """Whether the reduction pays, where the pictures are, and the leading classes."""
+    if predictions.pays is not None:
+        style = "yellow" if predictions.pays.warns else None
+        results_console.print(predictions.pays.text, style=style, soft_wrap=True, markup=False)
     for item in predictions.images:
         pictures = ", ".join(str(path) for path in item.pictures)
         line = f"{item.image}: {pictures}" if pictures else str(item.image)
