@@ -166,7 +166,7 @@ def print_engine(result: EngineResult) -> None:
 def print_inspection(facts: dict[str, Any]) -> None:
     """What is known of a bundle or an ONNX file."""
     if "tokens" in facts:
-        print_pays(facts["pays"], facts["precision"])
+        print_pays(facts.get("pays"), facts["precision"])
         shown = ("name", "description", "target", "precision", "edgeexport")
         pairs: list[tuple[str, str | Text]] = [(key, str(facts[key])) for key in shown]
         pairs.append(("weights", facts["weights"]["statement"]))
@@ -180,7 +180,7 @@ def print_inspection(facts: dict[str, Any]) -> None:
                 pairs.append((f"check {name}", _status(status)))
         _print_pairs(pairs)
         print_tokens(facts["name"], facts["tokens"])
-        print_pays_table(facts["pays"])
+        print_pays_table(facts.get("pays"))
     else:
         pairs = [(key, str(facts[key])) for key in ("model", "nodes", "static", "custom_ops")]
         macs = facts["macs"]
