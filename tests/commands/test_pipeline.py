@@ -23,6 +23,7 @@ from edgeexport.bundle import open_bundle
 from edgeexport.commands.build import build, bundle_export
 from edgeexport.commands.checks import tail_check
 from edgeexport.commands.verify import verify_bundle
+from edgeexport.cost.kernel_plan import read_plans
 from edgeexport.errors import BuildError, ParityError, RecipeError, UsageError
 from edgeexport.fixed.model import fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
@@ -32,7 +33,15 @@ from edgeexport.hosts.host import ClassMapTail
 from edgeexport.plugin.build_record import facts_from_library
 from edgeexport.recipe import load_recipe
 
-WRITTEN_ONCE = ["model.onnx", "model.trt.onnx", "tokens.json", "work.json", "golden.npz", "manifest.json"]
+WRITTEN_ONCE = [
+    "model.onnx",
+    "model.trt.onnx",
+    "tokens.json",
+    "work.json",
+    "kernels.json",
+    "golden.npz",
+    "manifest.json",
+]
 
 
 @pytest.fixture
@@ -85,6 +94,32 @@ def test_every_file_for_people_or_checks_says_that_weights_are_random(tiny_bundl
     assert "andom weights, seed 0" in (tiny_bundle / "report.html").read_text()
     with np.load(tiny_bundle / "golden.npz") as golden:
         assert statement in str(golden["weights"])
+
+
+def test_kernel_plans_are_kept(tiny_bundle: Path, edgeexport, tmp_path: Path) -> None:
+    """Of the model and its dense form, in both precisions; a bundle of an earlier version has none and opens."""
+    bundle = open_bundle(tiny_bundle)
+    plans = read_plans(tiny_bundle)
+    if bundle.manifest["checks"]["tensorrt_rtx"]["status"] == "not-run":
+        assert plans is None
+        return
+    assert plans is not None and plans.missing == ()
+    found = [(plan.model, plan.precision) for plan in plans.plans]
+    assert found == [(model, precision) for model in ("reduced", "dense") for precision in ("fp32", "fp16")]
+    products = bundle.json("tokens.json")["graph"]["product_macs"]
+    assert sum(kernel.macs for kernel in plans.plans[0].kernels) == products
+    assert plans.plans[0].product_dtypes.keys() == {"float32"} and "float16" in plans.plans[1].product_dtypes
+    assert len(plans.plans[0].with_plugins().kernels) == bundle.manifest["pays"]["kernels"]["fp32"]["reduced"]
+    shown = edgeexport("inspect", tiny_bundle, "--kernels", "--json")
+    assert json.loads(shown.out)["plans"][0]["total"]["launches"] == len(plans.plans[0].with_plugins().kernels)
+    old = tmp_path / "old"
+    shutil.copytree(tiny_bundle, old)
+    (old / "kernels.json").unlink()
+    manifest = json.loads((old / "manifest.json").read_text())
+    del manifest["files"]["kernels.json"], manifest["pays"]
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    assert edgeexport("inspect", old).code == 0
+    assert edgeexport("inspect", old, "--kernels").code == 9
 
 
 def test_tensorrt_rtx_verdict_is_recorded(tiny_bundle: Path) -> None:
