@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test test-all check bench docs install clean
+.PHONY: demo test test-all fuzz check bench docs install clean
 
 demo: install
 	$(BIN)/edgeexport build recipes/segvit_cts_dtop.py --target orin
@@ -25,6 +25,11 @@ test: install
 
 test-all: install
 	$(PYTEST) $(PYTEST_ARGS)
+
+# New damaged inputs of every kind for so many seconds; findings are shrunk into tests/fuzz/corpus.
+FUZZ_SECONDS ?= 3600
+fuzz: install
+	EDGEEXPORT_FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) tests/fuzz -k "inputs or findings" $(PYTEST_ARGS)
 
 check: install
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """The errors that edgeexport raises on purpose, each with the exit code of the command line.
 
 Every message answers four questions in one line: where, what was found, what was expected, how to fix it.
+What a compiler said follows in lines of its own.
 """
 
 from __future__ import annotations
@@ -49,13 +50,16 @@ class EdgeExportError(Exception):
         where: File, key, node or command the message is about.
         problem: What was found, against what was expected.
         remedy: What the reader can do; may be empty.
+        details: Further lines, such as a compiler's; shown below, indented, so that none looks like a message of ours.
     """
 
     exit_code = 1
 
-    def __init__(self, where: str, problem: str, remedy: str = "") -> None:
+    def __init__(self, where: str, problem: str, remedy: str = "", details: Iterable[str] = ()) -> None:
         self.where, self.problem, self.remedy = map(plain_text, (where, problem, remedy))
-        super().__init__(" | ".join(part for part in (self.where, self.problem, self.remedy) if part))
+        self.details = tuple(map(plain_text, details))
+        line = " | ".join(part for part in (self.where, self.problem, self.remedy) if part)
+        super().__init__("\n  ".join((line, *self.details)))
 
 
 class UsageError(EdgeExportError):

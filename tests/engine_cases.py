@@ -12,14 +12,14 @@ from edgeexport.bundle import SCHEMA, Bundle, hashes_of, json_bytes, open_bundle
 
 # 'wide' is an inner output: a value of the graph that is no output of model.onnx but one of the engine.
 MODEL = parser.parse_model("""<ir_version: 9, opset_import: ["": 20]>
-g (uint8[2,3] image) => (float[2,3] scores, int32[2] best) {
+g (uint8[2,3,1,1] image) => (float[2,3,1,1] scores, int32[2,1,1] best) {
     wide = Cast <to = 1> (image)
     scores = Neg (wide)
     index = ArgMax <axis = 1, keepdims = 0> (wide)
     best = Cast <to = 6> (index)
 }""").SerializeToString()
 OTHER_MODEL = MODEL.replace(b"Neg", b"Abs")
-IMAGE = np.array([[3, 9, 1], [7, 2, 5]], dtype=np.uint8)
+IMAGE = np.array([[3, 9, 1], [7, 2, 5]], dtype=np.uint8).reshape(2, 3, 1, 1)
 
 
 def write_engine_bundle(folder: Path, model: bytes = MODEL, **changes: Any) -> Bundle:
@@ -34,10 +34,10 @@ def write_engine_bundle(folder: Path, model: bytes = MODEL, **changes: Any) -> B
         "plugins": True,
         "input": {"name": "image", "dtype": "uint8", "shape": [2, 3, 1, 1], "preprocess": None},
         "outputs": [
-            {"name": "scores", "dtype": "float32", "shape": [2, 3]},
-            {"name": "best", "dtype": "int32", "shape": [2]},
+            {"name": "scores", "dtype": "float32", "shape": [2, 3, 1, 1]},
+            {"name": "best", "dtype": "int32", "shape": [2, 1, 1]},
         ],
-        "inner_outputs": [{"name": "wide", "dtype": "float32", "shape": [2, 3]}],
+        "inner_outputs": [{"name": "wide", "dtype": "float32", "shape": [2, 3, 1, 1]}],
         "files": hashes_of(folder, ["model.onnx"]),
         **changes,
     }

@@ -80,6 +80,8 @@ def disk_errors(
 
 def _created_beside(path: Path) -> BinaryIO:
     """Of a name that nothing had, so that no two writers share it, and no link that stood there is followed."""
+    if path.name in ("", ".."):  # the current folder or one above
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     clear_remains(path.parent, path.name)
     while True:
         for name in partial_names(path.name):

@@ -15,6 +15,12 @@ __all__ = ["debug"]
 
 def debug(
     bundle: BundleArgument,
+    against: Annotated[
+        str,
+        typer.Option(
+            help="export: a fresh export, every node; original: the torch model, every module; dense: what the reduction costs."
+        ),
+    ] = "export",
     precision: Annotated[
         str | None, typer.Option(help="fp16: round as float16 does; as the bundle is executed here where left out.")
     ] = None,
@@ -25,13 +31,17 @@ def debug(
     ] = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Walk a bundle's graph beside its model: the first part that drifts, the first decision that flips. Exit code 4 if any."""
+    """Walk a bundle's graph beside its model: the first part that drifts, the first decision that flips. Exit code 4 if any.
+
+    With --against dense: the reduced model beside the dense one, block by block. A report: exit code 0.
+    """
     from edgeexport.commands.debug import debug_bundle
     from edgeexport.terminal.debug import print_walk
 
     with stages_shown() as on_stage:
         walk = debug_bundle(
             bundle,
+            against=against,
             precision=precision,
             data=data,
             checkpoint=checkpoint,

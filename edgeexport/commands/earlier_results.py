@@ -60,11 +60,15 @@ def keep_results(earlier: Path, staging: Path) -> EarlierResults:
         OSError: Something cannot be written.
     """
     try:
-        old, new = open_bundle(earlier, check_hashes=False), open_bundle(staging, check_hashes=False)
         names = {path.name for path in earlier.iterdir() if path.is_symlink() or not path.name.startswith(".")}
-    except (EdgeExportError, OSError):
+    except OSError:
         return EarlierResults()
-    there = names - {path.name for path in staging.iterdir()} - {*_OF_BUILDS, *_LOGS, *old.manifest["files"]}
+    there = names - {path.name for path in staging.iterdir()} - {*_OF_BUILDS, *_LOGS}
+    try:
+        old, new = open_bundle(earlier, check_hashes=False), open_bundle(staging, check_hashes=False)
+    except EdgeExportError as error:
+        return EarlierResults(dropped=tuple(sorted(there)), reason=str(error))
+    there -= set(old.manifest["files"])
     reason = "the graphs, the target or the precision are others"
     wanted: set[str] = set()
     if _graphs(old) == _graphs(new):

@@ -144,7 +144,12 @@ def _syntax_tree(path: Path) -> ast.Module:
     except SyntaxError as error:
         where = f"{shown_path(path)}:{error.lineno}" if error.lineno else shown_path(path)
         raise RecipeError(where, f"syntax error: {error.msg}", "correct the Python of the recipe") from None
-    except (OSError, ValueError) as error:  # unreadable; not UTF-8, or null bytes
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # unreadable; not UTF-8, null bytes, or too deep
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise RecipeError(shown_path(path), f"cannot be read: {reason}", "give a Python file in UTF-8") from None
 
@@ -160,7 +165,7 @@ def _assignment(tree: ast.Module, name: str) -> ast.Assign | None:
 def _base_names(path: Path, assignment: ast.Assign) -> list[str]:
     try:
         value = ast.literal_eval(assignment.value)
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):  # no literal, or one such as {[]: 1}
         value = None
     names = value if isinstance(value, list) else [value]
     for name in names:

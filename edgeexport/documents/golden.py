@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -22,7 +21,6 @@ __all__ = ["GoldenArrays", "read_golden"]
 _MOST_ARRAYS = 4096
 _UNDECLARED_BYTES = 256 << 20  # of all that the manifest has no shape for: scores, names
 _LARGEST_BYTES = 4 << 30
-_DAMAGE = (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 class GoldenArrays(dict[str, NDArray]):
@@ -67,7 +65,11 @@ def read_golden(
                         raise BundleError(f"{path}: {name}", "is larger than anything that belongs there", AGAIN)
                 with archive.open(file) as stream:
                     arrays[name] = npy.read_array(stream, allow_pickle=False)
-    except _DAMAGE as error:
+    except (BundleError, MemoryError):
+        raise
+    except (
+        Exception
+    ) as error:  # the readers of zip files and of NumPy raise whatever a damaged file makes them stumble on
         raise BundleError(str(path), f"cannot be read ({error})", AGAIN) from None
     _check_cases(arrays)
     return arrays
@@ -91,7 +93,10 @@ def _checked_size(stream: IO[bytes], tensor: Tensor | None, where: str) -> int:
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"an array of format {version}")
-    shape, _, dtype = readers[version](stream)
+    try:
+        shape, _, dtype = readers[version](stream)
+    except Exception as error:  # it is read as Python: ValueError, TokenError, RecursionError, MemoryError, ...
+        raise ValueError(f"no header of an array ({error})") from None
     if dtype.kind not in "biufU":
         raise BundleError(where, f"holds values of {dtype}, expected numbers or text", AGAIN)
     if tensor is not None and (list(shape) != list(tensor["shape"]) or dtype.name != tensor["dtype"]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -109,6 +110,13 @@ class Merge(TypedDict, total=False):
     window: ElementCount
 
 
+class LargeValue(TypedDict):
+    """A float16 value, by the node that computes it, and its largest magnitude on the test images."""
+
+    node: Line
+    largest: Annotated[float, Meta(ge=0)]
+
+
 class Check(TypedDict, total=False):
     """One check of the build; each has some of these."""
 
@@ -126,12 +134,15 @@ class Check(TypedDict, total=False):
     candidates: Count
     uncertified_pixels: Count
     candidates_needed: Count | None
-    images: Count
+    images: Count | Annotated[list[Line], Meta(max_length=4096)]
     half_nodes: Count
     casts: Count
     half_weights: Count
     subnormal_weights: Count
     zeroed_weights: Count
+    limit: Annotated[float, Meta(gt=0)]
+    observed: Count
+    largest: Annotated[list[LargeValue], Meta(max_length=4096)]
 
 
 class PluginLibrary(TypedDict, total=False):
@@ -216,10 +227,10 @@ def _check(manifest: Manifest) -> None:
         for side, length in (("rows", "height"), ("columns", "width")):
             if grid[side] * max(grid["patch_size"], 1) > size.get(length, grid[side] * 2**15):  # type: ignore[literal-required]
                 raise Inconsistent(f"grid.{side}", f"is {grid[side]}, more than fit into input.{length}")  # type: ignore[literal-required]
-    names = [item["name"] for item in [*manifest.get("outputs", []), *manifest["inner_outputs"]]]
-    for name in names:
-        if names.count(name) > 1:
-            raise Inconsistent("inner_outputs", f"name {name!r} twice")
+    for key in ("outputs", "inner_outputs"):
+        for name, times in Counter(item["name"] for item in lists[key]).items():  # type: ignore[attr-defined]
+            if times > 1:
+                raise Inconsistent(key, f"name {name!r} twice")
     palette, classes = manifest.get("palette"), manifest.get("classes")
     if palette and classes and len(palette) < len(classes):
         raise Inconsistent("palette", f"has {len(palette)} colours for {len(classes)} classes")

@@ -104,7 +104,7 @@ def parsed(content: bytes | str, kind: Kind[Model], where: str) -> Model:
             raise kind.error(
                 where,
                 f"schema {found!r}, this edgeexport reads {kind.schema!r}"[:200],
-                _OTHER_VERSION if kind.error is BundleError else kind.remedy,
+                _OTHER_VERSION if kind.remedy == AGAIN else kind.remedy,
             )
     try:
         document = _limited(plain, kind, where, "", 0)
@@ -192,5 +192,5 @@ def _named(path: str, plain: Any, kind: Kind[Any], message: str) -> str:
             msgspec.convert(plain, kind.model)
         except msgspec.ValidationError as error:
             if str(error) == message:
-                return f"{head}.{key}{rest}"
+                return _named(f"{head}.{key}{rest}", plain, kind, message)
     return path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -101,18 +101,27 @@ class FixedModel(nn.Module):
         outputs = self.trace(*inputs).outputs
         return tuple(outputs[name] for name in self.output_names)
 
-    def trace(self, *inputs: Tensor, imposed: Mapping[str, Tensor] | None = None, look: Collection[int] = ()) -> Trace:
+    def trace(
+        self,
+        *inputs: Tensor,
+        imposed: Mapping[str, Tensor] | None = None,
+        look: Collection[int] = (),
+        watch: Callable[[int, Tensor, Trace], None] = lambda number, x, trace: None,
+    ) -> Trace:
         """One pass with every decision kept; batched, with constant shapes.
 
         Args:
             inputs: In the recipe's form.
             imposed: See `Trace`.
             look: Blocks whose exits are asked what they see, whether tokens leave there or not; see `Trace.seen`.
+            watch: Called with 0 and what enters block 1, (B, n, C), and then after every block with its number, the tokens that
+                go on, and the trace as it is then.
         """
         trace, walk = Trace(imposed=imposed or {}), self.walk
         pixels, context = walk.begin(*inputs)
         share = self.steps.get((1, Cut.EMBEDDING))
         x = walk.embed(pixels) if share is None else walk.embed_patches(*share(pixels, walk.position, trace))
+        watch(0, x, trace)
         stages: dict[int, Tensor] = {}
         for number in range(1, self.schedule.facts.executed + 1):
             x = self._run_block(number, walk.block(number), x, context, trace)
@@ -125,6 +134,7 @@ class FixedModel(nn.Module):
                     x = step(x, said.scores, said.rows, trace)
             if number in walk.reads:
                 stages[number] = x
+            watch(number, x, trace)
         trace.outputs = {**walk.predict(stages, trace, self.pool), **trace.outputs}
         return trace
 

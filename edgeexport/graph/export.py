@@ -24,14 +24,16 @@ from edgeexport.graph.quiet import quiet_libraries
 from edgeexport.graph.source import SOURCE_KEY
 from edgeexport.ops import DOMAIN_VERSION, OPSET
 
-__all__ = ["SCOPE_KEY", "exported_model", "known_scopes", "scope_of"]
+__all__ = ["SCOPE_KEY", "WALK", "exported_model", "known_scopes", "scope_of"]
 
 SCOPE_KEY = "edgeexport.scope"
 """Node metadata: the module that a node comes from, such as ``blocks.4.attn.qkv`` or ``dtop.6.select``."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
-_WALK = "walk."  # the attribute of `edgeexport.fixed.model.FixedModel` that holds the host
+WALK = "walk."
+"""The attribute of `edgeexport.fixed.model.FixedModel` that holds the host, which scopes leave out."""
+
 _SCOPE = re.compile(r"'([^']*)'")
 
 
@@ -126,7 +128,7 @@ def _exported_scope(node: onnx.NodeProto) -> str:
     """The innermost module, below the walk where it is in it."""
     text = next((item.value for item in node.metadata_props if item.key == "pkg.torch.onnx.name_scopes"), "")
     scopes = _SCOPE.findall(text)
-    return next((name for name in reversed(scopes[:-1]) if name), "").removeprefix(_WALK)
+    return next((name for name in reversed(scopes[:-1]) if name), "").removeprefix(WALK)
 
 
 def known_scopes(scopes: Sequence[str]) -> list[str]:

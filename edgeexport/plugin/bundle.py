@@ -69,11 +69,11 @@ def bundle_plugins(
         headers = find_headers(search=search, on_stage=on_stage)
         built = compile_library(sources, architectures, toolkit, headers, search=search, on_stage=on_stage).facts
     except EdgeExportError as error:
-        return {**facts, "reason": " ".join(f"{error.where}: {error.problem}".split())}
+        return {**facts, "reason": " ".join(" ".join((f"{error.where}: {error.problem}", *error.details)).split())}
     fits = target.machine in (None, built.machine)
     name = (
         FILE_NAME if fits else f"{built.machine}-{FILE_NAME}"
-    )  # no device loads it: it shows that the sources compile
+    )  # which no device loads: it shows that the sources compile
     shutil.copyfile(built.path, staging / FOLDER / name)
     return {**facts, **built.as_dict(), "status": "built", "library": f"{FOLDER}/{name}"}
 

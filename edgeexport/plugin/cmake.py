@@ -96,8 +96,9 @@ def build_target(
         start = next((place for place, line in enumerate(said) if line.startswith("CMake Error")), 0)
         raise BuildError(
             "CMake",
-            f"cannot prepare the build\n{_shown(dict.fromkeys(findings) or said[start:], sources)}\n",
+            "cannot prepare the build",
             "try another CUDA toolkit or compiler (CUDA_HOME and CXX name them)",
+            _shown(dict.fromkeys(findings) or said[start:], sources),
         )
     on_stage(f"prepared by CMake {cmake.version} for {cmake.generator}")
     jobs = ["--parallel", str(os.cpu_count() or 1)]
@@ -120,8 +121,9 @@ def build_target(
         place = next((place for place, line in enumerate(said) if re.search(_FINDING, line)), 0)
         raise BuildError(
             file[1] if file else "link" if failed else "CMake",
-            f"{'does not compile' if file else 'failed'}\n{_shown(said[place:], sources)}\n",
+            "does not compile" if file else "failed",
             "if the sources are unchanged, try another CUDA toolkit or compiler, and report the message",
+            _shown(said[place:], sources),
         )
     if stage:
         on_stage(stage)
@@ -158,8 +160,8 @@ def _running(cmake: CMake, folder: Path, *arguments: object) -> Iterator[tuple[s
             raise
 
 
-def _shown(lines: Iterable[str], sources: Path) -> str:
+def _shown(lines: Iterable[str], sources: Path) -> list[str]:
     """The first lines, those of Ninja and make only where there are no others; files named as in the sources."""
     told = [line for line in lines if line.strip()]
     telling = [line for line in told if not re.match(_OF_TOOL, line)] or told
-    return "\n".join(telling[:_ERROR_LINES]).replace(f"{sources}/", "")
+    return [line.replace(f"{sources}/", "") for line in telling[:_ERROR_LINES]]

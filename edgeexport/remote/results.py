@@ -13,6 +13,7 @@ from edgeexport.backends.engine import ENGINE_RECORD, engine_record, remove_engi
 from edgeexport.bundle import Bundle, json_bytes
 from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.bundle.remains import partial_folder
+from edgeexport.documents import ENGINE, IN_A_BUNDLE, read_document
 from edgeexport.errors import BundleError
 from edgeexport.remote.connection import Connection
 from edgeexport.remote.files import fetch_files
@@ -22,6 +23,7 @@ __all__ = ["checked", "fetch_engine", "fetch_results"]
 T = TypeVar("T")
 
 _ENGINE_FILES = ("engine.graph.json", "timing.cache")
+_STAYS = ", so what is here stays as it was"
 _AGAIN = "install the same version of edgeexport there, and run the command again"
 
 
@@ -34,9 +36,11 @@ def fetch_engine(connection: Connection, folder: str, bundle: Bundle) -> EngineR
     with _fetched(connection, folder, bundle, [*_ENGINE_FILES, ENGINE_RECORD]) as (fetched, beside):
         if ENGINE_RECORD not in fetched:
             return None
-        record = EngineRecord.from_dict(Bundle(beside, bundle.manifest).json(ENGINE_RECORD))
+        file = beside / ENGINE_RECORD
+        with _damage_told(f"{connection.host}: {folder}/{ENGINE_RECORD}", file):
+            record = EngineRecord.from_dict(read_document(file, ENGINE))
         record = replace(record, provenance=f"built on ssh://{connection.host.place}")
-        write_file(beside / ENGINE_RECORD, json_bytes(record.as_dict()))
+        write_file(file, json_bytes(record.as_dict()))
         remove_engine(bundle)
         _replace(beside, bundle.path, [*_ENGINE_FILES, ENGINE_RECORD], fetched)
     return record
@@ -68,9 +72,10 @@ def fetch_results(
     where = f"{connection.host}: {folder}/{names[-1]}"
     with _fetched(connection, folder, bundle, names) as (fetched, beside):
         if names[-1] not in fetched:
-            raise BundleError(where, "is missing, so what is here stays as it was", _AGAIN)
-        document = Bundle(beside, bundle.manifest).json(names[-1])
-        checked(document, check, where)
+            raise BundleError(where, f"is missing{_STAYS}", _AGAIN)
+        with _damage_told(where, beside / names[-1]):
+            document = read_document(beside / names[-1], IN_A_BUNDLE[names[-1]])
+            check(document)
         on_replace(document)
         _replace(beside, bundle.path, names, fetched)
     try:
@@ -87,10 +92,20 @@ def checked(document: Any, check: Callable[[Any], T], where: str) -> T:
     Raises:
         BundleError: Nothing, since it lacks something or is of another form.
     """
-    try:
+    with _damage_told(where):
         return check(document)
+
+
+@contextlib.contextmanager
+def _damage_told(where: str, file: Path | None = None) -> Iterator[None]:
+    """What is wrong with a document that a device gave, told of its place there and not of ``file``, its copy here."""
+    try:
+        yield
+    except BundleError as error:
+        place = error.where if file is None else error.where.replace(str(file), where)
+        raise BundleError(place, f"{error.problem}{_STAYS}", _AGAIN) from None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise BundleError(where, f"is of another form ({error!r}), so what is here stays as it was", _AGAIN) from None
+        raise BundleError(where, f"is of another form ({error!r}){_STAYS}", _AGAIN) from None
 
 
 @contextlib.contextmanager

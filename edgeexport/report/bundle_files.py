@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeexport.backends.contract import EngineRecord
-from edgeexport.backends.engine import engine_record
 from edgeexport.bundle import Bundle, sha256_of
 from edgeexport.cost.kernel_plan import Plans, read_plans
 from edgeexport.cost.work import GraphWork, read_work
@@ -45,13 +44,14 @@ def read_bundle_files(bundle: Bundle) -> BundleFiles:
         BundleError: One of the files is damaged.
     """
     cache = bundle.path / _TIMING_CACHE
+    engine = _json_if_there(bundle, "engine.json")
     return BundleFiles(
         manifest=bundle.manifest,
         tokens=_json_if_there(bundle, "tokens.json"),
         parity=_json_if_there(bundle, "parity.json"),
         verify=_json_if_there(bundle, "verify.json"),
         bench=_json_if_there(bundle, "bench.json"),
-        engine=engine_record(bundle),
+        engine=None if engine is None else EngineRecord.from_dict(engine),
         work=read_work(bundle.path),
         plans=read_plans(bundle.path),
         manifest_sha256=sha256_of(bundle.path / "manifest.json"),

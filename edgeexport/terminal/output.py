@@ -119,8 +119,8 @@ def print_note(text: str, kind: str = "note") -> None:
 
 
 def error_told(text: str) -> None:
-    """What went wrong, on standard error."""
-    errors_console.print(plain_text(text), style="bold red", soft_wrap=True)
+    """What went wrong, on standard error; further lines as an `EdgeExportError` has them."""
+    errors_console.print(plain_text(text, keep="\n"), style="bold red", soft_wrap=True)
 
 
 @contextmanager

@@ -104,6 +104,23 @@ class Trace:
             index = self.share if index is None else token_unmerge(index[:, :, None], self.share)[:, :, 0]
         return rows, index
 
+    def places(self, batch: int, tokens: int, prefix: int) -> Tensor:
+        """Which present token stands for each token of the dense model: int64 (B, prefix + N), -1 where it left.
+
+        Args:
+            batch: B.
+            tokens: That entered block 1, prefix tokens included.
+            prefix: Prefix tokens among them.
+        """
+        places = torch.arange(tokens).expand(batch, -1) if self.origin is None else self.origin.long()
+        if self.alive is not None:
+            present = torch.arange(self.alive.shape[1]).expand(batch, -1)
+            places = torch.full((batch, tokens), -1).scatter(1, self.alive.long(), present)
+        if self.share is not None:
+            patches = places[:, prefix:].gather(1, self.share.long())
+            places = torch.cat([places[:, :prefix], patches], dim=1)
+        return places
+
 
 def inverse_permutation(order: Tensor) -> Tensor:
     """int32 (B, n) permutations -> int32 (B, n) with ``inverse[order[i]] = i``, by a collision-free scatter."""

@@ -1,4 +1,4 @@
-"""Two executions of one model side by side, value by value: the first that drifts, and how far off every part is."""
+"""Two executions side by side, value by value: the first that drifts, and how far off every part is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgeexport.verify.compare import DecisionDifference, float_difference
 from edgeexport.verify.tolerances import Tolerances
 
-__all__ = ["PartStep", "ValueStep", "Walk", "drift_limit", "parts_of_steps", "value_step"]
+__all__ = ["CosineFall", "PartStep", "ValueStep", "Walk", "drift_limit", "parts_of_steps", "value_step"]
 
 _LEAST_LIMIT = 1e-4
 
@@ -21,8 +21,9 @@ _LEAST_LIMIT = 1e-4
 class ValueStep:
     """One value in both executions.
 
-    ``error`` is the largest absolute error over the reference's largest magnitude (integers: the share that differs), infinite
-    where the candidate has no such value, another shape, or numbers that are not finite; ``problem`` says which.
+    ``node`` is what made it: a node of the graph, or where torch is the reference a module. ``error`` is the largest absolute
+    error over the reference's largest magnitude (integers: the share that differs), infinite where the candidate has no such
+    value, another shape, or numbers that are not finite; ``problem`` says which.
     """
 
     part: str
@@ -46,9 +47,23 @@ class PartStep:
 
 
 @dataclass(frozen=True)
-class Walk:
-    """What was executed, the parts in order, the first value that drifts, and the first decision that is another one."""
+class CosineFall:
+    """The part at which the cosine falls most, and from where to where."""
 
+    part: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What was executed, the parts in order, the first value that drifts, and the first decision that is another one.
+
+    ``agrees`` is the last node (or module) ahead of the drift whose value agrees. Of a reduced model beside the dense one
+    nothing drifts: ``fall`` is where the cosine falls most (None: nowhere), ``agreement`` the share of equal labels.
+    """
+
+    against: str
     reference: str
     candidate: str
     images: tuple[str, ...]
@@ -56,6 +71,9 @@ class Walk:
     parts: tuple[PartStep, ...]
     drift: ValueStep | None
     flip: DecisionDifference | None
+    agrees: str = ""
+    fall: CosineFall | None = None
+    agreement: float | None = None
 
     def as_dict(self) -> dict[str, object]:
         """JSON-ready; null stands for an infinite error."""

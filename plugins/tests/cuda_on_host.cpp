@@ -84,7 +84,9 @@ namespace edgeexport {
 
 cudaError_t launchTokenMatch(void const* metric, ElementType type, TokenMatchSizes const& sizes, int32_t const* table,
     void* workspace, int32_t* source, int32_t* target, int32_t* kept, cudaStream_t) {
-    std::memset(workspace, 0xFF, matchWorkspaceBytes(sizes));  // all of it is the launcher's
+    if (size_t const scratch = matchWorkspaceBytes(sizes); scratch > 0) {
+        std::memset(workspace, 0xFF, scratch);  // all of it is the launcher's
+    }
     MatchCounts const& counts = sizes.counts;
     std::vector<int32_t> taken(static_cast<size_t>(counts.taken));
     std::vector<int32_t> left(static_cast<size_t>(counts.left));

@@ -119,7 +119,7 @@ def test_build_and_load(bundle: Bundle) -> None:
     assert engine_record(bundle) == result.record
     assert json.loads(json.dumps(result.as_dict()))["engine"]["options"]["threads"] == 1
     assert stages[0] == "check the bundle" and len(stages) == 2
-    np.testing.assert_array_equal(load_engine(open_bundle(bundle.path)).run(IMAGE)["best"], [1, 0])
+    np.testing.assert_array_equal(load_engine(open_bundle(bundle.path)).run(IMAGE)["best"].ravel(), [1, 0])
 
 
 def test_settings_of_the_machine_are_recorded(

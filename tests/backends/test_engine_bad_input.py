@@ -23,6 +23,7 @@ from shared_cases import CommandResult
 
 from edgeexport.backends.engine import build_engine, load_engine
 from edgeexport.bundle import Bundle, open_bundle
+from edgeexport.plugin.trust import remember_made_here
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND_LINE = "from edgeexport.cli import main\nmain()"
@@ -129,11 +130,11 @@ def test_damaged_bundle(command: str, damage: Callable[[Path], None], built: Bun
 @pytest.mark.parametrize(
     ("damage", "command", "part"),
     [
-        (no_target, "build", "'target'"),
-        (no_target, "inspect", "'description'"),
-        (no_outputs, "build", "'outputs'"),
-        (no_outputs, "verify", "'outputs'"),
-        (no_outputs, "profile", "'outputs'"),
+        (no_target, "build", "target"),
+        (no_target, "inspect", "description"),
+        (no_outputs, "build", "outputs"),
+        (no_outputs, "verify", "outputs"),
+        (no_outputs, "profile", "outputs"),
     ],
 )
 def test_manifest_that_lacks_an_entry(
@@ -185,6 +186,7 @@ def half_an_engine(bundle: Path) -> None:
     truncated(bundle / "engine.onnx", 30)
     digest = hashlib.sha256((bundle / "engine.onnx").read_bytes()).hexdigest()
     changed_json(bundle / "engine.json", files={"engine.onnx": digest})
+    remember_made_here({"engine.onnx": digest})
 
 
 def half_a_record(bundle: Path) -> None:
@@ -233,7 +235,7 @@ def test_engine_that_does_not_fit(
 def test_building_again_is_a_remedy(damage: Callable[[Path], None], built: Bundle, edgeexport: Call) -> None:
     damage(built.path)
     assert edgeexport("build", built.path, "--json").code == 0
-    np.testing.assert_array_equal(load_engine(open_bundle(built.path)).run(IMAGE)["best"], [1, 0])
+    np.testing.assert_array_equal(load_engine(open_bundle(built.path)).run(IMAGE)["best"].ravel(), [1, 0])
 
 
 # --- The runtime ---

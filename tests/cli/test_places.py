@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from shared_cases import TINY_RECIPE, CommandResult
 
-from edgeexport.errors import error_of_memory, error_of_system, plain_text
+from edgeexport.errors import BuildError, error_of_memory, error_of_system, plain_text
 from edgeexport.inputs.photos import open_photo
 from edgeexport.terminal.output import print_line, results_console
 
@@ -117,3 +117,14 @@ def test_a_photograph_is_in_memory_once(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("convert", "copy"):
         monkeypatch.setattr(Image.Image, name, lambda *_: pytest.fail("a second copy"))
     assert open_photo(tmp_path / "x.png").size == (40, 30)
+
+
+def test_further_lines_stay_lines_and_cannot_pass_for_a_message() -> None:
+    error = BuildError(
+        "a.cu", "does not compile", "report it", ["a.cu(1): error", "\x1b[2Kerror: forged\nerror: x | y"]
+    )
+    assert str(error).splitlines() == [
+        "a.cu | does not compile | report it",
+        "  a.cu(1): error",
+        r"  \x1b[2Kerror: forged\nerror: x | y",
+    ]

@@ -15,8 +15,9 @@ import os, signal, sys, time
 from edgeexport.cli import app as cli
 from edgeexport.terminal.output import stages_shown
 number = int(sys.argv.pop(1))
-if len(sys.argv) > 1:
-    signal.signal(number, signal.SIG_IGN)
+# Whatever this process was started with: the tests themselves may run under nohup, or in the background of a script.
+default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+signal.signal(number, signal.SIG_IGN if len(sys.argv) > 1 else default)
 def wait():
     with stages_shown("all is as it was"):
         try:

@@ -18,18 +18,21 @@ def bundle(folder: Path, contents: Mapping[str, object] = {}, **manifest: object
     """A bundle with a golden.npz, results, and changes of its manifest."""
     path = write_engine_bundle(folder).path
     content = json.loads((path / "manifest.json").read_text())
-    content["files"] = {**content["files"], "golden.npz": "1234"}
+    content["files"] = {**content["files"], "golden.npz": "12" * 32}
     (path / "manifest.json").write_bytes(json_bytes({**content, **manifest}))
     for name, value in contents.items():
         (path / name).write_bytes(value if isinstance(value, bytes) else json_bytes(value))
     return path
 
 
+PAIRED = {"rows": {"baseline": {"compute": {}}, "candidate": {"compute": {}}}}
+
+
 def results(manifest_sha256: str = "") -> dict[str, object]:
     return {
         "bench.json": {"bundle": {"manifest_sha256": manifest_sha256}, "baseline": None},
-        "bench.earlier.json": {"bundle": {"manifest_sha256": "of long ago"}, "baseline": {}},
-        "verify.json": {"manifest_sha256": manifest_sha256},
+        "bench.earlier.json": {"bundle": {"manifest_sha256": "of long ago"}, "baseline": PAIRED},
+        "verify.json": {"manifest_sha256": manifest_sha256, "comparisons": []},
         "power.csv": b"watts",
         "engine.profile.json": b"[]",
     }
@@ -51,7 +54,7 @@ def test_the_same_graphs(tmp_path: Path) -> None:
     assert (new / "power.csv").read_bytes() == b"watts"
 
 
-@pytest.mark.parametrize("changes", [{"precision": "fp16"}, {"target": "orin"}, {"files": {"model.onnx": "5678"}}])
+@pytest.mark.parametrize("changes", [{"precision": "fp16"}, {"target": "orin"}, {"files": {"model.onnx": "56" * 32}}])
 def test_other_graphs(tmp_path: Path, changes: dict[str, object]) -> None:
     old, new = bundle(tmp_path / "old", results()), bundle(tmp_path / "new", **changes)
     before = {path.name for path in new.iterdir()}
@@ -66,7 +69,7 @@ def test_other_graphs(tmp_path: Path, changes: dict[str, object]) -> None:
 def test_other_golden_values_cost_the_verification_alone(tmp_path: Path) -> None:
     old, new = bundle(tmp_path / "old", results()), bundle(tmp_path / "new")
     content = json.loads((new / "manifest.json").read_text())
-    content["files"]["golden.npz"] = "5678"
+    content["files"]["golden.npz"] = "56" * 32
     (new / "manifest.json").write_bytes(json_bytes(content))
     found = keep_results(old, new)
     assert found.dropped == ("verify.json",) and "bench.json" in found.kept
@@ -81,6 +84,14 @@ def test_links_and_damaged_files_are_not_taken_over(tmp_path: Path) -> None:
     found = keep_results(old, new)
     assert not found.kept and found.dropped == ("bench.json", "verify.json")
     assert not (new / "bench.json").exists() and precious.read_text() == "{}"
+
+
+def test_a_damaged_manifest_costs_all_and_that_is_said(tmp_path: Path) -> None:
+    old, new = bundle(tmp_path / "old", results() | {"report.html": b""}), bundle(tmp_path / "new")
+    (old / "manifest.json").write_text('{"schema": "edgeexport.bundle/1"}')
+    found = keep_results(old, new)
+    assert (found.kept, found.dropped) == ((), tuple(sorted(results())))
+    assert "manifest.json | lacks name" in found.warning.replace("object missing required field ", "lacks ")
 
 
 def test_nothing_there(tmp_path: Path) -> None:

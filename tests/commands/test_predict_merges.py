@@ -126,7 +126,7 @@ def test_regions_do_not_replace_an_image_given(tmp_path: Path) -> None:
     ("merges", "message"),
     [
         ([{**MERGES[0], "r": 3}], r"merge_source_3 \| holds 2 indices, expected 3"),
-        ([{"block": 3, "raster": False, "dense": None}], "are incomplete"),
+        ([{"block": 3, "raster": False, "dense": None}], r"manifest.json: merges\[0\] \| lacks tokens"),
         ([MERGES[0] | {"tokens": 16}], "takes 16 tokens"),
     ],
 )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from shared_cases import CommandResult
 
 from edgeexport.bundle import Bundle, open_bundle, sha256_of
 from edgeexport.commands.verify import Executed, VerifyResult
+from edgeexport.terminal import output
 from edgeexport.terminal import results as terminal
 from edgeexport.verify.compare import Comparison
 
@@ -33,7 +35,9 @@ def result(
 
 def printed(found: VerifyResult, monkeypatch: pytest.MonkeyPatch) -> str:
     stream = io.StringIO()
-    monkeypatch.setattr(terminal, "results_console", Console(file=stream, width=400))
+    console = type(output.results_console)(file=stream, width=400)
+    for module in (terminal, output):
+        monkeypatch.setattr(module, "results_console", console)
     terminal.print_verify(found)
     return stream.getvalue()
 
@@ -103,3 +107,34 @@ def test_engine_and_manifest_stand_in_verify_json(edgeexport: Command, tiny_bund
     assert refused.code == 6 and "of model.onnx in ONNX Runtime, not of engine.onnx" in refused.err
     assert "of model.onnx alone" in (bundle / "report.html").read_text()
     assert open_bundle(bundle).name
+
+
+def test_a_full_disk_leaves_the_earlier_verification(
+    tiny_bundle: Path, tmp_path: Path, edgeexport: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "b"
+    shutil.copytree(tiny_bundle, bundle)
+    (bundle / "verify.json").write_text('{"earlier": true}')
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = edgeexport("verify", bundle, "--engine", "none")
+    assert done.code == 5 and "verify.json" in done.err and "Traceback" not in done.err
+    assert json.loads((bundle / "verify.json").read_text()) == {"earlier": True}
+    assert not list(bundle.glob(".*"))
+
+
+def test_a_link_that_a_bundle_brought_is_not_written_through(
+    tiny_bundle: Path, tmp_path: Path, edgeexport: Command
+) -> None:
+    bundle, precious = tmp_path / "b", tmp_path / "precious"
+    shutil.copytree(tiny_bundle, bundle)
+    precious.write_text("precious")
+    (bundle / "verify.json").unlink(missing_ok=True)
+    (bundle / "verify.json").symlink_to("../precious")
+    assert edgeexport("verify", bundle, "--engine", "none").code == 0
+    assert precious.read_text() == "precious"
+    assert not (bundle / "verify.json").is_symlink()
+    assert json.loads((bundle / "verify.json").read_text())["status"] == "passed"

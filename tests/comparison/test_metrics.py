@@ -119,13 +119,28 @@ def test_damaged_files_are_named(tmp_path: Path, content: str) -> None:
         figures(path)
 
 
-def test_what_json_cannot_hold_is_no_figure(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (float("nan"), r"bench\.json \| cannot be read \(JSON is malformed"),
+        (float("inf"), r"bench\.json \| cannot be read \(JSON is malformed"),
+        (None, r"bench\.json: rows\.compute\.p50 \| is null, expected a number"),
+        ("fast", r"bench\.json: rows\.compute\.p50 \| expected float.*got str"),
+        (True, r"bench\.json: rows\.compute\.p50 \| expected float.*got bool"),
+    ],
+)
+def test_what_is_no_number_is_no_figure(tmp_path: Path, value: object, message: str) -> None:
     document = bench()
-    document["rows"]["compute"] |= {"p50": float("nan"), "p90": float("inf"), "p99": None, "mean": "fast", "min": True}
-    path = write_bundle(tmp_path / "b", bench=document)
-    assert "NaN" in (path / "bench.json").read_text()
-    left = {name for name in figures(path).metrics if name.startswith("latency")}
-    assert left == {"latency_max_ms", "latency_cv", "latency_n"}
+    document["rows"]["compute"]["p50"] = value
+    with pytest.raises(BundleError, match=message):
+        figures(write_bundle(tmp_path / "b", bench=document))
+
+
+def test_one_run_has_no_variation(tmp_path: Path) -> None:
+    document = bench()
+    document["rows"]["compute"]["cv"] = None
+    found = figures(write_bundle(tmp_path / "b", bench=document)).metrics
+    assert "latency_cv" not in found and "latency_p50_ms" in found
 
 
 def test_sources_say_what_writes_them() -> None:

@@ -81,7 +81,7 @@ def test_training_keys_of_the_atm_head_are_not_the_prune_heads(key, validated, r
         ("num_classes", 0, "expected an integer of at least 1"),
         ("num_clases", 5, "unknown key 'num_clases' | did you mean 'num_classes'?"),
         ("type", "FCNHead", "expected one of 'PruneHead', 'ATMHead'"),
-        ("img_size", 0, "expected an integer of at least 1"),
+        ("img_size", 0, "expected an integer from 1 to 65536"),
     ],
 )
 def test_both_heads_refuse(key, value, message, refused):
@@ -98,7 +98,7 @@ def test_both_heads_refuse(key, value, message, refused):
         ("thresh", -0.1, "out of range: a confidence lies between 0 and 1"),
         ("thresh", "0.9", "expected a finite number, found a str"),
         ("channels", 24.0, "expected an integer of at least 1, found a float"),
-        ("layers_per_decoder", 0, "expected an integer of at least 1"),
+        ("layers_per_decoder", 0, "expected an integer from 1 to 1024"),
         ("num_layers", 3, "unknown key 'num_layers'"),
         ("in_index", 3, "expected an integer from -3 to 2"),
         ("in_index", [0], "expected an integer from -3 to 2, found a list"),

@@ -142,7 +142,7 @@ def test_a_name_is_a_string(value, refused):
         ("patch_drop_rate", 0.5, "unsupported: no patch may be dropped at random"),
         ("attn_layer", "diff", "unsupported: the host's blocks and layers are timm's plain ones"),
         ("features_only", True, "unsupported: the output is the classifier's logits"),
-        ("depth", "12", "expected an integer of at least 1, found a str"),
+        ("depth", "12", "expected an integer from 1 to 1024, found a str"),
         ("num_heads", True, "expected an integer of at least 1, found a bool"),
         ("num_classes", 0, "out of range: expected an integer of at least 1"),
         ("class_token", 1, "expected True or False, found an int"),

@@ -82,7 +82,7 @@ def test_damaged_cache_is_not_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tool", "file", "text", "message"),
     [
-        ("ninja", "registry.cpp", "int broken(", r"registry.cpp \| does not compile\nregistry.cpp:1.*error"),
+        ("ninja", "registry.cpp", "int broken(", r"registry.cpp \| does not compile \| .*\n  registry.cpp:1.*error"),
         ("make", "registry.cpp", "int f(int unused) { return 0; }\n", "registry.cpp:1.*unused parameter"),
         (
             "ninja",
@@ -110,7 +110,7 @@ def test_sources_that_do_not_compile(tmp_path: Path, tool: str, file: str, text:
     with pytest.raises(EdgeExportError, match=f"(?s){message}") as caught:
         compile_library(sources, [87], toolkit, headers, search=real_search(tmp_path, tool), on_stage=stages.append)
     assert f"compiled {caught.value.where}" not in " ".join(stages)  # nor is a file that failed told of as compiled
-    assert not re.search(r"ninja: |make: | -o ", caught.value.problem)  # the compiler's own lines alone
+    assert not re.search(r"ninja: |make: | -o ", "\n".join(caught.value.details))  # the compiler's own lines alone
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
@@ -123,7 +123,7 @@ def test_toolkit_that_cannot_compile(tmp_path: Path) -> None:
     nvcc.chmod(0o755)
     toolkit = replace(real, nvcc=nvcc)
     headers = find_headers(write_headers(tmp_path / "include"))
-    with pytest.raises(BuildError, match=r"CMake \| cannot prepare the build\n.*cicc: not found") as caught:
+    with pytest.raises(BuildError, match=r"CMake \| cannot prepare the build \| .*\n.*cicc: not found") as caught:
         compile_library(write_sources(tmp_path / "src"), [87], toolkit, headers, search=real_search(tmp_path))
     assert "CUDA_HOME" in caught.value.remedy and caught.value.exit_code == 5
 

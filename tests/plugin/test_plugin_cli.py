@@ -12,10 +12,12 @@ import pytest
 from plugin_cases import fake_search, real_toolkit, write_headers, write_library, write_sources
 from shared_cases import CommandResult
 
+from edgeexport.bundle import sha256_of
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
 from edgeexport.plugin import command
 from edgeexport.plugin.build_record import facts_from_library
 from edgeexport.plugin.sources import source_hash, sources_folder
+from edgeexport.plugin.trust import remember_made_here
 
 Command = Callable[..., CommandResult]
 PACKAGE = Path(__file__).resolve().parents[2] / "edgeexport"
@@ -107,8 +109,12 @@ def test_list(edgeexport: Command, tmp_path: Path) -> None:
     assert document["libraries"] == []
     assert "no library is built yet" in edgeexport("plugin", "list").out
     folder = tmp_path / "cache/edgeexport/libraries"
-    write_library(folder / "a/libedgeexport_plugins.so", source_hash=source_hash(sources_folder()))
-    write_library(folder / "b/libedgeexport_plugins.so", architectures="86, 90")
+    made_here = [
+        write_library(folder / "a/libedgeexport_plugins.so", source_hash=source_hash(sources_folder())),
+        write_library(folder / "b/libedgeexport_plugins.so", architectures="86, 90"),
+    ]
+    remember_made_here({path.parent.name: sha256_of(path) for path in made_here})
+    write_library(folder / "d/libedgeexport_plugins.so", architectures="75")  # of whom nobody knows
     (folder / "c").mkdir()
     (folder / "c/libedgeexport_plugins.so").write_text("damaged")
     listed = json.loads(edgeexport("plugin", "list", "--json").out)["libraries"]

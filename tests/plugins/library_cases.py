@@ -27,6 +27,7 @@ __all__ = [
     "cpu_check_program",
     "cpu_library_file",
     "driver_program",
+    "fuzz_program",
     "run_checked",
     "sanitized_cpu_library",
     "sanitizing_compiler",
@@ -102,6 +103,12 @@ def stand_in_library() -> Path:
     """The plugin classes on a stand-in for CUDA, all with sanitizers."""
     toolkit_and_headers()
     return _built("stand_in", "tests/libstand_in.so", sanitizing_compiler())
+
+
+def fuzz_program(compiler: Compiler | None = None) -> Path:
+    """plugins/tests/fuzz_fields.cpp: with clang libFuzzer's program, with another compiler one that runs files."""
+    toolkit_and_headers()
+    return _built("fuzz_fields", "tests/fuzz_fields", compiler or sanitizing_compiler())
 
 
 def run_checked(*command: str | Path) -> subprocess.CompletedProcess[str]:

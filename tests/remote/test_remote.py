@@ -21,10 +21,12 @@ from ssh_device import REPOSITORY, SshDevice, ssh_device, wait_for
 from edgeexport import __version__
 from edgeexport.backends.engine import build_engine, engine_record, load_engine, runner_from_bundle
 from edgeexport.bundle import Bundle, open_bundle
+from edgeexport.commands.verify import VerifyResult
 from edgeexport.errors import BundleError, DeviceError, EdgeExportError
 from edgeexport.profile.protocol import TimingRequest
 from edgeexport.remote.commands import Device, remote_build, remote_profile, remote_verify
 from edgeexport.remote.edgeexport import version_facts
+from edgeexport.verify.compare import Comparison
 
 Command = Callable[..., CommandResult]
 QUICK = ("--warmUp", "1", "--duration", "0.05", "--allow-unstable")
@@ -165,12 +167,12 @@ def test_command_of_a_virtual_environment(device: SshDevice, bundle: Bundle, edg
 
 def test_results_replace_those_of_another_run(device: SshDevice, bundle: Bundle) -> None:
     """Of the last one only: no power.csv of a run with --power stays beside the bench.json of one without."""
-    told = json.dumps(bench())
-    write = f"cd \"$2\"; echo '{told}' > bench.json; "
-    device.pretend(f"{write} echo watts > power.csv; echo '{told}'")
+    told = shlex.quote(json.dumps(bench()))
+    write = f'cd "$2"; echo {told} > bench.json; '
+    device.pretend(f"{write} echo watts > power.csv; echo {told}")
     remote_profile(bundle.path, TimingRequest(), Device(device.host), power=True)
     assert (bundle.path / "power.csv").read_text() == "watts\n"
-    device.pretend(f"{write} rm power.csv; echo '{told}'")
+    device.pretend(f"{write} rm power.csv; echo {told}")
     remote_profile(bundle.path, TimingRequest(), Device(device.host))
     assert not (bundle.path / "power.csv").exists() and (bundle.path / "bench.json").is_file()
 
@@ -181,9 +183,9 @@ def test_engine_built_here_outlives_results_of_a_device(device: SshDevice, bundl
     here = (bundle.path / "engine.json").read_bytes()
     with pytest.raises(EdgeExportError):  # this bundle has no golden outputs
         remote_verify(bundle.path, Device(device.host))
-    told = json.dumps(bench())
-    there = json.dumps({**json.loads(here), "build_seconds": 1.0})
-    device.pretend(f"cd \"$2\"; echo '{told}' > bench.json; echo '{there}' > engine.json; echo '{told}'")
+    told = shlex.quote(json.dumps(bench()))
+    there = shlex.quote(json.dumps({**json.loads(here), "build_seconds": 1.0}))
+    device.pretend(f'cd "$2"; echo {told} > bench.json; echo {there} > engine.json; echo {told}')
     remote_profile(bundle.path, TimingRequest(), Device(device.host))
     assert (bundle.path / "engine.json").read_bytes() == here
     load_engine(bundle)
@@ -273,7 +275,7 @@ def test_errors_of_the_device(device: SshDevice, bundle: Bundle, edgeexport: Com
         ("echo Traceback >&2; echo 'ValueError: x' >&2; exit 1", 7, "failed there with exit code 1 (ValueError: x)"),
         ("echo '│ No such option: --x │' >&2; exit 2", 2, "failed there with exit code 2 (No such option: --x)"),
         ("kill -9 $$", 7, "ended there by signal 9; the device may be short of memory"),
-        ("echo done", 9, "printed no JSON"),
+        ("echo done", 9, "what edgeexport build printed | cannot be read"),
         ("echo '{}'", 9, "is missing after the build"),
     ],
 )
@@ -285,9 +287,13 @@ def test_crashes_of_the_device(
 
 
 def test_failed_comparison_brings_its_evidence(device: SshDevice, bundle: Bundle, edgeexport: Command) -> None:
-    device.pretend("echo evidence > \"$2/verify.json\"; echo 'error: a | differs | see verify.json' >&2; exit 4")
+    comparison = Comparison("golden outputs", "torch fixed", "onnxruntime", ("x.jpg",), "failed")
+    evidence = json.dumps(VerifyResult(bundle, (comparison,), "torch is not installed", "onnxruntime").as_dict())
+    device.pretend(
+        f"echo {shlex.quote(evidence)} > \"$2/verify.json\"; echo 'error: a | differs | see verify.json' >&2; exit 4"
+    )
     failed(edgeexport("verify", bundle.path, "--host", device.url), 4)
-    assert (bundle.path / "verify.json").read_text() == "evidence\n"
+    assert (bundle.path / "verify.json").read_text() == f"{evidence}\n"
 
 
 def test_damaged_engine_there(device: SshDevice, bundle: Bundle, edgeexport: Command) -> None:

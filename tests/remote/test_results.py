@@ -98,9 +98,11 @@ def test_a_full_disk_here_leaves_the_earlier_file(there: Path, here: Bundle, mon
     [
         (None, "is missing, so what is here stays"),
         ("{", "cannot be read"),
-        ("null", "is of another form"),
-        ("[1]", "is of another form"),
-        ("{}", "is of another form (KeyError('a')), so what is here stays"),
+        ("null", "expected object, got null"),
+        ("[1]", "expected object, got array"),
+        ("{}", "lacks a"),
+        ('{"rows": {"compute": {"p50": "x"}}}', "expected float | null, got str"),
+        ('{"a": 1, "rows": []}', "expected object, got array"),
     ],
 )
 def test_nonsense_costs_nothing_that_was_here(there: Path, here: Bundle, content: str | None, told: str) -> None:
@@ -112,7 +114,8 @@ def test_nonsense_costs_nothing_that_was_here(there: Path, here: Bundle, content
     before = {path.name: path.read_bytes() for path in here.path.iterdir()}
     with pytest.raises(BundleError) as caught:
         fetch_results(HereConnection(), str(there), here, NAMES, lambda document: document["a"])
-    assert told in str(caught.value) and caught.value.exit_code == 9
+    assert str(caught.value).startswith(f"{HereConnection.host}: {there}/bench.json") and caught.value.exit_code == 9
+    assert told in caught.value.problem and caught.value.problem.endswith(", so what is here stays as it was")
     assert {path.name: path.read_bytes() for path in here.path.iterdir()} == before
 
 

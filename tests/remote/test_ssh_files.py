@@ -22,7 +22,7 @@ from edgeexport.remote.files import Sent, fetch_files, files_of_bundle, folder_o
 MEGABYTE = 1_000_000
 HOSTILE = [
     "plugins/a b.cu",
-    'plugins/it\'s "quoted" `id` $HOME $(id) \\n.cu',
+    'plugins/it\'s "quoted" `id` $HOME $(id).cu',
     "plugins/*?[a-z].cu",
     "plugins/-rf",
     "-n",
@@ -126,6 +126,12 @@ def test_names_that_lead_elsewhere(tmp_path: Path, name: str) -> None:
     crooked = Bundle(bundle.path, {**bundle.manifest, "files": {name: "0" * 64}})
     with pytest.raises(BundleError, match="no plain name"):
         files_of_bundle(crooked)
+
+
+def test_a_backslash_is_in_no_name(tmp_path: Path) -> None:
+    """A folder's name ends there on Windows."""
+    with pytest.raises(BundleError, match=r"manifest\.json: files.* \| has characters or a length"):
+        bundle_with(tmp_path / "b", {"plugins/a\\n.cu": b""})
 
 
 def settled_size(path: Path) -> int:

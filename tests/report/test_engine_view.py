@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 from measured_cases import engine
 from report_cases import manifest
 
@@ -10,7 +8,7 @@ from edgeexport.report.engine_view import EngineView, engine_view
 
 
 def _view(cache: str = "", **changes: object) -> EngineView:
-    return engine_view(EngineRecord.from_dict(engine(**changes), Path("engine.json")), manifest(), cache)
+    return engine_view(EngineRecord.from_dict(engine(**changes)), manifest(), cache)
 
 
 def test_an_engine_from_another_host_says_so() -> None:

@@ -132,7 +132,7 @@ def test_page_needs_no_network_and_no_script(tmp_path: Path) -> None:
 def test_values_are_escaped(tmp_path: Path) -> None:
     evil = "<script>alert('x')</script>"
     weights = {"origin": "random", "statement": evil}
-    files = manifest(name=evil, weights=weights, recipe={"k": evil}, versions={evil: evil}, files={evil: evil})
+    files = manifest(name=evil, weights=weights, recipe={"k": evil}, versions={evil: evil}, files={evil: "ab" * 32})
     page = _page(write_bundle(tmp_path / "b", manifest=files))
     assert "script" not in {tag for tag, _, _ in page.attributes}
     assert "<script" not in (tmp_path / "b" / "report.html").read_text(encoding="utf-8")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -254,7 +253,7 @@ def test_verify_is_shown_with_what_was_executed() -> None:
 
 
 def test_verify_of_what_is_gone_is_no_pass() -> None:
-    record = EngineRecord.from_dict(engine(), Path("engine.json"))
+    record = EngineRecord.from_dict(engine())
     found = verify() | {"engine": "engine.plan", "engine_sha256": "34" * 32, "manifest_sha256": "ab" * 32}
     files = BundleFiles(manifest(), verify=found, engine=record, manifest_sha256="ab" * 32)
 

@@ -1,0 +1,184 @@
+"""Damaged ONNX files, pictures, label maps and checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from base import Executed, command, replaced
+from damage import apply_bytes, apply_document, byte_edits, document_edits, values
+from hypothesis import strategies as st
+from kind import Kind
+from onnx import TensorProto, helper
+
+__all__ = ["FILE_KINDS"]
+
+
+def _onnx_files(base: Path) -> st.SearchStrategy[Any]:
+    edit = st.fixed_dictionaries(
+        {
+            "what": st.sampled_from(
+                ["node", "input", "output", "op", "domain", "attribute", "dims", "type", "external", "opset", "names",
+                 "drop", "swap", "nest", "value_info", "data"]
+            ),
+            "at": st.integers(0, 20),
+            "number": st.sampled_from([0, 1, -1, 2, 3, 7, 2**31, 2**40, 2**62, -(2**62), 999]),
+            "text": st.sampled_from(
+                ["", "x", "w", "y", "../../etc/passwd", "/etc/passwd", "\x1b[31m", "a\nb", "[red]", "Loop", "Scan", "Cast",
+                 "Concat", "If", "LSTM", "Einsum", "QuantizeLinear", "ai.onnx.ml", "k" * 300]
+            ),
+        }
+    )  # fmt: skip
+    return st.fixed_dictionaries(
+        {
+            "edits": st.lists(edit, max_size=4),
+            "bytes": st.none() | byte_edits,
+            "command": st.sampled_from(
+                ["lint m.onnx", "lint m.onnx --json", "inspect m.onnx", "inspect m.onnx --json",
+                 "lint m.onnx --fix f.onnx --input-shape x=1,3,8,8"]
+            ),
+        }
+    )  # fmt: skip
+
+
+def _read_onnx(damage: Any, folder: Path) -> None:
+    model = onnx.load(folder / "m.onnx")
+    for edit in damage["edits"]:
+        with contextlib.suppress(IndexError, ValueError, TypeError):
+            _edit_model(model, **edit)
+    content = model.SerializeToString()
+    if damage["bytes"]:
+        content = apply_bytes(content, damage["bytes"])
+    replaced(folder / "m.onnx", content)
+    command(*damage["command"].split())
+
+
+def _edit_model(model: onnx.ModelProto, what: str, at: int, number: int, text: str) -> None:
+    graph = model.graph
+    node = graph.node[at % len(graph.node)]
+    tensor = graph.initializer[at % len(graph.initializer)]
+    value = [*graph.input, *graph.output, *graph.value_info][at % (len(graph.input) + len(graph.output))]
+    match what:
+        case "node":
+            graph.node.append(node)
+        case "input":
+            node.input[at % len(node.input)] = text
+        case "output":
+            node.output[at % len(node.output)] = text
+        case "op":
+            node.op_type = text
+        case "domain":
+            node.domain = text
+        case "attribute":
+            node.attribute.append(helper.make_attribute(("axis", "pads", "mode", "to")[at % 4], [number, number]))
+        case "dims":
+            tensor.dims[:] = [number] * (at % 6)
+        case "type":
+            tensor.data_type = value.type.tensor_type.elem_type = number % (1 << 31)
+        case "external":
+            tensor.data_location = TensorProto.EXTERNAL
+            tensor.external_data.add(key="location", value=text)
+            tensor.external_data.add(key="length", value=str(number))
+        case "opset":
+            model.opset_import[0].version = number
+        case "names":
+            node.name = value.name = tensor.name = text
+        case "drop":
+            del graph.node[at % len(graph.node)]
+        case "swap":
+            graph.node.insert(0, graph.node.pop())
+        case "nest":
+            body = graph
+            for _ in range(min(abs(number), 30)):
+                branch = helper.make_graph([], "deep", [], [])
+                body.node.append(helper.make_node("If", ["yes"], [f"o{len(body.node)}"], then_branch=branch))
+                body = body.node[-1].attribute[0].g
+        case "value_info":
+            graph.value_info.append(helper.make_tensor_value_info(text, TensorProto.FLOAT, [number] * (at % 5)))
+        case "data":
+            tensor.ClearField("raw_data")
+            tensor.raw_data = b"\x01" * (at * 7)
+
+
+_PICTURES = ("RGB.png", "RGB.jpg", "RGB.webp", "RGB.gif", "RGB.tiff", "RGB.eps")
+_LABELS = ("L.png", "L.bmp", "L.tiff", "RGB.png")
+
+
+def _files(*names: str) -> Callable[[Path], st.SearchStrategy[Any]]:
+    return lambda base: st.fixed_dictionaries(
+        {"file": st.sampled_from(names), "bytes": byte_edits, "suffix": st.sampled_from(["", "", "", ".png", ".jpg"])}
+    )
+
+
+def _damaged(damage: Any, folder: Path) -> Path:
+    """The file, perhaps with the name of another format."""
+    file = folder / damage["file"]
+    content = apply_bytes(file.read_bytes(), damage["bytes"])
+    file = folder / f"damaged{damage.get('suffix') or file.suffix}"
+    file.write_bytes(content)
+    return file
+
+
+def _read_photo(damage: Any, folder: Path) -> None:
+    from edgeexport.inputs.photos import input_from_photo, open_photo
+    from edgeexport.inputs.spec import InputSpec
+
+    input_from_photo(open_photo(_damaged(damage, folder)), InputSpec(1, 64, 64, None))
+
+
+def _read_label(damage: Any, folder: Path) -> None:
+    from edgeexport.evaluation.annotation import label_from_annotation
+
+    label_from_annotation(_damaged(damage, folder), 6, (24, 16))
+
+
+def _checkpoints(base: Path) -> st.SearchStrategy[Any]:
+    with (base / "w.safetensors").open("rb") as stream:
+        header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
+    return st.one_of(
+        st.fixed_dictionaries({"file": st.sampled_from(["w.pth", "w.safetensors", "old.pth"]), "bytes": byte_edits}),
+        st.fixed_dictionaries({"header": document_edits(header), "length": st.sampled_from([0, 0, 0, 1, -1, 2**40])}),
+        st.fixed_dictionaries({"pickle": st.binary(max_size=60).map(bytes.hex), "executed": st.booleans()}),
+        st.fixed_dictionaries({"content": values}),
+    )
+
+
+def _read_checkpoint(damage: Any, folder: Path) -> None:
+    from edgeexport.hosts.checkpoint import load_weights, state_dict_from_file
+
+    if "file" in damage:
+        file = _damaged(damage, folder)
+    elif "header" in damage:
+        file = folder / "made.safetensors"
+        content = (folder / "w.safetensors").read_bytes()
+        (length,) = struct.unpack("<Q", content[:8])
+        header = apply_document(content[8 : 8 + length], damage["header"])
+        size = min(max(len(header) + damage["length"], 0), 2**63)
+        file.write_bytes(struct.pack("<Q", size) + header + content[8 + length :])
+    else:
+        file = folder / "made.pth"
+        if "content" in damage:
+            torch.save(damage["content"], file)
+        else:
+            end = pickle.dumps(Executed(), protocol=2)[2:] if damage["executed"] else b"."
+            with zipfile.ZipFile(folder / "w.pth") as stored, zipfile.ZipFile(file, "w") as written:
+                for name in stored.namelist():
+                    made = b"\x80\x02" + bytes.fromhex(damage["pickle"]) + end
+                    written.writestr(name, made if name.endswith("data.pkl") else stored.read(name))
+    load_weights(torch.nn.Linear(3, 2), state_dict_from_file(file), str(file))
+
+
+FILE_KINDS = [
+    Kind("onnx", _onnx_files, _read_onnx, 60, ("m.onnx",)),
+    Kind("pictures", _files(*_PICTURES), _read_photo, 150, _PICTURES),
+    Kind("label-maps", _files(*_LABELS), _read_label, 150, _LABELS),
+    Kind("checkpoints", _checkpoints, _read_checkpoint, 100, ("w.pth", "w.safetensors", "old.pth")),
+]
