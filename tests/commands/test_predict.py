@@ -98,6 +98,7 @@ def test_the_legend_says_whether_the_reduction_pays(
     drawn: list[dict[str, Any]] = []
     monkeypatch.setattr("edgeexport.commands.run.draw_overlay", lambda photo, _, **given: drawn.append(given) or photo)
     row = {"precision": "fp32", "power_mode": "MAXN", "reduced_ms": reduced, "dense_ms": 1.5}
+    row |= {"reduced_cuda_graph_ms": reduced, "dense_cuda_graph_ms": 1.5}
     counts = {"reduced": 10**9, "dense": 2 * 10**9}
     pays = {"macs": counts, "kernels": {"fp32": {"reduced": 9, "dense": 5}}, "predicted": [row], "composed": False}
     found = predict_images(
