@@ -44,10 +44,19 @@ class SharedBuilds:
         self._copies: dict[str, Path] = {}
 
     def bundle(
-        self, recipe: str, target: str, *, options: Sequence[str] = (), precision: str = "fp32", text: str | None = None
+        self,
+        recipe: str,
+        target: str,
+        *,
+        options: Sequence[str] = (),
+        precision: str = "fp32",
+        text: str | None = None,
+        plans: bool = False,
     ) -> Path:
-        """The bundle of a shipped recipe, or of ``text`` as the file ``recipe``, which then lies beside the bundle."""
-        asked = f"{recipe} {target} {precision} {list(options)!r} {text}"
+        """The bundle of a shipped recipe, or of ``text`` as the file ``recipe``, which then lies beside the bundle; without the
+        kernel plans, which take long, unless ``plans``.
+        """
+        asked = f"{recipe} {target} {precision} {list(options)!r} {text} {plans}"
         name = f"{Path(recipe).stem}-{target}-{precision}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
         if name not in self._copies:
 
@@ -58,7 +67,8 @@ class SharedBuilds:
                 if text is not None:
                     (folder / recipe).write_text(text)
                 source = recipe if text is None else folder / recipe
-                build(source, target, cfg_options=options, precision=precision, work_dir=folder / "bundle")
+                work_dir = folder / "bundle"
+                build(source, target, cfg_options=options, precision=precision, work_dir=work_dir, plans=plans)
 
             made = made_once(self._folder, name, make)
             self._copies[name] = self._factory.mktemp(name) / "copy"

@@ -186,6 +186,6 @@ def test_clip_of_all_its_tokens_builds(tmp_path: Path) -> None:
     ["tome_deit_ti", "tome_deit_s", "tome_deit_s_distilled", "tome_vit_b", "dsm_deit_s", "dsm_vit_b", "tome_segvit"],
 )
 def test_recipe_builds_at_full_size(name: str, tmp_path: Path) -> None:
-    result = build(f"{name}.py", "orin", work_dir=tmp_path / "b")
+    result = build(f"{name}.py", "orin", work_dir=tmp_path / "b", plans=False)
     assert result.bundle.manifest["checks"]["parity"]["status"] == "passed"
     assert result.bundle.json("tokens.json")["blocks"][-1]["tokens_out"] == SMALL[name][2]

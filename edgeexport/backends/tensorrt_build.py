@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeexport.backends.graph_outputs import appended_outputs
+from edgeexport.backends.layer_types import layers_by_type
 from edgeexport.backends.tensorrt_api import (
     DETAILED,
     DLA,
@@ -84,6 +85,7 @@ class BuiltPlan:
         detailed: The second engine, which the description is of and the profiler runs; empty where there is no description.
         layers_by_device: How many layers are on the accelerator ('dla') and on the GPU ('gpu'); None where none was asked
             for, or TensorRT does not tell.
+        layers_by_type: dtype -> layers that give it out; None where TensorRT does not tell.
     """
 
     plan: bytes
@@ -93,6 +95,7 @@ class BuiltPlan:
     description_note: str
     detailed: bytes = b""
     layers_by_device: dict[str, int] | None = None
+    layers_by_type: dict[str, int] | None = None
 
 
 def build_plan(trt: TensorRt, request: BuildRequest, log: EngineLog, on_stage: Callable[[str], None]) -> BuiltPlan:
@@ -127,7 +130,7 @@ def build_plan(trt: TensorRt, request: BuildRequest, log: EngineLog, on_stage: C
         placed = None
     elif placed is None and description:
         placed = _described_places(description)
-    return BuiltPlan(plan, cache, note, description, why, detailed, placed)
+    return BuiltPlan(plan, cache, note, description, why, detailed, placed, layers_by_type(description))
 
 
 def described(trt: TensorRt, plan: bytes, request: BuildRequest, log: EngineLog) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from typing import Any
 from edgeexport.backends.contract import EngineOptions, EngineRecord, check_same, graph_sha256
 from edgeexport.backends.cuda_runtime import open_cuda
 from edgeexport.backends.device_identity import gpu_identity
+from edgeexport.backends.layer_types import precision_problem
 from edgeexport.backends.runner import Runner
 from edgeexport.backends.tensorrt_api import TensorRt, accelerator_note, installed_tensorrt
 from edgeexport.backends.tensorrt_build import BuildRequest, BuiltPlan, build_plan
@@ -121,6 +122,9 @@ class TensorRtBackend:
         started = time.perf_counter()
         built = build_plan(trt, request, log, on_stage)
         seconds = time.perf_counter() - started
+        wrong = precision_problem(options.precision, built.layers_by_type)
+        if wrong:
+            raise BuildError(GRAPH_FILE, wrong, "build the bundle again with --precision fp16, or the engine with fp32")
         note = foreign or built.cache_note
         if note:
             on_stage(f"the earlier {TIMING_CACHE_FILE} was not used: {note}")
@@ -145,6 +149,7 @@ class TensorRtBackend:
                 "plugin_library": None if library is None else library.place,
                 "timing_cache": note or ("reused" if cache else "new"),
                 "timing_cache_from": hashlib.sha256(cache).hexdigest() if cache and not note else None,
+                "layers_by_type": built.layers_by_type,
                 "layer_information": built.description_note or DESCRIPTION_FILE,
                 **(
                     {} if options.dla_core is None else {"layers_by_device": built.layers_by_device, "dla_note": doubts}

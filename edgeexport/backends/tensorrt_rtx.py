@@ -1,9 +1,10 @@
 """TensorRT-RTX as a check without a GPU: does a real TensorRT parser and builder take the graph?
 
 The wheels tensorrt-rtx-cu13-bindings and -libs parse and build on a machine without any NVIDIA driver. The engine is
-thrown away: deserialising needs a GPU, and SM86 is only the nearest to Orin (SM87) that the library offers. It can
-abort the process, so that it always runs in a child, which prints the verdict as the last line of its standard output, one
-JSON object, and TensorRT's log on standard error.
+thrown away: deserialising needs a GPU, and SM86 is only the nearest to Orin (SM87) that the library offers. What stays is
+the plan of its kernels, which the builder's log tells (`edgeexport.backends.plan_log` reads it). The library can abort the
+process, so that it always runs in a child, which prints the verdict as the last line of its standard output, one JSON
+object, and TensorRT's log on standard error.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ _MODULE = "tensorrt_rtx_bindings"
 _REASON_CHARACTERS = 800
 _LOG_LINES = 8
 _CHILD = "import sys; from edgeexport.backends.tensorrt_rtx import main; main(sys.argv[1])"
+_PLAN = "Layers:\n"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class RtxCheck:
 
     ``status`` is 'passed' (an engine was serialised), 'failed' (refused, crashed, or out of time) or 'not-run' (the
     library is not there or does not start). ``reason`` is empty when passed. Durations are in seconds, sizes in bytes;
-    ``peak_rss_bytes`` is the child's highest resident memory. What was not reached is None.
+    ``peak_rss_bytes`` is the child's highest resident memory. What was not reached is None. ``plan`` is the log's list of
+    kernels, empty where the graph is too small to be fused.
     """
 
     status: str
@@ -49,6 +52,7 @@ class RtxCheck:
     engine_bytes: int | None = None
     peak_rss_bytes: int | None = None
     compute_capability: str = COMPUTE_CAPABILITY
+    plan: str = field(default="", repr=False)
 
 
 def check_tensorrt_rtx(model_path: Path, *, timeout_s: float = 600) -> RtxCheck:
@@ -80,7 +84,9 @@ def _verdict_from_output(output: str) -> RtxCheck | None:
     """The last line, if it is a verdict; TensorRT itself prints to standard output now and then."""
     lines = output.strip().splitlines()
     try:
-        verdict = RtxCheck(**parsed(lines[-1], RTX_VERDICT, "verdict"))
+        document = parsed(lines[-1], RTX_VERDICT, "verdict")
+        told: dict[str, Any] = {**document, "plan": "\n".join(document.get("plan", ()))}
+        verdict = RtxCheck(**told)
     except (IndexError, TypeError, BundleError):
         return None
     return None if verdict.status == "passed" and not verdict.engine_bytes else verdict
@@ -116,8 +122,9 @@ def _check_in_this_process(model_path: str) -> RtxCheck:
         return RtxCheck("not-run", reason=f"{cause}; edgeexport[export] brings it on x86-64 Linux")
     version = str(trt.__version__)
     errors: list[str] = []
+    plan: list[str] = []
     try:
-        logger = _logger(trt, errors)
+        logger = _logger(trt, errors, plan)
         builder = trt.Builder(logger)
         capability = getattr(trt.ComputeCapability, COMPUTE_CAPABILITY)
     except Exception as error:  # the bindings raise TypeError, RuntimeError or AttributeError
@@ -133,12 +140,14 @@ def _check_in_this_process(model_path: str) -> RtxCheck:
     config = builder.create_builder_config()
     config.num_compute_capabilities = 1
     config.set_compute_capability(capability, 0)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # nodes and shapes in the plan
     started = time.perf_counter()
     engine = builder.build_serialized_network(network, config)
     build_s = time.perf_counter() - started
     if engine is None or engine.nbytes == 0:
         return _failed(version, "builder: " + ("; ".join(errors) or "gave no engine and no error"), parse_s)
-    return RtxCheck("passed", version, "", parse_s, build_s, int(engine.nbytes), _peak_rss_bytes())
+    size = int(engine.nbytes)
+    return RtxCheck("passed", version, "", parse_s, build_s, size, _peak_rss_bytes(), plan="".join(plan))
 
 
 def _failed(version: str, reason: str, parse_s: float) -> RtxCheck:
@@ -162,8 +171,8 @@ def _parser_errors(parser: Any) -> list[str]:
     return messages
 
 
-def _logger(trt: Any, errors: list[str]) -> Any:
-    """A TensorRT logger that writes to standard error and collects errors."""
+def _logger(trt: Any, errors: list[str], plan: list[str]) -> Any:
+    """A TensorRT logger that writes to standard error and collects errors, and the message that lists the kernels."""
 
     class Logger(trt.ILogger):
         def __init__(self) -> None:
@@ -172,7 +181,9 @@ def _logger(trt: Any, errors: list[str]) -> Any:
         def log(self, severity: Any, message: str) -> None:
             if severity <= trt.ILogger.Severity.ERROR:
                 errors.append(message)
-            if severity <= trt.ILogger.Severity.INFO:
+            if message.startswith(_PLAN):
+                plan.append(message)
+            elif severity <= trt.ILogger.Severity.INFO:
                 print(f"{severity.name}: {message}", file=sys.stderr, flush=True)
 
     return Logger()
@@ -192,4 +203,5 @@ def main(model_path: str) -> None:
     """What the child process does: prints the verdict on a model."""
     verdict = _check_in_this_process(model_path)
     sys.stderr.flush()
-    print("\n" + json.dumps(asdict(verdict)), flush=True)
+    told = asdict(verdict) | {"plan": verdict.plan.split("\n")}  # in lines, for a text may have no megabytes
+    print("\n" + json.dumps(told), flush=True)

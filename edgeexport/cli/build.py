@@ -56,6 +56,9 @@ def build(
     no_plugins: Annotated[
         bool, typer.Option("--no-plugins", help="Only standard operators in model.trt.onnx.")
     ] = False,
+    no_plans: Annotated[
+        bool, typer.Option("--no-plans", help="Skip the kernel plans, which take about two thirds of a first build.")
+    ] = False,
     workspace: Annotated[
         int | None, typer.Option(help="TensorRT: limit of scratch memory in MiB.", min=1, max=1 << 24)
     ] = None,
@@ -106,6 +109,7 @@ def build(
             "--keep-fp32": keep_fp32,
             "--cfg-options": cfg_options,
             "--work-dir": work_dir,
+            "--no-plans": no_plans,
             "--dry-run": dry_run,
         }
         misplaced = [name for name, value in of_a_recipe.items() if value]
@@ -128,6 +132,7 @@ def build(
         cfg_options=tuple(cfg_options or ()),
         checkpoint=checkpoint,
         work_dir=work_dir,
+        plans=not no_plans,
         engine=engine,
     )
     if dry_run:

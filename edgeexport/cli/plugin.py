@@ -71,7 +71,7 @@ def check(
         int | None, typer.Option("--cuda-arch", help="Compute capability without the dot, instead of the target's.")
     ] = None,
     tensorrt: Annotated[str | None, typer.Option(help="Version of the TensorRT that is to load it.")] = None,
-    machine: Annotated[str | None, typer.Option(help="The device's processor, such as aarch64.")] = None,
+    machine: Annotated[str | None, typer.Option(help="The device's processor; a Jetson's is aarch64.")] = None,
     json_output: JsonFlag = False,
 ) -> None:
     """Would this library fit the device? Compares what it records; nothing is loaded. Exit code 9 if not."""

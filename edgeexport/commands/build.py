@@ -19,12 +19,15 @@ from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.checks import checks_json, half_comparison, rtx_check, tail_check
 from edgeexport.commands.earlier_results import keep_results
 from edgeexport.commands.manifest import manifest_of
+from edgeexport.commands.plans import plans_of_build, with_macs
 from edgeexport.commands.request import BuildRequest, default_work_dir, request_from_arguments
 from edgeexport.commands.run import predict_images
+from edgeexport.cost.kernel_plan import DENSE, KERNELS_FILE, REDUCED, Plans, plans_bytes
+from edgeexport.cost.pays import pays_figures
 from edgeexport.cost.work import WORK_FILE, work_bytes
 from edgeexport.errors import ParityError
 from edgeexport.fixed.model import FixedModel, fixed_from_model
-from edgeexport.fixed.tokens import tokens_json
+from edgeexport.fixed.tokens import account, tokens_json
 from edgeexport.fixed.weights import WeightsOrigin, model_from_recipe
 from edgeexport.graph.export_cache import Export, kept_export
 from edgeexport.graph.graphs import BundleGraphs, graphs_from_export
@@ -40,6 +43,7 @@ from edgeexport.ops import DOMAIN
 from edgeexport.plugin.bundle import bundle_plugins, plugin_files
 from edgeexport.plugin.contract import check_nodes, contracts_from_sources
 from edgeexport.plugin.sources import sources_folder
+from edgeexport.recipe.schema import Recipe
 from edgeexport.report.html import write_report
 from edgeexport.verify.compare import Comparison
 from edgeexport.verify.golden import write_golden
@@ -80,6 +84,7 @@ def build(
     checkpoint: Path | None = None,
     work_dir: Path | None = None,
     plugins: bool = True,
+    plans: bool = True,
     engine_options: EngineOptions | None = None,
     local_engine: bool = True,
     export: onnx.ModelProto | None = None,
@@ -97,6 +102,7 @@ def build(
         checkpoint: Instead of the recipe's.
         work_dir: The bundle folder; `default_work_dir` if None.
         plugins: False puts the plugin-free graph into model.trt.onnx.
+        plans: False skips the kernel plans: no kernels.json, and no predicted time beside the dense model's.
         engine_options: What is asked of the engine, where this machine can build it; None asks for nothing special.
         local_engine: False leaves the engine to another machine.
         export: A `bundle_export` of this very model, so that torch's exporter is not run; taken over and changed.
@@ -119,6 +125,9 @@ def build(
         fixed = fixed_from_model(model, request.recipe)
     with log.stage("torch's exporter"):
         exported = bundle_export(fixed, origin) if export is None else Export(export, reused=True)
+        untouched = onnx.ModelProto()
+        if plans and request.target.needs_tensorrt:  # for the plan in the other precision
+            untouched.CopyFrom(exported.model)
     with log.stage("graph passes"):
         graphs = graphs_from_export(fixed, exported.model, precision, keep_fp32)
     with log.stage("lint"):
@@ -133,13 +142,15 @@ def build(
         tail, warnings = tail_check(fixed, references)
         _raise_for_failed(comparisons, warnings)
         rtx = rtx_check(staging, request, graphs.plain, log)
+        made = _plans(staging, request, fixed, graphs, origin, untouched, rtx, log) if plans else None
         library = _plugin_library(staging, request, log)
         log.notes += [f"weights: {origin.statement}", *([graphs.half.text] if graphs.half is not None else [])]
         log.notes += ["torch's exporter was not run: an export made before was used"] if exported.reused else []
         with log.stage("manifest"):
             checks = checks_json(request, lint, comparisons, rtx, tail, graphs.half, ranges)
-            _write_manifest(staging, manifest_of(request, fixed, origin, graphs, checks), library)
-        warnings += _warnings(request, comparisons, rtx, library)
+            pays = pays_figures(made, _macs(request.recipe), target, plugins)
+            _write_manifest(staging, {**manifest_of(request, fixed, origin, graphs, checks), "pays": pays}, library)
+        warnings += [*_warnings(request, comparisons, rtx, library), *(() if made is None else made.missing)]
         warnings += ranges.warnings if ranges is not None else []
         with log.stage("engine"):
             engine, no_engine = None, "left to another machine"
@@ -239,6 +250,34 @@ def _verify(
     return comparisons, references, ranges
 
 
+def _plans(
+    staging: Path,
+    request: BuildRequest,
+    fixed: FixedModel,
+    graphs: BundleGraphs,
+    origin: WeightsOrigin,
+    untouched: onnx.ModelProto,
+    rtx: RtxCheck,
+    log: BuildLog,
+) -> Plans | None:
+    """The kernel plans, written into kernels.json."""
+
+    def export(form: FixedModel) -> onnx.ModelProto:
+        return untouched if form is fixed else bundle_export(form, origin).model
+
+    plans = plans_of_build(request, fixed, graphs, export, rtx, log)
+    if plans is not None:
+        plans = with_macs(plans, _macs(request.recipe))
+        (staging / KERNELS_FILE).write_bytes(plans_bytes(plans))
+    return plans
+
+
+def _macs(recipe: Recipe) -> dict[str, int]:
+    """Multiply-accumulates of the reduced and of the dense model, everything counted."""
+    counted = account(recipe)
+    return {REDUCED: counted.reduced.total, DENSE: counted.dense.total}
+
+
 def _raise_for_failed(comparisons: Sequence[Comparison], warnings: Sequence[str]) -> None:
     """Raises `ParityError` for the first comparison that failed; ``warnings`` may tell why."""
     for item in comparisons:
@@ -256,7 +295,16 @@ def _plugin_library(staging: Path, request: BuildRequest, log: BuildLog) -> dict
 
 
 def _write_manifest(staging: Path, manifest: dict[str, object], library: dict[str, object] | None) -> None:
-    written_once = ["model.onnx", "model.trt.onnx", "tokens.json", WORK_FILE, "golden.npz", *plugin_files(staging)]
+    kernels = [KERNELS_FILE] if (staging / KERNELS_FILE).is_file() else []
+    written_once = [
+        "model.onnx",
+        "model.trt.onnx",
+        "tokens.json",
+        WORK_FILE,
+        *kernels,
+        "golden.npz",
+        *plugin_files(staging),
+    ]
     complete = {**manifest, "plugin_library": library, "files": hashes_of(staging, written_once)}
     (staging / "manifest.json").write_bytes(json_bytes(complete))
 

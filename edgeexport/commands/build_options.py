@@ -28,10 +28,11 @@ class BuildOptions:
     cfg_options: tuple[str, ...] = ()
     checkpoint: Path | None = None
     work_dir: Path | None = None
+    plans: bool = True
     engine: EngineOptions = field(default_factory=EngineOptions)
 
     @property
     def export(self) -> dict[str, Any]:
         """The arguments of `edgeexport.commands.build.build` that are about the export, here, and not the engine."""
-        names = ("recipe", "target", "precision", "keep_fp32", "cfg_options", "checkpoint", "work_dir")
+        names = ("recipe", "target", "precision", "keep_fp32", "cfg_options", "checkpoint", "work_dir", "plans")
         return {name: getattr(self, name) for name in names} | {"plugins": self.engine.plugins}

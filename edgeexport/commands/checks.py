@@ -115,7 +115,10 @@ def checks_json(
             "version": rtx.version,
             "reason": rtx.reason,
             "graph": "model.onnx in standard operators only" if request.plugins else "model.trt.onnx",
+            "precision": request.precision,
             "compute_capability": rtx.compute_capability,
+            "plugins": False,
+            "deployed_graph": not request.plugins,
         },
         "tail": tail,
     }

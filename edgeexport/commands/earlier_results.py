@@ -27,7 +27,7 @@ _KINDS: dict[str, Kind[Any]] = {
     EARLIER_FILES[BENCH]: documents.BENCH,
     _VERIFY: documents.VERIFY,
 }
-_OF_BUILDS = ("report.html", "build.log", "parity.json", "overlay.png", "plugins")
+_OF_BUILDS = ("report.html", "build.log", "parity.json", "kernels.json", "overlay.png", "plugins")
 _LOGS = ("remote-build.log", "remote-verify.log", "remote-profile.log")
 
 

@@ -8,9 +8,13 @@ from typing import Any
 
 from edgeexport.backends.engine import engine_record
 from edgeexport.bundle import open_bundle
+from edgeexport.cost.kernel_plan import KERNELS_FILE, KernelPlan, read_plans
+from edgeexport.cost.pays import plan_deployed
+from edgeexport.cost.plan_time import parts_of_plan, plan_predictions
 from edgeexport.device.packages import error_of_package
+from edgeexport.errors import BundleError
 
-__all__ = ["inspect_bundle", "inspect_model"]
+__all__ = ["inspect_bundle", "inspect_model", "kernels_of_bundle"]
 
 
 def inspect_bundle(path: Path) -> dict[str, Any]:
@@ -35,6 +39,7 @@ def inspect_bundle(path: Path) -> dict[str, Any]:
     )
     facts: dict[str, Any] = {"bundle": str(path), **{key: manifest[key] for key in shown}}
     facts["plugin_library"] = manifest.get("plugin_library")
+    facts["pays"] = manifest.get("pays")
     record = engine_record(bundle)
     facts["engine"] = None if record is None else record.as_dict()
     facts["tokens"] = bundle.json("tokens.json")
@@ -45,6 +50,51 @@ def inspect_bundle(path: Path) -> dict[str, Any]:
             raise
         facts["operators"] = None  # on a device: no onnx package, or one that does not load
     return facts
+
+
+def kernels_of_bundle(path: Path) -> dict[str, Any]:
+    """The bundle's kernel plans by part of the model, JSON-ready: ``plans``, and why others are ``missing``.
+
+    Of a bundle whose graph asks for plugins the plans are composed. Times are those of the fastest power mode; where nothing is
+    known of the target's limits, ``power_mode`` is None and there are none.
+
+    Raises:
+        BundleError: Damaged, or without kernels.json (built for another kind of target, or by an earlier version).
+    """
+    bundle = open_bundle(path)
+    plans = read_plans(path)
+    if plans is None:
+        remedy = "build it again for a Jetson, where the wheels of TensorRT-RTX are (edgeexport[export])"
+        raise BundleError(str(path / KERNELS_FILE), "is missing: this bundle has no kernel plan", remedy)
+    plugins, target = bool(bundle.manifest.get("plugins", True)), str(bundle.manifest["target"])
+    shown = [_kernels(plan_deployed(plan, plugins), target) for plan in plans.plans]
+    return {"bundle": str(path), "target": target, "plans": shown, "missing": list(plans.missing)}
+
+
+def _kernels(plan: KernelPlan, target: str) -> dict[str, Any]:
+    parts = parts_of_plan(plan)
+    predicted = next((item.as_dict() for item in plan_predictions(plan, target)[:1]), None)
+    if predicted is not None:
+        parts = predicted["parts"]
+    kinds: dict[str, int] = {}
+    for kernel in plan.kernels:
+        kinds[kernel.kind] = kinds.get(kernel.kind, 0) + 1
+    total = {key: sum(part[key] for part in parts) for key in ("launches", "bytes", "macs")}
+    times = {"ms": predicted["total_ms"], "bound": ""} if predicted is not None else {}
+    return {
+        "model": plan.model,
+        "precision": plan.precision,
+        "architecture": plan.architecture,
+        "compiler": plan.compiler,
+        "composed": plan.composed,
+        "kernels": len(plan.kernels),
+        "kinds": kinds,
+        "product_dtypes": plan.product_dtypes,
+        "power_mode": None if predicted is None else predicted["power_mode"],
+        "cuda_graph_ms": None if predicted is None else predicted["cuda_graph_ms"],
+        "parts": parts,
+        "total": {"part": "total", "title": "total", **total, **times},
+    }
 
 
 def inspect_model(path: Path) -> dict[str, Any]:

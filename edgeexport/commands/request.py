@@ -17,12 +17,15 @@ __all__ = ["BuildRequest", "default_work_dir", "request_from_arguments"]
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """A recipe, where it is to run, in what precision ('fp32' or 'fp16'), and whether model.trt.onnx asks for plugins."""
+    """A recipe, where it is to run, in what precision ('fp32' or 'fp16'), whether model.trt.onnx asks for plugins, and patterns
+    of nodes whose results stay in float32 with 'fp16'.
+    """
 
     recipe: Recipe
     target: Target
     precision: str
     plugins: bool
+    keep_fp32: tuple[str, ...] = ()
 
 
 def request_from_arguments(
@@ -44,7 +47,7 @@ def request_from_arguments(
     if keep_fp32 and precision != "fp16":
         problem = f"has no meaning with --precision {precision}, where everything is float32"
         raise UsageError("--keep-fp32", problem, "give --precision fp16 as well, or leave it out")
-    return BuildRequest(load_recipe(recipe, cfg_options, checkpoint), chosen, precision, plugins)
+    return BuildRequest(load_recipe(recipe, cfg_options, checkpoint), chosen, precision, plugins, tuple(keep_fp32))
 
 
 def default_work_dir(recipe: Recipe, target: str, precision: str) -> Path:

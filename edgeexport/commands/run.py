@@ -14,6 +14,7 @@ from PIL import Image
 from edgeexport.bundle import open_bundle, refuse_link_of_bundle
 from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.bundle.places import check_writable
+from edgeexport.cost.pays import PaysLine
 from edgeexport.errors import ImageError, UsageError, plain_text
 from edgeexport.inputs.photos import open_photo
 from edgeexport.pictures.class_probability import ClassProbability, most_probable
@@ -80,13 +81,15 @@ class PredictedImage:
 
 @dataclass(frozen=True)
 class Predictions:
-    """All results, in the order of the images given, and the images that could not be read; ``runner`` executed them."""
+    """All results, in the order of the images given, and the images that could not be read; ``runner`` executed them.
+    ``pays`` says whether the reduction pays."""
 
     folder: Path
     images: tuple[PredictedImage, ...]
     failures: tuple[ImageError, ...]
     notice: str
     runner: str
+    pays: PaysLine | None = None
 
     @property
     def error(self) -> ImageError | None:
@@ -103,6 +106,7 @@ class Predictions:
             "folder": str(self.folder),
             "runner": self.runner,
             "notice": self.notice,
+            "pays": None if self.pays is None else self.pays.text,
             "images": [image.as_dict() for image in self.images],
             "failures": [{"image": failure.where, "problem": failure.problem} for failure in self.failures],
         }
@@ -165,7 +169,7 @@ def predict_images(
             if progress is not None:
                 progress(len(predicted) + len(failures), len(images), images[index])
     runner = f"{predictor.runner.name} {predictor.runner.version}"
-    return Predictions(folder, tuple(predicted), tuple(failures), predictor.notice, runner)
+    return Predictions(folder, tuple(predicted), tuple(failures), predictor.notice, runner, predictor.pays)
 
 
 def _kinds(predictor: Predictor) -> tuple[str, ...]:
@@ -199,7 +203,11 @@ def _short_stem(path: Path) -> str:
 def _written(
     predictor: Predictor, path: Path, photo: Image.Image, result: PhotoResult, files: dict[str, Path]
 ) -> PredictedImage:
-    title = f"{plain_text(path.name)} | {predictor.title}"
+    title, notice = f"{plain_text(path.name)} | {predictor.title}", predictor.notice
+    if predictor.pays is not None and predictor.pays.warns:
+        notice = "; ".join(filter(None, (predictor.pays.text, notice)))
+    elif predictor.pays is not None:
+        title = f"{title} | {predictor.pays.text}"
     shares: tuple[ClassShare, ...] = ()
     probable: tuple[ClassProbability, ...] = ()
     if result.class_map is not None:
@@ -214,14 +222,14 @@ def _written(
             classes=predictor.classes,
             palette=predictor.palette,
             title=title,
-            notice=predictor.notice,
+            notice=notice,
         )
         _write_png(drawn, files[_OVERLAY])
     if result.logits is not None:
         probable = most_probable(result.logits, predictor.classes)
     merges = result.merges
     if merges is not None:
-        drawn = draw_merged_regions(photo, merges, classes=probable, title=title, notice=predictor.notice)
+        drawn = draw_merged_regions(photo, merges, classes=probable, title=title, notice=notice)
         _write_png(drawn, files[_REGIONS])
     return PredictedImage(
         path,

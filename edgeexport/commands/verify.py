@@ -8,11 +8,13 @@ from pathlib import Path
 
 from edgeexport.backends.contract import BUILT_HERE
 from edgeexport.backends.engine import engine_record, runner_from_bundle
+from edgeexport.backends.layer_types import precision_problem
 from edgeexport.backends.runner import Runner
 from edgeexport.bundle import Bundle, json_bytes, open_bundle, sha256_of
 from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.bundle.original import GivenWeights, why_no_original
 from edgeexport.bundle.places import check_writable
+from edgeexport.cost.kernel_plan import KERNELS_FILE, read_plans
 from edgeexport.errors import BundleError, ParityError, UsageError
 from edgeexport.inputs.batches import image_batches
 from edgeexport.inputs.photos import photos_in_folder, shipped_photos
@@ -128,6 +130,7 @@ def verify_bundle(
     bundle = open_bundle(path)
     check_writable(path / _VERIFY, _UNWRITABLE)
     runner = runner_from_bundle(bundle, engine)
+    _check_precision(bundle, engine)
     executed = f"{runner.name} {runner.version}"
     on_stage(f"golden outputs, {executed}")
     comparisons = golden_comparisons(bundle, runner)
@@ -150,6 +153,21 @@ def verify_bundle(
             f"{path}: {failed[0].check} on {', '.join(failed[0].images)}", failed[0].reason, "see verify.json"
         )
     return result
+
+
+def _check_precision(bundle: Bundle, engine: str) -> None:
+    """Holds what was built to the precision that the bundle names: the layers of its engine and the kernels of its plan.
+
+    Raises:
+        BundleError: FP16 was asked for, and nothing was built in it.
+    """
+    precision, plans = str(bundle.manifest["precision"]), read_plans(bundle.path)
+    own = None if plans is None else plans.own(precision)
+    if own is not None and (wrong := precision_problem(precision, own.product_dtypes)):
+        raise BundleError(str(bundle.path / KERNELS_FILE), wrong, "build the bundle again")
+    record = engine_record(bundle) if engine == "auto" else None
+    if record is not None and (wrong := precision_problem(precision, record.options.get("layers_by_type"))):
+        raise BundleError(str(bundle.path / "engine.json"), wrong, "build the engine again")
 
 
 def _executed(bundle: Bundle, engine: str) -> Executed:

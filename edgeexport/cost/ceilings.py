@@ -22,6 +22,7 @@ __all__ = [
     "Ceilings",
     "ceilings_of",
     "gpu_misfit",
+    "multiprocessors_and_mhz",
     "power_mode_named",
     "power_modes",
 ]
@@ -125,6 +126,12 @@ def power_modes(target: str) -> tuple[str, ...]:
     For a PC's GPU or CPU nothing is known ahead: `edgeexport.profile.measured_ceilings` measures.
     """
     return tuple(_MODES.get(target, ()))
+
+
+def multiprocessors_and_mhz(target: str, power_mode: str) -> tuple[int, int]:
+    """Streaming multiprocessors that are switched on, and their clock, in one of `power_modes`."""
+    mode = _MODES[target][power_mode]
+    return mode.multiprocessors, mode.mhz
 
 
 def power_mode_named(target: str, name: str | None) -> str | None:

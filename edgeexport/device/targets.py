@@ -35,6 +35,11 @@ class Target:
     jetson_models: tuple[str, ...] = ()
 
     @property
+    def machine(self) -> str | None:
+        """Its processor as ``platform.machine()`` gives it; None where ``--target`` leaves it open."""
+        return "aarch64" if self.jetson_models else None
+
+    @property
     def needs_tensorrt(self) -> bool:
         """Whether the build has to satisfy TensorRT: its operator rules and the TensorRT-RTX check."""
         return self.kind == TENSORRT

@@ -9,6 +9,7 @@ from edgeexport.documents.comparisons import PARITY, VERIFY, Parity, Verify
 from edgeexport.documents.engine import ENGINE, Engine
 from edgeexport.documents.evaluation import EVALUATION, Evaluated
 from edgeexport.documents.golden import GoldenArrays, read_golden
+from edgeexport.documents.kernels import KERNELS, Kernels
 from edgeexport.documents.manifest import MANIFEST, Manifest
 from edgeexport.documents.reading import Entries, Kind, parsed, read_bytes, read_document
 from edgeexport.documents.tokens import TOKENS, Tokens
@@ -19,6 +20,7 @@ __all__ = [
     "ENGINE",
     "EVALUATION",
     "IN_A_BUNDLE",
+    "KERNELS",
     "MANIFEST",
     "PARITY",
     "TOKENS",
@@ -29,6 +31,7 @@ __all__ = [
     "Entries",
     "Evaluated",
     "GoldenArrays",
+    "Kernels",
     "Kind",
     "Manifest",
     "Parity",
@@ -45,6 +48,7 @@ IN_A_BUNDLE: dict[str, Kind[Any]] = {
     "manifest.json": MANIFEST,
     "tokens.json": TOKENS,
     "work.json": WORK,
+    "kernels.json": KERNELS,
     "engine.json": ENGINE,
     "parity.json": PARITY,
     "verify.json": VERIFY,

@@ -62,6 +62,7 @@ class RtxVerdict(TypedDict, total=False):
     engine_bytes: Count | None
     compute_capability: Line
     peak_rss_bytes: Count | None
+    plan: list[str]
 
 
 def _check_verify(answer: VerifyAnswer) -> None:
@@ -86,6 +87,6 @@ ANY_ANSWER: Kind[Any] = Kind(dict, remedy=_SAME_VERSION, largest=256 << 20)
 VERSIONS: Kind[Versions] = Kind(Versions, remedy=_SAME_VERSION, largest=1 << 20)
 VERIFY_ANSWER: Kind[VerifyAnswer] = Kind(VerifyAnswer, remedy=_SAME_VERSION, check=_check_verify)
 BUILD_RECORD: Kind[BuildRecord] = Kind(BuildRecord, largest=1 << 20)
-RTX_VERDICT: Kind[RtxVerdict] = Kind(RtxVerdict, largest=1 << 20)
+RTX_VERDICT: Kind[RtxVerdict] = Kind(RtxVerdict, largest=256 << 20)
 NAMES: Kind[Sequence[str]] = Kind(list[str], largest=1 << 20)
 NAME_TEXTS: Kind[Mapping[str, str]] = Kind(dict[str, str], largest=1 << 20)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 from typing_extensions import Required, TypedDict
 
-from edgeexport.documents.limits import ElementCount, Figure, FileName, Line, Text
+from edgeexport.documents.limits import Count, ElementCount, Figure, FileName, Line, Text
 from edgeexport.documents.reading import Kind
 
 __all__ = ["ENGINE", "ENGINE_SCHEMA", "Engine"]
@@ -36,6 +36,7 @@ class Options(TypedDict, total=False):
     threads: Annotated[int, Meta(ge=0, le=4096)] | None
     provider: Line | None
     power_mode: Line | None
+    layers_by_type: dict[Line, Count] | None
     clocks: Any
 
 

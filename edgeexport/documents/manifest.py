@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 from typing_extensions import Required, TypedDict
 
+from edgeexport.documents.kernels import Pays
 from edgeexport.documents.limits import (
     Batch,
     Colour,
@@ -126,7 +127,10 @@ class Check(TypedDict, total=False):
     version: Line | None
     reason: Text | None
     graph: Line
+    precision: Line
     compute_capability: Line | None
+    plugins: bool
+    deployed_graph: bool
     candidates: Count
     uncertified_pixels: Count
     candidates_needed: Count | None
@@ -203,6 +207,7 @@ class Manifest(TypedDict, total=False):
     classes: Annotated[list[Line], Meta(max_length=2**16)]
     palette: Annotated[list[Colour], Meta(max_length=2**16)]
     checks: dict[Line, Check]
+    pays: Pays | None
     versions: dict[Line, Line]
     plugin_library: PluginLibrary | None
     files: Required[Annotated[dict[RelativePath, Digest], Meta(max_length=4096)]]

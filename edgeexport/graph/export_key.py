@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import torch
@@ -13,7 +14,7 @@ import torch
 from edgeexport.bundle.source_hash import program_sha256
 from edgeexport.fixed.model import FixedModel
 
-__all__ = ["export_key", "weights_hash"]
+__all__ = ["export_key", "structure_key", "weights_hash"]
 
 _EXPORTERS = ("torch", "onnx", "onnxscript", "onnx-ir", "timm")
 # Of a recipe, what no export depends on: where it lies, what it says to people, and which of its outputs are kept later.
@@ -26,8 +27,22 @@ def export_key(fixed: FixedModel) -> str:
     exports, inputs and outputs: equal only where `edgeexport.graph.graphs.export_of_fixed` gives the same model, but for
     the metadata that it is told.
     """
+    return _hash({**_told(fixed), "weights": weights_hash(fixed)})
+
+
+def structure_key(fixed: FixedModel, more: Mapping[str, str]) -> str:
+    """The same for a graph's structure: of the weights it says only which are all zero, for those vanish. ``more`` is added."""
+    zero = sorted(name for name, weight in fixed.named_parameters() if not weight.any())
+    return _hash({**_told(fixed), "zero": zero, "extra_outputs": list(fixed.recipe.extra_outputs), **more})
+
+
+def _hash(told: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def _told(fixed: FixedModel) -> dict[str, object]:
     recipe = {name: value for name, value in asdict(fixed.recipe).items() if name not in _ELSEWHERE}
-    told = {
+    return {
         "form": type(fixed).__name__,
         "recipe": recipe,
         "inputs": [
@@ -35,11 +50,9 @@ def export_key(fixed: FixedModel) -> str:
             for name, example in zip(fixed.input_names, fixed.example_inputs(), strict=True)
         ],
         "outputs": list(fixed.output_names),
-        "weights": weights_hash(fixed),
         "package": program_sha256(),
         "versions": {"python": platform.python_version(), **_versions()},
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()
 
 
 def weights_hash(module: torch.nn.Module) -> str:

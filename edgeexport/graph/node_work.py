@@ -28,13 +28,16 @@ _GATHERING = frozenset({"Gather", "GatherElements", "GatherND", "Slice"})
 _Tensor = tuple[str, int]  # dtype, bytes
 
 
-def graph_work(model: onnx.ModelProto, plain: onnx.ModelProto, recipe: Recipe) -> GraphWork:
+def graph_work(
+    model: onnx.ModelProto, plain: onnx.ModelProto, recipe: Recipe, *, constant_nodes: bool = False
+) -> GraphWork:
     """Counts a bundle's graph.
 
     Args:
         model: model.onnx: custom ops as calls, with the metadata of `edgeexport.graph.export`.
         plain: The same in standard operators only, shapes inferred (`edgeexport.graph.inline.inlined_model`).
         recipe: Tells which block an auxiliary head follows.
+        constant_nodes: Also nodes that depend on constants alone; TensorRT-RTX executes some of them.
 
     Raises:
         LintError: A shape is unknown, or a node holds a subgraph.
@@ -44,7 +47,7 @@ def graph_work(model: onnx.ModelProto, plain: onnx.ModelProto, recipe: Recipe) -
     part_of = parts_of_nodes(model.graph, recipe)
     makers = {value: node for node in model.graph.node for value in node.output if value}
     counted = _counted(plain)
-    running = [pair for pair in counted if not set(filter(None, pair[0].output)) <= constants]
+    running = [pair for pair in counted if constant_nodes or not set(filter(None, pair[0].output)) <= constants]
     origins = _origins([node for node, _ in running], makers)
     nodes = []
     for (node, cost), origin in zip(running, origins, strict=True):

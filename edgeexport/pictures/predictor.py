@@ -12,6 +12,7 @@ from PIL import Image
 
 from edgeexport.backends.engine import runner_from_bundle
 from edgeexport.bundle import Bundle
+from edgeexport.cost.pays import pays_line
 from edgeexport.errors import UsageError
 from edgeexport.inputs.photos import input_from_photo
 from edgeexport.inputs.spec import InputSpec
@@ -57,6 +58,7 @@ class Predictor:
         num_classes: None if unknown.
         title: The bundle in a few words.
         notice: What must be said about random weights; empty for weights of a checkpoint.
+        pays: Whether the reduction pays; None for a dense model, and bundles of earlier versions.
 
     Raises:
         UsageError: The model takes something else than photographs, or the runtime is missing.
@@ -78,6 +80,7 @@ class Predictor:
         self.title = f"{manifest['name']}, {manifest['target']}, {manifest['precision']}"
         weights = manifest["weights"]
         self.notice = str(weights["statement"]) if weights["origin"] == "random" else ""
+        self.pays = pays_line(manifest.get("pays"), str(manifest["precision"]))
         self._merges: list[Mapping[str, Any]] = list(manifest.get("merges", []))
         outputs = {str(entry["name"]): tuple(entry["shape"]) for entry in manifest["outputs"]}
         extra = [info for info in bundle.inner_outputs if _is_decision(info.name) and info.name not in outputs]

@@ -70,8 +70,12 @@ def bundle_plugins(
         built = compile_library(sources, architectures, toolkit, headers, search=search, on_stage=on_stage).facts
     except EdgeExportError as error:
         return {**facts, "reason": " ".join(" ".join((f"{error.where}: {error.problem}", *error.details)).split())}
-    shutil.copyfile(built.path, staging / FOLDER / FILE_NAME)
-    return {**facts, **built.as_dict(), "status": "built", "library": f"{FOLDER}/{FILE_NAME}"}
+    fits = target.machine in (None, built.machine)
+    name = (
+        FILE_NAME if fits else f"{built.machine}-{FILE_NAME}"
+    )  # which no device loads: it shows that the sources compile
+    shutil.copyfile(built.path, staging / FOLDER / name)
+    return {**facts, **built.as_dict(), "status": "built", "library": f"{FOLDER}/{name}"}
 
 
 def plugin_files(staging: Path) -> list[str]:

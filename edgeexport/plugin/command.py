@@ -131,7 +131,7 @@ def library_that_fits(
         target: The device.
         cuda_arch: Architecture instead of the target's.
         tensorrt: Version of the TensorRT that is to load it, such as '10.3.0'; None: not compared.
-        machine: Processor of the device as ``platform.machine()`` gives it; None: not compared.
+        machine: Processor of the device as ``platform.machine()`` gives it; None: a Jetson's aarch64, else not compared.
         search: Where to look for GPUs.
 
     Returns:
@@ -141,14 +141,15 @@ def library_that_fits(
         UsageError: No such target, or its architecture is unknown (exit code 2).
         BundleError: The library does not fit: found against expected (exit code 9).
     """
-    architectures = (cuda_arch,) if cuda_arch is not None else architectures_of_target(target_named(target), search)
+    chosen = target_named(target)
+    architectures = (cuda_arch,) if cuda_arch is not None else architectures_of_target(chosen, search)
     facts = facts_from_library(library)
     for architecture in architectures:
         check_library(
             facts,
             architecture=architecture,
             tensorrt=tensorrt,
-            machine=machine,
+            machine=machine or chosen.machine,
             source_hash=source_hash(sources_folder()),
         )
     return facts.as_dict()

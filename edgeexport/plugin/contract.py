@@ -1,4 +1,4 @@
-"""What the C++ side declares of each plugin (name, attributes, tensors), read from the sources, and graphs held to it."""
+"""What the C++ side declares of each plugin (name, attributes, tensors, launches), read from its sources; graphs held to it."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class PluginContract:
         attributes: Name to 'int' or 'ints', as ATTRIBUTES of the Python op has them.
         inputs: In the node's order.
         outputs: In the node's order.
+        launches: Kernels that one execution launches, in order.
         file: Of the declaration, relative to the sources.
     """
 
@@ -51,6 +52,7 @@ class PluginContract:
     attributes: Mapping[str, str]
     inputs: tuple[TensorContract, ...]
     outputs: tuple[TensorContract, ...]
+    launches: tuple[str, ...]
     file: str
 
 
@@ -132,7 +134,17 @@ def _contract(folder: Path, path: Path) -> PluginContract:
         )
         for table in ("kInputs", "kOutputs")
     )
-    return PluginContract(name, dict(attributes), inputs, outputs, name_in(folder, path))
+    return PluginContract(name, dict(attributes), inputs, outputs, _launches(path, text), name_in(folder, path))
+
+
+def _launches(path: Path, text: str) -> tuple[str, ...]:
+    match = re.search(r"std::array<char const\*,\s*(\d+)>\s*kLaunches\s*\{(.*?)\}\s*;", text, re.DOTALL)
+    names = tuple(re.findall(r'"(\w+)"', match[2])) if match else ()
+    if match is None or len(names) != int(match[1]):
+        raise BuildError(
+            str(path), "declares no kLaunches with a name per kernel", "follow the form in common/plugin_base.h"
+        )
+    return names
 
 
 def _entries(path: Path, text: str, table: str, spec: str, kinds: Mapping[str, str]) -> list[tuple[str, str, str]]:

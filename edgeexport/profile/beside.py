@@ -7,6 +7,10 @@ from typing import Any
 
 from edgeexport.backends.device_identity import gpu_multiprocessors
 from edgeexport.cost.ceilings import ceilings_of, gpu_misfit, power_mode_named, power_modes
+from edgeexport.cost.gpu_limits import gpu_limits
+from edgeexport.cost.kernel_plan import read_plans
+from edgeexport.cost.pays import plan_deployed
+from edgeexport.cost.plan_time import plan_prediction
 from edgeexport.cost.roofline import predict
 from edgeexport.cost.work import read_work
 from edgeexport.device.clocks import GPU, read_clocks
@@ -34,7 +38,8 @@ def measured_layers(timed: TimedBundle) -> dict[str, Any] | None:
 
 
 def predicted_latency(timed: TimedBundle, mode: PowerMode | None, root: Path = Path("/")) -> dict[str, Any] | None:
-    """The roofline of this device in the power mode of the measurement, to stand beside it.
+    """What is predicted of this device in the power mode of the measurement, to stand beside it: from the bundle's kernel
+    plan where it has one, else by roofline.
 
     Args:
         timed: What was measured.
@@ -53,6 +58,11 @@ def predicted_latency(timed: TimedBundle, mode: PowerMode | None, root: Path = P
     known = power_mode_named(timed.record.target, mode.name)
     assert work is not None and known is not None
     plugins = timed.record.plugins_sha256 is not None
+    plans = read_plans(timed.bundle.path)
+    own = plans.own(timed.record.precision) if timed.backend == "tensorrt" and plans is not None else None
+    if own is not None:
+        limits = gpu_limits(timed.record.target, known)
+        return plan_prediction(plan_deployed(own, plugins), limits).as_dict()
     ceilings = ceilings_of(timed.record.target, known)
     return predict(work, ceilings, backend=timed.backend, plugins=plugins).as_dict()
 

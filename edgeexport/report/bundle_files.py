@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeexport.backends.contract import EngineRecord
 from edgeexport.bundle import Bundle, sha256_of
+from edgeexport.cost.kernel_plan import Plans, read_plans
 from edgeexport.cost.work import GraphWork, read_work
 
 __all__ = ["BundleFiles", "read_bundle_files"]
@@ -31,6 +32,7 @@ class BundleFiles:
     bench: Json | None = None
     engine: EngineRecord | None = None
     work: GraphWork | None = None
+    plans: Plans | None = None
     manifest_sha256: str = ""
     timing_cache_sha256: str = ""
 
@@ -51,6 +53,7 @@ def read_bundle_files(bundle: Bundle) -> BundleFiles:
         bench=_json_if_there(bundle, "bench.json"),
         engine=None if engine is None else EngineRecord.from_dict(engine),
         work=read_work(bundle.path),
+        plans=read_plans(bundle.path),
         manifest_sha256=sha256_of(bundle.path / "manifest.json"),
         timing_cache_sha256=sha256_of(cache) if cache.is_file() else "",
     )

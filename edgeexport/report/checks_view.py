@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeexport.report.token_view import count_text
 
-__all__ = ["CheckRow", "check_rows", "range_text"]
+__all__ = ["CheckRow", "check_rows", "range_text", "rtx_scope"]
 
 Json = Mapping[str, Any]
 
@@ -42,7 +42,11 @@ def check_rows(checks: Json) -> list[CheckRow]:
         details = [f"version {check['version']}"] if check.get("version") else []
         details += [f"{check[key]} {key}" for key in ("nodes", "comparisons") if key in check]
         details += [str(check["reason"])] if check.get("reason") else []
-        rows.append(CheckRow(_TITLES.get(name, name), str(check.get("status", "not-run")), "; ".join(details)))
+        status = str(check.get("status", "not-run"))
+        if name == "tensorrt_rtx" and status == "passed":
+            details += [rtx_scope(check)]
+            status = "passed" if check.get("deployed_graph", True) else "warning"
+        rows.append(CheckRow(_TITLES.get(name, name), status, "; ".join(details)))
     return rows
 
 
@@ -55,6 +59,17 @@ def range_text(check: Json) -> str:
 
 def _magnitude(number: float) -> str:
     return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
+
+
+def rtx_scope(check: Json) -> str:
+    """What TensorRT-RTX's verdict is of: graph, precision, architecture, and that plugins were no part of it."""
+    facts = [str(check["graph"]), str(check.get("precision", "")).upper(), str(check.get("compute_capability", ""))]
+    text = ", ".join(fact for fact in facts if fact)
+    return (
+        text
+        if check.get("deployed_graph", True)
+        else f"{text}; the graph with plugins, which is deployed, was not built"
+    )
 
 
 def _tail_check(tail: Json) -> CheckRow:

@@ -21,5 +21,5 @@ def library_text(library: Mapping[str, Any] | None, target: str) -> str:
         f"{architectures}, TensorRT {library['tensorrt_headers']} headers, CUDA {library['cuda']}, {library['machine']}"
     )
     if target not in ("cpu", "gpu") and library["machine"] != _DEVICE_PROCESSOR:
-        return f"{text}; on the device: edgeexport plugin build"
+        return f"{text}, which no device loads; on the device: edgeexport plugin build"
     return text

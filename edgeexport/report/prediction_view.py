@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeexport.cost.ceilings import power_mode_named
+from edgeexport.cost.ceilings import power_mode_named, power_modes
+from edgeexport.cost.kernel_plan import Plans
+from edgeexport.cost.pays import plan_deployed
+from edgeexport.cost.plan_time import plan_predictions
 from edgeexport.cost.roofline import predictions
 from edgeexport.cost.work import GraphWork
 from edgeexport.device.targets import TARGETS
@@ -48,17 +51,21 @@ class PredictionView:
     measured: bool
 
 
-def predictions_of_bundle(manifest: Json, work: GraphWork | None) -> tuple[list[Json], str]:
-    """Predictions for the bundle's target, one for each power mode.
+def predictions_of_bundle(manifest: Json, work: GraphWork | None, plans: Plans | None = None) -> tuple[list[Json], str]:
+    """Predictions for the bundle's target, one for each power mode: from its kernel plan, else by roofline from its nodes.
 
     Returns:
         `Prediction.as_dict` of each, the fastest mode first; or none, and why.
     """
     target = str(manifest["target"])
+    plugins = bool(manifest.get("plugins", True))
+    own = plans.own(str(manifest["precision"])) if plans is not None and power_modes(target) else None
+    if own is not None:
+        return [item.as_dict() for item in plan_predictions(plan_deployed(own, plugins), target)], ""
     if work is None:
         return [], "the bundle has no work.json: it was built by an earlier edgeexport"
     try:
-        predicted = predictions(work, target, plugins=bool(manifest.get("plugins", True)))
+        predicted = predictions(work, target, plugins=plugins)
     except UsageError as error:
         return [], f"{error.where}: {error.problem}"
     if not predicted:

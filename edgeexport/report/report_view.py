@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgeexport.cost.pays import PaysLine
 from edgeexport.profile.attribution import LAYERS_SCHEMA
 from edgeexport.report.bench_view import BENCH_SCHEMA, BenchView, bench_view
 from edgeexport.report.bundle_files import BundleFiles
@@ -17,6 +18,7 @@ from edgeexport.report.chart import Chart
 from edgeexport.report.checks_view import CheckRow, check_rows
 from edgeexport.report.comparison_view import ComparisonView, VerifyView, comparison_view, verify_view
 from edgeexport.report.engine_view import EngineView, engine_view
+from edgeexport.report.kernel_view import KernelView, first_line, kernel_view
 from edgeexport.report.layer_chart import layer_chart, layers_tag
 from edgeexport.report.merge_text import merge_text
 from edgeexport.report.plugin_text import library_text
@@ -57,6 +59,8 @@ class ReportView:
         random_weights: The model is untrained: this is said first.
         bench, no_bench: What was measured; or why there is nothing to show.
         prediction, no_prediction: Likewise what is predicted.
+        pays: Said first: whether the reduction pays.
+        kernels: Kernel plans.
         picture: Describes the overlays, should there be any.
     """
 
@@ -73,6 +77,8 @@ class ReportView:
     no_bench: str
     prediction: PredictionView | None
     no_prediction: str
+    pays: PaysLine | None
+    kernels: KernelView | None
     layers: tuple[LayersView, ...]
     comparisons: tuple[ComparisonView, ...]
     verify: VerifyView | None
@@ -92,7 +98,7 @@ def report_view(files: BundleFiles) -> ReportView:
     engine = None if files.engine is None else engine_view(files.engine, manifest, files.timing_cache_sha256)
     bench, no_bench = _bench(files)
     measured = None if bench is None else bench_view(bench, *now)
-    predicted, no_prediction = predictions_of_bundle(manifest, files.work)
+    predicted, no_prediction = predictions_of_bundle(manifest, files.work, files.plans)
     prediction = prediction_view(predicted, bench) if predicted else None
     return ReportView(
         name=str(manifest["name"]),
@@ -108,6 +114,8 @@ def report_view(files: BundleFiles) -> ReportView:
         no_bench=no_bench,
         prediction=prediction,
         no_prediction=no_prediction,
+        pays=first_line(manifest),
+        kernels=kernel_view(manifest, files.plans),
         layers=tuple(_layers(bench, prediction, "" if measured is None else measured.circumstances)),
         comparisons=tuple(map(comparison_view, (files.parity or {}).get("comparisons", ()))),
         verify=None if files.verify is None else verify_view(files.verify, *now),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,11 @@ from rich.text import Text
 
 from edgeexport.backends.contract import EngineRecord
 from edgeexport.errors import plain_text
-from edgeexport.report.checks_view import range_text
+from edgeexport.report.checks_view import range_text, rtx_scope
 from edgeexport.report.engine_text import engine_text
 from edgeexport.report.merge_text import merge_text
 from edgeexport.report.plugin_text import library_text
+from edgeexport.terminal.kernels import print_pays, print_pays_table
 from edgeexport.terminal.output import print_line, results_console
 
 if TYPE_CHECKING:
@@ -125,14 +126,16 @@ def print_build(result: BuildResult) -> None:
     manifest = result.bundle.manifest
     checks = manifest["checks"]
     totals = result.bundle.json("tokens.json")["totals"]
+    print_pays(manifest.get("pays"), manifest["precision"])
     _print_comparisons(result.comparisons)
+    print_pays_table(manifest.get("pays"))
     tail, rtx = checks["tail"], checks["tensorrt_rtx"]
     lines: list[tuple[str, str | Text]] = [
         ("bundle", str(result.bundle.path)),
         ("weights", manifest["weights"]["statement"]),
         ("compute", f"{_giga(totals['macs'])} GMAC, dense {_giga(totals['dense_macs'])} (computed)"),
         ("parity", _status(checks["parity"]["status"])),
-        ("TensorRT-RTX", _status(rtx["status"], f"{rtx['reason'] or ''} {rtx['version'] or ''}".strip())),
+        ("TensorRT-RTX", _rtx_status(rtx)),
         ("plugins", library_text(manifest.get("plugin_library"), manifest["target"]) or "none"),
         ("engine", engine_text(result.engine) if result.engine else f"not built: {result.no_engine}"),
         ("report", str(result.bundle.path / "report.html")),
@@ -163,6 +166,7 @@ def print_engine(result: EngineResult) -> None:
 def print_inspection(facts: dict[str, Any]) -> None:
     """What is known of a bundle or an ONNX file."""
     if "tokens" in facts:
+        print_pays(facts.get("pays"), facts["precision"])
         shown = ("name", "description", "target", "precision", "edgeexport")
         pairs: list[tuple[str, str | Text]] = [(key, str(facts[key])) for key in shown]
         pairs.append(("weights", facts["weights"]["statement"]))
@@ -170,11 +174,14 @@ def print_inspection(facts: dict[str, Any]) -> None:
         pairs.append(("engine", engine_text(engine and EngineRecord.from_dict(engine))))
         for name, check in facts["checks"].items():
             status = check.get("status", check.get("form", ""))
-            if status != "none":  # no class map, so no tail to check
+            if name == "tensorrt_rtx":
+                pairs.append((f"check {name}", _rtx_status(check)))
+            elif status != "none":  # no class map, so no tail to check
                 more = range_text(check) if name == "float16_range" else ""
                 pairs.append((f"check {name}", _status(status, more)))
         _print_pairs(pairs)
         print_tokens(facts["name"], facts["tokens"])
+        print_pays_table(facts.get("pays"))
     else:
         pairs = [(key, str(facts[key])) for key in ("model", "nodes", "static", "custom_ops")]
         macs = facts["macs"]
@@ -220,7 +227,10 @@ def print_verify(result: VerifyResult) -> None:
 
 
 def print_predictions(predictions: Predictions) -> None:
-    """Where the pictures are, and the leading classes."""
+    """Whether the reduction pays, where the pictures are, and the leading classes."""
+    if predictions.pays is not None:
+        style = "yellow" if predictions.pays.warns else None
+        results_console.print(predictions.pays.text, style=style, soft_wrap=True, markup=False)
     for item in predictions.images:
         pictures = ", ".join(str(path) for path in item.pictures)
         line = f"{item.image}: {pictures}" if pictures else str(item.image)
@@ -300,6 +310,15 @@ def _print_pairs(pairs: Sequence[tuple[str, str | Text]]) -> None:
 
 def _status(status: str, more: str = "") -> Text:
     return Text.assemble((status, _STYLE.get(status, "")), f" {plain_text(more)}" if more else "")
+
+
+def _rtx_status(check: Mapping[str, Any]) -> Text:
+    """Amber where the graph that is deployed is not the one that was built."""
+    version = str(check["version"] or "")
+    if check["status"] != "passed":
+        return _status(check["status"], f"{check['reason'] or ''} {version}".strip())
+    style = _STYLE["passed" if check.get("deployed_graph", True) else "incomplete"]
+    return Text.assemble((check["status"], style), plain_text(f" {version}: {rtx_scope(check)}"))
 
 
 def _giga(macs: int) -> str:

@@ -7,6 +7,7 @@
 //       static constexpr std::array<AttributeSpec, 0> kAttributes{};
 //       static constexpr std::array<TensorSpec, 2> kInputs{...};    // in the order of the node
 //       static constexpr std::array<TensorSpec, 1> kOutputs{...};
+//       static constexpr std::array<char const*, 1> kLaunches{"tokenUnmergeKernel"};  // kernels of one execution
 //       static constexpr bool kIntegerData = true;                  // Element::kData may be int32 too (default: false)
 //       explicit TokenUnmergeOp(Attributes const&);                 // may throw attributes.error(name, finding)
 //       void outputShapes(nvinfer1::DimsExprs const* in, nvinfer1::DimsExprs* out, nvinfer1::IExprBuilder&) const;

@@ -21,6 +21,7 @@ public:
     static constexpr std::array<TensorSpec, 1> kInputs{{{"metric", Element::kData, 3}}};
     static constexpr std::array<TensorSpec, 3> kOutputs{
         {{"source", Element::kInt32, 2}, {"target", Element::kInt32, 2}, {"kept", Element::kInt32, 2}}};
+    static constexpr std::array<char const*, 3> kLaunches{"matchSimilarityKernel", "matchRankKernel", "matchSortKernel"};
 
     // Throws InvalidAttribute: the tables contradict each other.
     explicit TokenMatchOp(Attributes const& attributes);

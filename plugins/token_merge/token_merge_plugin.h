@@ -19,6 +19,7 @@ public:
         {"source", Element::kInt32, 2}, {"target", Element::kInt32, 2}, {"kept", Element::kInt32, 2}}};
     static constexpr std::array<TensorSpec, 2> kOutputs{
         {{"merged", Element::kData, 3}, {"merged_size", Element::kFloat32, 3}}};
+    static constexpr std::array<char const*, 1> kLaunches{"tokenMergeKernel"};
 
     explicit TokenMergeOp(Attributes const& attributes)
         : prefix_(attributes.integer("prefix")), destinations_(attributes.integers("destinations")) {}

@@ -13,6 +13,7 @@ public:
         {{"k", AttributeSpec::Kind::kInteger, 1, kPartitionMaxTokens}}};
     static constexpr std::array<TensorSpec, 1> kInputs{{{"score", Element::kData, 2}}};
     static constexpr std::array<TensorSpec, 2> kOutputs{{{"kept", Element::kInt32, 2}, {"taken", Element::kInt32, 2}}};
+    static constexpr std::array<char const*, 1> kLaunches{"tokenPartitionKernel"};
 
     explicit TokenPartitionOp(Attributes const& attributes);
 

@@ -11,6 +11,7 @@ public:
     static constexpr std::array<AttributeSpec, 0> kAttributes{};
     static constexpr std::array<TensorSpec, 2> kInputs{{{"tokens", Element::kData, 3}, {"index", Element::kInt32, 2}}};
     static constexpr std::array<TensorSpec, 1> kOutputs{{{"rows", Element::kData, 3}}};
+    static constexpr std::array<char const*, 1> kLaunches{"tokenUnmergeKernel"};
     static constexpr bool kIntegerData = true;  // index maps pass through too, composed stage by stage
 
     explicit TokenUnmergeOp(Attributes const& /*attributes*/) {}

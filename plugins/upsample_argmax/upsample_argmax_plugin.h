@@ -27,6 +27,7 @@ public:
         {"class_map", Element::kInt32, 3},
         {"uncertified", Element::kInt32, 1},
     }};
+    static constexpr std::array<char const*, 1> kLaunches{"upsampleArgmaxKernel"};
 
     explicit UpsampleArgmaxOp(Attributes const& attributes);
 

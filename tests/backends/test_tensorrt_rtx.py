@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
+from edgeexport.backends.plan_log import rows_from_log
 from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
 from edgeexport.errors import UsageError
 
@@ -28,6 +29,7 @@ class ILogger:
     Severity = enum.IntEnum("Severity", {"ERROR": 1, "INFO": 3})
 class ComputeCapability: SM86 = 86
 class NetworkDefinitionCreationFlag: STRONGLY_TYPED = 0
+class ProfilingVerbosity: DETAILED = 2
 class OnnxParser(_Any):
     num_errors = 0
     def parse_from_file(self, path): return True
@@ -99,6 +101,7 @@ def test_builds_an_attention_block(tmp_path: Path) -> None:
     assert check.engine_bytes is not None and check.engine_bytes > 1000
     assert check.parse_s is not None and check.build_s is not None and check.build_s > 0
     assert check.peak_rss_bytes is not None and 2**26 < check.peak_rss_bytes < 2**32
+    assert rows_from_log(check.plan) == rows_from_log(check_tensorrt_rtx(path).plan), "the same plan from two builds"
 
 
 @real_library

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+from shared_builds import SharedBuilds
 from shared_cases import ONE_BLOCK, SHALLOW_HEADS, TINY_RECIPE
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
@@ -23,6 +24,7 @@ from edgeexport.bundle import open_bundle
 from edgeexport.commands.build import build, bundle_export
 from edgeexport.commands.checks import tail_check
 from edgeexport.commands.verify import verify_bundle
+from edgeexport.cost.kernel_plan import read_plans
 from edgeexport.errors import BuildError, ParityError, RecipeError, UsageError
 from edgeexport.fixed.model import fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
@@ -32,7 +34,14 @@ from edgeexport.hosts.host import ClassMapTail
 from edgeexport.plugin.build_record import facts_from_library
 from edgeexport.recipe import load_recipe
 
-WRITTEN_ONCE = ["model.onnx", "model.trt.onnx", "tokens.json", "work.json", "golden.npz", "manifest.json"]
+WRITTEN_ONCE = [
+    "model.onnx",
+    "model.trt.onnx",
+    "tokens.json",
+    "work.json",
+    "golden.npz",
+    "manifest.json",
+]
 
 
 @pytest.fixture
@@ -87,6 +96,33 @@ def test_every_file_for_people_or_checks_says_that_weights_are_random(tiny_bundl
         assert statement in str(golden["weights"])
 
 
+def test_kernel_plans_are_kept(builds: SharedBuilds, tiny_bundle: Path, edgeexport, tmp_path: Path) -> None:
+    """Of the model and its dense form, in both precisions; a bundle of an earlier version has none and opens."""
+    planned = builds.bundle("tiny.py", "orin", text=TINY_RECIPE, plans=True)
+    bundle = open_bundle(planned)
+    plans = read_plans(planned)
+    if bundle.manifest["checks"]["tensorrt_rtx"]["status"] == "not-run":
+        assert plans is None
+        return
+    assert plans is not None and plans.missing == ()
+    found = [(plan.model, plan.precision) for plan in plans.plans]
+    assert found == [(model, precision) for model in ("reduced", "dense") for precision in ("fp32", "fp16")]
+    products = bundle.json("tokens.json")["graph"]["product_macs"]
+    assert sum(kernel.macs for kernel in plans.plans[0].kernels) == products
+    assert plans.plans[0].product_dtypes.keys() == {"float32"} and "float16" in plans.plans[1].product_dtypes
+    assert len(plans.plans[0].with_plugins().kernels) == bundle.manifest["pays"]["kernels"]["fp32"]["reduced"]
+    shown = edgeexport("inspect", planned, "--kernels", "--json")
+    assert json.loads(shown.out)["plans"][0]["total"]["launches"] == len(plans.plans[0].with_plugins().kernels)
+    assert open_bundle(tiny_bundle).manifest["pays"]["predicted"] == [], "built without plans"
+    old = tmp_path / "old"
+    shutil.copytree(tiny_bundle, old)
+    manifest = json.loads((old / "manifest.json").read_text())
+    del manifest["pays"]
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    assert edgeexport("inspect", old).code == 0
+    assert edgeexport("inspect", old, "--kernels").code == 9
+
+
 def test_tensorrt_rtx_verdict_is_recorded(tiny_bundle: Path) -> None:
     check = open_bundle(tiny_bundle).manifest["checks"]["tensorrt_rtx"]
     if check["status"] == "not-run":
@@ -127,7 +163,7 @@ def test_no_trace_of_this_machine_in_the_graphs(tiny_bundle: Path) -> None:
 
 def test_same_inputs_give_the_same_bytes(tiny_bundle: Path, tiny_recipe: Path, tmp_path: Path) -> None:
     """In a process of its own that exports for itself, so that nothing left over from the first build helps."""
-    command = [sys.executable, "-m", "edgeexport.cli", "build", str(tiny_recipe), "--target", "orin"]
+    command = [sys.executable, "-m", "edgeexport.cli", "build", str(tiny_recipe), "--target", "orin", "--no-plans"]
     subprocess.run(
         [*command, "--work-dir", str(tmp_path / "again")],
         check=True,
@@ -236,7 +272,7 @@ def test_tensorrt_rtx_refusal_fails_the_build(
     refusal = RtxCheck("failed", "1.0", "no such op", 0.1, None, None, None)
     monkeypatch.setattr("edgeexport.commands.checks.check_tensorrt_rtx", lambda path: refusal)
     with pytest.raises(BuildError, match="no such op") as caught:
-        build(tiny_recipe, "orin", work_dir=tmp_path / "b", export=export)
+        build(tiny_recipe, "orin", work_dir=tmp_path / "b", export=export, plans=False)
     assert caught.value.exit_code == 5
     assert list(tmp_path.iterdir()) == [tiny_recipe]
 
@@ -246,7 +282,7 @@ def test_missing_tensorrt_rtx_is_never_called_passed(
 ) -> None:
     absent = RtxCheck("not-run", None, "wheel not installed", None, None, None, None)
     monkeypatch.setattr("edgeexport.commands.checks.check_tensorrt_rtx", lambda path: absent)
-    result = build(tiny_recipe, "orin", work_dir=tmp_path / "b", export=export)
+    result = build(tiny_recipe, "orin", work_dir=tmp_path / "b", export=export, plans=False)
     check = result.bundle.manifest["checks"]["tensorrt_rtx"]
     assert (check["status"], check["version"], check["reason"]) == ("not-run", None, "wheel not installed")
     assert result.warnings == ("TensorRT-RTX check not run: wheel not installed",)
@@ -276,7 +312,7 @@ def test_interrupt_leaves_the_old_bundle_whole(tiny_recipe: Path, tiny_bundle: P
     """A real process, a real Ctrl-C, while the new bundle is being written."""
     target = tmp_path / "b"
     shutil.copytree(tiny_bundle, target)
-    command = [sys.executable, "-m", "edgeexport.cli", "build", str(tiny_recipe), "--target", "orin"]
+    command = [sys.executable, "-m", "edgeexport.cli", "build", str(tiny_recipe), "--target", "orin", "--no-plans"]
     process = subprocess.Popen(
         [*command, "--work-dir", str(target)],
         stderr=subprocess.PIPE,
@@ -346,7 +382,7 @@ def test_hybrid_with_policy_network_on_a_non_square_batch(tmp_path: Path) -> Non
             "reduction = dict(cts=dict(num_shared=3, align_tokens=8), dtop=dict(prune={2: 16, 3: 8}))",
         ).replace("shape=(1, 3, 128, 128)", "shape=(2, 3, 128, 192)")
     )
-    result = build(recipe, "orin", work_dir=tmp_path / "b")
+    result = build(recipe, "orin", work_dir=tmp_path / "b", plans=False)
     checks = result.bundle.manifest["checks"]
     assert checks["parity"]["status"] == "passed"
     assert result.bundle.manifest["num_shared"] == 8
@@ -357,7 +393,7 @@ def test_hybrid_with_policy_network_on_a_non_square_batch(tmp_path: Path) -> Non
 @pytest.mark.parametrize("reduction", ["", "_cts", "_dtop", "_dtop8", "_cts_dtop", "_cts_dtop8", "_atm"])
 def test_every_small_recipe_builds(reduction: str, tmp_path: Path) -> None:
     """ViT-Ti for orin, with what `edgeexport build` checks; the ViT-B recipes differ in width alone."""
-    result = build(f"segvit_ti{reduction}.py", "orin", work_dir=tmp_path / "b")
+    result = build(f"segvit_ti{reduction}.py", "orin", work_dir=tmp_path / "b", plans=False)
     checks = result.bundle.manifest["checks"]
     assert checks["parity"]["status"] == "passed"
     assert checks["tensorrt_rtx"]["status"] in ("passed", "not-run")

@@ -90,6 +90,26 @@ def test_decisions_of_each_image_reach_its_overlay(tmp_path: Path, monkeypatch: 
         assert notice == found.notice == "random weights, seed 0: predictions mean nothing"
 
 
+@pytest.mark.parametrize(("reduced", "warns"), [(2.0, True), (1.0, False)])
+def test_the_legend_says_whether_the_reduction_pays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reduced: float, warns: bool
+) -> None:
+    """In the amber box where it does not, else behind the title."""
+    drawn: list[dict[str, Any]] = []
+    monkeypatch.setattr("edgeexport.commands.run.draw_overlay", lambda photo, _, **given: drawn.append(given) or photo)
+    row = {"precision": "fp32", "power_mode": "MAXN", "reduced_ms": reduced, "dense_ms": 1.5}
+    row |= {"reduced_cuda_graph_ms": reduced, "dense_cuda_graph_ms": 1.5}
+    counts = {"reduced": 10**9, "dense": 2 * 10**9}
+    pays = {"macs": counts, "kernels": {"fp32": {"reduced": 9, "dense": 5}}, "predicted": [row], "composed": False}
+    found = predict_images(
+        bundle_of(tmp_path / "b", pays=pays), [photo_of(tmp_path / "x.png", pattern_of(0))], tmp_path / "out"
+    )
+    assert found.pays is not None and found.pays.warns is warns
+    said = f"{'predicted slower than' if warns else 'predicted 1.50 times as fast as'} its dense model in FP32"
+    assert drawn[0]["notice" if warns else "title"].split(" | ")[-1].startswith(said)
+    assert drawn[0]["notice"].endswith("predictions mean nothing")
+
+
 def test_dense_bundle_has_no_token_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "edgeexport.commands.run.draw_overlay",

@@ -14,14 +14,17 @@ from typing import Any
 
 from PIL import Image
 
-from edgeexport.commands.inspect import inspect_bundle
+from edgeexport.commands.inspect import inspect_bundle, kernels_of_bundle
 from edgeexport.commands.run import predict_images
 from edgeexport.comparison.compare import compare_bundles
 from edgeexport.comparison.markdown import markdown_from_comparison
+from edgeexport.cost.kernel_plan import DENSE, REDUCED, KernelPlan, PlannedKernel, Plans, Tensor, plans_bytes
+from edgeexport.cost.pays import pays_figures
 from edgeexport.profile.layers import measure_layers
 from edgeexport.profile.timed_bundle import load_timed_bundle
 from edgeexport.report.html import write_report
 from edgeexport.terminal.comparison import print_comparison
+from edgeexport.terminal.kernels import print_kernels
 from edgeexport.terminal.results import print_inspection
 
 REMOVED = object()
@@ -74,6 +77,25 @@ def write_document(bundle: Path, name: str, document: Any) -> None:
             (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
+def write_kernels(bundle: Path) -> None:
+    """Small kernel plans with every kind of row, and what the manifest says of them; TensorRT-RTX is not run."""
+    x, y = (Tensor(name, "float16", (8, 16), (16, 1)) for name in "xy")
+    rows = (
+        PlannedKernel("product", inputs=(x,), constants=(x,), outputs=(y,), part="block_1", macs=64, dtype="float16"),
+        PlannedKernel("signal", event=0),
+        PlannedKernel("wait", stream=1, event=0),
+        PlannedKernel("attention", stream=1, inputs=(y, y), outputs=(x,), nodes=("a",), macs=64, dtype="float16"),
+        PlannedKernel("generated", "op", inputs=(x,), outputs=(y,), nodes=("m/op",), values=9, calls=("m",)),
+    )
+    sides = [KernelPlan(model, "fp32", "SM86", "x", rows, {"m": ("one",)}) for model in (REDUCED, DENSE)]
+    plans = Plans(tuple(sides), ("no plan in fp16",))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["pays"] = pays_figures(plans, {REDUCED: 1, DENSE: 2}, "orin", plugins=True)
+    manifest["files"]["kernels.json"] = ""
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    write_document(bundle, "kernels.json", plans_bytes(plans))
+
+
 def readers(bundle: Path, other: Path, folder: Path) -> dict[str, Callable[[], object]]:
     """What reads a bundle's documents, by name; all but what executes the graph for long."""
     photo = folder / "photo.png"
@@ -101,7 +123,7 @@ def readers(bundle: Path, other: Path, folder: Path) -> dict[str, Callable[[], o
 
     return {
         "inspect": inspect, "report": lambda: write_report(bundle), "compare": compare, "predict": predict,
-        "layers": layers, "engine": engine,
+        "layers": layers, "engine": engine, "kernels": lambda: print_kernels(kernels_of_bundle(bundle)),
     }  # fmt: skip
 
 
@@ -109,6 +131,7 @@ READ_BY = {
     "manifest.json": ("inspect", "report", "compare", "predict", "engine"),
     "tokens.json": ("inspect", "report", "compare"),
     "work.json": ("report", "layers"),
+    "kernels.json": ("report", "kernels"),
     "engine.json": ("inspect", "report", "compare", "engine"),
     "parity.json": ("report", "compare"),
     "verify.json": ("report", "compare"),

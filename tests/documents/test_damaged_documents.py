@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from damaged_documents import READ_BY, VALUES, form, places, quietly, readers, with_value, write_document
+from damaged_documents import READ_BY, VALUES, form, places, quietly, readers, with_value, write_document, write_kernels
 from shared_builds import SharedBuilds
 from shared_cases import TINY_RECIPE
 
@@ -29,6 +29,7 @@ def bundles(builds: SharedBuilds, tmp_path_factory: pytest.TempPathFactory) -> t
     build_engine(folder / "b", target="cpu")
     profile_bundle(folder / "b", TimingRequest(0, 0.01, 2), allow_unstable=True)
     shutil.copy(folder / "b" / "parity.json", folder / "b" / "verify.json")
+    write_kernels(folder / "b")
     shutil.copytree(folder / "b", folder / "other")
     return folder / "b", folder / "other", folder
 

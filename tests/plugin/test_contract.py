@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from edgeexport.errors import BuildError, LintError
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
 from edgeexport.ops import DOMAIN, DOMAIN_VERSION
-from edgeexport.plugin.contract import NAMESPACE, VERSION, check_nodes, contracts_from_sources
+from edgeexport.plugin.contract import NAMESPACE, VERSION, PluginContract, check_nodes, contracts_from_sources
 from edgeexport.plugin.sources import copy_sources, sources_folder
 
 MODULES = {
@@ -56,6 +56,14 @@ def test_name_attributes_and_tensors_agree(name: str) -> None:
     function = module.onnx_function(*SIZES.get(name, ()))
     assert [tensor.name for tensor in contract.inputs] == list(function.input)
     assert [tensor.name for tensor in contract.outputs][: len(function.output)] == list(function.output)
+
+
+@pytest.mark.parametrize("contract", contracts_from_sources(sources_folder()), ids=lambda contract: contract.name)
+def test_declared_launches_are_those_of_the_launcher(contract: PluginContract) -> None:
+    """Predictions count them; a kernel that is launched for several types or sizes is one."""
+    (launcher,) = (sources_folder() / contract.file).parent.glob("*.cu")
+    launched = re.findall(r"(\w+Kernel)(?:<[^;()]*>)?\s*<<<", launcher.read_text())
+    assert list(dict.fromkeys(launched)) == list(contract.launches)
 
 
 def test_graph_of_a_bundle_fits(tiny_bundle: Path) -> None:

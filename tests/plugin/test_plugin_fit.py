@@ -16,14 +16,23 @@ Command = Callable[..., CommandResult]
 
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
-    """A file with the record of a library for sm_87, of these sources."""
-    return write_library(tmp_path / "plugins.so", source_hash=source_hash(sources_folder()))
+    """A file with the record of a library for sm_87 and aarch64, of these sources."""
+    return write_library(tmp_path / "plugins.so", source_hash=source_hash(sources_folder()), machine=183)
 
 
 def test_library_that_fits(edgeexport: Command, library: Path) -> None:
     done = edgeexport("plugin", "test", library, "--target", "orin", "--tensorrt", "10.3.0")
     assert done.code == 0, done.err
     assert "fits: sm_87" in done.out
+
+
+def test_a_library_of_this_pc_fits_no_jetson(edgeexport: Command, tmp_path: Path) -> None:
+    """The target says the processor, unless --machine does."""
+    library = write_library(tmp_path / "plugins.so", source_hash=source_hash(sources_folder()))
+    done = edgeexport("plugin", "test", library, "--target", "orin")
+    assert done.code == 9 and "is a library for x86_64, this device is aarch64" in done.err
+    assert edgeexport("plugin", "test", library, "--target", "orin", "--machine", "x86_64").code == 0
+    assert edgeexport("plugin", "test", library, "--target", "gpu", "--cuda-arch", "87").code == 0
 
 
 @pytest.mark.parametrize(
@@ -43,7 +52,7 @@ def test_library_that_does_not_fit(edgeexport: Command, library: Path, arguments
 
 
 def test_library_of_other_sources_and_no_library(edgeexport: Command, tmp_path: Path) -> None:
-    other = write_library(tmp_path / "other.so", source_hash="0" * 64)
+    other = write_library(tmp_path / "other.so", source_hash="0" * 64, machine=183)
     done = edgeexport("plugin", "test", other)
     assert done.code == 9 and "was compiled from other sources" in done.err
     missing = edgeexport("plugin", "test", tmp_path / "none.so")

@@ -1,0 +1,184 @@
+"""The kernel plans of a build: of its graph, of its dense form, and of both in the other precision.
+
+The dense form is exported as well, for only its own graph tells its kernels. No plan depends on what the weights are, only on
+which of them are zero, so that plans are kept in the user's cache: a family's dense plans are made once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+
+from edgeexport.backends.layer_types import precision_problem
+from edgeexport.backends.plan_log import rows_from_log
+from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
+from edgeexport.bundle.files import write_file
+from edgeexport.bundle.remains import temporary_folder
+from edgeexport.commands.build_log import BuildLog
+from edgeexport.commands.request import BuildRequest
+from edgeexport.cost.kernel_plan import DENSE, REDUCED, KernelPlan, Plans, plan_with_work, plans_bytes, read_plan_file
+from edgeexport.cost.pays import PRECISIONS
+from edgeexport.errors import BuildError, EdgeExportError
+from edgeexport.fixed.model import FixedModel, fixed_from_model
+from edgeexport.fixed.schedule import dense_recipe
+from edgeexport.graph.export_cache import FOLDER_VARIABLE
+from edgeexport.graph.export_key import structure_key
+from edgeexport.graph.graphs import BundleGraphs, graphs_from_export
+from edgeexport.graph.node_work import graph_work
+from edgeexport.plugin.contract import contracts_from_sources
+from edgeexport.plugin.search import cache_folder
+from edgeexport.plugin.sources import sources_folder
+from edgeexport.recipe.schema import Recipe
+
+__all__ = ["plan_from_check", "plans_of_build", "with_macs"]
+
+_KEPT = 200
+"""Plans in the cache; of more, those used least recently go."""
+
+_AT_ONCE = 2
+_TOO_SMALL = "TensorRT-RTX tells no kernels of a graph that is too small to be fused"
+
+
+def plans_of_build(
+    request: BuildRequest,
+    fixed: FixedModel,
+    graphs: BundleGraphs,
+    export: Callable[[FixedModel], onnx.ModelProto],
+    rtx: RtxCheck,
+    log: BuildLog,
+) -> Plans | None:
+    """All plans that can be had; None where TensorRT-RTX did not run. What fails beside the build's own check fails no build.
+
+    Args:
+        request: The build's.
+        fixed, graphs: What is built.
+        export: Torch's export of a fixed model, the caller's own to change.
+        rtx: The verdict on this graph, with its plan.
+        log: Hears of the stage.
+
+    Raises:
+        BuildError: FP16 was asked for, and no product of the plan is in it.
+    """
+    if rtx.status != "passed":
+        return None
+    with log.stage("kernel plans, dense model beside it"):
+        plans: list[KernelPlan] = []
+        missing: list[str] = []
+        own = REDUCED if request.recipe.reductions else DENSE
+        with _noted(missing, own, request.precision):
+            plans.append(plan_from_check(rtx, graphs, request.recipe, own, request.precision))
+        wrong = precision_problem(request.precision, plans[0].product_dtypes) if plans else ""
+        if wrong:
+            raise BuildError("TensorRT-RTX", wrong, "report it with build.log; --precision fp32 can be built meanwhile")
+        models = {own: fixed}
+        if own == REDUCED:
+            with _noted(missing, DENSE, request.precision):
+                models[DENSE] = fixed_from_model(fixed.model, dense_recipe(request.recipe))
+        with temporary_folder() as folder, ThreadPoolExecutor(_AT_ONCE) as pool:
+            made = []
+            for model, form in models.items():
+                wanted = [name for name in PRECISIONS if (model, name) != (own, request.precision)]
+                made += _submitted(
+                    form, model, wanted, request.keep_fp32, str(rtx.version), export, folder, pool, missing
+                )
+            for (model, precision), plan in made:
+                with _noted(missing, model, precision):
+                    plans.append(plan if isinstance(plan, KernelPlan) else plan.result())
+    for text in missing:
+        log.notes.append(text)
+    order = [(model, precision) for model in (REDUCED, DENSE) for precision in (request.precision, *PRECISIONS)]
+    plans.sort(key=lambda plan: order.index((plan.model, plan.precision)))
+    return Plans(tuple(plans), tuple(missing))
+
+
+def plan_from_check(rtx: RtxCheck, graphs: BundleGraphs, recipe: Recipe, model: str, precision: str) -> KernelPlan:
+    """The plan behind a verdict, with what the graph tells of its kernels.
+
+    Raises:
+        PlanLogError: The log is not understood.
+        BuildError: It holds no plan, or the plugins' sources declare no launches.
+    """
+    rows = rows_from_log(rtx.plan)
+    if not rows:
+        raise EdgeExportError("kernel plan", _TOO_SMALL)
+    work = graph_work(graphs.with_functions, graphs.plain, recipe, constant_nodes=True)
+    launches = {contract.name: contract.launches for contract in contracts_from_sources(sources_folder())}
+    plan = KernelPlan(model, precision, rtx.compute_capability, f"TensorRT-RTX {rtx.version}", rows)
+    return plan_with_work(plan, work, launches)
+
+
+_Made = tuple[tuple[str, str], "KernelPlan | Future[KernelPlan]"]
+
+
+def _submitted(
+    form: FixedModel,
+    model: str,
+    precisions: list[str],
+    keep_fp32: tuple[str, ...],
+    planner: str,
+    export: Callable[[FixedModel], onnx.ModelProto],
+    folder: Path,
+    pool: ThreadPoolExecutor,
+    missing: list[str],
+) -> list[_Made]:
+    """Plans of one model in some precisions: kept ones, and those that are being made."""
+    made: list[_Made] = []
+    exported: onnx.ModelProto | None = None
+    for precision in precisions:
+        patterns = keep_fp32 if precision == "fp16" else ()
+        told = {"precision": precision, "planner": planner, "keep_fp32": repr(patterns)}
+        kept = _kept(structure_key(form, told))
+        plan = read_plan_file(kept)
+        if plan is not None:
+            with contextlib.suppress(OSError):
+                os.utime(kept)
+            made.append(((model, precision), plan))
+            continue
+        with _noted(missing, model, precision):
+            if exported is None:
+                exported = export(form)
+            own = onnx.ModelProto()
+            own.CopyFrom(exported)
+            graphs = graphs_from_export(form, own, precision, patterns)
+            path = folder / f"{model}-{precision}.onnx"
+            path.write_bytes(graphs.plain.SerializeToString(deterministic=True))
+            made.append(((model, precision), pool.submit(_checked, path, graphs, form.recipe, model, precision, kept)))
+    return made
+
+
+def _checked(path: Path, graphs: BundleGraphs, recipe: Recipe, model: str, precision: str, kept: Path) -> KernelPlan:
+    rtx = check_tensorrt_rtx(path)
+    path.unlink()
+    if rtx.status != "passed":
+        raise EdgeExportError("TensorRT-RTX", rtx.reason)
+    plan = plan_from_check(rtx, graphs, recipe, model, precision)
+    with contextlib.suppress(OSError):  # it is made again
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_file(kept, plans_bytes(Plans((plan,))))
+        for old in sorted(kept.parent.glob("*.json"), key=lambda file: -file.stat().st_mtime)[_KEPT:]:
+            old.unlink(missing_ok=True)
+    return plan
+
+
+def _kept(key: str) -> Path:
+    named = os.environ.get(FOLDER_VARIABLE, "")
+    return (Path(named) if named else cache_folder(os.environ)) / "plans" / f"{key}.json"
+
+
+@contextlib.contextmanager
+def _noted(missing: list[str], model: str, precision: str) -> Iterator[None]:
+    try:
+        yield
+    except EdgeExportError as error:
+        missing.append(f"no plan of the {model} model in {precision}: {error.problem}")
+
+
+def with_macs(plans: Plans, macs: Mapping[str, int]) -> Plans:
+    """The plans with the multiply-accumulates of the whole reduced and dense model, everything counted."""
+    return replace(plans, plans=tuple(replace(plan, macs=macs[plan.model]) for plan in plans.plans))
