@@ -83,7 +83,8 @@ def test_real_library_in_real_registries(tiny_bundle: Path) -> None:
     if bundle.manifest["plugin_library"]["status"] != "built":
         pytest.skip(bundle.manifest["plugin_library"]["reason"])
     found = probe(tiny_bundle)
-    assert found["place"] == "bundle" and found["ops"] == ["TokenPartition", "TokenUnmerge", "UpsampleArgmax"]
+    # In a Jetson's bundle a PC's library has a name that nothing loads; here it comes from where it was compiled.
+    assert found["place"] == "cache" and found["ops"] == ["TokenPartition", "TokenUnmerge", "UpsampleArgmax"]
     for name in ("Builder", "Runtime"):
         assert "already registered in this process: edgeexport::TokenPartition 1" in found[name]
 
