@@ -57,7 +57,7 @@ def build(
         bool, typer.Option("--no-plugins", help="Only standard operators in model.trt.onnx.")
     ] = False,
     no_plans: Annotated[
-        bool, typer.Option("--no-plans", help="Skip the kernel plans, which take about two thirds of a first build.")
+        bool, typer.Option("--no-plans", help="Skip the kernel plans, which lengthen a first build much.")
     ] = False,
     workspace: Annotated[
         int | None, typer.Option(help="TensorRT: limit of scratch memory in MiB.", min=1, max=1 << 24)
