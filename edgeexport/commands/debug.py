@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
-from edgeexport.bundle import open_bundle
+from edgeexport.bundle import Bundle, open_bundle
 from edgeexport.bundle.original import GivenWeights, why_no_original
 from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.commands.build import exported_graphs
 from edgeexport.cost.work import part_title
 from edgeexport.errors import UsageError
-from edgeexport.fixed.model import fixed_from_model
+from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.schedule import dense_recipe
 from edgeexport.fixed.weights import model_from_recipe
+from edgeexport.graph.graphs import BundleGraphs
 from edgeexport.graph.half_precision import half_precision_model
 from edgeexport.graph.half_precision_policy import node_label
 from edgeexport.graph.half_precision_twin import twin_in_float32
@@ -83,8 +84,6 @@ def debug_bundle(
     files.check(bundle.manifest["weights"])
     if reason := why_no_original(bundle, files):
         raise UsageError(str(path), f"the walk needs the original model: {reason}", "give its weights")
-    asked = precision or bundle.manifest["precision"]
-    tolerances = tolerances_of(asked)
     on_stage("original model")
     recipe = original_recipe(bundle, files)
     model, origin = model_from_recipe(recipe)
@@ -93,61 +92,30 @@ def debug_bundle(
     if against == "dense":
         on_stage("walk")
         return dense_walk(fixed, fixed_from_model(model, dense_recipe(recipe)), batch)
+    tolerances = tolerances_of(precision or bundle.manifest["precision"])
     reference = reference_of(fixed, batch, tolerances=tolerances)
     on_stage("torch's exporter")
     exported = exported_graphs(fixed, origin)
-    candidate = model_from_file(bundle.path / "model.onnx")
-    name = "model.onnx in onnxruntime"
-    if precision == "fp16":
-        if bundle.manifest["precision"] == "fp32":
-            candidate, _ = half_precision_model(candidate, [item.name for item in exported.inner])
-        candidate, name = twin_in_float32(candidate, rounded=True), "model.onnx in float16 arithmetic"
+    model, name = _candidate(bundle, precision, exported)
     on_stage("walk")
-    graph = exported.with_functions.graph
-    values, known = _values(exported.with_functions), _values(candidate)
-    decided = decision_outputs(reference.decision_scores)
-    decisions = _run(candidate, [known[value] for value in decided if value in known], batch)
-    decisions = with_empty_decisions(
-        {value: decisions[value] for value in decided if value in decisions}, reference.outputs, decided
-    )
-    compared = _decisions_compared(decisions, reference)
-    makers = {value: node for node in graph.node for value in node.output}
-    labels = {value: node_label(makers[value]) for value in values}
-    given: dict[str, NDArray] = {}
-    modules: ModuleValues | None = None
+    candidate = _Graph.of(model, batch)
+    compared, taken = _decisions_compared(candidate, reference)
+    export = _Graph.of(exported.with_functions, batch)
     if against == "original":
         imposed = {}
-        if set(decided) <= set(decisions) and _only_near_ties(
-            compared
-        ):  # followed, so that what comes later is compared with the same tokens
-            imposed = {value: torch.from_numpy(taken) for value, taken in decisions.items()}
+        if set(decision_outputs(reference.decision_scores)) <= set(taken) and _only_near_ties(compared):
+            # followed, so that what comes later is compared with the same tokens
+            imposed = {value: torch.from_numpy(array) for value, array in taken.items()}
             reference = reference_of(fixed, batch, imposed, tolerances=tolerances)
-            compared = _decisions_compared(decisions, reference)
-        inputs = [torch.from_numpy(value) for value in (batch.pixels, *batch.extra.values())]
-        modules = ModuleValues(fixed, graph, inputs, imposed)
-        given = {value: array for value, array in reference.outputs.items() if value not in decided}
-        labels |= modules.modules
-        values = {value: info for value, info in values.items() if value in modules.modules or value in given}
-    parts = parts_of_nodes(graph, recipe)
-    steps: list[ValueStep] = []
-    for chunk in _chunks(list(values.values())):
-        if modules is None:
-            ours = _run(exported.with_functions, chunk, batch)
-        else:
-            ours = given | modules.take([info.name for info in chunk if info.name in modules.modules])
-        theirs = _run(candidate, [known[info.name] for info in chunk if info.name in known], batch)
-        for value in (info.name for info in chunk):
-            part = part_title(parts[makers[value].output[0]])
-            step = value_step(part, labels[value], value, ours[value], theirs.get(value), tolerances)
-            if value in given and value in theirs and step.drifts:  # near ties and counts are torch's to judge
-                found = output_difference(value, theirs[value], given[value], reference.near_tie, tolerances)
-                step = replace(step, drifts=not found.passed)
-            steps.append(step)
+            compared, _ = _decisions_compared(candidate, reference)
+        ours = _of_modules(export, fixed, imposed, reference)
+    else:
+        ours = _of_export(export)
+    steps = _steps(ours, candidate, parts_of_nodes(export.model.graph, recipe), reference)
     first = next((number for number, step in enumerate(steps) if step.drifts), None)
-    exported_again = "the model exported again, in onnxruntime; decisions: torch"
     return Walk(
         against=against,
-        reference=exported_again if modules is None else "the model's modules in torch",
+        reference=ours.told,
         candidate=name,
         images=tuple(batch.names),
         limit=drift_limit(tolerances),
@@ -158,12 +126,108 @@ def debug_bundle(
     )
 
 
-def _decisions_compared(decisions: Mapping[str, NDArray], reference: Reference) -> list[DecisionDifference]:
-    """Those that the candidate has."""
+@dataclass(frozen=True)
+class _Graph:
+    """A graph, one batch to run it on, and every value that a node computes and whose shape is known, in order."""
+
+    model: onnx.ModelProto
+    batch: ImageBatch
+    values: Mapping[str, TensorInfo]
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto, batch: ImageBatch) -> _Graph:
+        described = {value.name: value.type.tensor_type for value in (*model.graph.value_info, *model.graph.output)}
+        found = {}
+        for name in (name for node in model.graph.node for name in node.output if name in described):
+            dtype = np.dtype(helper.tensor_dtype_to_np_dtype(described[name].elem_type)).name
+            found[name] = TensorInfo(name, dtype, tuple(dim.dim_value for dim in described[name].shape.dim))
+        return cls(model, batch, found)
+
+    def run(self, names: Iterable[str]) -> dict[str, NDArray]:
+        """Those of ``names`` that it has."""
+        own = {value.name for value in self.model.graph.output}
+        extra = [self.values[name] for name in names if name in self.values and name not in own]
+        runner = OnnxRuntimeRunner(self.model.SerializeToString(), extra_outputs=extra, optimised=True)
+        return runner.run(self.batch.pixels, self.batch.extra)
+
+
+@dataclass(frozen=True)
+class _Ours:
+    """What the candidate is compared with: in words, the values in order, what made each, and the way to have them.
+
+    ``nodes`` are the export's, by value; ``judged`` the outputs that torch's tolerances for outputs judge.
+    """
+
+    told: str
+    values: Sequence[TensorInfo]
+    labels: Mapping[str, str]
+    nodes: Mapping[str, onnx.NodeProto]
+    take: Callable[[Sequence[str]], Mapping[str, NDArray]]
+    judged: Mapping[str, NDArray] = field(default_factory=dict)
+
+
+def _of_export(export: _Graph) -> _Ours:
+    nodes = {value: node for node in export.model.graph.node for value in node.output}
+    labels = {value: node_label(nodes[value]) for value in export.values}
+    told = "the model exported again, in onnxruntime; decisions: torch"
+    return _Ours(told, list(export.values.values()), labels, nodes, export.run)
+
+
+def _of_modules(export: _Graph, fixed: FixedModel, imposed: Mapping[str, torch.Tensor], reference: Reference) -> _Ours:
+    """What torch's modules and the model itself give out, under the names of the export's values."""
+    whole = _of_export(export)
+    inputs = [torch.from_numpy(value) for value in (export.batch.pixels, *export.batch.extra.values())]
+    modules = ModuleValues(fixed, export.model.graph, inputs, imposed)
+    decided = decision_outputs(reference.decision_scores)
+    outputs = {value: array for value, array in reference.outputs.items() if value not in decided}
+
+    def take(names: Sequence[str]) -> Mapping[str, NDArray]:
+        return outputs | modules.take([name for name in names if name in modules.modules])
+
+    values = [info for info in whole.values if info.name in modules.modules or info.name in outputs]
+    told = "the model's modules in torch"
+    return _Ours(told, values, {**whole.labels, **modules.modules}, whole.nodes, take, outputs)
+
+
+def _candidate(bundle: Bundle, precision: str | None, exported: BundleGraphs) -> tuple[onnx.ModelProto, str]:
+    """The graph that is looked into, and its name for people."""
+    model = model_from_file(bundle.path / "model.onnx")
+    if precision != "fp16":
+        return model, "model.onnx in onnxruntime"
+    if bundle.manifest["precision"] == "fp32":
+        model, _ = half_precision_model(model, [item.name for item in exported.inner])
+    return twin_in_float32(model, rounded=True), "model.onnx in float16 arithmetic"
+
+
+def _steps(ours: _Ours, candidate: _Graph, parts: Mapping[str, str], reference: Reference) -> list[ValueStep]:
+    """Every value compared, in order."""
+    steps = []
+    for chunk in _chunks(ours.values):
+        expected, found = ours.take(chunk), candidate.run(chunk)
+        for name in chunk:
+            part = part_title(parts[ours.nodes[name].output[0]])
+            step = value_step(part, ours.labels[name], name, expected[name], found.get(name), reference.tolerances)
+            if step.drifts and name in ours.judged and name in found:  # near ties and counts are torch's to judge
+                whole = output_difference(
+                    name, found[name], ours.judged[name], reference.near_tie, reference.tolerances
+                )
+                step = replace(step, drifts=not whole.passed)
+            steps.append(step)
+    return steps
+
+
+def _decisions_compared(
+    candidate: _Graph, reference: Reference
+) -> tuple[list[DecisionDifference], Mapping[str, NDArray]]:
+    """Those that the candidate has, compared, and what it decided."""
+    decided = decision_outputs(reference.decision_scores)
+    ran = candidate.run(decided)
+    taken = with_empty_decisions({name: ran[name] for name in decided if name in ran}, reference.outputs, decided)
     scores = {
-        key: score for key, score in reference.decision_scores.items() if set(decision_outputs([key])) <= set(decisions)
+        key: score for key, score in reference.decision_scores.items() if set(decision_outputs([key])) <= set(taken)
     }
-    return decisions_between(decisions, reference.outputs, scores, reference.decision_gaps, reference.tolerances)
+    compared = decisions_between(taken, reference.outputs, scores, reference.decision_gaps, reference.tolerances)
+    return compared, taken
 
 
 def _only_near_ties(compared: Iterable[DecisionDifference]) -> bool:
@@ -175,32 +239,15 @@ def _only_near_ties(compared: Iterable[DecisionDifference]) -> bool:
     return bool(first) and all(item.near_tie for item in first.values())
 
 
-def _values(model: onnx.ModelProto) -> Mapping[str, TensorInfo]:
-    """Every value that a node computes and whose shape is known, in order."""
-    described = {value.name: value.type.tensor_type for value in (*model.graph.value_info, *model.graph.output)}
-    found = {}
-    for name in (name for node in model.graph.node for name in node.output if name in described):
-        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(described[name].elem_type)).name
-        found[name] = TensorInfo(name, dtype, tuple(dim.dim_value for dim in described[name].shape.dim))
-    return found
-
-
-def _chunks(infos: Sequence[TensorInfo]) -> Iterator[list[TensorInfo]]:
-    """Values that together take a bounded number of bytes, in order."""
-    chunk: list[TensorInfo] = []
+def _chunks(infos: Sequence[TensorInfo]) -> Iterator[list[str]]:
+    """Names of values that together take a bounded number of bytes, in order."""
+    chunk: list[str] = []
     size = 0
     for info in infos:
         size += prod(info.shape) * np.dtype(info.dtype).itemsize
         if chunk and size > _BYTES_AT_ONCE:
             yield chunk
             chunk, size = [], 0
-        chunk.append(info)
+        chunk.append(info.name)
     if chunk:
         yield chunk
-
-
-def _run(model: onnx.ModelProto, infos: Sequence[TensorInfo], batch: ImageBatch) -> dict[str, NDArray]:
-    own = {value.name for value in model.graph.output}
-    extra = [info for info in infos if info.name not in own]
-    runner = OnnxRuntimeRunner(model.SerializeToString(), extra_outputs=extra, optimised=True)
-    return runner.run(batch.pixels, batch.extra)

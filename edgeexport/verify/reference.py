@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexport.errors import BundleError
 from edgeexport.inputs.batches import ImageBatch
 from edgeexport.verify.compare import Comparison, comparable_images, judged, output_difference
 from edgeexport.verify.decisions import decision_outputs, decisions_between, with_empty_decisions
@@ -81,12 +82,16 @@ def compare_outputs(
 
     With ``following``, ``reference`` carried out the candidate's own decisions: near ties that it would have decided
     differently are counted and excused, and the outputs of all images are compared.
+
+    Raises:
+        BundleError: The prediction or a decision is missing: the bundle is another model's.
     """
     decided = decision_outputs(reference.decision_scores)
     returned = with_empty_decisions(returned, reference.outputs, decided)
     missing = [name for name in (prediction, *decided) if name not in returned]
     if missing:
-        raise KeyError(f"{candidate_name} returned no {', '.join(missing)}")
+        problem = f"returned no {', '.join(missing)}, which the model has"
+        raise BundleError(candidate_name, problem, "copy or build the bundle again")
     tolerances = reference.tolerances
     decisions = decisions_between(
         returned, reference.outputs, reference.decision_scores, reference.decision_gaps, tolerances

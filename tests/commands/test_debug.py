@@ -113,7 +113,8 @@ def test_a_seeded_fault_is_located(
 
 
 def test_a_sound_bundle_has_nothing_to_say(bundle: Path, edgeexport: Callable[..., CommandResult]) -> None:
-    for more in ((), ("--precision", "fp16"), ("--against", "original")):
+    half, torch = ("--precision", "fp16"), ("--against", "original")
+    for more in ((), half, torch, (*half, *torch)):
         done = edgeexport("debug", bundle, *more)
         assert done.code == 0, done.out + done.err
         assert "no value drifts" in done.out and "every decision is the original's" in done.out

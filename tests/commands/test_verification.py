@@ -138,3 +138,13 @@ def test_a_link_that_a_bundle_brought_is_not_written_through(
     assert precious.read_text() == "precious"
     assert not (bundle / "verify.json").is_symlink()
     assert json.loads((bundle / "verify.json").read_text())["status"] == "passed"
+
+
+def test_a_bundle_that_lacks_a_decision_of_its_model(edgeexport: Command, tiny_bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_bundle, tmp_path / "b")
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+    lost = manifest["inner_outputs"].pop()["name"]
+    (tmp_path / "b" / "manifest.json").write_text(json.dumps(manifest))
+    done = edgeexport("verify", tmp_path / "b", "--engine", "none")
+    assert done.code == 9
+    assert lost in done.err and "copy or build the bundle again" in done.err

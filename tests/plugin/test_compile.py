@@ -151,7 +151,7 @@ def test_what_is_wrong_before_anything_is_compiled(tmp_path: Path) -> None:
         compile_library(sources, [87], fake_toolkit(tmp_path), headers, search=real_search(tmp_path))
 
 
-@pytest.mark.parametrize("architectures", [(87,), (86, 89, 90)])
+@pytest.mark.parametrize("architectures", [(87,), pytest.param((86, 89, 90), marks=pytest.mark.slow)])
 def test_plugin_library_compiles(architectures: tuple[int, ...]) -> None:
     """The library itself, into the user's cache, where builds find it: about a minute of one processor each."""
     built = compile_library(sources_folder(), architectures, real_toolkit(), real_headers())
