@@ -32,15 +32,15 @@ class FixedFile:
 
 
 def input_shapes_from_options(options: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """Shapes by input from ``NAME=1,3,224,224``.
+    """Shapes by input from ``NAME=1,3,224,224``, or ``NAME:1x3x224x224`` as trtexec has it.
 
     Raises:
         UsageError: Not of that form.
     """
     shapes = {}
     for option in options:
-        name, _, text = option.rpartition("=")
-        parts = text.split(",")
+        name, mark, text = option.rpartition("=" if "=" in option else ":")
+        parts = text.split("," if mark == "=" else "x")
         if not name or not all(part.strip().isdecimal() and 0 < int(part) < 2**31 for part in parts):
             raise UsageError(
                 f"--input-shape {option}", "expected NAME=1,3,224,224", "give the input's name and whole numbers from 1"

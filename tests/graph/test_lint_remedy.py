@@ -80,8 +80,9 @@ def test_weights_in_another_file_are_shared(edgeexport, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     done = edgeexport("lint", path, "--fix", tmp_path / "elsewhere/static.onnx", "--input-shape", "x=3,64")
     assert done.code == 2 and "shares the weights beside" in done.err
-    done = edgeexport("lint", path, "--fix", tmp_path / "static.onnx", "--input-shape", "x=3,64")
-    assert done.code == 0, done.err
+    for form in ("x=3,64", "x:3x64"):
+        done = edgeexport("lint", path, "--fix", tmp_path / "static.onnx", "--input-shape", form)
+        assert done.code == 0, done.err
     assert sorted(item.name for item in tmp_path.iterdir()) == ["elsewhere", "model.onnx", "static.onnx", "weights.bin"]
     assert lint_model(tmp_path / "static.onnx").findings == ()
 
