@@ -61,6 +61,11 @@ class EdgeExportError(Exception):
         line = " | ".join(part for part in (self.where, self.problem, self.remedy) if part)
         super().__init__("\n  ".join((line, *self.details)))
 
+    def as_dict(self) -> dict[str, object]:
+        """JSON-ready form: what --json prints in a document's place."""
+        told = {"where": self.where, "problem": self.problem, "remedy": self.remedy, "details": list(self.details)}
+        return {"kind": type(self).__name__, "exit_code": self.exit_code, **told}
+
 
 class UsageError(EdgeExportError):
     """A command was called with arguments that do not fit."""

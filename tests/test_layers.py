@@ -88,7 +88,7 @@ def upward(room: str, source: str) -> list[str]:
 def test_every_room_has_a_row() -> None:
     rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
     assert rooms <= set(ROW)
-    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "errors", "version"}
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "__main__", "errors", "version"}
 
 
 @pytest.mark.parametrize("room", sorted(ROW))

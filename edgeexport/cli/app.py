@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -23,22 +23,33 @@ from edgeexport.cli.run import run
 from edgeexport.cli.signals import ended_like_an_interrupt
 from edgeexport.cli.verify import verify
 from edgeexport.device.packages import error_of_package
-from edgeexport.errors import EdgeExportError, error_of_memory, error_of_system
-from edgeexport.terminal.output import error_told
+from edgeexport.errors import EdgeExportError, UsageError, error_of_memory, error_of_system
+from edgeexport.terminal.output import emit, error_told
+from edgeexport.version import __version__
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Static-shape deployment bundles for token-reduced Vision Transformers.",
 )
 app.add_typer(plugin_app, name="plugin")
 
 
+def _version_shown(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version_shown, is_eager=True)
+    ] = False,
+) -> None:
     """Static-shape deployment bundles for token-reduced Vision Transformers."""
 
 
@@ -60,8 +71,10 @@ def main() -> NoReturn:
         error = _error_to_tell(raised)
         if error is None:
             raise
-        with contextlib.suppress(OSError):  # standard error may be full as well
+        with contextlib.suppress(OSError, UsageError):  # both streams may be full
             error_told(f"error: {error}")
+            if "--json" in sys.argv:
+                emit(True, {"error": error.as_dict()}, lambda: None)
         _give_up_output()
         sys.exit(error.exit_code)
     sys.exit(0)

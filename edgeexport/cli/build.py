@@ -41,7 +41,9 @@ def build(
         typer.Option(help="orin, orin-nx, orin-nano, thor, gpu or cpu; for a bundle, its own where left out."),
     ] = None,
     checkpoint: CheckpointOption = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or fp16; for a bundle, its own where left out.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(parser=str.lower, help="fp32 or fp16; for a bundle, its own where left out.")
+    ] = None,
     keep_fp32: Annotated[
         list[str] | None,
         typer.Option("--keep-fp32", metavar="PATTERN", help="fp16: nodes whose results stay in float32; repeatable."),

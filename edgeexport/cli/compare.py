@@ -9,7 +9,7 @@ import typer
 
 from edgeexport.cli.options import JsonFlag
 from edgeexport.errors import UsageError
-from edgeexport.terminal.output import emit
+from edgeexport.terminal.output import emit, error_told
 
 __all__ = ["compare"]
 
@@ -47,4 +47,5 @@ def compare(
             write_file(markdown, markdown_from_comparison(comparison))
     emit(json_output, comparison.as_dict(), lambda: print_comparison(comparison))
     if comparison.error is not None:
-        raise comparison.error
+        error_told(f"error: {comparison.error}")
+        raise typer.Exit(comparison.error.exit_code)

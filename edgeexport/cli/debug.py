@@ -22,7 +22,10 @@ def debug(
         ),
     ] = "export",
     precision: Annotated[
-        str | None, typer.Option(help="fp16: round as float16 does; as the bundle is executed here where left out.")
+        str | None,
+        typer.Option(
+            parser=str.lower, help="fp16: round as float16 does; as the bundle is executed here where left out."
+        ),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of images, of which the first batch is taken.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="The weights that the bundle was built from.")] = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeexport.cli.options import BundleArgument, EngineOption, JsonFlag, TrustFileOption, TrustOption
-from edgeexport.terminal.output import emit, stages_shown
+from edgeexport.terminal.output import emit, error_told, stages_shown
 
 __all__ = ["run"]
 
@@ -37,4 +37,5 @@ def run(
         )
     emit(json_output, predictions.as_dict(), lambda: print_predictions(predictions))
     if predictions.error is not None:
-        raise predictions.error
+        error_told(f"error: {predictions.error}")
+        raise typer.Exit(predictions.error.exit_code)

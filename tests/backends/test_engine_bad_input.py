@@ -265,7 +265,7 @@ def test_onnxruntime_that_does_not_load(error: str, built: Bundle, tmp_path: Pat
 def in_own_mounts(script: str, bundle: Path, folder: Path) -> CommandResult:
     """Runs shell lines where mounts are seen by nobody else and go with the process; $1 is the bundle, $2 a new folder."""
     folder.mkdir()
-    code = f'edgeexport() {{ {sys.executable} -m edgeexport.cli "$@"; }}\nset -u\n{script}'
+    code = f'edgeexport() {{ {sys.executable} -m edgeexport "$@"; }}\nset -u\n{script}'
     command = ["unshare", "--map-root-user", "--mount", "bash", "-c", code, "bash", str(bundle), str(folder)]
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     try:

@@ -17,6 +17,7 @@ from shared_cases import CommandResult
 
 from edgeexport.backends.tensorrt_rtx import RtxCheck
 from edgeexport.bundle import sha256_of
+from edgeexport.version import __version__
 
 Command = Callable[..., CommandResult]
 
@@ -28,6 +29,25 @@ def test_recipes_lists_every_shipped_recipe(edgeexport: Command) -> None:
     assert len(listed) >= 14
     assert all(listed.values())
     assert "segvit_cts_dtop.py" in edgeexport("recipes").out
+
+
+def test_version_and_help_as_everywhere(edgeexport: Command) -> None:
+    assert edgeexport("--version").out == f"{__version__}\n"
+    for words in ((), ("lint",), ("plugin", "build")):
+        short, long = edgeexport(*words, "-h"), edgeexport(*words, "--help")
+        assert short.code == 0 and short.out == long.out and "Usage:" in short.out
+
+
+def test_an_error_in_json(edgeexport: Command, tmp_path: Path) -> None:
+    found = edgeexport("inspect", tmp_path / "b", "--json")
+    error = json.loads(found.out)["error"]
+    assert found.code == error["exit_code"] == 9 and error["kind"] == "BundleError"
+    assert found.err.strip() == f"error: {error['where']} | {error['problem']} | {error['remedy']}"
+
+
+def test_precision_in_capitals(edgeexport: Command, tmp_path: Path) -> None:
+    found = edgeexport("build", "segvit_cts_dtop.py", "--target", "orin", "--dry-run", "--json", "--precision", "FP16")
+    assert json.loads(found.out)["would_write"] == "work_dirs/segvit_cts_dtop-orin-fp16"
 
 
 def test_doctor_in_json(edgeexport: Command) -> None:

@@ -100,7 +100,7 @@ def test_recipes_written_on_windows(
     ],
 )
 def test_output_that_leads_nowhere(redirected: str, code: int, told: str) -> None:
-    command = f"{sys.executable} -m edgeexport.cli recipes {redirected}"
+    command = f"{sys.executable} -m edgeexport recipes {redirected}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == code and told in done.stderr and len(done.stderr.splitlines()) == bool(told)
 

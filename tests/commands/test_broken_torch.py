@@ -18,7 +18,7 @@ PHOTO = REPOSITORY / "edgeexport" / "assets" / "coffee.jpg"
 
 
 def called(folder: Path, variables: dict[str, str], *arguments: object) -> CommandResult:
-    command = [sys.executable, "-m", "edgeexport.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "edgeexport", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=variables)
     return CommandResult(done.returncode, done.stdout, done.stderr)
 

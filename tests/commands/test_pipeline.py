@@ -163,7 +163,7 @@ def test_no_trace_of_this_machine_in_the_graphs(tiny_bundle: Path) -> None:
 
 def test_same_inputs_give_the_same_bytes(tiny_bundle: Path, tiny_recipe: Path, tmp_path: Path) -> None:
     """In a process of its own that exports for itself, so that nothing left over from the first build helps."""
-    command = [sys.executable, "-m", "edgeexport.cli", "build", str(tiny_recipe), "--target", "orin", "--no-plans"]
+    command = [sys.executable, "-m", "edgeexport", "build", str(tiny_recipe), "--target", "orin", "--no-plans"]
     subprocess.run(
         [*command, "--work-dir", str(tmp_path / "again")],
         check=True,
@@ -312,7 +312,7 @@ def test_interrupt_leaves_the_old_bundle_whole(tiny_recipe: Path, tiny_bundle: P
     """A real process, a real Ctrl-C, while the new bundle is being written."""
     target = tmp_path / "b"
     shutil.copytree(tiny_bundle, target)
-    command = [sys.executable, "-m", "edgeexport.cli", "build", str(tiny_recipe), "--target", "orin", "--no-plans"]
+    command = [sys.executable, "-m", "edgeexport", "build", str(tiny_recipe), "--target", "orin", "--no-plans"]
     process = subprocess.Popen(
         [*command, "--work-dir", str(target)],
         stderr=subprocess.PIPE,

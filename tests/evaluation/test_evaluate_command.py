@@ -102,7 +102,7 @@ def test_interrupted_process_says_that_it_goes_on_and_does(
     arguments = ("evaluate", str(tiny_recipe), "--data", str(data), "--out-dir", str(out), "--json")
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgeexport.cli", *arguments],
+        [sys.executable, "-m", "edgeexport", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

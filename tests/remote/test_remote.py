@@ -342,7 +342,7 @@ def test_interrupted(device: SshDevice, bundle: Bundle) -> None:
     got = device.folder / "got"
     device.pretend(f"trap 'echo stopped > {got}; exit 130' INT; echo '... compiling' >&2; sleep 60 >&- 2>&- & wait")
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgeexport.cli", "build", str(bundle.path), "--host", device.url],
+        [sys.executable, "-m", "edgeexport", "build", str(bundle.path), "--host", device.url],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TMPDIR": "/tmp"},
