@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -72,7 +73,7 @@ def _read_printed(damage: Any, folder: Path) -> None:
     from edgeexport.backends.tensorrt_log import EngineLog
     from edgeexport.device.machine import Probe, examine_machine
 
-    answers = iter(damage["answers"] * 20)
+    answers = itertools.cycle(damage["answers"])
     machine = examine_machine(
         Probe(
             which=lambda name: f"/usr/bin/{name}",
@@ -208,7 +209,7 @@ def _read_remote(damage: Any, folder: Path) -> None:
 
 DEVICE_KINDS = [
     Kind("device-files", _trees, _read_tree, 60, ("orin",)),
-    Kind("printed", _printed, _read_printed, 0, ("orin",)),
+    Kind("printed", _printed, _read_printed, 30, ("orin",)),
     Kind("libraries", _libraries, _read_library, 30, ("lib.so",)),
-    Kind("remote", _remote, _read_remote, 0, ("b",)),
+    Kind("remote", _remote, _read_remote, 10, ("b",)),
 ]
