@@ -11,16 +11,14 @@ from edgeexport.pictures.label_map import class_shares, palette_for, resized_cla
 from edgeexport.pictures.legend import Legend, LegendColumn, LegendEntry, percent_text
 from edgeexport.pictures.token_map import TokenMap
 
-__all__ = ["LONGEST_SIDE", "SHARED_BLUE", "UNSHARED_RED", "draw_overlay", "stage_brightness"]
+__all__ = ["LONGEST_SIDE", "SHARED_BLUE", "draw_overlay", "stage_brightness"]
 
 Colour = tuple[int, int, int]
 
 SHARED_BLUE: Colour = (38, 118, 255)
-UNSHARED_RED: Colour = (255, 48, 64)
 _CLASS_OPACITY = 0.5
-_UNSHARED_OPACITY = 0.7
 _MOST_CLASSES = 12
-_DARKEST, _LIGHTEST = 0.3, 0.62
+_DARKEST, _LIGHTEST = 0.1, 0.55
 
 
 def draw_overlay(
@@ -33,13 +31,13 @@ def draw_overlay(
     title: str = "",
     notice: str = "",
 ) -> Image.Image:
-    """Draws classes, shared windows (blue), unshared patches (red), and tokens that left early (dark).
+    """Draws classes, shared windows (blue), and the photograph darker where tokens departed early.
 
     Args:
         photo: RGB, any size; drawn with its longest side between 1024 and 1600 pixels.
         class_map: int (h, w) of any size, class numbers; stretched over the photograph by nearest neighbour.
         tokens: The image's decisions; None draws the classes alone. Outlines appear where windows were shared,
-            darkening where tokens were pruned, the earlier the darker.
+            darkening where tokens were pruned, the earlier the darker; classes keep their colours there.
         classes: Names by class number; may be empty.
         palette: Colours by class number; missing ones are generated.
         title: First line of the legend.
@@ -49,9 +47,9 @@ def draw_overlay(
     labels = resized_class_map(class_map, height, width)
     colours = np.array(palette_for(int(class_map.max()) + 1, palette), dtype=np.float32)
     scene = np.asarray(photo.resize((width, height), Image.Resampling.LANCZOS), dtype=np.float32)
-    blend = scene * (1 - _CLASS_OPACITY) + colours[labels] * _CLASS_OPACITY
     if tokens is not None:
-        blend *= _brightness(tokens, height, width)[..., None]
+        scene = scene * _brightness(tokens, height, width)[..., None]
+    blend = scene * (1 - _CLASS_OPACITY) + colours[labels] * _CLASS_OPACITY
     picture = Image.fromarray(blend.round().astype(np.uint8))
     if tokens is not None and tokens.num_shared:
         picture = _outlined(picture, tokens)
@@ -60,7 +58,7 @@ def draw_overlay(
 
 
 def stage_brightness(stages: int) -> tuple[float, ...]:
-    """Factor on the brightness of tokens that left at each of ``stages`` stages, the first darkest."""
+    """Factor on the brightness of tokens that departed at each of ``stages`` stages, the first darkest."""
     if stages == 1:
         return (_DARKEST,)
     return tuple(_DARKEST + (_LIGHTEST - _DARKEST) * stage / (stages - 1) for stage in range(stages))
@@ -75,28 +73,14 @@ def _brightness(tokens: TokenMap, height: int, width: int) -> NDArray[np.float32
 
 
 def _outlined(picture: Image.Image, tokens: TokenMap) -> Image.Image:
-    """Red around every unshared patch, thin and translucent, then blue around every shared window."""
+    """Blue around every shared window; one that is too small is left out."""
     rows, columns = patch_edges(picture.height, tokens.grid[0]), patch_edges(picture.width, tokens.grid[1])
-    thickness = max(1, min(picture.size) // 700)
-    unshared = Image.new("L", picture.size, 0)
-    shared = Image.new("L", picture.size, 0)
-    red, blue = ImageDraw.Draw(unshared), ImageDraw.Draw(shared)
-    for row in range(tokens.grid[0]):
-        for column in range(tokens.grid[1]):
-            # One pixel inside, so that neighbours' outlines lie side by side; too small a box is left out.
-            step = 2 if tokens.shared[row, column] else 1
-            if step == 2 and (row % 2 or column % 2):
-                continue
-            left, top = columns[column], rows[row]
-            right, bottom = columns[column + step] - 1, rows[row + step] - 1
-            if right - left < 2 or bottom - top < 2:
-                continue
-            if step == 2:
-                blue.rectangle((left, top, right, bottom), outline=255, width=thickness + 1)
-            else:
-                red.rectangle((left, top, right, bottom), outline=round(255 * _UNSHARED_OPACITY), width=thickness)
-    picture.paste(UNSHARED_RED, (0, 0), unshared)
-    picture.paste(SHARED_BLUE, (0, 0), shared)
+    draw, thickness = ImageDraw.Draw(picture), max(1, min(picture.size) // 700) + 1
+    for row, column in np.argwhere(tokens.shared[::2, ::2]) * 2:
+        left, top = columns[column], rows[row]
+        right, bottom = columns[column + 2] - 1, rows[row + 2] - 1
+        if right - left >= 2 and bottom - top >= 2:
+            draw.rectangle((left, top, right, bottom), outline=SHARED_BLUE, width=thickness)
     return picture
 
 
@@ -128,9 +112,9 @@ def _token_entries(tokens: TokenMap) -> list[LegendEntry]:
     patches = tokens.shared.size
     if tokens.num_shared:
         entries.append(LegendEntry(f"{tokens.num_shared} windows of 2x2 patches shared", outline=SHARED_BLUE))
-        entries.append(LegendEntry(f"{tokens.num_unshared} patches not shared", outline=UNSHARED_RED))
+        entries.append(LegendEntry(f"{tokens.num_unshared} patches not shared"))
     for stage, brightness in zip(tokens.stages, stage_brightness(len(tokens.stages)), strict=True):
-        entries.append(LegendEntry(f"left after block {stage.block}: {_tokens(stage.pruned)}", shade=brightness))
+        entries.append(LegendEntry(f"departed after block {stage.block}: {_tokens(stage.pruned)}", shade=brightness))
     if tokens.stages:
         entries.append(LegendEntry(f"stayed to the end: {_tokens(tokens.stages[-1].left)}", shade=1.0))
     if tokens.num_shared:
