@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeexport.bundle.remains import partial_folder
+from edgeexport.device.remains import partial_folder
 from edgeexport.errors import BuildError
 
 try:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from edgeexport.backends.graph_outputs import appended_outputs
 from edgeexport.backends.onnxruntime_profile import node_times_from_events
 from edgeexport.backends.runner import NodeTime, Timing
-from edgeexport.bundle.remains import temporary_folder
 from edgeexport.bundle.tensor_info import TensorInfo
+from edgeexport.device.remains import temporary_folder
 from edgeexport.documents import read_document
 from edgeexport.documents.traces import RUN_EVENTS
 from edgeexport.errors import BuildError, UsageError

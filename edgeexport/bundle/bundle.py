@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.bundle.places import check_bundle_path
-from edgeexport.bundle.remains import clear_remains
 from edgeexport.bundle.tensor_info import TensorInfo
+from edgeexport.device.remains import clear_remains
 from edgeexport.documents import IN_A_BUNDLE, Manifest, read_document
 from edgeexport.documents.manifest import MANIFEST, MANIFEST_SCHEMA
 from edgeexport.errors import BundleError

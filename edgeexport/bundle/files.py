@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from edgeexport.bundle.remains import clear_remains, holds_lock, partial_names
+from edgeexport.device.remains import clear_remains, holds_lock, partial_names
 from edgeexport.errors import BuildError, EdgeExportError
 
 __all__ = ["disk_errors", "replaced_file", "sync", "write_file"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgeexport.bundle.bundle import SCHEMA
 from edgeexport.bundle.exchange import exchanged
 from edgeexport.bundle.files import disk_errors, sync
-from edgeexport.bundle.remains import clear_remains, partial_folder, remove_folder
+from edgeexport.device.remains import clear_remains, partial_folder, remove_folder
 from edgeexport.documents import read_document
 from edgeexport.documents.manifest import ANY_MANIFEST
 from edgeexport.errors import BundleError, ParityError, UsageError

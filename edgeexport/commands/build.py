@@ -14,7 +14,6 @@ from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.backends.tensorrt_rtx import RtxCheck
 from edgeexport.bundle import Bundle, check_replaceable, hashes_of, json_bytes, open_bundle, staged_bundle
 from edgeexport.bundle.places import check_bundle_path, check_writable
-from edgeexport.bundle.remains import temporary_folder
 from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.checks import checks_json, half_comparison, rtx_check, tail_check
 from edgeexport.commands.earlier_results import keep_results
@@ -25,6 +24,7 @@ from edgeexport.commands.run import predict_images
 from edgeexport.cost.kernel_plan import DENSE, KERNELS_FILE, REDUCED, Plans, plans_bytes
 from edgeexport.cost.pays import pays_figures
 from edgeexport.cost.work import WORK_FILE, work_bytes
+from edgeexport.device.remains import temporary_folder
 from edgeexport.errors import ParityError
 from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.tokens import account, tokens_json

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import onnx
 
 from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
 from edgeexport.bundle import open_bundle
+from edgeexport.device.remains import temporary_folder
 from edgeexport.device.targets import target_named
 from edgeexport.errors import UsageError
 from edgeexport.graph.fixed_shapes import FixedFile, fixed_file, input_shapes_from_options
@@ -131,7 +131,7 @@ def _lint_bundle(path: Path, target: str) -> LintReport:
 
 
 def _check_model(plain: onnx.ModelProto) -> RtxCheck:
-    with tempfile.TemporaryDirectory(prefix="edgeexport-lint-") as folder:
-        file = Path(folder) / "plain.onnx"
+    with temporary_folder() as folder:
+        file = folder / "plain.onnx"
         file.write_bytes(plain.SerializeToString(deterministic=True))
         return check_tensorrt_rtx(file)

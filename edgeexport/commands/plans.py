@@ -19,11 +19,11 @@ from edgeexport.backends.layer_types import precision_problem
 from edgeexport.backends.plan_log import rows_from_log
 from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
 from edgeexport.bundle.files import write_file
-from edgeexport.bundle.remains import temporary_folder
 from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.request import BuildRequest
 from edgeexport.cost.kernel_plan import DENSE, REDUCED, KernelPlan, Plans, plan_with_work, plans_bytes, read_plan_file
 from edgeexport.cost.pays import PRECISIONS
+from edgeexport.device.remains import temporary_folder
 from edgeexport.errors import BuildError, EdgeExportError
 from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.schedule import dense_recipe

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from edgeexport.device.remains import temporary_folder
 
 __all__ = ["finished", "output_of", "python_command"]
 
@@ -45,7 +46,7 @@ def finished(
         OSError: It cannot be started.
         subprocess.TimeoutExpired: It took longer.
     """
-    with tempfile.TemporaryDirectory(prefix="edgeexport-") as folder:
+    with temporary_folder() as folder:
         return subprocess.run(
             list(command),
             stdin=subprocess.DEVNULL,

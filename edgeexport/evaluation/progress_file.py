@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from edgeexport.bundle.files import write_file
-from edgeexport.bundle.remains import clear_remains
+from edgeexport.device.remains import clear_remains
 from edgeexport.documents import Kind, parsed
 from edgeexport.documents.progress import HEADER, LONGEST_LINE, Header
 from edgeexport.errors import UsageError

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from edgeexport.bundle import sha256_of
 from edgeexport.bundle.files import disk_errors
-from edgeexport.bundle.remains import partial_folder
+from edgeexport.device.remains import partial_folder
 from edgeexport.errors import BuildError, BundleError
 from edgeexport.plugin.build_record import FILE_NAME, LibraryFacts, facts_from_library
 from edgeexport.plugin.cmake import build_target, find_cmake

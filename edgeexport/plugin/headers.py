@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeexport.bundle.remains import partial_folder
 from edgeexport.device.child import python_command
 from edgeexport.device.machine import version_tuple
+from edgeexport.device.remains import partial_folder
 from edgeexport.errors import BuildError, EdgeExportError, UsageError
 from edgeexport.plugin.search import Search
 

@@ -14,8 +14,8 @@ from edgeexport.backends.executed_graph import nodes_from_onnx
 from edgeexport.backends.runner import Runner
 from edgeexport.bundle import Bundle
 from edgeexport.bundle.files import disk_errors, write_file
-from edgeexport.bundle.remains import temporary_folder
 from edgeexport.cost.work import GraphWork, read_work
+from edgeexport.device.remains import temporary_folder
 from edgeexport.documents import read_document
 from edgeexport.documents.traces import ENGINE_GRAPH
 from edgeexport.profile.attribution import (

@@ -12,7 +12,7 @@ from edgeexport.backends.contract import BUILT_HERE, EngineRecord
 from edgeexport.backends.engine import ENGINE_RECORD, engine_record, remove_engine
 from edgeexport.bundle import Bundle, json_bytes
 from edgeexport.bundle.files import disk_errors, write_file
-from edgeexport.bundle.remains import partial_folder
+from edgeexport.device.remains import partial_folder
 from edgeexport.documents import ENGINE, IN_A_BUNDLE, read_document
 from edgeexport.errors import BundleError
 from edgeexport.remote.connection import Connection

@@ -19,7 +19,7 @@ from edgeexport.bundle import check_replaceable, open_bundle, staged_bundle
 from edgeexport.bundle import exchange as exchange_module
 from edgeexport.bundle import staging as staging_module
 from edgeexport.bundle.exchange import exchanged
-from edgeexport.bundle.remains import clear_remains, partial_folder
+from edgeexport.device.remains import clear_remains, partial_folder
 
 KILLED_IN_STAGING = """
 import os, signal, sys
