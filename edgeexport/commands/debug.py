@@ -29,6 +29,7 @@ from edgeexport.graph.half_precision_twin import twin_in_float32
 from edgeexport.graph.module_values import ModuleValues
 from edgeexport.graph.node_parts import parts_of_nodes
 from edgeexport.graph.read import model_from_file
+from edgeexport.graph.separate import joined_model
 from edgeexport.inputs.batches import ImageBatch, image_batches
 from edgeexport.inputs.photos import photos_in_folder, shipped_photos
 from edgeexport.recipe.of_bundle import original_recipe
@@ -97,6 +98,9 @@ def debug_bundle(
     on_stage("torch's exporter")
     exported = exported_graphs(fixed, origin)
     candidate = model_from_file(bundle.path / "model.onnx")
+    if bundle.policy is not None:
+        ahead = model_from_file(bundle.path / bundle.policy.graph("model.onnx"))
+        candidate = joined_model(ahead, candidate, bundle.policy.outputs[0].name)
     name = "model.onnx in onnxruntime"
     if precision == "fp16":
         if bundle.manifest["precision"] == "fp32":

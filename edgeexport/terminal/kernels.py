@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from edgeexport.cost.pays import pays_line, pays_rows
+from edgeexport.cost.policy import policy_rows
 from edgeexport.terminal.output import print_line, results_console
 
 __all__ = ["print_kernels", "print_pays", "print_pays_table"]
@@ -34,6 +35,20 @@ def print_pays_table(figures: Json | None) -> None:
     for row in pays_rows(figures):
         table.add_row(*row)
     results_console.print(table)
+    if figures.get("policy"):
+        _print_policy(figures["policy"])
+
+
+def _print_policy(figures: Json) -> None:
+    """A policy network with a graph of its own: on every n-th image, and on a deep-learning accelerator."""
+    table = Table(title="predicted, policy network apart: ms per image", title_justify="left")
+    columns = ["precision", "power mode", "policy", "model", *(f"policy every {n}" for n in figures["every"])]
+    for column in (*columns, "policy on DLA, at least", "then the model", "beside the model"):
+        table.add_column(column, justify="left" if column in columns[:2] else "right")
+    for row in policy_rows(figures):
+        table.add_row(*row)
+    results_console.print(table)
+    print_line(f"DLA: {figures['accelerator']}", "dim")
 
 
 def print_kernels(facts: Json) -> None:
