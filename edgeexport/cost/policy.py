@@ -13,7 +13,7 @@ from typing import Any
 from edgeexport.cost.kernel_plan import POLICY, REDUCED, SIGNAL, WAIT, KernelPlan, PlannedKernel, Plans, Tensor
 from edgeexport.cost.plan_time import plan_predictions
 
-__all__ = ["ACCELERATOR", "EVERY", "policy_ahead", "policy_figures", "policy_rows"]
+__all__ = ["ACCELERATOR", "EVERY", "policy_ahead", "policy_figures", "policy_headers", "policy_rows"]
 
 EVERY = (1, 2, 4)
 """Images per choice that are predicted."""
@@ -85,6 +85,13 @@ def policy_figures(plans: Plans | None, precisions: Sequence[str], target: str, 
     if not predicted:
         return None
     return {"every": list(EVERY), "accelerator": ACCELERATOR, "predicted": predicted}
+
+
+def policy_headers(figures: Json) -> tuple[str, ...]:
+    """The columns of `policy_rows`."""
+    every = (f"policy every {n}, ms" for n in figures["every"])
+    accelerator = ("policy on DLA, at least, ms", "then the model", "beside the model")
+    return ("precision", "power mode", "policy ms", "model ms", *every, *accelerator)
 
 
 def policy_rows(figures: Json) -> tuple[tuple[str, ...], ...]:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from edgeexport.cost.pays import pays_line, pays_rows
-from edgeexport.cost.policy import policy_rows
+from edgeexport.cost.policy import policy_headers, policy_rows
 from edgeexport.terminal.output import print_line, results_console
 
 __all__ = ["print_kernels", "print_pays", "print_pays_table"]
@@ -41,10 +41,9 @@ def print_pays_table(figures: Json | None) -> None:
 
 def _print_policy(figures: Json) -> None:
     """A policy network with a graph of its own: on every n-th image, and on a deep-learning accelerator."""
-    table = Table(title="predicted, policy network apart: ms per image", title_justify="left")
-    columns = ["precision", "power mode", "policy", "model", *(f"policy every {n}" for n in figures["every"])]
-    for column in (*columns, "policy on DLA, at least", "then the model", "beside the model"):
-        table.add_column(column, justify="left" if column in columns[:2] else "right")
+    table = Table(title="predicted per image, policy network apart", title_justify="left")
+    for column in policy_headers(figures):
+        table.add_column(column, justify="left" if column in ("precision", "power mode") else "right")
     for row in policy_rows(figures):
         table.add_row(*row)
     results_console.print(table)

@@ -73,7 +73,7 @@ def test_every_image_is_predicted_with_the_choice_of_the_first_of_its_part(separ
 
 def test_an_evaluation_has_a_row_for_every_number(separate: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    write_pairs(data, range(4))
+    write_pairs(data, 4)
     result = evaluated(
         separate, data=data, executions=("onnxruntime",), policy_every=(1, 2, 4), out_dir=tmp_path / "out"
     )
@@ -89,7 +89,7 @@ def test_an_evaluation_has_a_row_for_every_number(separate: Path, tmp_path: Path
 
 
 def test_what_has_no_policy_of_its_own_is_refused(tiny_bundle: Path, separate: Path, tmp_path: Path) -> None:
-    write_pairs(tmp_path / "data", range(2))
+    write_pairs(tmp_path / "data", 2)
     given = {"data": tmp_path / "data", "out_dir": tmp_path / "out", "policy_every": (2,)}
     with pytest.raises(
         UsageError, match=r"--policy-every 2 \| .* has its policy network, if any, inside the model's graph"
