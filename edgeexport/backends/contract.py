@@ -43,6 +43,7 @@ class EngineOptions:
         plugins: Take the graph with the bundle's plugins; False the one in standard operators.
         cuda_graph: Capture the inference into a CUDA graph when it runs.
         dla_core: Deep-learning accelerator to use, with fallback to the GPU; None uses the GPU alone.
+        policy_dla_core: The same for a policy network with an engine of its own.
         threads: For a CPU; 0 lets the runtime choose.
     """
 
@@ -52,6 +53,7 @@ class EngineOptions:
     plugins: bool = True
     cuda_graph: bool = False
     dla_core: int | None = None
+    policy_dla_core: int | None = None
     threads: int = 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -105,6 +107,7 @@ class EngineRecord:
         build_seconds: Wall time of the build.
         files: The engine's own files in the bundle folder -> sha256; the first is the engine.
         provenance: How it came here.
+        policy: Of the policy network's engine, where it has one of its own; its files are among ``files``.
     """
 
     backend: str
@@ -119,19 +122,24 @@ class EngineRecord:
     build_seconds: float
     files: Mapping[str, str]
     provenance: str = BUILT_HERE
+    policy: EngineRecord | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form, with the schema."""
-        return {"schema": ENGINE_SCHEMA, **asdict(self)}
+        own = {"schema": ENGINE_SCHEMA, **asdict(replace(self, policy=None))}
+        del own["policy"]
+        return own if self.policy is None else {**own, "policy": self.policy.as_dict()}
 
     @classmethod
     def from_dict(cls, content: Engine | Mapping[str, Any]) -> EngineRecord:
         """The inverse of `as_dict`, of what `edgeexport.documents` has read."""
-        entries = {name: content[name] for name in cls.__dataclass_fields__}  # type: ignore[literal-required]
+        own = [name for name in cls.__dataclass_fields__ if name != "policy"]
+        entries: dict[str, Any] = {name: content[name] for name in own}  # type: ignore[literal-required]
+        policy = content.get("policy")
         device = {
             name: value for name, value in entries.pop("device").items() if name in DeviceIdentity.__dataclass_fields__
         }
-        return cls(device=DeviceIdentity(**device), **entries)
+        return cls(device=DeviceIdentity(**device), policy=None if policy is None else cls.from_dict(policy), **entries)
 
 
 class Backend(Protocol):

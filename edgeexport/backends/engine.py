@@ -17,6 +17,7 @@ from edgeexport.backends.engine_files import partial_engine_folder
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.backends.onnxruntime_engine import OnnxRuntimeBackend
 from edgeexport.backends.runner import Runner
+from edgeexport.backends.separate import SeparateRunner
 from edgeexport.bundle import Bundle, json_bytes, open_bundle, sha256_of
 from edgeexport.bundle.files import disk_errors
 from edgeexport.bundle.tensor_info import TensorInfo
@@ -43,6 +44,7 @@ ENGINE_RECORD = "engine.json"
 ENGINE_CHOICES = ("auto", "none")
 
 _CPU = "cpu"
+_GRAPH = "model.onnx"
 _OWN_PREFIXES = ("engine.", "timing.")
 
 
@@ -91,7 +93,7 @@ def build_engine(
         raise BundleError(str(bundle.path), f"was built for {chosen.name}, {misfit}", _elsewhere(bundle, chosen))
     backend = _backend_for(chosen)
     wanted = replace(asked, target=chosen.name, precision=precision)
-    backend.check(wanted)
+    _check_options(backend, bundle, wanted)
     record = _built(bundle, backend, wanted, on_stage)
     return EngineResult(bundle, record)
 
@@ -192,7 +194,14 @@ def load_engine(bundle: Bundle) -> Runner:
         if digest != expected:
             problem = f"was changed after the build: sha256 {digest[:12]}..., engine.json says {expected[:12]}..."
             raise BundleError(str(file), problem, again)
-    return BACKENDS[record.backend].load(bundle, record)
+    policy, backend = bundle.policy, BACKENDS[record.backend]
+    if policy is None:
+        return backend.load(bundle, record)
+    if record.policy is None:
+        problem = "lists no engine of the policy network, which is a graph of its own here"
+        raise BundleError(str(bundle.path / ENGINE_RECORD), problem, again)
+    choice = policy.outputs[0].name
+    return SeparateRunner(backend.load(policy, record.policy), backend.load(bundle, record), choice)
 
 
 def runner_from_bundle(
@@ -227,22 +236,30 @@ def runner_from_bundle(
         remedy = f"{error.remedy}; or --engine none runs model.onnx"
         raise BundleError(error.where, error.problem, remedy) from error
     extra = bundle.inner_outputs if extra_outputs is None else extra_outputs
-    runner = OnnxRuntimeRunner(bundle.path / "model.onnx", extra_outputs=extra, threads=threads)
+    model, policy = _graph_runner(bundle, extra, threads), bundle.policy
+    if policy is None:
+        return model
+    return SeparateRunner(_graph_runner(policy, [], threads), model, policy.outputs[0].name)
+
+
+def _graph_runner(bundle: Bundle, extra: list[TensorInfo], threads: int) -> OnnxRuntimeRunner:
+    runner = OnnxRuntimeRunner(bundle.path / bundle.graph(_GRAPH), extra_outputs=extra, threads=threads)
     _check_declared(bundle, runner)
     return runner
 
 
 def _check_declared(bundle: Bundle, runner: OnnxRuntimeRunner) -> None:
-    """Refuses a manifest that declares another input or output than model.onnx has."""
+    """Refuses a manifest that declares another input or output than the graph has."""
+    graph = bundle.graph(_GRAPH)
     where = str(bundle.path / "manifest.json")
     declared = [list(bundle.input.shape), *(list(info.shape) for info in bundle.extra_inputs)]
     found = [list(value.shape) for value in runner.session.get_inputs()]
     if declared != found:
-        raise BundleError(f"{where}: input", f"has the shapes {declared}, model.onnx has {found}", AGAIN)
+        raise BundleError(f"{where}: input", f"has the shapes {declared}, {graph} has {found}", AGAIN)
     outputs = {value.name: list(value.shape) for value in runner.session.get_outputs()}
     for item in bundle.manifest.get("outputs", []):
         if outputs.get(item["name"]) != item["shape"]:
-            problem = f"has {item['name']!r} of {item['shape']}, model.onnx has {outputs.get(item['name'])}"
+            problem = f"has {item['name']!r} of {item['shape']}, {graph} has {outputs.get(item['name'])}"
             raise BundleError(f"{where}: outputs", problem, AGAIN)
 
 
@@ -302,6 +319,9 @@ def _built(bundle: Bundle, backend: Backend, options: EngineOptions, on_stage: C
         record = backend.build(bundle, partial, options, on_stage)
         settings = build_settings(on_gpu=record.device.compute_capability is not None)
         record = replace(record, options={**record.options, **settings})
+        if bundle.policy is not None:
+            own = _built_policy(bundle.policy, backend, options, partial, on_stage)
+            record = replace(record, policy=own, files={**record.files, **own.files})
         (partial / ENGINE_RECORD).write_bytes(json_bytes(record.as_dict()))
         try:
             remember_made_here(record.files)
@@ -309,6 +329,41 @@ def _built(bundle: Bundle, backend: Backend, options: EngineOptions, on_stage: C
             on_stage(f"this engine is loaded with --trust {next(iter(record.files.values()))} alone: {error}")
         _replace_engine(bundle, partial, list(record.files))
     return record
+
+
+def _built_policy(
+    policy: Bundle, backend: Backend, options: EngineOptions, partial: Path, on_stage: Callable[[str], None]
+) -> EngineRecord:
+    """The policy network's engine, its files renamed and beside the model's."""
+    on_stage("the policy network's engine")
+    folder = partial / policy.part
+    folder.mkdir()
+    record = backend.build(policy, folder, _policy_options(options), on_stage)
+    files = {f"engine.{policy.part}.{name.removeprefix('engine.')}": name for name in record.files}
+    for renamed, name in files.items():
+        (folder / name).replace(partial / renamed)
+    folder.rmdir()
+    return replace(record, files={renamed: record.files[name] for renamed, name in files.items()})
+
+
+def _policy_options(options: EngineOptions) -> EngineOptions:
+    return replace(options, dla_core=options.policy_dla_core, policy_dla_core=None)
+
+
+def _check_options(backend: Backend, bundle: Bundle, options: EngineOptions) -> None:
+    """Refuses what the backend does not offer for either engine, and an accelerator for a policy that has none.
+
+    Raises:
+        UsageError: See above.
+    """
+    backend.check(options)
+    if options.policy_dla_core is None:
+        return
+    if bundle.policy is None:
+        problem = "the bundle's policy network, if any, is inside the model's graph"
+        remedy = 'build the bundle with reduction.cts.policy="separate", or give --useDLACore'
+        raise UsageError(f"policy_dla_core = {options.policy_dla_core}", problem, remedy)
+    backend.check(_policy_options(options))
 
 
 def _replace_engine(bundle: Bundle, partial: Path, names: list[str]) -> None:

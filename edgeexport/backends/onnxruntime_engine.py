@@ -27,6 +27,7 @@ _NOT_OFFERED = {
     "workspace_mib": "ONNX Runtime takes no limit of scratch memory",
     "cuda_graph": "ONNX Runtime's engines are run without CUDA graphs",
     "dla_core": "ONNX Runtime has no provider for the deep-learning accelerator",
+    "policy_dla_core": "ONNX Runtime has no provider for the deep-learning accelerator",
 }
 
 
@@ -87,7 +88,7 @@ class OnnxRuntimeBackend:
         started = time.perf_counter()
         try:
             OnnxRuntimeRunner(
-                bundle.path / GRAPH_FILE,
+                bundle.path / bundle.graph(GRAPH_FILE),
                 extra_outputs=[info for info in bundle.inner_outputs if info.name not in own],
                 threads=options.threads,
                 provider=provider,
@@ -95,7 +96,10 @@ class OnnxRuntimeBackend:
             )
         except BuildError:
             # ONNX Runtime calls a full disk a failed serialization; a copy of the graph, of about the engine's size, tells.
-            with (bundle.path / GRAPH_FILE).open("rb") as graph, (folder / ENGINE_FILE).open("wb") as copy:
+            with (
+                (bundle.path / bundle.graph(GRAPH_FILE)).open("rb") as graph,
+                (folder / ENGINE_FILE).open("wb") as copy,
+            ):
                 shutil.copyfileobj(graph, copy)
             raise
         build_seconds = time.perf_counter() - started
@@ -106,8 +110,8 @@ class OnnxRuntimeBackend:
             backend_version=version,
             target=options.target,
             precision=options.precision,
-            graph=GRAPH_FILE,
-            graph_sha256=graph_sha256(bundle, GRAPH_FILE),
+            graph=bundle.graph(GRAPH_FILE),
+            graph_sha256=graph_sha256(bundle, bundle.graph(GRAPH_FILE)),
             plugins_sha256=None,
             device=device,
             options={**options.as_dict(), "provider": provider},

@@ -108,7 +108,7 @@ class TensorRtBackend:
         inner = tuple(info for info in bundle.inner_outputs if info.name not in own)
         cache, foreign = _earlier_cache(bundle.path / TIMING_CACHE_FILE)
         request = BuildRequest(
-            graph=bundle.path / GRAPH_FILE,
+            graph=bundle.path / bundle.graph(GRAPH_FILE),
             inner_outputs=inner,
             workspace_mib=options.workspace_mib,
             dla_core=options.dla_core,
@@ -124,7 +124,9 @@ class TensorRtBackend:
         seconds = time.perf_counter() - started
         wrong = precision_problem(options.precision, built.layers_by_type)
         if wrong:
-            raise BuildError(GRAPH_FILE, wrong, "build the bundle again with --precision fp16, or the engine with fp32")
+            raise BuildError(
+                bundle.graph(GRAPH_FILE), wrong, "build the bundle again with --precision fp16, or the engine with fp32"
+            )
         note = foreign or built.cache_note
         if note:
             on_stage(f"the earlier {TIMING_CACHE_FILE} was not used: {note}")
@@ -137,8 +139,8 @@ class TensorRtBackend:
             backend_version=trt.version,
             target=options.target,
             precision=options.precision,
-            graph=GRAPH_FILE,
-            graph_sha256=graph_sha256(bundle, GRAPH_FILE),
+            graph=bundle.graph(GRAPH_FILE),
+            graph_sha256=graph_sha256(bundle, bundle.graph(GRAPH_FILE)),
             plugins_sha256=None if library is None else library.sha256,
             device=device,
             options={
@@ -216,13 +218,14 @@ class TensorRtBackend:
         self, bundle: Bundle, trt: TensorRt, options: EngineOptions, compute_capability: str
     ) -> PluginLibrary | None:
         """The plugin library that the graph needs; None for one in standard operators."""
-        ops = plugin_ops(bundle, GRAPH_FILE)
+        graph = bundle.graph(GRAPH_FILE)
+        ops = plugin_ops(bundle, graph)
         plain = "make a bundle without: edgeexport build RECIPE --no-plugins"
         if ops and not options.plugins:
-            problem = f"{GRAPH_FILE} of this bundle has plugin nodes ({', '.join(ops)})"
+            problem = f"{graph} of this bundle has plugin nodes ({', '.join(ops)})"
             raise UsageError("--no-plugins", problem, plain)
         if ops and not trt.takes_plugins:
-            raise UsageError(f"TensorRT {trt.version}", f"cannot load the plugins that {GRAPH_FILE} needs", plain)
+            raise UsageError(f"TensorRT {trt.version}", f"cannot load the plugins that {graph} needs", plain)
         if options.precision != "fp32" and not trt.strongly_typed:
             problem = f"keeps no types of the graph, which is {options.precision}"
             raise UsageError(f"TensorRT {trt.version}", problem, "build the bundle with --precision fp32")

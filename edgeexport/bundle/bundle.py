@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from edgeexport.bundle.places import check_bundle_path
 from edgeexport.bundle.tensor_info import TensorInfo
@@ -31,10 +31,26 @@ _AGAIN = "copy or build the bundle again"
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle: its folder and its manifest, already checked."""
+    """An opened bundle: its folder and its manifest, already checked; ``part`` tells a `policy` from the whole."""
 
     path: Path
     manifest: Manifest
+    part: str = "model"
+
+    @property
+    def policy(self) -> Bundle | None:
+        """The policy network's graph as a bundle of its own in the same folder, where it is not inside the model's: its output
+        is the choice, an input of the model.
+        """
+        separate = self.manifest.get("policy")
+        if separate is None:
+            return None
+        own: dict[str, Any] = {"outputs": [separate["output"]], "extra_inputs": [], "inner_outputs": [], "policy": None}
+        return replace(self, manifest=cast(Manifest, {**self.manifest, **own}), part="policy")
+
+    def graph(self, name: str) -> str:
+        """The part's own file in place of the model's: 'policy.onnx' in place of 'model.onnx'."""
+        return name.replace("model", self.part, 1)
 
     @property
     def name(self) -> str:
@@ -67,6 +83,11 @@ class Bundle:
     def extra_inputs(self) -> list[TensorInfo]:
         """The graph's inputs after the first: the text of a diffusion block."""
         return [TensorInfo(i["name"], i["dtype"], tuple(i["shape"])) for i in self.manifest.get("extra_inputs", [])]
+
+    @property
+    def outputs(self) -> list[TensorInfo]:
+        """The graph's outputs, the prediction first."""
+        return [TensorInfo(i["name"], i["dtype"], tuple(i["shape"])) for i in self.manifest["outputs"]]
 
     @property
     def inner_outputs(self) -> list[TensorInfo]:

@@ -85,14 +85,15 @@ def protected_per_class(recipe: Recipe) -> int:
 def recipe_with_counts(recipe: Recipe, counts: Counts) -> Recipe:
     """A SegViT recipe with other counts; without CTS where they share nothing, without DToP where no stage prunes.
 
-    ``protect_per_class`` and ``policy_checkpoint`` are kept. Extra outputs of a stage that is gone go with it. ``text``
-    stays as the recipe's file gave it.
+    ``protect_per_class``, ``policy`` and ``policy_checkpoint`` are kept. Extra outputs of a stage that is gone go with it.
+    ``text`` stays as the recipe's file gave it.
     """
     given = recipe.reductions.get("cts")
     reductions: dict[str, Any] = {}
     if counts.num_shared:
-        checkpoint = None if given is None else given.policy_checkpoint
-        reductions["cts"] = CtsSpec(counts.num_shared, 1, checkpoint)  # aligned to 1: exactly so many windows
+        own = CtsSpec(counts.num_shared, 1, None)  # aligned to 1: exactly so many windows
+        kept = {} if given is None else {"policy_checkpoint": given.policy_checkpoint, "policy": given.policy}
+        reductions["cts"] = replace(own, **kept)
     if counts.prune:
         reductions["dtop"] = DtopSpec(counts.prune, protected_per_class(recipe))
     changed = replace(recipe, reductions=reductions)

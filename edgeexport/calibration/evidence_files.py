@@ -14,6 +14,7 @@ from edgeexport.calibration.plots import draw_counts, draw_exits, draw_quality
 from edgeexport.calibration.proposal import counts_text
 from edgeexport.calibration.recipe_text import recipe_text, relative_path
 from edgeexport.evaluation.output_folder import written_to
+from edgeexport.reductions.cts import CtsSpec
 
 __all__ = ["EvidenceFiles", "counts_recipe_text", "write_evidence"]
 
@@ -71,6 +72,8 @@ def counts_recipe_text(outcome: CalibrationOutcome, folder: Path) -> str:
     cts, dtop = (recipe.reductions.get(key) for key in ("cts", "dtop"))
     if cts is not None:
         reduction["cts"] = {"num_shared": cts.num_shared, "align_tokens": cts.align_tokens}
+        if cts.policy != CtsSpec.policy:
+            reduction["cts"]["policy"] = cts.policy  # type: ignore[index]
         if cts.policy_checkpoint is not None:
             reduction["cts"]["policy_checkpoint"] = relative_path(cts.policy_checkpoint, folder)  # type: ignore[index]
     if dtop is not None:

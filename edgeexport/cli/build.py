@@ -73,6 +73,10 @@ def build(
             "--useDLACore", help="TensorRT: a deep-learning accelerator, the GPU where it cannot.", min=0, max=15
         ),
     ] = None,
+    policy_dla_core: Annotated[
+        int | None,
+        typer.Option("--policyDLACore", help="The same for a policy network with an engine of its own.", min=0, max=15),
+    ] = None,
     threads: Annotated[
         int, typer.Option(help="ONNX Runtime: threads of the engine; 0 lets it choose.", min=0, max=1024)
     ] = 0,
@@ -103,6 +107,7 @@ def build(
         plugins=not no_plugins,
         cuda_graph=cuda_graph,
         dla_core=dla_core,
+        policy_dla_core=policy_dla_core,
         threads=threads,
     )
     if Path(subject).is_dir():

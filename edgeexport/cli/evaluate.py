@@ -27,6 +27,14 @@ def evaluate(
     policy_checkpoint: Annotated[
         Path | None, typer.Option(help="Of a bundle: the policy network's own file, if it had one.")
     ] = None,
+    policy_every: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Bundle with a policy network of its own: also with its choice kept for N images of a folder; repeatable.",
+            min=1,
+            max=4096,
+        ),
+    ] = None,
     cfg_options: CfgOptions = None,
     limit: LimitOption = None,
     reduce_zero_label: ReduceZeroLabelFlag = False,
@@ -45,6 +53,7 @@ def evaluate(
         executions=tuple(form or ()),
         checkpoint=checkpoint,
         policy_checkpoint=policy_checkpoint,
+        policy_every=tuple(policy_every or ()),
         cfg_options=tuple(cfg_options or ()),
         limit=limit,
         reduce_zero_label=reduce_zero_label,

@@ -18,6 +18,9 @@ def run(
     images: Annotated[list[Path], typer.Argument(help="Photographs of any size.")],
     out_dir: Annotated[Path | None, typer.Option(help="Where pictures go; predictions/<bundle> by default.")] = None,
     engine: EngineOption = "auto",
+    policy_every: Annotated[
+        int, typer.Option(help="Ask a policy network with a graph of its own for every n-th image.")
+    ] = 1,
     trust: TrustOption = None,
     trust_file: TrustFileOption = None,
     json_output: JsonFlag = False,
@@ -33,6 +36,7 @@ def run(
             images,
             out_dir,
             engine=engine,
+            policy_every=policy_every,
             progress=lambda done, count, path: on_stage(f"{done} of {count}: {path}"),
         )
     emit(json_output, predictions.as_dict(), lambda: print_predictions(predictions))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import onnx
 
 from edgeexport.backends.contract import EngineOptions, EngineRecord
 from edgeexport.backends.engine import build_engine_if_possible, check_engine_options
-from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
+from edgeexport.backends.separate import runner_of_parts
 from edgeexport.backends.tensorrt_rtx import RtxCheck
 from edgeexport.bundle import Bundle, check_replaceable, hashes_of, json_bytes, open_bundle, staged_bundle
 from edgeexport.bundle.places import check_bundle_path, check_writable
@@ -21,7 +21,7 @@ from edgeexport.commands.manifest import manifest_of
 from edgeexport.commands.plans import plans_of_build, with_macs
 from edgeexport.commands.request import BuildRequest, default_work_dir, request_from_arguments
 from edgeexport.commands.run import predict_images
-from edgeexport.cost.kernel_plan import DENSE, KERNELS_FILE, REDUCED, Plans, plans_bytes
+from edgeexport.cost.kernel_plan import DENSE, KERNELS_FILE, POLICY, REDUCED, Plans, plans_bytes
 from edgeexport.cost.pays import pays_figures
 from edgeexport.cost.work import WORK_FILE, work_bytes
 from edgeexport.device.remains import temporary_folder
@@ -37,6 +37,7 @@ from edgeexport.graph.lint_report import LintReport
 from edgeexport.graph.macs import graph_macs
 from edgeexport.graph.node_work import graph_work
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
+from edgeexport.graph.separate import parts_of_graphs
 from edgeexport.inputs.batches import image_batches
 from edgeexport.inputs.photos import shipped_photos
 from edgeexport.ops import DOMAIN
@@ -48,6 +49,7 @@ from edgeexport.report.html import write_report
 from edgeexport.verify.compare import Comparison
 from edgeexport.verify.golden import write_golden
 from edgeexport.verify.reference import Reference
+from edgeexport.verify.separate import part_comparisons
 from edgeexport.verify.suite import golden_cases, kept_references, parity_status, run_parity, why_incomplete
 from edgeexport.verify.tolerances import tolerances_of
 
@@ -130,27 +132,28 @@ def build(
             untouched.CopyFrom(exported.model)
     with log.stage("graph passes"):
         graphs = graphs_from_export(fixed, exported.model, precision, keep_fp32)
+        parts = parts_of_graphs(graphs, fixed.separate)
     with log.stage("lint"):
-        lint = _lint(graphs, target)
+        *_, lint = (_lint(part, target) for part in parts.values())
     with staged_bundle(folder) as staging:
         with log.stage("write graphs"):
-            _write_graphs(staging, request, graphs, origin)
+            _write_graphs(staging, request, graphs, parts, origin)
         with log.stage("verify"):
-            comparisons, references, ranges = _verify(staging, request, fixed, graphs, origin)
+            comparisons, references, ranges = _verify(staging, request, fixed, graphs, parts, origin)
         if ranges is not None:
             ranges.raise_for_overflow()
         tail, warnings = tail_check(fixed, references)
         _raise_for_failed(comparisons, warnings)
-        rtx = rtx_check(staging, request, graphs.plain, log)
-        made = _plans(staging, request, fixed, graphs, origin, untouched, rtx, log) if plans else None
+        rtx = {stem: rtx_check(staging, request, part.plain, log, stem) for stem, part in parts.items()}
+        made = _plans(staging, request, fixed, parts, origin, untouched, rtx, log) if plans else None
         library = _plugin_library(staging, request, log)
         log.notes += [f"weights: {origin.statement}", *([graphs.half.text] if graphs.half is not None else [])]
         log.notes += ["torch's exporter was not run: an export made before was used"] if exported.reused else []
         with log.stage("manifest"):
             checks = checks_json(request, lint, comparisons, rtx, tail, graphs.half, ranges)
             pays = pays_figures(made, _macs(request.recipe), target, plugins)
-            _write_manifest(staging, {**manifest_of(request, fixed, origin, graphs, checks), "pays": pays}, library)
-        warnings += [*_warnings(request, comparisons, rtx, library), *(() if made is None else made.missing)]
+            _write_manifest(staging, {**manifest_of(request, fixed, origin, parts, checks), "pays": pays}, library)
+        warnings += [*_warnings(request, comparisons, rtx["model"], library), *(() if made is None else made.missing)]
         warnings += ranges.warnings if ranges is not None else []
         with log.stage("engine"):
             engine, no_engine = None, "left to another machine"
@@ -198,12 +201,18 @@ def _lint(graphs: BundleGraphs, target: str) -> LintReport:
     return report
 
 
-def _write_graphs(staging: Path, request: BuildRequest, graphs: BundleGraphs, origin: WeightsOrigin) -> None:
-    """Writes both graphs, and what is counted of them: tokens.json and work.json."""
-    written = {"model.onnx": graphs.with_functions}
-    written["model.trt.onnx"] = graphs.for_plugins if request.plugins else graphs.plain
-    for name, graph in written.items():
-        (staging / name).write_bytes(graph.SerializeToString(deterministic=True))
+def _write_graphs(
+    staging: Path,
+    request: BuildRequest,
+    graphs: BundleGraphs,
+    parts: Mapping[str, BundleGraphs],
+    origin: WeightsOrigin,
+) -> None:
+    """Writes both graphs of every part, and what is counted of the whole: tokens.json and work.json."""
+    for stem, part in parts.items():
+        on_device = part.for_plugins if request.plugins else part.plain
+        for name, graph in ((f"{stem}.onnx", part.with_functions), (f"{stem}.trt.onnx", on_device)):
+            (staging / name).write_bytes(graph.SerializeToString(deterministic=True))
     tokens = {**tokens_json(request.recipe), "graph": _macs_json(graphs.plain), "weights": origin.statement}
     (staging / "tokens.json").write_bytes(json_bytes(tokens))
     work = graph_work(graphs.with_functions, graphs.plain, request.recipe)
@@ -221,18 +230,24 @@ def _macs_json(plain: onnx.ModelProto) -> dict[str, object]:
 
 
 def _verify(
-    staging: Path, request: BuildRequest, fixed: FixedModel, graphs: BundleGraphs, origin: WeightsOrigin
+    staging: Path,
+    request: BuildRequest,
+    fixed: FixedModel,
+    graphs: BundleGraphs,
+    parts: Mapping[str, BundleGraphs],
+    origin: WeightsOrigin,
 ) -> tuple[list[Comparison], list[Reference], HalfRange | None]:
     """Compares original, fixed form and model.onnx on photographs; writes parity.json and golden.npz, whatever was found.
 
     Returns:
         Every comparison, what fixed torch computed for the photographs that were drawn, and how large float16 values become.
     """
-    runner = OnnxRuntimeRunner(staging / "model.onnx", extra_outputs=graphs.inner)
+    runner = runner_of_parts(staging, {stem: part.inner for stem, part in parts.items()}, fixed.separate)
     references: list[Reference] = []
     batches = image_batches(request.recipe.input, shipped_photos())
     kept = kept_references(fixed, batches, references, tolerances_of(request.precision))
     comparisons = run_parity(fixed, runner, kept)
+    comparisons += part_comparisons(fixed, references, runner)
     cases = golden_cases(fixed, runner, references, comparisons)
     del runner
     ranges = None
@@ -254,10 +269,10 @@ def _plans(
     staging: Path,
     request: BuildRequest,
     fixed: FixedModel,
-    graphs: BundleGraphs,
+    parts: Mapping[str, BundleGraphs],
     origin: WeightsOrigin,
     untouched: onnx.ModelProto,
-    rtx: RtxCheck,
+    rtx: Mapping[str, RtxCheck],
     log: BuildLog,
 ) -> Plans | None:
     """The kernel plans, written into kernels.json."""
@@ -265,9 +280,9 @@ def _plans(
     def export(form: FixedModel) -> onnx.ModelProto:
         return untouched if form is fixed else bundle_export(form, origin).model
 
-    plans = plans_of_build(request, fixed, graphs, export, rtx, log)
+    plans = plans_of_build(request, fixed, parts, export, rtx, log)
     if plans is not None:
-        plans = with_macs(plans, _macs(request.recipe))
+        plans = with_macs(plans, _plan_macs(fixed))
         (staging / KERNELS_FILE).write_bytes(plans_bytes(plans))
     return plans
 
@@ -276,6 +291,15 @@ def _macs(recipe: Recipe) -> dict[str, int]:
     """Multiply-accumulates of the reduced and of the dense model, everything counted."""
     counted = account(recipe)
     return {REDUCED: counted.reduced.total, DENSE: counted.dense.total}
+
+
+def _plan_macs(fixed: FixedModel) -> dict[str, int]:
+    """The same by plan: where the policy network has a graph of its own, the model's is without it."""
+    macs = _macs(fixed.recipe)
+    if fixed.separate is None:
+        return macs
+    policy = account(fixed.recipe).reduced.policy
+    return {**macs, REDUCED: macs[REDUCED] - policy, POLICY: policy}
 
 
 def _raise_for_failed(comparisons: Sequence[Comparison], warnings: Sequence[str]) -> None:
@@ -297,8 +321,7 @@ def _plugin_library(staging: Path, request: BuildRequest, log: BuildLog) -> dict
 def _write_manifest(staging: Path, manifest: dict[str, object], library: dict[str, object] | None) -> None:
     kernels = [KERNELS_FILE] if (staging / KERNELS_FILE).is_file() else []
     written_once = [
-        "model.onnx",
-        "model.trt.onnx",
+        *sorted(path.name for path in staging.glob("*.onnx")),
         "tokens.json",
         WORK_FILE,
         *kernels,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,16 +57,18 @@ def tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dict
     ]
 
 
-def rtx_check(staging: Path, request: BuildRequest, plain: onnx.ModelProto, log: BuildLog) -> RtxCheck:
-    """TensorRT-RTX's verdict on the graph in standard operators, for targets that use TensorRT.
+def rtx_check(
+    staging: Path, request: BuildRequest, plain: onnx.ModelProto, log: BuildLog, stem: str = "model"
+) -> RtxCheck:
+    """TensorRT-RTX's verdict on the graph in standard operators, for targets that use TensorRT; ``stem`` of its file's name.
 
     Raises:
         BuildError: It refuses the graph.
     """
     if request.target.kind != "tensorrt":
         return RtxCheck("not-run", None, f"target {request.target.name} does not use TensorRT", None, None, None, None)
-    with log.stage("TensorRT-RTX parses and builds (SM86)"):
-        rtx = _verdict(staging, request.plugins, plain)
+    with log.stage("TensorRT-RTX parses and builds (SM86)" if stem == "model" else f"TensorRT-RTX, {stem} (SM86)"):
+        rtx = _verdict(staging, request.plugins, plain, stem)
     log.notes.append(
         f"TensorRT-RTX {rtx.version}: {rtx.status} {rtx.reason} parse {rtx.parse_s} s, build {rtx.build_s} s"
     )
@@ -77,9 +79,9 @@ def rtx_check(staging: Path, request: BuildRequest, plain: onnx.ModelProto, log:
     return rtx
 
 
-def _verdict(staging: Path, plugins: bool, plain: onnx.ModelProto) -> RtxCheck:
+def _verdict(staging: Path, plugins: bool, plain: onnx.ModelProto, stem: str) -> RtxCheck:
     if not plugins:
-        return check_tensorrt_rtx(staging / "model.trt.onnx")
+        return check_tensorrt_rtx(staging / f"{stem}.trt.onnx")
     path = staging / "plain.onnx"
     path.write_bytes(plain.SerializeToString(deterministic=True))
     try:
@@ -101,7 +103,7 @@ def checks_json(
     request: BuildRequest,
     lint: LintReport,
     comparisons: Sequence[Comparison],
-    rtx: RtxCheck,
+    rtx: Mapping[str, RtxCheck],
     tail: dict[str, object],
     half: HalfPrecision | None,
     ranges: HalfRange | None,
@@ -110,20 +112,26 @@ def checks_json(
     checks: dict[str, object] = {
         "lint": {"status": "passed", "nodes": lint.node_count},
         "parity": {"status": parity_status(comparisons), "comparisons": len(comparisons)},
-        "tensorrt_rtx": {
-            "status": rtx.status,
-            "version": rtx.version,
-            "reason": rtx.reason,
-            "graph": "model.onnx in standard operators only" if request.plugins else "model.trt.onnx",
-            "precision": request.precision,
-            "compute_capability": rtx.compute_capability,
-            "plugins": False,
-            "deployed_graph": not request.plugins,
-        },
+        "tensorrt_rtx": _rtx_json(request, rtx["model"], "model"),
         "tail": tail,
     }
+    for stem in rtx.keys() - {"model"}:
+        checks[f"tensorrt_rtx_{stem}"] = _rtx_json(request, rtx[stem], stem)
     if half is not None:
         checks["half_precision"] = {"status": "converted", **half.as_dict()}
     if ranges is not None:
         checks["float16_range"] = {"status": "passed", **ranges.summary()}
     return checks
+
+
+def _rtx_json(request: BuildRequest, rtx: RtxCheck, stem: str) -> dict[str, object]:
+    return {
+        "status": rtx.status,
+        "version": rtx.version,
+        "reason": rtx.reason,
+        "graph": f"{stem}.onnx in standard operators only" if request.plugins else f"{stem}.trt.onnx",
+        "precision": request.precision,
+        "compute_capability": rtx.compute_capability,
+        "plugins": False,
+        "deployed_graph": not request.plugins,
+    }

@@ -30,6 +30,7 @@ from edgeexport.graph.half_precision_twin import twin_in_float32
 from edgeexport.graph.module_values import ModuleValues
 from edgeexport.graph.node_parts import parts_of_nodes
 from edgeexport.graph.read import model_from_file
+from edgeexport.graph.separate import joined_model
 from edgeexport.inputs.batches import ImageBatch, image_batches
 from edgeexport.inputs.photos import photos_in_folder, shipped_photos
 from edgeexport.recipe.of_bundle import original_recipe
@@ -192,6 +193,9 @@ def _of_modules(export: _Graph, fixed: FixedModel, imposed: Mapping[str, torch.T
 def _candidate(bundle: Bundle, precision: str | None, exported: BundleGraphs) -> tuple[onnx.ModelProto, str]:
     """The graph that is looked into, and its name for people."""
     model = model_from_file(bundle.path / "model.onnx")
+    if bundle.policy is not None:
+        ahead = model_from_file(bundle.path / bundle.policy.graph("model.onnx"))
+        model = joined_model(ahead, model, bundle.policy.outputs[0].name)
     if precision != "fp16":
         return model, "model.onnx in onnxruntime"
     if bundle.manifest["precision"] == "fp32":

@@ -82,7 +82,7 @@ def keep_results(earlier: Path, staging: Path) -> EarlierResults:
 def _graphs(bundle: Bundle) -> tuple[object, ...]:
     """What latency and outputs depend on."""
     files = bundle.manifest["files"]
-    graphs = {name: files[name] for name in files if name.startswith(("model.", "plugins/"))}
+    graphs = {name: files[name] for name in files if name.startswith(("model.", "policy.", "plugins/"))}
     return graphs, bundle.manifest.get("target"), bundle.manifest.get("precision"), bundle.manifest["input"]
 
 

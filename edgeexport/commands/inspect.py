@@ -40,6 +40,7 @@ def inspect_bundle(path: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {"bundle": str(path), **{key: manifest[key] for key in shown}}
     facts["plugin_library"] = manifest.get("plugin_library")
     facts["pays"] = manifest.get("pays")
+    facts["policy"] = manifest.get("policy")
     record = engine_record(bundle)
     facts["engine"] = None if record is None else record.as_dict()
     facts["tokens"] = bundle.json("tokens.json")

@@ -118,16 +118,21 @@ def fix_and_lint(
 
 
 def _lint_bundle(path: Path, target: str) -> LintReport:
-    """The report of model.onnx, with what is wrong with model.trt.onnx alone behind it."""
+    """The report of model.onnx, with what is wrong with the other graphs alone behind it."""
     bundle = open_bundle(path)
     report = lint_model(bundle.path / "model.onnx", target=target)
-    for_plugins = bundle.path / "model.trt.onnx"
-    if not for_plugins.is_file():
-        return report
-    check_nodes(model_from_file(for_plugins), contracts_from_sources(sources_folder()))
-    known = frozenset(f"{DOMAIN}::{name}" for name in PLUGIN_OPS)
-    more = lint_model(for_plugins, target=target, allowed_ops=known).findings
-    return replace(report, model=str(path), findings=tuple(dict.fromkeys((*report.findings, *more))))
+    more = list(report.findings)
+    if bundle.policy is not None:
+        more += lint_model(bundle.path / bundle.policy.graph("model.onnx"), target=target).findings
+    for part in filter(None, (bundle, bundle.policy)):
+        for_plugins = bundle.path / part.graph("model.trt.onnx")
+        if not for_plugins.is_file():
+            continue
+        check_nodes(model_from_file(for_plugins), contracts_from_sources(sources_folder()))
+        known = frozenset(f"{DOMAIN}::{name}" for name in PLUGIN_OPS)
+        more += lint_model(for_plugins, target=target, allowed_ops=known).findings
+        report = replace(report, model=str(path))
+    return replace(report, findings=tuple(dict.fromkeys(more)))
 
 
 def _check_model(plain: onnx.ModelProto) -> RtxCheck:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 from edgeexport.bundle import SCHEMA
@@ -19,10 +20,15 @@ _VERSIONED = ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "onedl-mmeng
 
 
 def manifest_of(
-    request: BuildRequest, fixed: FixedModel, origin: WeightsOrigin, graphs: BundleGraphs, checks: dict[str, object]
+    request: BuildRequest,
+    fixed: FixedModel,
+    origin: WeightsOrigin,
+    parts: Mapping[str, BundleGraphs],
+    checks: dict[str, object],
 ) -> dict[str, Any]:
     """The manifest but for its last two entries, the plugin library and the hashes of the files (JSON-ready)."""
-    recipe = request.recipe
+    recipe, graphs = request.recipe, parts["model"]
+    policy = {"policy": {"output": _info(parts["policy"].outputs[0])}} if "policy" in parts else {}
     rule = recipe.input.preprocess
     return {
         "schema": SCHEMA,
@@ -49,6 +55,7 @@ def manifest_of(
         "extra_inputs": [_info(item) for item in graphs.extra_inputs],
         "outputs": [_info(item) for item in graphs.outputs],
         "inner_outputs": [_info(item) for item in graphs.inner],
+        **policy,
         **fixed.manifest,
         "classes": list(recipe.classes),
         "palette": [list(colour) for colour in recipe.palette],

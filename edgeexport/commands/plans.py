@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import onnx
@@ -21,7 +22,16 @@ from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
 from edgeexport.bundle.files import write_file
 from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.request import BuildRequest
-from edgeexport.cost.kernel_plan import DENSE, REDUCED, KernelPlan, Plans, plan_with_work, plans_bytes, read_plan_file
+from edgeexport.cost.kernel_plan import (
+    DENSE,
+    POLICY,
+    REDUCED,
+    KernelPlan,
+    Plans,
+    plan_with_work,
+    plans_bytes,
+    read_plan_file,
+)
 from edgeexport.cost.pays import PRECISIONS
 from edgeexport.device.remains import temporary_folder
 from edgeexport.errors import BuildError, EdgeExportError
@@ -31,6 +41,7 @@ from edgeexport.graph.export_cache import FOLDER_VARIABLE
 from edgeexport.graph.export_key import structure_key
 from edgeexport.graph.graphs import BundleGraphs, graphs_from_export
 from edgeexport.graph.node_work import graph_work
+from edgeexport.graph.separate import parts_of_graphs
 from edgeexport.plugin.contract import contracts_from_sources
 from edgeexport.plugin.search import cache_folder
 from edgeexport.plugin.sources import sources_folder
@@ -48,31 +59,33 @@ _TOO_SMALL = "TensorRT-RTX tells no kernels of a graph that is too small to be f
 def plans_of_build(
     request: BuildRequest,
     fixed: FixedModel,
-    graphs: BundleGraphs,
+    parts: Mapping[str, BundleGraphs],
     export: Callable[[FixedModel], onnx.ModelProto],
-    rtx: RtxCheck,
+    rtx: Mapping[str, RtxCheck],
     log: BuildLog,
 ) -> Plans | None:
     """All plans that can be had; None where TensorRT-RTX did not run. What fails beside the build's own check fails no build.
 
     Args:
         request: The build's.
-        fixed, graphs: What is built.
+        fixed, parts: What is built (see `edgeexport.graph.separate.parts_of_graphs`).
         export: Torch's export of a fixed model, the caller's own to change.
-        rtx: The verdict on this graph, with its plan.
+        rtx: The verdict on each part, with its plan.
         log: Hears of the stage.
 
     Raises:
         BuildError: FP16 was asked for, and no product of the plan is in it.
     """
-    if rtx.status != "passed":
+    if any(check.status != "passed" for check in rtx.values()):
         return None
     with log.stage("kernel plans, dense model beside it"):
         plans: list[KernelPlan] = []
         missing: list[str] = []
         own = REDUCED if request.recipe.reductions else DENSE
-        with _noted(missing, own, request.precision):
-            plans.append(plan_from_check(rtx, graphs, request.recipe, own, request.precision))
+        for stem, graphs in sorted(parts.items()):  # the model first
+            label = own if stem == "model" else POLICY
+            with _noted(missing, label, request.precision):
+                plans.append(plan_from_check(rtx[stem], graphs, request.recipe, label, request.precision))
         wrong = precision_problem(request.precision, plans[0].product_dtypes) if plans else ""
         if wrong:
             raise BuildError("TensorRT-RTX", wrong, "report it with build.log; --precision fp32 can be built meanwhile")
@@ -84,15 +97,14 @@ def plans_of_build(
             made = []
             for model, form in models.items():
                 wanted = [name for name in PRECISIONS if (model, name) != (own, request.precision)]
-                made += _submitted(
-                    form, model, wanted, request.keep_fp32, str(rtx.version), export, folder, pool, missing
-                )
+                version = str(rtx["model"].version)
+                made += _submitted(form, model, wanted, request.keep_fp32, version, export, folder, pool, missing)
             for (model, precision), plan in made:
                 with _noted(missing, model, precision):
                     plans.append(plan if isinstance(plan, KernelPlan) else plan.result())
     for text in missing:
         log.notes.append(text)
-    order = [(model, precision) for model in (REDUCED, DENSE) for precision in (request.precision, *PRECISIONS)]
+    order = [(model, precision) for model in (REDUCED, POLICY, DENSE) for precision in (request.precision, *PRECISIONS)]
     plans.sort(key=lambda plan: order.index((plan.model, plan.precision)))
     return Plans(tuple(plans), tuple(missing))
 
@@ -127,28 +139,31 @@ def _submitted(
     pool: ThreadPoolExecutor,
     missing: list[str],
 ) -> list[_Made]:
-    """Plans of one model in some precisions: kept ones, and those that are being made."""
+    """Plans of one model, and of its policy network where that has a graph of its own, in some precisions: kept ones, and those
+    that are being made.
+    """
     made: list[_Made] = []
     exported: onnx.ModelProto | None = None
-    for precision in precisions:
+    stems = {model: "model"} if form.separate is None else {model: "model", POLICY: "policy"}
+    for precision, (label, stem) in product(precisions, stems.items()):
         patterns = keep_fp32 if precision == "fp16" else ()
-        told = {"precision": precision, "planner": planner, "keep_fp32": repr(patterns)}
+        told = {"precision": precision, "planner": planner, "keep_fp32": repr(patterns), "graph": stem}
         kept = _kept(structure_key(form, told))
         plan = read_plan_file(kept)
         if plan is not None:
             with contextlib.suppress(OSError):
                 os.utime(kept)
-            made.append(((model, precision), plan))
+            made.append(((label, precision), plan))
             continue
-        with _noted(missing, model, precision):
+        with _noted(missing, label, precision):
             if exported is None:
                 exported = export(form)
             own = onnx.ModelProto()
             own.CopyFrom(exported)
-            graphs = graphs_from_export(form, own, precision, patterns)
-            path = folder / f"{model}-{precision}.onnx"
+            graphs = parts_of_graphs(graphs_from_export(form, own, precision, patterns), form.separate)[stem]
+            path = folder / f"{label}-{precision}.onnx"
             path.write_bytes(graphs.plain.SerializeToString(deterministic=True))
-            made.append(((model, precision), pool.submit(_checked, path, graphs, form.recipe, model, precision, kept)))
+            made.append(((label, precision), pool.submit(_checked, path, graphs, form.recipe, label, precision, kept)))
     return made
 
 

@@ -124,6 +124,7 @@ def predict_images(
     *,
     threads: int = 0,
     engine: str = "auto",
+    policy_every: int = 1,
     progress: Callable[[int, int, Path], None] | None = None,
 ) -> Predictions:
     """Predicts every image and writes its pictures: label map, overlay, merged regions, as far as the bundle has them.
@@ -138,6 +139,8 @@ def predict_images(
         out_dir: Folder for the results, made if missing; None: `default_output_folder`.
         threads: For ONNX Runtime; 0 lets it choose.
         engine: 'auto' runs the bundle's engine if there is one, 'none' model.onnx.
+        policy_every: With a policy network that has a graph of its own: it runs for every n-th image, in the order given, and
+            its choice is kept for those between.
         progress: Called after each image with (images done, images in all, image).
 
     Raises:
@@ -148,7 +151,7 @@ def predict_images(
     """
     if not images:
         raise UsageError("run", "no image given", "name at least one image file after the bundle")
-    predictor = Predictor(open_bundle(bundle_dir), threads, engine)
+    predictor = Predictor(open_bundle(bundle_dir), threads, engine, policy_every)
     folder = out_dir if out_dir is not None else default_output_folder(bundle_dir)
     refuse_link_of_bundle(folder, "--out-dir")
     check_writable(folder / f"x_{_LABELS}.png", _UNWRITABLE, UsageError)

@@ -27,7 +27,10 @@ __all__ = [
     "DENSE",
     "KERNELS_FILE",
     "KERNELS_SCHEMA",
+    "POLICY",
     "REDUCED",
+    "SIGNAL",
+    "WAIT",
     "KernelPlan",
     "PlannedKernel",
     "Plans",
@@ -42,8 +45,10 @@ __all__ = [
 
 KERNELS_FILE = "kernels.json"
 
-REDUCED, DENSE = "reduced", "dense"
-"""What a plan is of: the bundle's model, or the same model without its reductions. A dense bundle's own is `DENSE`."""
+REDUCED, DENSE, POLICY = "reduced", "dense", "policy"
+"""What a plan is of: the bundle's model, or the same model without its reductions. A dense bundle's own is `DENSE`.
+`POLICY` is the policy network where it has a graph of its own; then `REDUCED` is the model that is given its choice.
+"""
 
 SIGNAL, WAIT = "signal", "wait"
 _EVENTS = (SIGNAL, WAIT)
@@ -123,7 +128,7 @@ class KernelPlan:
     """The plan of one graph.
 
     Attributes:
-        model: `REDUCED` or `DENSE`.
+        model: `REDUCED`, `DENSE` or `POLICY`.
         precision: 'fp32' or 'fp16'.
         architecture: That it was compiled for, such as 'SM86'.
         compiler: Such as 'TensorRT-RTX 1.7.1.116'.

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from edgeexport.cost.kernel_plan import DENSE, REDUCED, KernelPlan, Plans
+from edgeexport.cost.kernel_plan import DENSE, POLICY, REDUCED, KernelPlan, Plans
 from edgeexport.cost.plan_time import plan_predictions
+from edgeexport.cost.policy import policy_ahead, policy_figures
 
-__all__ = ["PRECISIONS", "PaysLine", "pays_figures", "pays_line", "pays_rows", "plan_deployed"]
+__all__ = ["PRECISIONS", "PaysLine", "pays_figures", "pays_line", "pays_rows", "plan_deployed", "plan_of"]
 
 PRECISIONS = ("fp16", "fp32")
 _SAME = 0.005
@@ -51,10 +52,10 @@ def pays_figures(plans: Plans | None, macs: Mapping[str, int], target: str, plug
         "predicted": [],
     }
     for precision in PRECISIONS:
-        sides = {model: None if plans is None else plans.plan(model, precision) for model in (REDUCED, DENSE)}
-        if any(plan is None for plan in sides.values()):
+        sides = {model: plan_of(plans, model, precision, plugins) for model in (REDUCED, DENSE)}
+        deployed = {model: plan for model, plan in sides.items() if plan is not None}
+        if len(deployed) < len(sides):
             continue
-        deployed = {model: plan_deployed(plan, plugins) for model, plan in sides.items() if plan is not None}
         figures["composed"] = any(plan.composed for plan in deployed.values())
         figures["kernels"][precision] = {model: len(plan.kernels) for model, plan in deployed.items()}
         both = zip(*(plan_predictions(deployed[model], target) for model in (REDUCED, DENSE)), strict=True)
@@ -69,7 +70,20 @@ def pays_figures(plans: Plans | None, macs: Mapping[str, int], target: str, plug
                     "dense_cuda_graph_ms": round(dense.cuda_graph_ms, 4),
                 }
             )
-    return figures
+    policy = policy_figures(plans, PRECISIONS, target, plugins)
+    return figures if policy is None else {**figures, "policy": policy}
+
+
+def plan_of(plans: Plans | None, model: str, precision: str, plugins: bool) -> KernelPlan | None:
+    """The plan of all that runs for an image: of the reduced model with its policy network ahead of it, where that has a graph
+    of its own; of the graphs that are deployed.
+    """
+    plan = None if plans is None else plans.plan(model, precision)
+    if plans is None or plan is None:
+        return None
+    policy = plans.plan(POLICY, precision) if model == REDUCED else None
+    deployed = plan_deployed(plan, plugins)
+    return deployed if policy is None else policy_ahead(plan_deployed(policy, plugins), deployed)
 
 
 def pays_line(figures: Json | None, precision: str) -> PaysLine | None:

@@ -33,6 +33,7 @@ class Options(TypedDict, total=False):
     plugins: bool
     cuda_graph: bool
     dla_core: ElementCount | None
+    policy_dla_core: ElementCount | None
     threads: Annotated[int, Meta(ge=0, le=4096)] | None
     provider: Line | None
     power_mode: Line | None
@@ -40,8 +41,8 @@ class Options(TypedDict, total=False):
     clocks: Any
 
 
-class Engine(TypedDict):
-    """The document."""
+class EngineFacts(TypedDict):
+    """One engine."""
 
     schema: str
     backend: Line
@@ -56,6 +57,12 @@ class Engine(TypedDict):
     build_seconds: Figure
     files: Annotated[dict[FileName, Line], Meta(min_length=1, max_length=64)]
     provenance: Text
+
+
+class Engine(EngineFacts, total=False):
+    """The document: the model's engine, and the policy network's where it has one of its own."""
+
+    policy: EngineFacts | None
 
 
 ENGINE: Kind[Engine] = Kind(Engine, ENGINE_SCHEMA, remedy="build the engine again: edgeexport build BUNDLE")

@@ -79,7 +79,9 @@ def _declared(manifest: Mapping[str, Any]) -> dict[str, Tensor]:
     """What the manifest says of an array, by its name behind the case's."""
     first = manifest.get("input")
     found = {} if first is None or "dtype" not in first else {"image": first}
-    found |= {f"input/{item['name']}": item for item in manifest.get("extra_inputs", ())}
+    extra = manifest.get("extra_inputs", ())
+    found |= {f"input/{item['name']}": item for item in extra}
+    found |= {item["name"]: item for item in extra if manifest.get("policy")}  # the policy's choice is also an outcome
     return found | {item["name"]: item for key in ("outputs", "inner_outputs") for item in manifest.get(key, ())}
 
 

@@ -14,7 +14,7 @@ __all__ = ["KERNELS", "KERNELS_SCHEMA", "Kernels", "Pays", "Plan", "Row", "Tenso
 
 KERNELS_SCHEMA = "edgeexport.kernels/1"
 
-_Model = Literal["reduced", "dense"]
+_Model = Literal["reduced", "dense", "policy"]
 _Precision = Literal["fp32", "fp16"]
 _Ms = Annotated[float, Meta(gt=0, le=1e12)]
 _DType = Annotated[str, Meta(pattern=r"\A(bool|u?int(8|16|32|64)|b?float16|float(32|64))\Z")]
@@ -94,6 +94,33 @@ class PredictedBoth(TypedDict):
     dense_cuda_graph_ms: _Ms
 
 
+class Accelerator(TypedDict):
+    """The policy network on a deep-learning accelerator, at least, and both per image."""
+
+    policy_at_least_ms: _Ms
+    one_after_the_other_ms: _Ms
+    beside_the_gpu_ms: _Ms
+
+
+class PredictedPolicy(TypedDict, total=False):
+    """A policy network with a graph of its own, the model, and both per image where it runs for every n-th."""
+
+    precision: Required[_Precision]
+    power_mode: Required[Line]
+    policy_ms: Required[_Ms]
+    model_ms: Required[_Ms]
+    every: Required[dict[Line, _Ms]]
+    accelerator: Accelerator
+
+
+class PaysPolicy(TypedDict):
+    """The manifest's ``pays.policy``."""
+
+    every: Annotated[list[Annotated[int, Meta(ge=1, le=4096)]], Meta(max_length=16)]
+    accelerator: Text
+    predicted: Annotated[list[PredictedPolicy], Meta(max_length=64)]
+
+
 class Pays(TypedDict, total=False):
     """The manifest's ``pays``."""
 
@@ -102,6 +129,7 @@ class Pays(TypedDict, total=False):
     composed: Required[bool]
     kernels: Required[dict[_Precision, Counts]]
     predicted: Required[Annotated[list[PredictedBoth], Meta(max_length=64)]]
+    policy: PaysPolicy | None
 
 
 def _check(kernels: Kernels) -> None:

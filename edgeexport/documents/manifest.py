@@ -184,6 +184,12 @@ class RecipeText(TypedDict, total=False):
     reduction: Reductions | None
 
 
+class Policy(TypedDict):
+    """The policy network as a graph of its own: what it gives out, an input of the model's graph."""
+
+    output: Tensor
+
+
 class Manifest(TypedDict, total=False):
     """What stands in every manifest is required; the rest came with later versions, or is asked for where it is needed."""
 
@@ -202,6 +208,7 @@ class Manifest(TypedDict, total=False):
     inner_outputs: Required[Annotated[list[Tensor], Meta(max_length=4096)]]
     grid: Grid
     num_shared: ElementCount
+    policy: Policy | None
     prune: Annotated[list[Pruning], Meta(max_length=4096)]
     merges: Annotated[list[Merge], Meta(max_length=4096)]
     classes: Annotated[list[Line], Meta(max_length=2**16)]
@@ -234,6 +241,14 @@ def _check(manifest: Manifest) -> None:
     palette, classes = manifest.get("palette"), manifest.get("classes")
     if palette and classes and len(palette) < len(classes):
         raise Inconsistent("palette", f"has {len(palette)} colours for {len(classes)} classes")
+    pays = manifest.get("pays")
+    told = pays.get("policy") if pays is not None else None
+    for number, row in enumerate(told["predicted"] if told is not None else ()):
+        if told is not None and not row["every"].keys() >= {str(n) for n in told["every"]}:
+            raise Inconsistent(f"pays.policy.predicted[{number}].every", f"lacks one of {told['every']}")
+    policy = manifest.get("policy")
+    if policy is not None and policy["output"] not in lists["extra_inputs"]:  # type: ignore[operator]
+        raise Inconsistent("policy.output", "is none of extra_inputs")
     _check_recipe(manifest.get("recipe", {}), "recipe")
 
 

@@ -11,6 +11,7 @@ What does not fit is named and left out, and the rest goes on; a mistake that co
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = [
     "LeftOut",
     "Sample",
     "SegmentationFolder",
+    "check_sequences",
     "labelled_images",
     "nothing_usable",
     "open_folder",
@@ -215,6 +217,21 @@ def labelled_images(
         yield LabelledImage(sample.name, photo, label)
     if not useful and first is not None:
         raise nothing_usable(folder, first)
+
+
+def check_sequences(folder: SegmentationFolder, lengths: Iterable[int]) -> None:
+    """Refuses sequences (the images of one folder) that do not divide into parts of every one of ``lengths``.
+
+    Raises:
+        UsageError: A part would go from one sequence into the next.
+    """
+    sequences = Counter(sample.name.rpartition("/")[0] for sample in folder.samples)
+    for length in lengths:
+        for name, count in sequences.items():
+            if count % length:
+                problem = f"the sequence {name or folder.root} has {count} images, expected a multiple of {length}"
+                remedy = "the images of one folder are one sequence: add or remove some, or give another number"
+                raise UsageError(f"--policy-every {length}", problem, remedy)
 
 
 def nothing_usable(folder: SegmentationFolder, first: LeftOut) -> UsageError:

@@ -10,6 +10,7 @@ import importlib.metadata
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
+from math import lcm
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from edgeexport.evaluation.dataset import (
     LabelledImage,
     LeftOut,
     SegmentationFolder,
+    check_sequences,
     labelled_images,
     nothing_usable,
     open_folder,
@@ -64,6 +66,7 @@ def evaluate(
     """
     folder = open_folder(options.data, split=options.split, limit=options.limit)
     segmenter = segmenter_from_argument(argument, options, on_note)
+    check_sequences(folder, options.policy_every)
     target = options.out_dir if options.out_dir is not None else default_output_folder(segmenter)
     refuse_link_of_bundle(target, "--out-dir")
     # Of the whole folder: a look at the first few images must not drop what a long run has measured.
@@ -138,7 +141,7 @@ class _Run:
         self.reduce_zero_label = reduce_zero_label
         self.on_progress, self.notes = on_progress, notes
         self.num_classes = len(segmenter.classes)
-        size = max(execution.batch for execution in self.executions)
+        size = lcm(*(execution.batch for execution in self.executions))
         self.batch_of = {sample.name: place // size for place, sample in enumerate(folder.samples)}
         names = [execution.name for execution in self.executions]
         self.totals = {name: ExecutionTotals(Areas.zero(self.num_classes), []) for name in names}

@@ -7,7 +7,7 @@ Each takes photographs and gives class maps at the model's size, with the tokens
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -32,6 +32,7 @@ __all__ = [
     "ImagePrediction",
     "OnnxRuntimeExecution",
     "PublishedExecution",
+    "ReusedPolicyExecution",
     "SegmenterModel",
     "segmenter_model",
 ]
@@ -60,7 +61,7 @@ class Execution(Protocol):
     """An execution of a segmenter.
 
     Attributes:
-        name: 'adaptive', 'fixed' or 'onnxruntime'.
+        name: 'adaptive', 'fixed' or 'onnxruntime', or one of the last kind that says more.
         batch: Photographs that run together.
         settings: What its results depend on beside model and images; plain JSON values.
     """
@@ -154,6 +155,35 @@ class OnnxRuntimeExecution:
         for prediction in self._predictor.results(photos):
             assert prediction.class_map is not None  # only segmenters are evaluated
             predictions.append(ImagePrediction(prediction.class_map, self._cost))
+        return predictions
+
+
+class ReusedPolicyExecution:
+    """A bundle's model.onnx that is given the choice of the first of ``every`` images of a sequence.
+
+    Raises:
+        UsageError: The bundle's policy network has no graph of its own. BundleError, BuildError: See `Predictor`.
+    """
+
+    def __init__(self, bundle: Bundle, every: int) -> None:
+        self.name = f"onnxruntime, policy every {every}"
+        self.batch = self.every = every
+        self._predictor = Predictor(bundle, threads=0, policy_every=every)
+        self.settings: dict[str, object] = {"version": self._predictor.runner.version, "policy_every": every}
+        tokens = bundle.json("tokens.json")
+        self._first = cost_from_tokens_json(tokens)
+        self._others = replace(self._first, macs=self._first.macs - tokens["policy_network"]["macs"])
+
+    def run(self, photos: Sequence[Image.Image]) -> list[ImagePrediction]:
+        """See `Execution`; the policy runs for the first alone."""
+        reused, size = self._predictor.reused, self._predictor.batch
+        assert reused is not None
+        reused.begin()
+        predictions = []
+        for start in range(0, len(photos), size):
+            for number, found in enumerate(self._predictor.results(photos[start : start + size]), start):
+                assert found.class_map is not None  # only segmenters are evaluated
+                predictions.append(ImagePrediction(found.class_map, self._others if number else self._first))
         return predictions
 
 

@@ -38,10 +38,13 @@ class EvaluationOptions(ImageRunOptions):
         data: The labelled images.
         executions: Of `edgeexport.evaluation.executions.EXECUTIONS`; empty: all in reach, each computation once.
         checkpoint, policy_checkpoint: Weights; of a bundle, the files that it was built from.
+        policy_every: Of a bundle whose policy network is a graph of its own: how many images of a sequence each choice is kept
+            for; every number above 1 is measured beside the choice for each. Images of one folder are a sequence, by name.
         thresholds: Block -> theta, instead of the recipe's, for the published computation.
     """
 
     data: Path
     executions: tuple[str, ...] = ()
     policy_checkpoint: Path | None = None
+    policy_every: tuple[int, ...] = ()
     thresholds: Mapping[int, float] | None = None

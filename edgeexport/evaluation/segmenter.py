@@ -18,6 +18,7 @@ from edgeexport.evaluation.executions import (
     FixedExecution,
     OnnxRuntimeExecution,
     PublishedExecution,
+    ReusedPolicyExecution,
     SegmenterModel,
     segmenter_model,
 )
@@ -61,7 +62,8 @@ class Segmenter:
     @property
     def primary(self) -> str:
         """The execution whose figures stand for the segmenter: what is deployed, as far as it was run."""
-        return min((execution.name for execution in self.executions), key=_DEPLOYED_FIRST.index)
+        names = {execution.name for execution in self.executions}
+        return next(name for name in _DEPLOYED_FIRST if name in names)
 
 
 def segmenter_from_argument(
@@ -81,6 +83,9 @@ def segmenter_from_argument(
     for name in options.executions:
         if name not in EXECUTIONS:
             raise UsageError(f"--form {name}", "no form of this name", nearest_hint(name, EXECUTIONS))
+    if options.policy_every and not (Path(argument).is_dir() and _asked(options, "onnxruntime")):
+        every = " ".join(f"--policy-every {n}" for n in options.policy_every)
+        raise UsageError(every, "is of a bundle in ONNX Runtime", "give a bundle, and no --form or --form onnxruntime")
     if Path(argument).is_dir():
         if options.cfg_options:
             raise UsageError("--cfg-options", "a bundle's recipe is fixed", "evaluate the recipe, or build it anew")
@@ -152,6 +157,8 @@ def _segmenter_of_bundle(bundle: Bundle, options: EvaluationOptions) -> Segmente
             executions, not_run = _torch_executions(recipe, segmenter_model(recipe)[0], options)
     if _asked(options, "onnxruntime"):
         executions = (*executions, OnnxRuntimeExecution(bundle))
+        reused = [ReusedPolicyExecution(bundle, every) for every in sorted(set(options.policy_every)) if every != 1]
+        executions = (*executions, *reused)
     num_classes = manifest["recipe"]["model"]["decode_head"]["num_classes"]
     return Segmenter(
         name=name,
@@ -161,8 +168,13 @@ def _segmenter_of_bundle(bundle: Bundle, options: EvaluationOptions) -> Segmente
         classes=_class_names(tuple(manifest["classes"]), num_classes),
         executions=executions,
         not_run=not_run | {"tensorrt": _NO_ENGINE},
-        model_sha256=_model_sha256(manifest["weights"], manifest["recipe"], manifest["files"]["model.onnx"]),
+        model_sha256=_model_sha256(manifest["weights"], manifest["recipe"], _graphs_sha256(bundle)),
     )
+
+
+def _graphs_sha256(bundle: Bundle) -> str:
+    files, policy = bundle.manifest["files"], bundle.policy
+    return files["model.onnx"] + ("" if policy is None else files[policy.graph("model.onnx")])
 
 
 def _torch_executions(

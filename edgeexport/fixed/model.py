@@ -76,6 +76,12 @@ class FixedModel(nn.Module):
         return [name for key, change in self.schedule.acting for name in REDUCTIONS[key].decisions(specs[key], change)]
 
     @property
+    def separate(self) -> str | None:
+        """The decision at which a graph is cut in two (see `Reduction.separate`); None where it stays whole."""
+        named = [REDUCTIONS[key].separate(spec) for key, spec in self.recipe.reductions.items()]
+        return next((name for name in named if name is not None), None)
+
+    @property
     def manifest(self) -> dict[str, object]:
         """Entries of manifest.json on patches and on what reductions do, for what follows tokens on a device."""
         facts = self.schedule.facts

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeexport.backends.engine import runner_from_bundle
+from edgeexport.backends.separate import every_nth
 from edgeexport.bundle import Bundle
 from edgeexport.cost.pays import pays_line
 from edgeexport.errors import UsageError
@@ -49,6 +50,8 @@ class Predictor:
         bundle: Opened with its hashes checked, where its engine may be used.
         threads: For model.onnx; 0 lets ONNX Runtime choose.
         engine: 'auto' runs the bundle's engine if there is one, 'none' model.onnx (see `runner_from_bundle`).
+        policy_every: Ask a policy network with a graph of its own for every n-th photograph, and keep its choice for those
+            behind it.
 
     Attributes:
         batch: Photographs in a batch.
@@ -56,17 +59,19 @@ class Predictor:
         merges: Whether tokens are merged.
         classes, palette: Names and colours by class number; may be empty.
         num_classes: None if unknown.
+        reused: Holds the policy's choice between photographs; None where it is asked for each.
         title: The bundle in a few words.
         notice: What must be said about random weights; empty for weights of a checkpoint.
         pays: Whether the reduction pays; None for a dense model, and bundles of earlier versions.
 
     Raises:
-        UsageError: The model takes something else than photographs, or the runtime is missing.
+        UsageError: The model takes something else than photographs, the runtime is missing, or there is no policy to be asked
+            every n-th time.
         BundleError: The manifest is incomplete, or the engine is damaged or from elsewhere.
         BuildError: ONNX Runtime refuses the graph.
     """
 
-    def __init__(self, bundle: Bundle, threads: int, engine: str = "none") -> None:
+    def __init__(self, bundle: Bundle, threads: int, engine: str = "none", policy_every: int = 1) -> None:
         manifest = bundle.manifest
         self.input = bundle.input
         _check_takes_photos(bundle.path.name, self.input)
@@ -88,6 +93,7 @@ class Predictor:
         self.merges = bool(self._merges)
         self.num_classes = _class_count(self.classes, shapes)
         self.runner = runner_from_bundle(bundle, engine, extra_outputs=extra, threads=threads)
+        self.reused = every_nth(self.runner, policy_every, bundle.path.name)
 
     def results(self, photos: Sequence[Image.Image]) -> Iterator[PhotoResult]:
         """Predicts up to ``batch`` photographs; the last one fills the places that stay free.
@@ -99,7 +105,8 @@ class Predictor:
             return
         rows = [input_from_photo(photo, self.input) for photo in photos]
         rows += [rows[-1]] * (self.batch - len(rows))
-        outputs = self.runner.run(np.stack(rows))
+        batch = np.stack(rows)
+        outputs = self.runner.run(batch) if self.reused is None else self.reused.run(batch, len(photos))
         prediction = outputs[self.prediction]
         if prediction.ndim == 4:
             prediction = prediction.argmax(axis=1)

@@ -10,8 +10,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeexport.backends.contract import EngineRecord
-from edgeexport.backends.executed_graph import nodes_from_onnx
+from edgeexport.backends.executed_graph import GraphNode, nodes_from_onnx
 from edgeexport.backends.runner import Runner
+from edgeexport.backends.separate import SeparateRunner
 from edgeexport.bundle import Bundle
 from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.cost.work import GraphWork, read_work
@@ -65,7 +66,8 @@ def measure_layers(
         return _measure_model(bundle, work, image, extra, runs)
     times = runner.node_times(image, extra, runs)
     if record.backend == "onnxruntime":
-        nodes = nodes_from_onnx(bundle.path / next(iter(record.files)))
+        engines = [record] if record.policy is None else [record.policy, record]
+        nodes = [node for own in engines for node in nodes_from_onnx(bundle.path / next(iter(own.files)))]
         return attribution_from_onnxruntime(times, work, nodes, runs=runs)
     description = bundle.path / _ENGINE_GRAPH
     engine = None
@@ -96,10 +98,17 @@ def _measure_model(
     from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 
     with temporary_folder() as folder:
-        optimised = folder / "engine.onnx"
-        OnnxRuntimeRunner(bundle.path / _MODEL, save_to=optimised)
-        times = OnnxRuntimeRunner(optimised, optimised=True).node_times(image, extra, runs)
-        return attribution_from_onnxruntime(times, work, nodes_from_onnx(optimised), runs=runs)
+        nodes: list[GraphNode] = []
+        runners: list[Runner] = []
+        for part in filter(None, (bundle.policy, bundle)):
+            optimised = folder / f"{part.part}.onnx"
+            OnnxRuntimeRunner(bundle.path / part.graph(_MODEL), save_to=optimised)
+            runners.append(OnnxRuntimeRunner(optimised, optimised=True))
+            nodes += nodes_from_onnx(optimised)
+        *ahead, runner = runners
+        if bundle.policy is not None:
+            runner = SeparateRunner(ahead[0], runner, bundle.policy.outputs[0].name)
+        return attribution_from_onnxruntime(runner.node_times(image, extra, runs), work, nodes, runs=runs)
 
 
 def _line(record: dict[str, Any]) -> str:

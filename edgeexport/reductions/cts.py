@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from edgeexport.config.files import file_from_config
 from edgeexport.config.place import Place
-from edgeexport.config.values import integer, mapping
+from edgeexport.config.values import choice, integer, mapping
 from edgeexport.reductions.cts_counts import aligned_num_shared, aligned_window_counts
 from edgeexport.reductions.cts_layout import (
     layout_fixed,
@@ -35,9 +35,10 @@ from edgeexport.tokens.published_tokens import PublishedTokens
 from edgeexport.tokens.selection import chosen
 from edgeexport.tokens.trace import Trace
 
-__all__ = ["POLICY_STRIDE", "Cts", "CtsSpec", "ShareChange"]
+__all__ = ["POLICIES", "POLICY_STRIDE", "Cts", "CtsSpec", "ShareChange"]
 
 POLICY_STRIDE = 32  # pixels; the policy network scores one 32x32 window per output, that is 2x2 patches of 16
+POLICIES = ("inside", "separate")
 _OUTPUT = "shared_windows"
 
 
@@ -48,12 +49,14 @@ class CtsSpec:
     ``num_shared`` is what the recipe asked for; the smallest S >= num_shared whose token count is a multiple of
     ``align_tokens`` is used (see `edgeexport.reductions.cts_counts`); 0 shares nothing and emits no nodes.
     ``policy_checkpoint`` is absolute, or None when the policy network's weights are in the model's checkpoint under
-    ``policy_net.``.
+    ``policy_net.``. ``policy`` is one of `POLICIES`: 'inside' keeps the policy network in the model's graph, 'separate' gives
+    it one of its own, whose choice is an input of the model's.
     """
 
     num_shared: int
     align_tokens: int
     policy_checkpoint: Path | None
+    policy: str = POLICIES[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +138,8 @@ class Cts(Reduction):
         return POLICY_STRIDE, f"{POLICY_STRIDE}, the stride of CTS's policy network and two patches of {patch_size}"
 
     def spec_from_config(self, value: object, place: Place, facts: HostFacts, tokens: int, folder: Path) -> CtsSpec:
-        """``dict(num_shared, align_tokens, policy_checkpoint)``."""
-        config = mapping(value, place, ("align_tokens", "num_shared", "policy_checkpoint"))
+        """``dict(num_shared, align_tokens, policy_checkpoint, policy)``."""
+        config = mapping(value, place, ("align_tokens", "num_shared", "policy", "policy_checkpoint"))
         if "num_shared" not in config:
             raise place.missing("num_shared", "num_shared=103 (2x2 windows that share one token each)")
         if 2 * facts.patch_size != POLICY_STRIDE:
@@ -150,7 +153,8 @@ class Cts(Reduction):
         align_tokens = integer(config.get("align_tokens", 8), place.at("align_tokens"), minimum=1)
         self.changes(CtsSpec(num_shared, align_tokens, None), facts, tokens, place)
         checkpoint = file_from_config(config.get("policy_checkpoint"), place.at("policy_checkpoint"), folder)
-        return CtsSpec(num_shared=num_shared, align_tokens=align_tokens, policy_checkpoint=checkpoint)
+        policy = choice(config.get("policy", POLICIES[0]), place.at("policy"), POLICIES)
+        return CtsSpec(num_shared, align_tokens, checkpoint, policy)
 
     def resolved(self, given: Mapping[str, object], spec: CtsSpec) -> dict[str, object]:
         """The checkpoint as it was written."""
@@ -158,6 +162,7 @@ class Cts(Reduction):
             "num_shared": spec.num_shared,
             "align_tokens": spec.align_tokens,
             "policy_checkpoint": given.get("policy_checkpoint"),
+            "policy": spec.policy,
         }
 
     def changes(self, spec: CtsSpec, facts: HostFacts, tokens: int, place: Place) -> tuple[ShareChange, ...]:
@@ -225,6 +230,10 @@ class Cts(Reduction):
     def decisions(self, spec: CtsSpec, change: ShareChange) -> tuple[str, ...]:
         """``shared_windows``."""
         return (_OUTPUT,)
+
+    def separate(self, spec: CtsSpec) -> str | None:
+        """``shared_windows``, with ``policy="separate"`` and something to share."""
+        return _OUTPUT if spec.policy == "separate" and spec.num_shared else None
 
     def network_macs(self, spec: CtsSpec, facts: HostFacts) -> int:
         """The policy network on the whole image."""

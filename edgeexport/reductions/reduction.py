@@ -200,6 +200,12 @@ class Reduction(ABC):
         """Whether the network runs."""
         return self.network is not None
 
+    def separate(self, spec: Any) -> str | None:
+        """The decision that a graph of the network's own gives out, and that the model's graph takes as an input; None: the
+        network is part of the model's graph.
+        """
+        return None
+
     def new_network(self) -> nn.Module:
         """The network, its weights without values yet."""
         raise TypeError(f"{self.title} has no network")

@@ -219,6 +219,7 @@ def _engine_arguments(target: str | None, options: EngineOptions) -> list[str]:
         ("--precision", options.precision or None),
         ("--workspace", options.workspace_mib),
         ("--useDLACore", options.dla_core),
+        ("--policyDLACore", options.policy_dla_core),
         ("--threads", options.threads or None),
     ]
     flags = ["--useCudaGraph"] * options.cuda_graph + ["--no-plugins"] * (not options.plugins)

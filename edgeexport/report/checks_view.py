@@ -12,7 +12,12 @@ __all__ = ["CheckRow", "check_rows", "range_text", "rtx_scope"]
 
 Json = Mapping[str, Any]
 
-_TITLES = {"lint": "Static graph", "parity": "Parity", "tensorrt_rtx": "TensorRT-RTX parses and builds it"}
+_TITLES = {
+    "lint": "Static graph",
+    "parity": "Parity",
+    "tensorrt_rtx": "TensorRT-RTX parses and builds it",
+    "tensorrt_rtx_policy": "TensorRT-RTX parses and builds the policy network",
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ def check_rows(checks: Json) -> list[CheckRow]:
         details += [f"{check[key]} {key}" for key in ("nodes", "comparisons") if key in check]
         details += [str(check["reason"])] if check.get("reason") else []
         status = str(check.get("status", "not-run"))
-        if name == "tensorrt_rtx" and status == "passed":
+        if name in ("tensorrt_rtx", "tensorrt_rtx_policy") and status == "passed":
             details += [rtx_scope(check)]
             status = "passed" if check.get("deployed_graph", True) else "warning"
         rows.append(CheckRow(_TITLES.get(name, name), status, "; ".join(details)))

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeexport.cost.kernel_plan import DENSE, REDUCED, KernelPlan, Plans
-from edgeexport.cost.pays import PaysLine, pays_line, pays_rows, plan_deployed
+from edgeexport.cost.pays import PaysLine, pays_line, pays_rows, plan_of
 from edgeexport.cost.plan_time import parts_of_plan, plan_predictions
+from edgeexport.cost.policy import policy_headers, policy_rows
 from edgeexport.cost.work import part_order, part_title
 from edgeexport.report.chart import Chart, Swatch, Table
 from edgeexport.report.column_chart import Segment, Slot, Stack, column_chart
@@ -29,12 +30,14 @@ class KernelView:
         how: Compiled or composed, for which GPU, by what.
         charts: Kernels, megabytes and milliseconds by part; each with its heading.
         pays: Predicted times in every precision and power mode; None where nothing stands beside the model.
+        policy: Likewise a policy network with a graph of its own, on every n-th image and on an accelerator.
         missing: Plans that could not be made, and why.
     """
 
     how: str
     charts: tuple[tuple[str, Chart], ...]
     pays: Table | None
+    policy: Table | None
     missing: tuple[str, ...]
 
 
@@ -46,10 +49,10 @@ def first_line(manifest: Json) -> PaysLine | None:
 def kernel_view(manifest: Json, plans: Plans | None) -> KernelView | None:
     """Arranges kernels.json; None where the bundle has none."""
     precision, plugins = str(manifest["precision"]), bool(manifest.get("plugins", True))
-    found = [plan for model in (REDUCED, DENSE) if plans and (plan := plans.plan(model, precision)) is not None]
-    if plans is None or not found:
+    found = [plan_of(plans, model, precision, plugins) for model in (REDUCED, DENSE)]
+    deployed = [plan for plan in found if plan is not None]
+    if plans is None or not deployed:
         return None
-    deployed = [plan_deployed(plan, plugins) for plan in found]
     predicted = [next(iter(plan_predictions(plan, str(manifest["target"]))), None) for plan in deployed]
     parts = [
         parts_of_plan(plan) if told is None else told.as_dict()["parts"]
@@ -62,7 +65,7 @@ def kernel_view(manifest: Json, plans: Plans | None) -> KernelView | None:
         for key, unit, scale in _UNITS
         if all(key in part for side in parts for part in side)
     ]
-    return KernelView(_how(deployed[0]), tuple(charts), _pays(manifest.get("pays")), plans.missing)
+    return KernelView(_how(deployed[0]), tuple(charts), *_tables(manifest.get("pays")), plans.missing)
 
 
 def _how(plan: KernelPlan) -> str:
@@ -107,9 +110,11 @@ def _label(part: str) -> str:
     return number if stem == "block" else f"{stem.split('_')[0]} {number}"
 
 
-def _pays(figures: Json | None) -> Table | None:
+def _tables(figures: Json | None) -> tuple[Table | None, Table | None]:
     if not figures or not figures["predicted"]:
-        return None
+        return None, None
+    policy = figures.get("policy")
     headers = ("precision", "power mode", "reduced ms", "dense ms", "dense / reduced")
     graph = ("CUDA graph: reduced ms", "dense ms", "dense / reduced", "kernels", "dense kernels")
-    return Table((*headers, *graph), pays_rows(figures))
+    pays = Table((*headers, *graph), pays_rows(figures))
+    return pays, Table(policy_headers(policy), policy_rows(policy)) if policy else None

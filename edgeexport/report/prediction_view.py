@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeexport.cost.ceilings import power_mode_named, power_modes
 from edgeexport.cost.kernel_plan import Plans
-from edgeexport.cost.pays import plan_deployed
+from edgeexport.cost.pays import plan_of
 from edgeexport.cost.plan_time import plan_predictions
 from edgeexport.cost.roofline import predictions
 from edgeexport.cost.work import GraphWork
@@ -59,9 +59,11 @@ def predictions_of_bundle(manifest: Json, work: GraphWork | None, plans: Plans |
     """
     target = str(manifest["target"])
     plugins = bool(manifest.get("plugins", True))
-    own = plans.own(str(manifest["precision"])) if plans is not None and power_modes(target) else None
-    if own is not None:
-        return [item.as_dict() for item in plan_predictions(plan_deployed(own, plugins), target)], ""
+    precision = str(manifest["precision"])
+    own = plans.own(precision) if plans is not None and power_modes(target) else None
+    whole = None if own is None else plan_of(plans, own.model, precision, plugins)
+    if whole is not None:
+        return [item.as_dict() for item in plan_predictions(whole, target)], ""
     if work is None:
         return [], "the bundle has no work.json: it was built by an earlier edgeexport"
     try:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from edgeexport.cost.pays import pays_line, pays_rows
+from edgeexport.cost.policy import policy_headers, policy_rows
 from edgeexport.terminal.output import print_line, results_console
 
 __all__ = ["print_kernels", "print_pays", "print_pays_table"]
@@ -34,6 +35,19 @@ def print_pays_table(figures: Json | None) -> None:
     for row in pays_rows(figures):
         table.add_row(*row)
     results_console.print(table)
+    if figures.get("policy"):
+        _print_policy(figures["policy"])
+
+
+def _print_policy(figures: Json) -> None:
+    """A policy network with a graph of its own: on every n-th image, and on a deep-learning accelerator."""
+    table = Table(title="predicted per image, policy network apart", title_justify="left")
+    for column in policy_headers(figures):
+        table.add_column(column, justify="left" if column in ("precision", "power mode") else "right")
+    for row in policy_rows(figures):
+        table.add_row(*row)
+    results_console.print(table)
+    print_line(f"DLA: {figures['accelerator']}", "dim")
 
 
 def print_kernels(facts: Json) -> None:

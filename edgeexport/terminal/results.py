@@ -170,6 +170,9 @@ def print_inspection(facts: dict[str, Any]) -> None:
         shown = ("name", "description", "target", "precision", "edgeexport")
         pairs: list[tuple[str, str | Text]] = [(key, str(facts[key])) for key in shown]
         pairs.append(("weights", facts["weights"]["statement"]))
+        if facts.get("policy"):
+            given = facts["policy"]["output"]["name"]
+            pairs.append(("policy network", f"a graph of its own, policy.onnx: gives {given} to model.onnx"))
         engine = facts["engine"]
         pairs.append(("engine", engine_text(engine and EngineRecord.from_dict(engine))))
         for name, check in facts["checks"].items():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeexport.backends.runner import Runner
+from edgeexport.backends.separate import SeparateRunner
 from edgeexport.bundle import Bundle
 from edgeexport.documents import read_golden
 from edgeexport.verify.compare import (
@@ -22,9 +23,11 @@ from edgeexport.verify.compare import (
 from edgeexport.verify.decisions import decision_outputs, decisions_between, with_empty_decisions
 from edgeexport.verify.tolerances import Tolerances, tolerances_of
 
-__all__ = ["AGREEMENT", "GOLDEN_CHECK", "golden_comparisons"]
+__all__ = ["AGREEMENT", "GOLDEN_CHECK", "MODEL_CHECK", "POLICY_CHECK", "golden_comparisons"]
 
 GOLDEN_CHECK = "golden outputs against this machine"
+POLICY_CHECK = "policy network alone: its choice"
+MODEL_CHECK = "model alone, given the reference's choice"
 AGREEMENT = "agreement behind near ties decided differently, not judged"
 """Among a comparison's facts: output -> how far it agrees, on images that went on with other tokens."""
 
@@ -41,15 +44,40 @@ def golden_comparisons(bundle: Bundle, runner: Runner) -> list[Comparison]:
     arrays = read_golden(bundle.path / "golden.npz", bundle.manifest)
     cases = sorted({name.split("/")[0] for name in arrays if "/" in name})
     tolerances = tolerances_of(bundle.manifest.get("precision", "fp32"))
-    return [_one_case(case, arrays, runner, tolerances) for case in cases]
+    checks: list[tuple[str, Callable[[str], dict[str, NDArray]]]] = [
+        (GOLDEN_CHECK, lambda case: runner.run(arrays[f"{case}/image"], _below(arrays, f"{case}/input/")))
+    ]
+    if isinstance(runner, SeparateRunner):
+        checks += _checks_of_parts(arrays, runner)
+    pair = "torch fixed, at build time", f"{runner.name} {runner.version}"
+    return [_one_case(check, pair, case, arrays, run(case), tolerances) for check, run in checks for case in cases]
 
 
-def _one_case(case: str, arrays: Mapping[str, NDArray], runner: Runner, tolerances: Tolerances) -> Comparison:
-    outputs = runner.run(arrays[f"{case}/image"], _below(arrays, f"{case}/input/"))
+def _checks_of_parts(
+    arrays: Mapping[str, NDArray], runner: SeparateRunner
+) -> list[tuple[str, Callable[[str], dict[str, NDArray]]]]:
+    """The policy alone, and the model given the reference's choice."""
+    name = runner.choice
+
+    def model(case: str) -> dict[str, NDArray]:
+        return runner.run(arrays[f"{case}/image"], {name: arrays[f"{case}/{name}"]})
+
+    return [(POLICY_CHECK, lambda case: {name: runner.chosen(arrays[f"{case}/image"])}), (MODEL_CHECK, model)]
+
+
+def _one_case(
+    check: str,
+    pair: tuple[str, str],
+    case: str,
+    arrays: Mapping[str, NDArray],
+    outputs: dict[str, NDArray],
+    tolerances: Tolerances,
+) -> Comparison:
     names = tuple(str(name) for name in arrays[f"{case}/names"])
     stored = _below(arrays, f"{case}/")
     scores, gaps = _below(arrays, f"{case}/score/"), _below(arrays, f"{case}/gap/")
-    outputs = with_empty_decisions(outputs, stored, decision_outputs(scores))
+    if check != POLICY_CHECK:
+        outputs = with_empty_decisions(outputs, stored, decision_outputs(scores))
     returned = {name: score for name, score in scores.items() if set(decision_outputs([name])) <= outputs.keys()}
     decisions = decisions_between(outputs, stored, returned, gaps, tolerances)
     decided = decision_outputs(scores)
@@ -69,8 +97,7 @@ def _one_case(case: str, arrays: Mapping[str, NDArray], runner: Runner, toleranc
             if images
         ]
 
-    pair = "torch fixed, at build time", f"{runner.name} {runner.version}"
-    comparison = judged(GOLDEN_CHECK, *pair, names, differences(rows), decisions)
+    comparison = judged(check, *pair, names, differences(rows), decisions)
     apart = [image for image in range(len(names)) if image not in rows]
     if comparison.status != "not-applicable":
         return comparison

@@ -43,6 +43,7 @@ from edgeexport.verify.tolerances import FP32, Tolerances
 
 __all__ = [
     "batch_comparison",
+    "compared",
     "followed_reference",
     "original_comparison",
     "reference_of",
@@ -85,7 +86,7 @@ def original_comparison(fixed: FixedModel, reference: Reference) -> Comparison:
         for name in fixed.output_names
         if all(name in image.outputs for image in images)
     }
-    comparison = _compared(fixed, ORIGINAL_CHECK, pair, reference, outputs, one_by_one=False)
+    comparison = compared(fixed, ORIGINAL_CHECK, pair, reference, outputs, one_by_one=False)
     return replace(comparison, facts={**comparison.facts, **_published_facts(published, reference.batch, settings)})
 
 
@@ -93,7 +94,7 @@ def runtime_comparison(fixed: FixedModel, reference: Reference, runner: Runner) 
     """Fixed torch against the exported graph in ``runner``, on one batch."""
     returned = runner.run(reference.batch.pixels, reference.batch.extra)
     pair = "torch fixed", f"{runner.name} {runner.version}"
-    return _compared(fixed, RUNTIME_CHECK, pair, reference, returned, one_by_one=False)
+    return compared(fixed, RUNTIME_CHECK, pair, reference, returned, one_by_one=False)
 
 
 def batch_comparison(fixed: FixedModel, reference: Reference, runner: Runner) -> Comparison:
@@ -103,7 +104,7 @@ def batch_comparison(fixed: FixedModel, reference: Reference, runner: Runner) ->
     singles = [reference_of(fixed, single, tolerances=reference.tolerances) for single in one_by_one]
     returned = runner.run(batch.pixels, batch.extra)
     pair = "torch fixed, one by one", f"{runner.name} {runner.version}"
-    return _compared(fixed, BATCH_CHECK, pair, joined_reference(batch, singles), returned, one_by_one=True)
+    return compared(fixed, BATCH_CHECK, pair, joined_reference(batch, singles), returned, one_by_one=True)
 
 
 def followed_reference(fixed: FixedModel, reference: Reference, returned: Mapping[str, NDArray]) -> Reference:
@@ -175,7 +176,7 @@ def _published_facts(
     }
 
 
-def _compared(
+def compared(
     fixed: FixedModel,
     check: str,
     pair: tuple[str, str],
@@ -184,6 +185,16 @@ def _compared(
     *,
     one_by_one: bool,
 ) -> Comparison:
+    """Judges what an execution returned; where it decided near ties differently, against the model that follows it.
+
+    Args:
+        fixed: The model.
+        check: Name of the comparison.
+        pair: What is compared, for people.
+        reference: What fixed torch computed.
+        returned: The execution's outputs.
+        one_by_one: The reference's images ran one by one, and are followed so.
+    """
     prediction = fixed.recipe.output
     comparison = compare_outputs(check, *pair, reference, returned, prediction)
     if comparison.status != "not-applicable":

@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from examples.scenes.classes import CLASSES, PALETTE
-from examples.scenes.scene import SPLITS, VERSION, draw_scene
+from examples.scenes.scene import SPLITS, VERSION, Scene, draw_scene
+from examples.scenes.sequence import draw_frame
 
 __all__ = ["MARKER", "SCHEMA", "FolderRefused", "app", "generate"]
 
@@ -43,11 +44,22 @@ class _Task:
     seed: int
     split: str
     index: int
+    frame: int | None = None
+    """Of a sequence; None for a single picture."""
 
+    @property
+    def paths(self) -> tuple[Path, Path]:
+        """Of the picture and its label."""
+        name = f"scene_{self.index:05d}"
+        name += ".png" if self.frame is None else f"/frame_{self.frame:03d}.png"
+        image, label = (Path(self.folder) / folder / self.split / name for folder in ("images", "annotations"))
+        return image, label
 
-def _paths(folder: Path, split: str, index: int) -> tuple[Path, Path]:
-    name = f"scene_{index:05d}.png"
-    return folder / "images" / split / name, folder / "annotations" / split / name
+    def draw(self) -> Scene:
+        """The picture."""
+        if self.frame is None:
+            return draw_scene(self.seed, self.split, self.index, _SIZE)
+        return draw_frame(self.seed, self.split, self.index, self.frame, _SIZE)
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> bytes | None:
@@ -69,12 +81,14 @@ def _write(path: Path, picture: Image.Image) -> None:
 
 def _make(task: _Task) -> str:
     """Draw and write one scene unless it is there; returns the sha256 of its decoded pixels and label."""
-    image_path, label_path = _paths(Path(task.folder), task.split, task.index)
+    image_path, label_path = task.paths
     pixels, label = _read(image_path, (_SIZE, _SIZE, 3)), _read(label_path, (_SIZE, _SIZE))
     if pixels is None or label is None:
-        scene = draw_scene(task.seed, task.split, task.index, _SIZE)
+        scene = task.draw()
         indexed = Image.fromarray(scene.label)
         indexed.putpalette([value for colour in PALETTE for value in colour])
+        for path in (image_path, label_path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         _write(image_path, Image.fromarray(scene.image))
         _write(label_path, indexed)
         pixels, label = scene.image.tobytes(), scene.label.tobytes()
@@ -126,10 +140,16 @@ def _save(path: Path, content: dict[str, Any]) -> None:
 
 
 def generate(
-    out: Path, seed: int, counts: dict[str, int], workers: int = 2, progress: Progress | None = None
+    out: Path,
+    seed: int,
+    counts: dict[str, int],
+    workers: int = 2,
+    progress: Progress | None = None,
+    sequence: int = 0,
 ) -> dict[str, Any]:
     """Write ``counts[split]`` scenes per split under ``out`` and return the content of scenes.json.
 
+    With ``sequence``, every scene is a folder of so many frames, from a camera that drives along its street.
     ``sha256`` per split runs over the scenes' own digests (decoded pixels, then label) in order.
 
     Raises: FolderRefused if ``out`` holds something else, a data set of another seed, size or generator version, or a
@@ -143,6 +163,7 @@ def generate(
         "counts": counts,
         "classes": list(CLASSES),
         "palette": [list(colour) for colour in PALETTE],
+        **({"sequence": sequence} if sequence else {}),
     }
     recorded = _claim(out, identity)
     digests: dict[str, str] = {}
@@ -156,8 +177,9 @@ def generate(
                 continue
             for folder in ("images", "annotations"):
                 (out / folder / split).mkdir(parents=True, exist_ok=True)
-            tasks = [_Task(str(out), seed, split, index) for index in range(count)]
-            bar = progress.add_task(split, total=count) if progress is not None else None
+            frames: list[int | None] = [*range(sequence)] if sequence else [None]
+            tasks = [_Task(str(out), seed, split, index, frame) for index in range(count) for frame in frames]
+            bar = progress.add_task(split, total=len(tasks)) if progress is not None else None
             total = hashlib.sha256()
             for digest in _make_all(tasks, pool):
                 total.update(bytes.fromhex(digest))
@@ -188,6 +210,10 @@ def main(
     images: Annotated[int, typer.Option(min=0, help="Training scenes.")] = 2000,
     val: Annotated[int, typer.Option(min=0, help="Validation scenes.")] = 100,
     test: Annotated[int, typer.Option(min=0, help="Test scenes.")] = 300,
+    sequence: Annotated[
+        int,
+        typer.Option(min=0, help="Frames of every scene, from a camera that drives along its street; 0: one picture."),
+    ] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 2,
 ) -> None:
     """Write seeded street-like scenes with exact labels in mmsegmentation's folder layout."""
@@ -195,7 +221,7 @@ def main(
     columns = (TextColumn("{task.description:>6}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=console) as progress:
-            content = generate(out, seed, {"train": images, "val": val, "test": test}, workers, progress)
+            content = generate(out, seed, {"train": images, "val": val, "test": test}, workers, progress, sequence)
     except FolderRefused as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
@@ -209,7 +235,8 @@ def main(
         )
         raise typer.Exit(1) from error
     for split, digest in content["sha256"].items():
-        typer.echo(f"{split}: {content['counts'][split]} scenes, sha256 {digest}")
+        frames = f" of {sequence} frames" if sequence else ""
+        typer.echo(f"{split}: {content['counts'][split]} scenes{frames}, sha256 {digest}")
 
 
 if __name__ == "__main__":

@@ -59,8 +59,8 @@ def draw_ground(rng: np.random.Generator) -> Ground:
     )
 
 
-def paint_ground(stage: Stage, ground: Ground) -> None:
-    """Paint all ground below the horizon."""
+def paint_ground(stage: Stage, ground: Ground, travelled: float = 0.0) -> None:
+    """Paint all ground below the horizon, seen from ``travelled`` metres further along the street."""
     view, canvas = stage.view, stage.canvas
     window = canvas.window(0, view.horizon + 1, view.size, view.size)
     if window is None:
@@ -71,7 +71,7 @@ def paint_ground(stage: Stage, ground: Ground) -> None:
     ]
     column = np.arange(view.size, dtype=np.float32)[None, :] + np.float32(0.5 - view.vanish_x)
     lateral = column / (np.float32(view.metre) * t)
-    metres = np.float32(view.near_m) / t
+    metres = np.float32(view.near_m) / t + np.float32(travelled)
     detail = np.clip(t * np.float32(2.2), 0.15, 1)
     rows = np.broadcast_to((metres * 30).astype(np.int64), lateral.shape)
     columns = (lateral * 60).astype(np.int64)

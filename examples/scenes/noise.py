@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -25,6 +27,12 @@ class NoiseBank:
             "medium": 0.8 * octave[16] + 0.5 * octave[32] + 0.3 * octave[64],
             "fine": 0.7 * octave[64] + 0.6 * octave[128],
         }
+
+    def with_cuts_from(self, rng: np.random.Generator) -> NoiseBank:
+        """The same tiles, cut at other random places."""
+        bank = copy(self)
+        bank._rng = rng
+        return bank
 
     def _octave(self, cells: int) -> NDArray[np.float32]:
         grid = self._rng.random((cells, cells), dtype=np.float32) * 2 - 1

@@ -156,7 +156,7 @@ def test_the_resolved_text_is_plain_and_keeps_what_was_asked(validated, write, t
     write("w.pth", "")
     text = validated({**REDUCED, ("checkpoint",): "w.pth"}).text
     assert text["reduction"] == {
-        "cts": {"num_shared": 5, "align_tokens": 8, "policy_checkpoint": None},
+        "cts": {"num_shared": 5, "align_tokens": 8, "policy_checkpoint": None, "policy": "inside"},
         "dtop": {"prune": {2: 10, 3: 4}, "protect_per_class": 5},
     }
     assert list(text["reduction"]["dtop"]["prune"]) == [2, 3]

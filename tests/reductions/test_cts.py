@@ -31,6 +31,14 @@ def test_sharing_nothing_is_valid_and_no_step(validated):
     assert not REDUCTIONS["cts"].uses_network(recipe.reductions["cts"])
 
 
+def test_a_separate_policy_is_cut_off_at_its_choice(validated):
+    spec = validated({R: {"cts": {**CTS, "policy": "separate"}}}).reductions["cts"]
+    assert spec == CtsSpec(5, 1, None, "separate")
+    assert REDUCTIONS["cts"].separate(spec) == "shared_windows"
+    assert REDUCTIONS["cts"].separate(CtsSpec(5, 1, None)) is None
+    assert REDUCTIONS["cts"].separate(CtsSpec(0, 1, None, "separate")) is None  # no network runs
+
+
 def test_every_window_that_shares_saves_three_tokens(validated):
     """64 patches in 16 windows; five windows leave 49 tokens, eight the next multiple of 8."""
     for align, shared in ((1, 5), (8, 8)):
@@ -57,6 +65,10 @@ def test_a_policy_checkpoint_is_relative_to_the_recipe(validated, refused, write
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        (
+            {"cts": {**CTS, "policy": "seperate"}},
+            "reduction.cts.policy = 'seperate' | expected one of 'inside', 'separate' | did you mean 'separate'?",
+        ),
         ({"cts": {}}, "reduction.cts | required key 'num_shared' is missing"),
         ({"cts": 5}, "reduction.cts = 5 | expected a dict"),
         ({"cts": {**CTS, "num_share": 3}}, "reduction.cts.num_share = 3 | unknown key 'num_share' | did you mean 'num_shared'?"),
