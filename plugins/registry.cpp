@@ -1,4 +1,4 @@
-// The library's door: the five creators, the logger, and what the library was built from.
+// The library's door: the creators, the logger, and what the library was built from.
 #include <NvInferRuntime.h>
 #include <cuda_runtime_api.h>
 
@@ -11,6 +11,7 @@
 #include "token_match/token_match_plugin.h"
 #include "token_merge/token_merge_plugin.h"
 #include "token_partition/token_partition_plugin.h"
+#include "token_protect_select/token_protect_select_plugin.h"
 #include "token_unmerge/token_unmerge_plugin.h"
 #include "upsample_argmax/upsample_argmax_plugin.h"
 
@@ -58,12 +59,13 @@ void logError(std::string const& message) noexcept {
 // TensorRT calls both when it loads the library.
 
 EDGEEXPORT_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count) {
-    static std::array<nvinfer1::IPluginCreatorInterface*, 5> const creators{
+    static std::array<nvinfer1::IPluginCreatorInterface*, 6> const creators{
         edgeexport::tokenMatchCreator(),
         edgeexport::tokenMergeCreator(),
         edgeexport::tokenUnmergeCreator(),
         edgeexport::tokenPartitionCreator(),
         edgeexport::upsampleArgmaxCreator(),
+        edgeexport::tokenProtectSelectCreator(),
     };
     count = static_cast<int32_t>(creators.size());
     return creators.data();

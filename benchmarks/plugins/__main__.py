@@ -1,7 +1,7 @@
 """Times the plugins' kernels: one JSON object on standard output, a table on standard error.
 
-``python -m benchmarks.plugins [TokenMatch] [TokenMerge] [TokenUnmerge] [TokenPartition] [UpsampleArgmax]`` runs a
-selection; all without arguments. Without a GPU nothing is measured and the exit code is 6.
+``python -m benchmarks.plugins [OP ...]`` runs a selection of the ops that have a plugin; all without arguments. Without a GPU
+nothing is measured and the exit code is 6.
 """
 
 from __future__ import annotations

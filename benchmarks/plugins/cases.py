@@ -15,6 +15,7 @@ from edgeexport.ops.match_tables import MatchLayout, tables_from_layout
 from edgeexport.ops.token_match import token_match_reference
 from edgeexport.ops.token_merge import token_merge_reference
 from edgeexport.ops.token_partition import token_partition_reference
+from edgeexport.ops.token_protect_select import token_protect_select_reference
 from edgeexport.ops.token_unmerge import token_unmerge_reference
 
 __all__ = ["OPS", "Case"]
@@ -123,6 +124,22 @@ def token_partition_cases(launchers: Launchers, dtype: torch.dtype, batch: int) 
     return cases
 
 
+def token_protect_select_cases(launchers: Launchers, dtype: torch.dtype, batch: int) -> list[Case]:
+    """DToP's stages on SegViT-B 512 on ADE20K, dense and behind CTS."""
+    cases = []
+    for name, (tokens, k) in {"SegViT-B 512, DToP": (1024, 461), "SegViT-B 512, CTS + DToP": (712, 256)}.items():
+        scores = torch.randn(batch, 150, tokens, device="cuda").softmax(dim=1).to(dtype)
+        x, rows = (torch.randn(batch, tokens, width, device="cuda").to(dtype) for width in (768, 150))
+        alive = torch.arange(tokens, dtype=torch.int32, device="cuda")[None, :, None].repeat(batch, 1, 1)
+        kernel = launchers.token_protect_select(scores, x, rows, alive, k, 5)
+        eager = _bound(token_protect_select_reference, scores, x, rows, alive, k, 5)
+        moved = batch * (x.element_size() * (768 * (tokens - k) + 150 * k) + 4 * tokens)
+        cases.append(
+            Case(f"{name}, batch {batch}", kernel, eager, _differing(kernel, eager), scores.nbytes + 2 * moved)
+        )
+    return cases
+
+
 def upsample_argmax_cases(launchers: Launchers, dtype: torch.dtype, batch: int) -> list[Case]:
     """SegViT-B 512 on ADE20K, against interpolation and argmax. Random scores are less certain than trained ones."""
     cases = []
@@ -145,6 +162,7 @@ OPS: dict[str, Callable[[Launchers, torch.dtype, int], list[Case]]] = {
     "TokenMerge": token_merge_cases,
     "TokenUnmerge": token_unmerge_cases,
     "TokenPartition": token_partition_cases,
+    "TokenProtectSelect": token_protect_select_cases,
     "UpsampleArgmax": upsample_argmax_cases,
 }
 

@@ -1,4 +1,4 @@
-// The five launchers for ctypes, with plain numbers. Compiled with plugins/*/*.cu; knows nothing of TensorRT.
+// The launchers for ctypes, with plain numbers. Compiled with plugins/*/*.cu; knows nothing of TensorRT.
 // Every function returns a cudaError_t, unless it says otherwise.
 #include <cuda_runtime_api.h>
 
@@ -12,6 +12,7 @@
 #include "token_match/token_match.h"
 #include "token_merge/token_merge.h"
 #include "token_partition/token_partition.h"
+#include "token_protect_select/token_protect_select.h"
 #include "token_unmerge/token_unmerge.h"
 #include "upsample_argmax/upsample_argmax.h"
 
@@ -82,6 +83,18 @@ EDGEEXPORT_EXPORT int launch_token_partition(int32_t type, int32_t batch, int32_
     edgeexport::TokenPartitionSizes const sizes{batch, tokens, k};
     return edgeexport::launchTokenPartition(score, elementOf(type), sizes, kept, taken,
                                             static_cast<cudaStream_t>(stream));
+}
+
+EDGEEXPORT_EXPORT int launch_token_protect_select(int32_t type, int32_t batch, int32_t classes, int32_t tokens,
+                                                  int32_t width, int32_t row_width, int32_t k, int32_t per_class,
+                                                  void const* scores, void const* x, void const* rows,
+                                                  int32_t const* alive, void* x_kept, void* rows_left,
+                                                  int32_t* alive_kept, int32_t* alive_left, void* workspace,
+                                                  void* stream) {
+    edgeexport::ProtectSelectAddresses const tensors{scores,    x,          rows,       alive,    x_kept,
+                                                     rows_left, alive_kept, alive_left, workspace};
+    edgeexport::ProtectSelectSizes const sizes{batch, classes, tokens, width, row_width, k, per_class};
+    return edgeexport::launchTokenProtectSelect(tensors, sizes, elementOf(type), static_cast<cudaStream_t>(stream));
 }
 
 EDGEEXPORT_EXPORT int launch_upsample_argmax(int32_t type, int32_t batch, int32_t classes, int32_t h, int32_t w,

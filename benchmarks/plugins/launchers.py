@@ -25,7 +25,7 @@ _TYPES = {torch.float32: 0, torch.float16: 1, torch.int32: 3}  # plugins/common/
 
 
 def compile_launchers(toolkit: Toolkit, architecture: int, folder: Path) -> Path:
-    """Compiles the five launchers and their kernels.
+    """Compiles the launchers and their kernels.
 
     Args:
         toolkit: CUDA.
@@ -109,6 +109,19 @@ class Launchers:
         batch, tokens = score.shape
         results = (_indices(batch, tokens - k), _indices(batch, k))
         return self._launch("launch_token_partition", score, (batch, tokens, k, score, *results), results)
+
+    def token_protect_select(
+        self, scores: Tensor, x: Tensor, rows: Tensor, alive: Tensor, k: int, per_class: int
+    ) -> Callable[[], tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """As `token_protect_select_reference`."""
+        batch, classes, tokens = scores.shape
+        kept, left = (batch, tokens - k), (batch, k)
+        gathered = (x.new_empty(*kept, x.shape[2]), rows.new_empty(*left, rows.shape[2]))
+        results = (*gathered, _indices(*kept, 1), _indices(*left, 1))
+        workspace = torch.empty(batch * tokens, dtype=torch.int64, device="cuda")
+        numbers = (batch, classes, tokens, x.shape[2], rows.shape[2], k, per_class)
+        arguments = (*numbers, scores, x, rows, alive, *results, workspace)
+        return self._launch("launch_token_protect_select", scores, arguments, results)
 
     def upsample_argmax(
         self, scores: Tensor, height: int, width: int, candidates: int

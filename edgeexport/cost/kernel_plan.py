@@ -58,8 +58,8 @@ _PRODUCTS = ("attention", "convolution", "product")
 CONVENTION = (
     "one line per kernel, in the plan's order; signal and wait order the streams and are no kernels. in, const, out: name, "
     "dtype, shape, strides in elements (left out where row by row), bytes. macs: of the products among its nodes; values: "
-    "numbers that its other nodes go through. calls: custom ops whose bodies alone are in it, which a plugin replaces by the "
-    "launches named under launches"
+    "numbers that its other nodes go through. calls: custom ops, or steps of several, whose nodes alone are in it, which a "
+    "plugin replaces by the launches named under launches"
 )
 
 
@@ -95,7 +95,7 @@ class PlannedKernel:
         macs: Multiply-accumulates of its products.
         dtype: Of their operands; empty without.
         values: Numbers that its other nodes read or write.
-        calls: Custom ops with a plugin, whose bodies alone are inside.
+        calls: Custom ops with a plugin, or steps that one takes whole, whose nodes alone are inside.
     """
 
     kind: str
@@ -133,7 +133,7 @@ class KernelPlan:
         architecture: That it was compiled for, such as 'SM86'.
         compiler: Such as 'TensorRT-RTX 1.7.1.116'.
         rows: Kernels and events in the plan's order.
-        launches: Custom op's call -> kernels that its plugin launches, as its C++ contract declares.
+        launches: Custom op's call, or step -> kernels that its plugin launches, as its C++ contract declares.
         macs: Of the whole model, everything counted (tokens.json's convention); 0 where unknown.
         composed: Plugins stand in place of the bodies of their ops.
     """
@@ -255,13 +255,13 @@ def plan_with_work(plan: KernelPlan, work: GraphWork, launches: Mapping[str, tup
         launches: Custom op (ONNX operator) -> kernels that its plugin launches.
     """
     nodes = {node.name: node for node in work.nodes}
-    calls = {call.name: call for call in work.calls if call.name in work.plugins}
+    units = work.units
     holder = _holders(plan.rows)
     rows = []
     for index, row in enumerate(plan.rows):
         inside = [nodes[name] for name in row.nodes if name in nodes]
         products = [node for node in inside if node.product_macs and holder[node.name] == index]
-        called = dict.fromkeys(node.call for node in inside)
+        called = dict.fromkeys(node.unit for node in inside)
         rows.append(
             replace(
                 row,
@@ -270,11 +270,11 @@ def plan_with_work(plan: KernelPlan, work: GraphWork, launches: Mapping[str, tup
                 dtype=next((node.dtype for node in products), ""),
                 values=sum(node.values for node in inside if not node.product_macs and holder[node.name] == index),
                 calls=tuple(called)
-                if inside and len(inside) == len(row.nodes) and calls.keys() >= called.keys()
+                if inside and len(inside) == len(row.nodes) and units.keys() >= called.keys()
                 else (),
             )
         )
-    known = {name: launches[op] for name, call in calls.items() if (op := call.op_type.rpartition("::")[2]) in launches}
+    known = {name: launches[op] for name, unit in units.items() if (op := unit.op_type.rpartition("::")[2]) in launches}
     return replace(plan, rows=_with_parts_of_neighbours(rows), launches=known)
 
 

@@ -73,6 +73,7 @@ class NodeWork:
         op_type: ONNX operator.
         part: Part of the model; see `part_title`.
         call: The custom op's node whose body it belongs to; empty for all others.
+        step: The step that it belongs to, which one plugin takes whole; empty for all others.
         inputs: Values that it reads and that exist at run time only, in the operator's order.
         outputs: Values that it writes.
         kind: What ``macs`` counts: 'product', 'norm', 'resize', or '' where they are 0.
@@ -85,6 +86,7 @@ class NodeWork:
     op_type: str
     part: str
     call: str = ""
+    step: str = ""
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     kind: str = ""
@@ -93,6 +95,11 @@ class NodeWork:
     reads: Mapping[str, int] = field(default_factory=dict)
     writes: Mapping[str, int] = field(default_factory=dict)
     weights: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> str:
+        """Name of the step or, without one, the call that it belongs to."""
+        return self.step or self.call
 
     @property
     def product_macs(self) -> int:
@@ -125,11 +132,20 @@ class GraphWork:
         nodes: In standard operators only, bodies of custom ops spelled out.
         calls: Custom ops as one node each, as a plugin executes them: its operands' bytes, its body's products.
         plugins: Names of the calls for which there is a TensorRT plugin.
+        steps: What one plugin takes whole, custom ops and the nodes between them, as one node each.
     """
 
     nodes: tuple[NodeWork, ...]
     calls: tuple[NodeWork, ...] = ()
     plugins: frozenset[str] = frozenset()
+    steps: tuple[NodeWork, ...] = ()
+
+    @property
+    def units(self) -> dict[str, NodeWork]:
+        """What the plugin library executes as one, by the name that nodes have as their ``unit``."""
+        return {call.name: call for call in self.calls if call.name in self.plugins} | {
+            step.name: step for step in self.steps
+        }
 
     @property
     def parts(self) -> list[str]:
@@ -137,17 +153,17 @@ class GraphWork:
         return sorted({node.part for node in self.nodes}, key=part_order)
 
     def with_plugins(self) -> tuple[NodeWork, ...]:
-        """The nodes as TensorRT executes them with the plugin library: a call stands in place of its body."""
-        calls = {call.name: call for call in self.calls if call.name in self.plugins}
+        """The nodes as TensorRT executes them with the plugin library: a step or call stands in place of its nodes."""
+        units = self.units
         nodes: list[NodeWork] = []
         placed: set[str] = set()
-        last = {node.call: index for index, node in enumerate(self.nodes) if node.call}
+        last = {node.unit: index for index, node in enumerate(self.nodes) if node.unit}
         for index, node in enumerate(self.nodes):
-            if node.call not in calls:
+            if node.unit not in units:
                 nodes.append(node)
-            elif last[node.call] == index and node.call not in placed:  # where all that it reads is there
-                placed.add(node.call)
-                nodes.append(calls[node.call])
+            elif last[node.unit] == index and node.unit not in placed:  # where all that it reads is there
+                placed.add(node.unit)
+                nodes.append(units[node.unit])
         return tuple(nodes)
 
 
@@ -171,16 +187,19 @@ def work_bytes(work: GraphWork) -> bytes:
     """Content of work.json: one line for each node, so that people and diffs can read it. The same work, the same bytes."""
     head = {"schema": WORK_SCHEMA, "provenance": "computed from the exported graph", "convention": CONVENTION}
     lines = [f' "{key}": {_line(value)},' for key, value in head.items()]
-    for key, nodes in (("calls", work.calls), ("nodes", work.nodes)):
+    for key, nodes in (("calls", work.calls), ("steps", work.steps), ("nodes", work.nodes)):
         rows = ",\n".join("  " + _line(_row(node, work.plugins)) for node in nodes)
-        lines.append(f' "{key}": [\n{rows}\n ]' + ("," if key == "calls" else ""))
+        lines.append(f' "{key}": [\n{rows}\n ]' + ("" if key == "nodes" else ","))
     return ("{\n" + "\n".join(lines) + "\n}\n").encode()
 
 
 def work_from_document(content: Work) -> GraphWork:
     """What work.json holds."""
     plugins = frozenset(row["name"] for row in content["calls"] if row["plugin"])
-    return GraphWork(tuple(map(_node, content["nodes"])), tuple(map(_node, content["calls"])), plugins)
+    nodes, calls, steps = (
+        tuple(map(_node, rows)) for rows in (content["nodes"], content["calls"], content.get("steps", ()))
+    )
+    return GraphWork(nodes, calls, plugins, steps)
 
 
 def read_work(bundle_dir: Path) -> GraphWork | None:
@@ -215,6 +234,7 @@ def _row(node: NodeWork, plugins: frozenset[str]) -> dict[str, object]:
     row: dict[str, object] = {"name": node.name, "op": node.op_type, "part": node.part}
     optional: Sequence[tuple[str, Any]] = (
         ("call", node.call),
+        ("step", node.step),
         ("kind", node.kind),
         ("macs", node.macs),
         ("dtype", node.dtype),
@@ -236,6 +256,7 @@ def _node(row: Node) -> NodeWork:
         op_type=row["op"],
         part=row["part"],
         call=row.get("call", ""),
+        step=row.get("step", ""),
         inputs=tuple(row.get("in", ())),
         outputs=tuple(row.get("out", ())),
         kind=row.get("kind", ""),

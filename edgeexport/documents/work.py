@@ -26,6 +26,7 @@ Node = TypedDict(
         "op": Required[Line],
         "part": Required[Line],
         "call": Line,
+        "step": Line,
         "kind": Literal["product", "norm", "resize", ""],
         "macs": Count,
         "dtype": Line,
@@ -47,6 +48,7 @@ class Work(TypedDict, total=False):
     provenance: Line
     convention: Text
     calls: Required[Annotated[list[Node], Meta(max_length=1 << 18)]]
+    steps: Annotated[list[Node], Meta(max_length=1 << 18)]
     nodes: Required[Annotated[list[Node], Meta(max_length=1 << 18)]]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from math import prod
 
 import onnx
+import onnx_ir as ir
 from onnx import TensorProto, helper
 
 from edgeexport.cost.kernels import VIEWS
@@ -18,6 +19,7 @@ from edgeexport.errors import LintError
 from edgeexport.graph.macs import NodeCost, graph_macs
 from edgeexport.graph.node_parts import parts_of_nodes
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
+from edgeexport.graph.plugin_steps import Step, plugin_steps
 from edgeexport.recipe.schema import Recipe
 
 __all__ = ["graph_work"]
@@ -49,6 +51,8 @@ def graph_work(
     counted = _counted(plain)
     running = [pair for pair in counted if constant_nodes or not set(filter(None, pair[0].output)) <= constants]
     origins = _origins([node for node, _ in running], makers)
+    steps = plugin_steps(ir.from_proto(model))
+    step_of = {node.name: step.name for step in steps for node in step.nodes}
     nodes = []
     for (node, cost), origin in zip(running, origins, strict=True):
         custom = origin is not None and origin.domain != ""
@@ -60,6 +64,7 @@ def graph_work(
                 op_type=node.op_type,
                 part=OTHER if origin is None else part_of[origin.output[0]],
                 call=origin.name if origin is not None and custom else "",
+                step=step_of.get(origin.name, "") if origin is not None else "",
                 inputs=tuple(value for value in node.input if value and value not in constants),
                 outputs=tuple(value for value in node.output if value),
                 kind=cost.category if cost else "",
@@ -71,9 +76,27 @@ def graph_work(
             )
         )
     called = [node for node in model.graph.node if node.domain]
-    calls = tuple(_call(node, part_of[node.output[0]], nodes, tensors, constants) for node in called)
+    bodies: dict[str, list[NodeWork]] = {}
+    members: dict[str, list[NodeWork]] = {}
+    for item in nodes:
+        bodies.setdefault(item.call, []).append(item)
+        members.setdefault(item.step, []).append(item)
+    calls = tuple(
+        _call(node, part_of[node.output[0]], bodies.get(node.name, ()), tensors, constants) for node in called
+    )
+    joined = tuple(
+        _call(
+            _node_of(step), part_of[str(step.decider.outputs[0].name)], members.get(step.name, ()), tensors, constants
+        )
+        for step in steps
+    )
     plugins = frozenset(node.name for node in called if node.op_type in PLUGIN_OPS)
-    return GraphWork(tuple(nodes), calls, plugins)
+    return GraphWork(tuple(nodes), calls, plugins, joined)
+
+
+def _node_of(step: Step) -> onnx.NodeProto:
+    inputs, outputs = ([str(value.name) if value else "" for value in side] for side in (step.inputs, step.outputs))
+    return helper.make_node(step.op_type, inputs, outputs, step.name, domain=step.decider.domain)
 
 
 def _origins(running: list[onnx.NodeProto], makers: Mapping[str, onnx.NodeProto]) -> list[onnx.NodeProto | None]:
@@ -96,13 +119,13 @@ def _origins(running: list[onnx.NodeProto], makers: Mapping[str, onnx.NodeProto]
 def _call(
     node: onnx.NodeProto,
     part: str,
-    nodes: Iterable[NodeWork],
+    inside: Iterable[NodeWork],
     tensors: Mapping[str, _Tensor],
     constants: frozenset[str],
 ) -> NodeWork:
-    """A custom op as one node."""
+    """A custom op, or a step, as one node; ``inside`` are the nodes that it stands for."""
     reads, writes, weights = _traffic(node, tensors, constants)
-    body = [item for item in nodes if item.call == node.name and item.product_macs]
+    body = [item for item in inside if item.product_macs]
     return NodeWork(
         name=node.name,
         op_type=f"{node.domain}::{node.op_type}",

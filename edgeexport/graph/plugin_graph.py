@@ -8,30 +8,36 @@ from __future__ import annotations
 from dataclasses import replace
 
 import onnx
+import onnx_ir as ir
 from onnx import helper
 
 from edgeexport.errors import BuildError
 from edgeexport.graph.inline import folded_skeleton
+from edgeexport.graph.plugin_steps import join_steps
 from edgeexport.graph.skeleton import model_from_skeleton, skeleton_from_model
 from edgeexport.ops import DOMAIN, DOMAIN_VERSION
 
 __all__ = ["PLUGIN_OPS", "plugin_model"]
 
-PLUGIN_OPS = frozenset({"TokenMatch", "TokenMerge", "TokenPartition", "TokenUnmerge", "UpsampleArgmax"})
+PLUGIN_OPS = frozenset(
+    {"TokenMatch", "TokenMerge", "TokenPartition", "TokenProtectSelect", "TokenUnmerge", "UpsampleArgmax"}
+)
 
 
 def plugin_model(model: onnx.ModelProto) -> onnx.ModelProto:
     """`model.trt.onnx` from a model with function bodies; the input is unchanged, weights are copied once.
 
-    Ops of `PLUGIN_OPS` stay as nodes with the attributes by which TensorRT's parser finds a plugin
-    (``plugin_version``, ``plugin_namespace``); the bodies of all other custom ops are inlined and their shape
-    computations folded, as in the plugin-free graph.
+    Steps that one plugin takes whole become one node each (`edgeexport.graph.plugin_steps`). Ops of `PLUGIN_OPS` stay as
+    nodes with the attributes by which TensorRT's parser finds a plugin (``plugin_version``, ``plugin_namespace``); the
+    bodies of all other custom ops are inlined and their shape computations folded, as in the plugin-free graph.
 
     Raises:
         BuildError: A custom op has neither a plugin nor a body, or the functions do not fit the model.
     """
     skeleton = skeleton_from_model(model)
-    small = skeleton.model
+    program = ir.from_proto(skeleton.model)
+    join_steps(program)
+    small = ir.to_proto(program)
     bodies = [function for function in small.functions if function.name not in PLUGIN_OPS]
     del small.functions[:]
     small.functions.extend(bodies)

@@ -1,4 +1,4 @@
-// What the five plugins share: OpPlugin<Op> is the IPluginV3 and OpCreator<Op> its creator, both complete. An op
+// What the plugins share: OpPlugin<Op> is the IPluginV3 and OpCreator<Op> its creator, both complete. An op
 // supplies a small class; token_unmerge/token_unmerge_plugin.{h,cpp} is the shortest example:
 //
 //   class TokenUnmergeOp : public OpDefaults {

@@ -13,6 +13,7 @@
 #include "token_match/token_match_cpu.h"
 #include "token_merge/token_merge_cpu.h"
 #include "token_partition/token_partition_cpu.h"
+#include "token_protect_select/token_protect_select_cpu.h"
 #include "token_unmerge/token_unmerge_cpu.h"
 
 // Of upsample_argmax_cpu.cpp, for ctypes: no header declares it.
@@ -236,6 +237,49 @@ void unmerge(int32_t batch, int32_t tokens, int32_t rows, int32_t width, int32_t
     expect(to == before, "unmerge wrote though it failed");
 }
 
+void protectSelect(int32_t batch, int32_t classes, int32_t tokens, int32_t k, int32_t per_class, int32_t width,
+    int32_t type, bool coarse) {
+    int32_t const row_width = classes;
+    Values scores(count(batch, classes, tokens), type, coarse);
+    Values x(count(batch, tokens, width), type, false);
+    Values rows(count(batch, tokens, row_width), type, false);
+    std::vector<int32_t> alive(count(batch, tokens));
+    for (int32_t& token : alive) {
+        token = static_cast<int32_t>(random_numbers.below(1000));
+    }
+    edgeexport::ProtectSelectSizes const sizes{batch, classes, tokens, width, row_width, k, per_class};
+    struct Result {
+        Values x_kept;
+        Values rows_left;
+        std::vector<int32_t> alive_kept;
+        std::vector<int32_t> alive_left;
+    };
+    auto const run = [&](auto const& call) {
+        Result result{Values(count(batch, tokens - k, width), type, true),
+            Values(count(batch, k, row_width), type, true), integers(count(batch, tokens - k)),
+            integers(count(batch, k))};
+        std::vector<uint64_t> workspace(edgeexport::protectSelectWorkspaceBytes(sizes) / sizeof(uint64_t), ~uint64_t{0});
+        edgeexport::ProtectSelectAddresses const tensors{scores.data(), x.data(), rows.data(), alive.data(),
+            result.x_kept.data(), result.rows_left.data(), result.alive_kept.data(), result.alive_left.data(),
+            workspace.data()};
+        succeeds(call(tensors), "protect and select");
+        return result;
+    };
+    Result const expected =
+        run([&](auto const& tensors) { return edgeexport_cpu_token_protect_select(&tensors, &sizes, type); });
+    for (int32_t const threads : {32, 1024}) {
+        for (int32_t const parts : {1, 3}) {
+            Result const found = run([&](auto const& tensors) {
+                return edgeexport_cpu_token_protect_select_kernel(
+                    &tensors, &sizes, type, parts, threads, parts == 1 ? 1 : 0);
+            });
+            expect(found.x_kept == expected.x_kept && found.rows_left == expected.rows_left &&
+                       found.alive_kept == expected.alive_kept && found.alive_left == expected.alive_left,
+                "protect and select and its kernels differ");
+        }
+    }
+}
+
 void upsample(int32_t batch, int32_t classes, int32_t h, int32_t w, int32_t factor, int32_t candidates, int32_t type,
     bool coarse) {
     Values scores(count(batch, classes, h, w), type, coarse);
@@ -285,6 +329,12 @@ int main() {
                     }
                 }
             }
+            for (int32_t const tokens : {2, 5, 33, 130}) {
+                for (int32_t const per_class : {1, 3, tokens + 1}) {
+                    protectSelect(2, 7, tokens, (tokens + 1) / 2, per_class, tokens, type, coarse);
+                }
+            }
+            protectSelect(1, 1, 3, 2, 1, 4, type, coarse);
             upsample(2, 5, 3, 4, 4, 2, type, coarse);
             upsample(1, 33, 2, 1, 7, 3, type, coarse);
             upsample(3, 2, 1, 1, 3, 1, type, coarse);

@@ -1,4 +1,4 @@
-// Stand-in for the CUDA runtime and the five launchers, in host memory: linked with registry.cpp, the plugin wrappers
+// Stand-in for the CUDA runtime and the launchers, in host memory: linked with registry.cpp, the plugin wrappers
 // and the CPU references it makes a library that the driver can run to the end on a machine without a GPU, and that can
 // be compiled with sanitizers as a whole. The CPU references do the work; a wrapper that mixes up tensors, sizes or
 // tables gives wrong results.
@@ -15,6 +15,8 @@
 #include "token_merge/token_merge_cpu.h"
 #include "token_partition/token_partition.h"
 #include "token_partition/token_partition_cpu.h"
+#include "token_protect_select/token_protect_select.h"
+#include "token_protect_select/token_protect_select_cpu.h"
 #include "token_unmerge/token_unmerge.h"
 #include "token_unmerge/token_unmerge_cpu.h"
 #include "upsample_argmax/upsample_argmax.h"
@@ -124,6 +126,13 @@ cudaError_t launchTokenPartition(void const* score, ElementType type, TokenParti
     int32_t* taken, cudaStream_t) {
     return errorOf(edgeexport_cpu_token_partition(
         score, static_cast<int32_t>(type), sizes.batch, sizes.tokens, sizes.k, kept, taken));
+}
+
+cudaError_t launchTokenProtectSelect(
+    ProtectSelectAddresses const& tensors, ProtectSelectSizes const& sizes, ElementType type, cudaStream_t) {
+    std::memset(tensors.workspace, 0xFF, protectSelectWorkspaceBytes(sizes));  // all of it is the launcher's
+    return errorOf(edgeexport_cpu_token_protect_select_kernel(
+        &tensors, &sizes, static_cast<int32_t>(type), kSelectBlocks, kSelectThreads, 0));
 }
 
 cudaError_t launchUpsampleArgmax(void const* scores, ElementType type, UpsampleArgmaxShape const& shape,

@@ -83,6 +83,21 @@ inline std::vector<Node> nodes() {
         {{index, {2, 2, 4}, {0, 0, 2, 2, 0, 0, 2, 2, 0, 0, 0, 0, 0, 0, 0, 0}, "in0.0, 2, 4"},
             {index, {2}, {0, 8}, "in0.0"}},
         0, false, false});
+
+    // Scores are [class][token]. First image: classes 0 0 1 1 0, confidences 4 3 2 1 2 (in eighths); of class 0 token 0
+    // is protected, of class 1 token 2, so that 1 and 4 leave. Second image: all equal, token 0 is protected, 1 and 2
+    // leave. x is 10 * image + token, rows are twice that with its negative.
+    list.push_back({"TokenProtectSelect", {{"k", false, {2}}, {"per_class", false, {1}}},
+        {{data, {2, 2, 5}, {0.5f, 0.375f, 0, 0, 0.25f, 0, 0, 0.25f, 0.125f, 0.25f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, ""},
+            {data, {2, 5, 1}, {0, 1, 2, 3, 4, 10, 11, 12, 13, 14}, ""},
+            {data, {2, 5, 2}, {0, 0, 2, -2, 4, -4, 6, -6, 8, -8, 20, -20, 22, -22, 24, -24, 26, -26, 28, -28}, ""},
+            {index, {2, 5, 1}, {5, 6, 7, 8, 9, 0, 2, 4, 6, 8}, ""}},
+        {{data, {2, 3, 1}, {0, 2, 3, 10, 13, 14}, "in0.0, (in0.2 - 2), in1.2"},
+            {data, {2, 2, 2}, {2, -2, 8, -8, 22, -22, 24, -24}, "in0.0, 2, in2.2"},
+            {index, {2, 3, 1}, {5, 7, 8, 0, 6, 8}, "in0.0, (in0.2 - 2), 1"},
+            {index, {2, 2, 1}, {6, 9, 2, 4}, "in0.0, 2, 1"}},
+        2 * 5 * 8,  // a score and a class per image and token
+        false, false});
     return list;
 }
 

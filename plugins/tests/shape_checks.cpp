@@ -227,6 +227,10 @@ void checkDimensions(Library const& library, Log& log) {
              {3, 0, {2, 1}, "k outside 1 to the number of tokens"},
              {4, 0, {2, 3, 2, 2}, "whole multiple"},
              {4, 0, {2, 4096, 1, 2}, "2048 classes"},
+             {5, 0, {2, 2, 2}, "k outside 1 to the number of tokens less 1"},
+             {5, 0, {2, 2, 2049}, "tokens outside 2 to 2048"},
+             {5, 2, {2, 4, 2}, "rows of 2 x 4 x 2, expected 2 x 5 rows"},
+             {5, 3, {2, 5, 2}, "alive of 2 x 5 x 2, expected 2 x 5 x 1"},
          }) {
         Node node = nodes()[wrong.node];
         Plugin const plugin = create(library, node);

@@ -95,12 +95,29 @@ def test_nodes_are_those_of_the_model(tiny_bundle: Path) -> None:
         else:
             assert known[node.name].op_type == node.op_type
     assert {call.name for call in work.calls} == {name for name, node in known.items() if node.domain}
-    # A protecting step has no plugin: its body runs in either case.
     fused = work.with_plugins()
-    bodies = {known[node.call].op_type for node in fused if node.call}
-    assert bodies == {"TokenProtect"}
+    assert not [node for node in fused if node.unit]  # every call has a plugin, of its own or of its step
     names = [node.name for node in fused]
-    assert work.plugins <= set(names) and len(names) == len(set(names))
+    assert set(work.units) <= set(names) and len(names) == len(set(names))
+
+
+def test_a_step_stands_for_its_ops_and_what_is_between_them(tiny_bundle: Path) -> None:
+    """Both stages of DToP: their nodes in model.trt.onnx, with the traffic of what they take and give."""
+    work = _work_of_bundle(tiny_bundle)
+    plugins = {node.name: node for node in onnx.load(tiny_bundle / "model.trt.onnx").graph.node}
+    assert [(step.op_type, step.part) for step in work.steps] == [
+        ("edgeexport::TokenProtectSelect", "prune_2"),
+        ("edgeexport::TokenProtectSelect", "prune_3"),
+    ]
+    by_value = {value: node for node in work.nodes for value in node.outputs}
+    for step in work.steps:
+        assert list(plugins[step.name].output) == list(step.outputs)
+        inside = [node for node in work.nodes if node.step == step.name]
+        assert {"ReduceMax", "ArgMax", "TopK"} <= {node.op_type for node in inside}
+        made = {value for node in inside for value in node.outputs}
+        assert set(step.outputs) <= made and not made & set(step.inputs)
+        assert sum(step.writes.values()) == sum(sum(by_value[value].writes.values()) for value in step.outputs)
+        assert not [node for node in work.with_plugins() if made & {*node.inputs} - {*step.outputs}]
 
 
 def test_calls_stand_where_their_inputs_are_known(tiny_bundle: Path) -> None:

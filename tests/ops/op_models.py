@@ -25,8 +25,12 @@ def one_node_model(
     inputs: Mapping[str, Tensor],
     outputs: Mapping[str, tuple[int, Sequence[int]]],
     attributes: Mapping[str, int | list[int]] | None = None,
+    further: Sequence[onnx.FunctionProto] = (),
 ) -> onnx.ModelProto:
-    """``inputs`` state names, shapes and dtypes; ``outputs`` map names to (ONNX element type, shape)."""
+    """``inputs`` state names, shapes and dtypes; ``outputs`` map names to (ONNX element type, shape).
+
+    ``further`` are functions that ``function`` calls.
+    """
     node = helper.make_node(function.name, list(inputs), list(outputs), domain=DOMAIN, **(attributes or {}))
     types = {torch.float32: 1, torch.int32: 6, torch.int64: 7, torch.bool: 9, torch.float16: 10, torch.uint8: 2}
     graph = helper.make_graph(
@@ -37,7 +41,7 @@ def one_node_model(
     )
     model = helper.make_model(
         graph,
-        functions=[function],
+        functions=[function, *further],
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)],
         ir_version=10,
     )

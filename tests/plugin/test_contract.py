@@ -20,8 +20,8 @@ MODULES = {
     name: importlib.import_module(f"edgeexport.ops.{re.sub('(?<!^)(?=[A-Z])', '_', name).lower()}")
     for name in sorted(PLUGIN_OPS)
 }
-SIZES = {"UpsampleArgmax": (6, 8, 8, 32, 32, 3)}
-"""What the body of an op depends on, where it does: classes, grid, output, candidates."""
+SIZES = {"UpsampleArgmax": (6, 8, 8, 32, 32, 3), "TokenProtectSelect": (6,), "TokenMatchMerge": ([1, 3],)}
+"""What the body of an op depends on, where it does: classes, and grid, output, candidates; destinations."""
 BARE = {"plugin_version": "1", "plugin_namespace": "edgeexport"}
 
 

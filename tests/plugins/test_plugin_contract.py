@@ -20,6 +20,7 @@ from edgeexport.ops import (
     token_match,
     token_merge,
     token_partition,
+    token_protect_select,
     token_unmerge,
     upsample_argmax,
 )
@@ -27,14 +28,21 @@ from edgeexport.plugin.build_record import facts_from_library
 from edgeexport.plugin.contract import contracts_from_sources
 from edgeexport.plugin.sources import source_hash
 
-OPS: tuple[ModuleType, ...] = (token_match, token_merge, token_partition, token_unmerge, upsample_argmax)
+OPS: tuple[ModuleType, ...] = (
+    token_match,
+    token_merge,
+    token_partition,
+    token_protect_select,
+    token_unmerge,
+    upsample_argmax,
+)
 INT32 = 5  # nvinfer1::PluginFieldType::kINT32
 
 
 def function_of(op: ModuleType) -> onnx.FunctionProto:
     if op is upsample_argmax:
         return upsample_argmax.onnx_function(7, 3, 4, 12, 16, 2)
-    return op.onnx_function()
+    return op.onnx_function(7) if op is token_protect_select else op.onnx_function()
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ from edgeexport.ops.upsample_argmax import upsample_argmax
 from edgeexport.plugin.build_record import check_unregistered, facts_from_library
 from edgeexport.plugin.contract import check_nodes, contracts_from_sources
 from edgeexport.plugin.sources import source_hash
+from edgeexport.reductions.dtop_selection import confidence_and_label, prune_fixed
 
 SOME_STAY = MatchLayout("alternate", 15, 1, 4)
 NONE_STAYS = MatchLayout("alternate", 16, 0, 8)
@@ -76,6 +77,18 @@ def _merge(layout: MatchLayout) -> onnx.ModelProto:
     return _exported("TokenMerge", lambda *inputs: token_merge(*inputs, tables), x, size, *indices)
 
 
+def _stage() -> onnx.ModelProto:
+    def stage(scores: Tensor, x: Tensor, rows: Tensor, alive: Tensor) -> tuple[Tensor, ...]:
+        kept, left, _ = prune_fixed(*confidence_and_label(scores), 5, 4, 2)
+        gathers = ((x, kept), (rows, left), (alive, kept), (alive, left))
+        return tuple(token_unmerge(values, index) for values, index in gathers)
+
+    alive = torch.zeros(2, 12, 1, dtype=torch.int32)
+    return _exported(
+        "TokenProtectSelect", stage, torch.rand(2, 4, 12), torch.rand(2, 12, 8), torch.rand(2, 12, 3), alive
+    )
+
+
 GRAPHS: dict[str, Callable[[], onnx.ModelProto]] = {
     "TokenMatch": lambda: _match(SOME_STAY),
     "TokenMatch, none stays": lambda: _match(NONE_STAYS),
@@ -85,6 +98,7 @@ GRAPHS: dict[str, Callable[[], onnx.ModelProto]] = {
         "TokenUnmerge", token_unmerge, torch.rand(2, 5, 8), torch.zeros(2, 7, dtype=torch.int32)
     ),
     "TokenPartition": lambda: _exported("TokenPartition", lambda score: token_partition(score, 5), torch.rand(2, 12)),
+    "TokenProtectSelect": _stage,
     "UpsampleArgmax": lambda: _exported(
         "UpsampleArgmax", lambda scores: upsample_argmax(scores, 12, 16, 2), torch.rand(2, 7, 3, 4)
     ),
@@ -151,7 +165,7 @@ def test_machine_code_is_there_for_every_architecture(architectures: tuple[int, 
 
 
 @requires_tensorrt_rtx
-def test_loads_and_registers_five_creators(plugin_library: Path) -> None:
+def test_loads_and_registers_every_creator(plugin_library: Path) -> None:
     found = probe(plugin_library)
     assert found.return_code == 0, found.stderr
     assert [item["loaded"] for item in found.all("load")] == [True]
@@ -169,7 +183,7 @@ def test_loading_twice_gives_none_and_our_message_names_the_plugins(plugin_libra
     assert [item["loaded"] for item in found.all("load")] == [True, False]
     assert any("exists already" in message for message in found.messages)
     before, after = (item["creators"] for item in found.all("creators"))
-    assert before == after  # the first five stay
+    assert before == after  # the first ones stay
     creators = [tuple(item) for item in before]
     check_unregistered(plugin_library, [], PLUGIN_OPS)
     with pytest.raises(BundleError, match="already registered in this process: edgeexport::") as refusal:

@@ -1,0 +1,156 @@
+"""Steps that one plugin takes whole: found, joined without changing a number, and left alone where somebody looks inside."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from onnx import parser
+
+from edgeexport.graph.plugin_graph import plugin_model
+from edgeexport.graph.plugin_steps import join_steps, plugin_steps
+from edgeexport.ops import DOMAIN, token_partition, token_protect, token_protect_select, token_unmerge
+
+_HEAD = '<ir_version: 10, opset_import: ["": 20, "edgeexport": 1]>\n'
+_LABELS = {
+    "ArgMax": "best = ArgMax <axis = 1, keepdims = 0> (scores)",
+    "least": """largest = ReduceMax <keepdims = 1> (scores, class_axis)
+        is_largest = Equal (scores, largest)
+        chosen = Where (is_largest, numbers, none)
+        least = ReduceMin <keepdims = 0> (chosen, class_axis)
+        best = Cast <to = 7> (least)""",
+}
+_OPS = (token_partition, token_protect, token_unmerge)
+
+
+def _stage(
+    label: str = "ArgMax", tokens: int = 12, *, factor: float = 2.0, outputs: str = "", further: str = ""
+) -> str:
+    """One stage of DToP as it is exported, its rows made behind its choice; then a second one on what stays."""
+    kept = tokens - 5
+    return f"""{_HEAD}
+    g (float[2,4,{tokens}] scores, float[2,{tokens},8] x, float[2,4,{tokens}] masks)
+      => (float[2,{kept},8] x_kept, float[2,5,4] rows_left, int32[2,5,1] alive_left, int32[2,{kept}] alive{outputs}) {{
+        class_axis = Constant <value_ints = [1]> ()
+        numbers = Constant <value = float[1,4,1] {{0, 1, 2, 3}}> ()
+        none = Constant <value_float = 4.0> ()
+        two = Constant <value_float = {factor}> ()
+        zero = Constant <value_int = 0> ()
+        every = Constant <value = int32[2,{tokens},1] {{{", ".join(str(i) for i in range(2 * tokens))}}}> ()
+        confidence = ReduceMax <keepdims = 0> (scores, class_axis)
+        {_LABELS[label]}
+        label = Cast <to = 6> (best)
+        protected = edgeexport.TokenProtect <num_classes = 4, per_class = 2> (confidence, label)
+        marked = Cast <to = 1> (protected)
+        lowered = Mul (marked, two)
+        priority = Sub (confidence, lowered)
+        kept, left = edgeexport.TokenPartition <k = 5> (priority)
+        alive_left = edgeexport.TokenUnmerge (every, left)
+        rows = Transpose <perm = [0, 2, 1]> (masks)
+        rows_left = edgeexport.TokenUnmerge (rows, left)
+        alive_kept = edgeexport.TokenUnmerge (every, kept)
+        alive = Gather <axis = 2> (alive_kept, zero)
+        x_kept = edgeexport.TokenUnmerge (x, kept)
+        {further}
+    }}"""
+
+
+def _model(text: str) -> onnx.ModelProto:
+    """With bodies, and the shapes of values."""
+    model = parser.parse_model(text)
+    model.functions.extend(op.onnx_function() for op in _OPS)
+    return onnx.shape_inference.infer_shapes(model, data_prop=True)
+
+
+def _inputs(model: onnx.ModelProto, levels: int) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(levels)
+    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.input}
+    return {
+        name: (generator.integers(levels, size=shape) / levels).astype(np.float32) for name, shape in shapes.items()
+    }
+
+
+def _run(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, inputs)
+
+
+def _custom(model: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in model.graph.node if node.domain == DOMAIN]
+
+
+def _with_bodies(model: onnx.ModelProto, classes: int = 4) -> onnx.ModelProto:
+    """What the plugins will compute is stood in for by the bodies, without the attributes that TensorRT alone reads."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    for node in result.graph.node:
+        kept = [item for item in node.attribute if not item.name.startswith("plugin_")]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    del result.functions[:]
+    bodies = [op.onnx_function() for op in _OPS] + [token_protect_select.onnx_function(classes)]
+    result.functions.extend(bodies)
+    return result
+
+
+@pytest.mark.parametrize("label", _LABELS)
+@pytest.mark.parametrize("levels", [1, 3, 10**6])
+def test_a_stage_of_dtop_is_one_node_with_the_same_results(label: str, levels: int) -> None:
+    model = _model(_stage(label))
+    found = plugin_model(model)
+    assert _custom(found) == ["TokenProtectSelect"]
+    (node,) = (node for node in found.graph.node if node.domain == DOMAIN)
+    assert list(node.output) == ["x_kept", "rows_left", "alive_kept", "alive_left"]
+    inputs = _inputs(model, levels)
+    for ours, theirs in zip(_run(_with_bodies(found), inputs), _run(model, inputs), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _stage(factor=3.0),
+        _stage(tokens=token_protect_select.LARGEST_TOKENS + 1),
+        _stage(outputs=", float[2,12] confidence"),
+        _stage(outputs=", int32[2,12] doubled", further="doubled = Add (label, label)"),
+        _stage(outputs=", int32[2,5] left"),
+        _stage(outputs=", float[2,7,8] again", further="again = edgeexport.TokenUnmerge (x, kept)"),
+    ],
+    ids=[
+        "another priority",
+        "too many tokens",
+        "confidence asked for",
+        "label read",
+        "choice asked for",
+        "two gathers",
+    ],
+)
+def test_a_stage_that_is_more_than_its_op_stays(text: str) -> None:
+    model = _model(text)
+    assert plugin_steps(ir.from_proto(model)) == []
+    assert "TokenPartition" in _custom(plugin_model(model))
+
+
+def test_a_part_that_nobody_reads_is_an_output_without_readers() -> None:
+    text = _stage().replace(", int32[2,7] alive)", ")").replace("alive = Gather <axis = 2> (alive_kept, zero)", "")
+    text = text.replace("alive_kept = edgeexport.TokenUnmerge (every, kept)", "")
+    model = _model(text)
+    found = plugin_model(model)
+    (node,) = (node for node in found.graph.node if node.domain == DOMAIN)
+    assert node.op_type == "TokenProtectSelect" and len(set(node.output)) == 4
+    inputs = _inputs(model, 7)
+    for ours, theirs in zip(_run(_with_bodies(found), inputs), _run(model, inputs), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_nodes_stay_in_order_of_execution() -> None:
+    """The rows are made behind the choice, and a first gather is read before the last one."""
+    program = ir.from_proto(_model(_stage()))
+    assert join_steps(program) == 1
+    known = {*program.graph.inputs, *program.graph.initializers.values()}
+    for node in program.graph:
+        assert known.issuperset(value for value in node.inputs if value is not None), node
+        known.update(node.outputs)
+    assert join_steps(program) == 0
