@@ -17,7 +17,7 @@ from pathlib import Path
 
 from edgeexport.bundle import sha256_of
 from edgeexport.bundle.files import disk_errors
-from edgeexport.device.remains import partial_folder
+from edgeexport.device.remains import clear_remains, partial_folder
 from edgeexport.errors import BuildError, BundleError
 from edgeexport.plugin.build_record import FILE_NAME, LibraryFacts, facts_from_library
 from edgeexport.plugin.cmake import build_target, find_cmake
@@ -71,6 +71,7 @@ def compile_library(
     made_of = [rules, digest, wanted, headers.version, toolkit.release, toolkit.compiler.version, os.uname().machine]
     key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:32]
     file = search.cache / "libraries" / key / FILE_NAME
+    clear_remains(file.parent, FILE_NAME)
     known = _cached(file, (wanted, headers.version, digest), search.cache)
     if known is not None:
         return CompiledLibrary(known, None)

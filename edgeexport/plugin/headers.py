@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgeexport.device.child import python_command
 from edgeexport.device.machine import version_tuple
-from edgeexport.device.remains import partial_folder
+from edgeexport.device.remains import clear_remains, partial_folder
 from edgeexport.errors import BuildError, EdgeExportError, UsageError
 from edgeexport.plugin.search import Search
 
@@ -77,6 +77,7 @@ def find_headers(
         if (search.root / name / "NvInfer.h").is_file():
             return _headers_at(search.root / name, "system", BuildError, str(search.root / name))
     store = search.cache / "tensorrt-headers"
+    clear_remains(store, _WHEEL)
     if not _unpacked(store) and download:
         on_stage(f"download TensorRT's headers (wheel {_WHEEL})")
         _download(store, search)
