@@ -31,8 +31,7 @@ Json = Mapping[str, Any]
 
 def policy_ahead(policy: KernelPlan, model: KernelPlan) -> KernelPlan:
     """The plan of both, one after the other: a policy network that runs for every image."""
-    first = [row for row in policy.rows if row.event is not None]
-    done = 1 + max((row.event for row in (*first, *model.rows) if row.event is not None), default=0)
+    done = 1 + max((row.event for row in (*policy.rows, *model.rows) if row.event is not None), default=0)
     ahead = [_apart(row, done) for row in policy.rows]
     others = sorted({row.stream for row in model.rows} - {0})
     barrier = [PlannedKernel(SIGNAL, event=done), *(PlannedKernel(WAIT, stream=other, event=done) for other in others)]

@@ -92,6 +92,8 @@ def test_a_record_without_the_policys_engine_is_refused(tmp_path: Path, monkeypa
 def test_a_policy_whose_choice_is_no_input_is_damage(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"policy\.output \| is none of extra_inputs"):
         separate_bundle(tmp_path / "b", extra_inputs=[])
+    with pytest.raises(BundleError, match=r"files \| lists no policy\.onnx"):
+        separate_bundle(tmp_path / "c", files={"model.onnx": "12" * 32})
 
 
 def test_an_accelerator_for_a_policy_that_is_not_apart(tmp_path: Path) -> None:
