@@ -46,7 +46,9 @@ def policy_ahead(policy: KernelPlan, model: KernelPlan) -> KernelPlan:
 
 def _apart(row: PlannedKernel, events: int) -> PlannedKernel:
     """A row of the policy's plan, so that neither its tensors nor its events are the model's."""
-    tensors = {name: tuple(map(_renamed, getattr(row, name))) for name in ("inputs", "constants", "outputs")}
+    tensors: dict[str, Any] = {
+        name: tuple(map(_renamed, getattr(row, name))) for name in ("inputs", "constants", "outputs")
+    }
     return replace(row, event=None if row.event is None else row.event + events + 1, **tensors)
 
 
