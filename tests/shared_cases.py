@@ -95,3 +95,17 @@ class CommandResult:
     code: int
     out: str
     err: str
+
+
+_HEAD = "dict(type='PruneHead', in_channels=48, channels=24, num_heads=2, num_classes=5)"
+SEPARATE_RECIPE = f'''"""Tiny SegViT with CTS, its policy network apart."""
+model = dict(
+    type="EncoderDecoderPrune",
+    backbone=dict(type="ViT_prune", img_size=(128, 128), embed_dims=48, num_layers=2, num_heads=3, out_indices=[1],
+                  norm_cfg=dict(type="LN", eps=1e-6), with_cls_token=False),
+    decode_head={_HEAD},
+)
+input = dict(shape=(1, 3, 128, 128), preprocess=dict(mean=[123.7, 116.3, 103.5], std=[58.4, 57.1, 57.4], bgr_to_rgb=True))
+output = "class_map"
+reduction = dict(cts=dict(num_shared=5, align_tokens=1, policy="separate"))
+'''

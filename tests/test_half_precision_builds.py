@@ -268,6 +268,7 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("model.grid=(8, 8)", "model.embed_dims=32", "input.shape=(2, 64, 32)", "reduction.tome.r=32"),
     ),
     "scenes_cts_dtop": ("orin", ()),
+    "scenes_cts_separate": ("cpu", ()),
     "scenes_tome": ("cpu", ()),
 }
 

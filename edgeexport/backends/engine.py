@@ -138,7 +138,9 @@ def check_engine_options(target_name: str, options: EngineOptions) -> None:
         )
         remedy = f"give it there: edgeexport build BUNDLE --target {target.name}"
         raise UsageError(given, f"is the engine's, and none is built here: {misfit}", remedy)
-    _backend_for(target).check(replace(options, target=target.name))
+    backend, wanted = _backend_for(target), replace(options, target=target.name)
+    for engine in (wanted, _policy_options(wanted)):
+        backend.check(engine)
 
 
 def engine_record(bundle: Bundle) -> EngineRecord | None:
@@ -357,9 +359,7 @@ def _check_options(backend: Backend, bundle: Bundle, options: EngineOptions) -> 
         UsageError: See above.
     """
     backend.check(options)
-    if options.policy_dla_core is None:
-        return
-    if bundle.policy is None:
+    if options.policy_dla_core is not None and bundle.policy is None:
         problem = "the bundle's policy network, if any, is inside the model's graph"
         remedy = 'build the bundle with reduction.cts.policy="separate", or give --useDLACore'
         raise UsageError(f"policy_dla_core = {options.policy_dla_core}", problem, remedy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,21 +25,17 @@ class SeparateRunner:
         policy: Image -> choice.
         model: Image and choice -> outputs.
         choice: Name of the choice, int32 (B, S), among the outputs of this runner.
+        name, version: Of the model's runtime.
     """
 
     policy: Runner
     model: Runner
     choice: str
+    name: str = field(init=False)
+    version: str = field(init=False)
 
-    @property
-    def name(self) -> str:
-        """The model's runtime."""
-        return self.model.name
-
-    @property
-    def version(self) -> str:
-        """Of the model's runtime."""
-        return self.model.version
+    def __post_init__(self) -> None:
+        self.name, self.version = self.model.name, self.model.version
 
     @property
     def output_names(self) -> list[str]:

@@ -31,8 +31,7 @@ Json = Mapping[str, Any]
 
 def policy_ahead(policy: KernelPlan, model: KernelPlan) -> KernelPlan:
     """The plan of both, one after the other: a policy network that runs for every image."""
-    first = [row for row in policy.rows if row.event is not None]
-    done = 1 + max((row.event for row in (*first, *model.rows) if row.event is not None), default=0)
+    done = 1 + max((row.event for row in (*policy.rows, *model.rows) if row.event is not None), default=0)
     ahead = [_apart(row, done) for row in policy.rows]
     others = sorted({row.stream for row in model.rows} - {0})
     barrier = [PlannedKernel(SIGNAL, event=done), *(PlannedKernel(WAIT, stream=other, event=done) for other in others)]
@@ -47,7 +46,9 @@ def policy_ahead(policy: KernelPlan, model: KernelPlan) -> KernelPlan:
 
 def _apart(row: PlannedKernel, events: int) -> PlannedKernel:
     """A row of the policy's plan, so that neither its tensors nor its events are the model's."""
-    tensors = {name: tuple(map(_renamed, getattr(row, name))) for name in ("inputs", "constants", "outputs")}
+    tensors: dict[str, Any] = {
+        name: tuple(map(_renamed, getattr(row, name))) for name in ("inputs", "constants", "outputs")
+    }
     return replace(row, event=None if row.event is None else row.event + events + 1, **tensors)
 
 

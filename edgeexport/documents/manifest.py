@@ -249,6 +249,8 @@ def _check(manifest: Manifest) -> None:
     policy = manifest.get("policy")
     if policy is not None and policy["output"] not in lists["extra_inputs"]:  # type: ignore[operator]
         raise Inconsistent("policy.output", "is none of extra_inputs")
+    if policy is not None and "policy.onnx" not in manifest["files"]:
+        raise Inconsistent("files", "lists no policy.onnx, which the policy needs")
     _check_recipe(manifest.get("recipe", {}), "recipe")
 
 

@@ -70,8 +70,8 @@ def joined_model(policy: onnx.ModelProto, model: onnx.ModelProto, choice: str) -
         (graph.value_info, [*policy.graph.value_info, *policy.graph.output]),
         (joined.functions, policy.functions),
     ):
-        names = {item.name for item in own}  # type: ignore[attr-defined]
-        own.extend(item for item in more if item.name not in names)  # type: ignore[attr-defined]
+        names = {item.name for item in own}
+        own.extend(item for item in more if item.name not in names)
     return joined
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from evaluation_cases import evaluated, photo_of, write_pairs
 from shared_builds import SharedBuilds
+from shared_cases import SEPARATE_RECIPE
 
 from edgeexport.bundle import open_bundle
 from edgeexport.commands.run import predict_images
@@ -16,23 +17,10 @@ from edgeexport.evaluation.dataset import LeftOut, Sample, SegmentationFolder, c
 from edgeexport.evaluation.executions import ReusedPolicyExecution
 from edgeexport.pictures.predictor import Predictor
 
-HEAD = "dict(type='PruneHead', in_channels=48, channels=24, num_heads=2, num_classes=5)"
-SEPARATE = f'''"""Tiny SegViT with CTS, its policy network apart."""
-model = dict(
-    type="EncoderDecoderPrune",
-    backbone=dict(type="ViT_prune", img_size=(128, 128), embed_dims=48, num_layers=2, num_heads=3, out_indices=[1],
-                  norm_cfg=dict(type="LN", eps=1e-6), with_cls_token=False),
-    decode_head={HEAD},
-)
-input = dict(shape=(1, 3, 128, 128), preprocess=dict(mean=[123.7, 116.3, 103.5], std=[58.4, 57.1, 57.4], bgr_to_rgb=True))
-output = "class_map"
-reduction = dict(cts=dict(num_shared=5, align_tokens=1, policy="separate"))
-'''
-
 
 @pytest.fixture(scope="module")
 def separate(builds: SharedBuilds) -> Path:
-    return builds.bundle("separate.py", "cpu", text=SEPARATE)
+    return builds.bundle("separate.py", "cpu", text=SEPARATE_RECIPE)
 
 
 def _folder(*names: str) -> SegmentationFolder:
@@ -73,7 +61,7 @@ def test_every_image_is_predicted_with_the_choice_of_the_first_of_its_part(separ
 
 def test_an_evaluation_has_a_row_for_every_number(separate: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    write_pairs(data, 4)
+    write_pairs(data, 4, num_classes=5)
     result = evaluated(
         separate, data=data, executions=("onnxruntime",), policy_every=(1, 2, 4), out_dir=tmp_path / "out"
     )
