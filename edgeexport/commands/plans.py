@@ -107,7 +107,7 @@ def plan_from_check(rtx: RtxCheck, graphs: BundleGraphs, recipe: Recipe, model: 
     rows = rows_from_log(rtx.plan)
     if not rows:
         raise EdgeExportError("kernel plan", _TOO_SMALL)
-    work = graph_work(graphs.with_functions, graphs.plain, recipe, constant_nodes=True)
+    work = graph_work(graphs.tensorrt_functions, graphs.tensorrt, recipe, constant_nodes=True)
     launches = {contract.name: contract.launches for contract in contracts_from_sources(sources_folder())}
     plan = KernelPlan(model, precision, rtx.compute_capability, f"TensorRT-RTX {rtx.version}", rows)
     return plan_with_work(plan, work, launches)
@@ -147,7 +147,7 @@ def _submitted(
             own.CopyFrom(exported)
             graphs = graphs_from_export(form, own, precision, patterns)
             path = folder / f"{model}-{precision}.onnx"
-            path.write_bytes(graphs.plain.SerializeToString(deterministic=True))
+            path.write_bytes(graphs.tensorrt.SerializeToString(deterministic=True))
             made.append(((model, precision), pool.submit(_checked, path, graphs, form.recipe, model, precision, kept)))
     return made
 
