@@ -6,6 +6,7 @@
 ``python -m benchmarks half-precision [RECIPE ...]`` compares FP16 graphs with the FP32 model that follows their decisions.
 ``python -m benchmarks predicted [RECIPE ...] [--target T]`` predicts latencies on a Jetson, per precision and power mode.
 ``python -m benchmarks lint`` plays the lint against TensorRT-RTX's parser: exit 1 where they differ without a reason.
+``python -m benchmarks plans [RECIPE ...]`` prints kernel plans of the graphs as exported and as TensorRT gets them.
 ``python -m benchmarks roofline`` checks the latency model of predictions: exit 1 where it is further off than --limit.
 """
 
@@ -33,6 +34,7 @@ from benchmarks import (
     lint_agreement,
     merging,
     models,
+    plans,
     predicted,
     published,
     roofline,
@@ -300,11 +302,29 @@ def _spread(ratio: dict[str, float]) -> str:
     return f"{ratio['median']:.2f} ({ratio['q1']:.2f}..{ratio['q3']:.2f})"
 
 
+def show_plans(
+    recipes: Annotated[
+        list[str] | None, typer.Argument(help="Names or paths; NAME:dense is the model without its reductions.")
+    ] = None,
+    target: Annotated[str, typer.Option(help="What the time is predicted for.")] = "orin",
+    precision: Annotated[str, typer.Option(help="fp16 or fp32.")] = "fp16",
+) -> None:
+    """TensorRT-RTX's kernel plans for SM86: of the graphs as torch exports them, and in the forms that TensorRT gets."""
+    try:
+        rows = plans.plan_rows(recipes or plans.RECIPES, target, precision, _say)
+    except EdgeExportError as error:
+        _err.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(error.exit_code) from None
+    _show_rows(f"Kernel plans for SM86 in {precision.upper()}, seeded weights; times are predicted", rows)
+    print(json.dumps({"provenance": "predicted", "target": target, "precision": precision, "rows": rows}, indent=1))
+
+
 _COMMANDS: dict[str, Callable[..., None]] = {
     "accuracy": write_accuracy,
     "block-table": write_block_table,
     "half-precision": compare_half_precision,
     "lint": compare_lint,
+    "plans": show_plans,
     "predicted": predict_latencies,
     "roofline": check_roofline,
 }

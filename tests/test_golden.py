@@ -50,7 +50,13 @@ def outputs_of_graphs(graphs: BundleGraphs, image: np.ndarray, tmp_path: Path) -
     lint_model(graphs.with_functions).raise_for_findings()
     path = tmp_path / "model.onnx"
     path.write_bytes(graphs.with_functions.SerializeToString())
-    return OnnxRuntimeRunner(path, extra_outputs=graphs.inner).run(image)
+    found = OnnxRuntimeRunner(path, extra_outputs=graphs.inner).run(image)
+    lint_model(graphs.tensorrt).raise_for_findings()
+    for_tensorrt = OnnxRuntimeRunner(graphs.tensorrt.SerializeToString(), extra_outputs=graphs.inner).run(image)
+    assert for_tensorrt.keys() == found.keys()
+    for name, values in for_tensorrt.items():  # the same decisions, and the same outputs but for rounding
+        np.testing.assert_allclose(values, found[name], atol=ATOL, rtol=RTOL, err_msg=f"model.trt.onnx: {name}")
+    return found
 
 
 def head_blocks(case: GoldenCase) -> list[int]:

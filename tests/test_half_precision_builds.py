@@ -50,10 +50,10 @@ def stored_bytes(path: Path) -> int:
 def test_bundle_says_what_it_is(half_bundle: Path, tiny_bundle: Path) -> None:
     manifest = open_bundle(half_bundle).manifest
     assert manifest["precision"] == "fp16"
-    assert manifest["checks"]["parity"] == {"status": "passed", "comparisons": 5}
+    assert manifest["checks"]["parity"] == {"status": "passed", "comparisons": 7}
     check = manifest["checks"]["half_precision"]
     assert check["status"] == "converted"
-    assert check["nodes"] > check["half_nodes"] > 300 and check["half_weights"] > 100_000
+    assert check["nodes"] > check["half_nodes"] > 250 and check["half_weights"] > 100_000
     reached = manifest["checks"]["float16_range"]
     assert reached["limit"] == 65504 and reached["observed"] > 100 and 1 < reached["largest"][0]["largest"] < 1000
     parity = json.loads((half_bundle / "parity.json").read_text())

@@ -15,7 +15,7 @@ from edgeexport.backends.tensorrt_rtx import RtxCheck
 from edgeexport.bundle import Bundle, check_replaceable, hashes_of, json_bytes, open_bundle, staged_bundle
 from edgeexport.bundle.places import check_bundle_path, check_writable
 from edgeexport.commands.build_log import BuildLog
-from edgeexport.commands.checks import checks_json, half_comparison, rtx_check, tail_check
+from edgeexport.commands.checks import checks_json, half_comparison, rtx_check, tail_check, tensorrt_comparisons
 from edgeexport.commands.earlier_results import keep_results
 from edgeexport.commands.manifest import manifest_of
 from edgeexport.commands.plans import plans_of_build, with_macs
@@ -144,7 +144,7 @@ def build(
             ranges.raise_for_overflow()
         tail, warnings = tail_check(fixed, references)
         _raise_for_failed(comparisons, warnings)
-        rtx = {stem: rtx_check(staging, request, part.plain, log, stem) for stem, part in parts.items()}
+        rtx = {stem: rtx_check(staging, request, part.tensorrt, log, stem) for stem, part in parts.items()}
         made = _plans(staging, request, fixed, parts, origin, untouched, rtx, log) if plans else None
         library = _plugin_library(staging, request, log)
         log.notes += [f"weights: {origin.statement}", *([graphs.half.text] if graphs.half is not None else [])]
@@ -188,13 +188,14 @@ def exported_graphs(fixed: FixedModel, origin: WeightsOrigin, precision: str = "
 
 
 def _lint(graphs: BundleGraphs, target: str) -> LintReport:
-    """Lints both graphs that a bundle holds, and the plugins' nodes against their sources; the report of model.onnx.
+    """Lints every graph that a bundle may hold, and the plugins' nodes against their sources; the report of model.onnx.
 
     Raises:
         LintError: A finding that keeps a graph off the target.
     """
     report = lint_model(graphs.with_functions, target=target)
     report.raise_for_findings()
+    lint_model(graphs.tensorrt, target=target).raise_for_findings()
     check_nodes(graphs.for_plugins, contracts_from_sources(sources_folder()))
     bare = frozenset(f"{DOMAIN}::{name}" for name in PLUGIN_OPS)
     lint_model(graphs.for_plugins, target=target, allowed_ops=bare).raise_for_findings()
@@ -210,7 +211,7 @@ def _write_graphs(
 ) -> None:
     """Writes both graphs of every part, and what is counted of the whole: tokens.json and work.json."""
     for stem, part in parts.items():
-        on_device = part.for_plugins if request.plugins else part.plain
+        on_device = part.for_plugins if request.plugins else part.tensorrt
         for name, graph in ((f"{stem}.onnx", part.with_functions), (f"{stem}.trt.onnx", on_device)):
             (staging / name).write_bytes(graph.SerializeToString(deterministic=True))
     tokens = {**tokens_json(request.recipe), "graph": _macs_json(graphs.plain), "weights": origin.statement}
@@ -237,7 +238,8 @@ def _verify(
     parts: Mapping[str, BundleGraphs],
     origin: WeightsOrigin,
 ) -> tuple[list[Comparison], list[Reference], HalfRange | None]:
-    """Compares original, fixed form and model.onnx on photographs; writes parity.json and golden.npz, whatever was found.
+    """Compares original, fixed form, model.onnx and the graph for TensorRT on photographs; writes parity.json and golden.npz,
+    whatever was found.
 
     Returns:
         Every comparison, what fixed torch computed for the photographs that were drawn, and how large float16 values become.
@@ -250,10 +252,13 @@ def _verify(
     comparisons += part_comparisons(fixed, references, runner)
     cases = golden_cases(fixed, runner, references, comparisons)
     del runner
+    if request.target.needs_tensorrt:
+        comparisons += tensorrt_comparisons(fixed, graphs, references)
     ranges = None
     if graphs.half is not None:
-        ranges = half_range(graphs.with_functions, [reference.batch for reference in references])
-        comparisons.append(half_comparison(fixed, graphs, references[0]))
+        executed = graphs.tensorrt_functions if request.target.needs_tensorrt else graphs.with_functions
+        ranges = half_range(executed, [reference.batch for reference in references])
+        comparisons.append(half_comparison(fixed, executed, graphs.inner, references[0]))
     parity = {
         "schema": "edgeexport.parity/1",
         "weights": origin.statement,

@@ -10,6 +10,7 @@ import onnx
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
+from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.request import BuildRequest
 from edgeexport.errors import BuildError
@@ -20,12 +21,12 @@ from edgeexport.graph.half_precision_range import HalfRange
 from edgeexport.graph.half_precision_twin import twin_in_float32
 from edgeexport.graph.lint_report import LintReport
 from edgeexport.ops.upsample_argmax import candidates_needed
-from edgeexport.verify.compare import Comparison
+from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
 from edgeexport.verify.parity import runtime_comparison
-from edgeexport.verify.reference import HALF_CHECK, Reference
+from edgeexport.verify.reference import HALF_CHECK, TENSORRT_CHECK, Reference
 from edgeexport.verify.suite import parity_status
 
-__all__ = ["checks_json", "half_comparison", "rtx_check", "tail_check"]
+__all__ = ["checks_json", "half_comparison", "rtx_check", "tail_check", "tensorrt_comparisons"]
 
 
 def tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dict[str, object], list[str]]:
@@ -58,9 +59,11 @@ def tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dict
 
 
 def rtx_check(
-    staging: Path, request: BuildRequest, plain: onnx.ModelProto, log: BuildLog, stem: str = "model"
+    staging: Path, request: BuildRequest, graph: onnx.ModelProto, log: BuildLog, stem: str = "model"
 ) -> RtxCheck:
-    """TensorRT-RTX's verdict on the graph in standard operators, for targets that use TensorRT; ``stem`` of its file's name.
+    """TensorRT-RTX's verdict on the graph for TensorRT in standard operators, for targets that use it.
+
+    ``stem`` of its file's name.
 
     Raises:
         BuildError: It refuses the graph.
@@ -68,7 +71,7 @@ def rtx_check(
     if request.target.kind != "tensorrt":
         return RtxCheck("not-run", None, f"target {request.target.name} does not use TensorRT", None, None, None, None)
     with log.stage("TensorRT-RTX parses and builds (SM86)" if stem == "model" else f"TensorRT-RTX, {stem} (SM86)"):
-        rtx = _verdict(staging, request.plugins, plain, stem)
+        rtx = _verdict(staging, request.plugins, graph, stem)
     log.notes.append(
         f"TensorRT-RTX {rtx.version}: {rtx.status} {rtx.reason} parse {rtx.parse_s} s, build {rtx.build_s} s"
     )
@@ -79,23 +82,32 @@ def rtx_check(
     return rtx
 
 
-def _verdict(staging: Path, plugins: bool, plain: onnx.ModelProto, stem: str) -> RtxCheck:
+def _verdict(staging: Path, plugins: bool, graph: onnx.ModelProto, stem: str) -> RtxCheck:
     if not plugins:
         return check_tensorrt_rtx(staging / f"{stem}.trt.onnx")
     path = staging / "plain.onnx"
-    path.write_bytes(plain.SerializeToString(deterministic=True))
+    path.write_bytes(graph.SerializeToString(deterministic=True))
     try:
         return check_tensorrt_rtx(path)
     finally:
         path.unlink()
 
 
-def half_comparison(fixed: FixedModel, graphs: BundleGraphs, reference: Reference) -> Comparison:
-    """Fixed torch against the mixed-precision graph with every float16 value rounded as float16 is, on one batch."""
-    twin = twin_in_float32(graphs.with_functions, rounded=True).SerializeToString()
-    runner = OnnxRuntimeRunner(
-        twin, extra_outputs=graphs.inner, optimised=True, name="float16 arithmetic in onnxruntime"
-    )
+def tensorrt_comparisons(fixed: FixedModel, graphs: BundleGraphs, references: Sequence[Reference]) -> list[Comparison]:
+    """Fixed torch against the graph in TensorRT's forms, which ONNX Runtime can run too, on batches drawn before."""
+    runner = OnnxRuntimeRunner(graphs.tensorrt.SerializeToString(), extra_outputs=graphs.inner)
+    return [
+        replace(runtime_comparison(fixed, reference, runner), check=TENSORRT_CHECK)
+        for reference in references[:IMAGES_NEEDED]
+    ]
+
+
+def half_comparison(
+    fixed: FixedModel, executed: onnx.ModelProto, inner: Sequence[TensorInfo], reference: Reference
+) -> Comparison:
+    """Fixed torch against a mixed-precision graph with every float16 value rounded as float16 is, on one batch."""
+    twin = twin_in_float32(executed, rounded=True).SerializeToString()
+    runner = OnnxRuntimeRunner(twin, extra_outputs=inner, optimised=True, name="float16 arithmetic in onnxruntime")
     return replace(runtime_comparison(fixed, reference, runner), check=HALF_CHECK)
 
 
@@ -129,7 +141,7 @@ def _rtx_json(request: BuildRequest, rtx: RtxCheck, stem: str) -> dict[str, obje
         "status": rtx.status,
         "version": rtx.version,
         "reason": rtx.reason,
-        "graph": f"{stem}.onnx in standard operators only" if request.plugins else f"{stem}.trt.onnx",
+        "graph": f"{stem}.trt.onnx in standard operators only" if request.plugins else f"{stem}.trt.onnx",
         "precision": request.precision,
         "compute_capability": rtx.compute_capability,
         "plugins": False,

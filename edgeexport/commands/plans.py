@@ -119,7 +119,7 @@ def plan_from_check(rtx: RtxCheck, graphs: BundleGraphs, recipe: Recipe, model: 
     rows = rows_from_log(rtx.plan)
     if not rows:
         raise EdgeExportError("kernel plan", _TOO_SMALL)
-    work = graph_work(graphs.with_functions, graphs.plain, recipe, constant_nodes=True)
+    work = graph_work(graphs.tensorrt_functions, graphs.tensorrt, recipe, constant_nodes=True)
     launches = {contract.name: contract.launches for contract in contracts_from_sources(sources_folder())}
     plan = KernelPlan(model, precision, rtx.compute_capability, f"TensorRT-RTX {rtx.version}", rows)
     return plan_with_work(plan, work, launches)
@@ -162,7 +162,7 @@ def _submitted(
             own.CopyFrom(exported)
             graphs = parts_of_graphs(graphs_from_export(form, own, precision, patterns), form.separate)[stem]
             path = folder / f"{label}-{precision}.onnx"
-            path.write_bytes(graphs.plain.SerializeToString(deterministic=True))
+            path.write_bytes(graphs.tensorrt.SerializeToString(deterministic=True))
             made.append(((label, precision), pool.submit(_checked, path, graphs, form.recipe, label, precision, kept)))
     return made
 

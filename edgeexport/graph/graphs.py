@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
 
 import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.errors import BuildError
 from edgeexport.fixed.model import FixedModel
 from edgeexport.graph.export import exported_model
-from edgeexport.graph.half_precision import HalfPrecision, half_precision_model
+from edgeexport.graph.folded_bias import fold_biases
+from edgeexport.graph.folded_constants import fold_constants
+from edgeexport.graph.half_precision import HalfPrecision, convert_to_half
+from edgeexport.graph.half_precision_policy import node_label
 from edgeexport.graph.inline import inlined_model
 from edgeexport.graph.outputs import select_outputs
 from edgeexport.graph.plugin_graph import plugin_model
+from edgeexport.graph.tensorrt_graph import rewrite_for_tensorrt
+from edgeexport.graph.told_targets import tell_targets
 from edgeexport.ops import (
     DOMAIN,
     token_match,
@@ -28,16 +37,22 @@ from edgeexport.ops import (
 __all__ = ["BundleGraphs", "export_of_fixed", "graphs_from_export"]
 
 _PLAIN_OPS = (token_partition, token_protect, token_unmerge, token_match, token_merge)
+_TENSORRT_OPS = (token_partition, token_protect, upsample_argmax)
+"""Ops with a form of their own for TensorRT; and those that have one once merging is told by matching."""
+
+_MERGING = (token_match, token_merge)
 
 
 @dataclass(frozen=True)
 class BundleGraphs:
-    """One model in three forms.
+    """One model in the forms that its runtimes want.
 
     Attributes:
         with_functions: `model.onnx`: custom ops with bodies, runs in ONNX Runtime.
-        for_plugins: `model.trt.onnx`: bare nodes where a TensorRT plugin executes the op.
-        plain: standard operators only, with every shape inferred.
+        plain: The same in standard operators only, with every shape inferred.
+        tensorrt_functions: In the forms that TensorRT compiles to fewer kernels: custom ops with bodies.
+        tensorrt: The same in standard operators only: `model.trt.onnx` without plugins.
+        for_plugins: The same with bare nodes where a TensorRT plugin executes the op: `model.trt.onnx` with plugins.
         input: The graph's first input.
         extra_inputs: Its further inputs; only a diffusion block has one.
         outputs: Graph outputs, the prediction first.
@@ -46,8 +61,10 @@ class BundleGraphs:
     """
 
     with_functions: onnx.ModelProto
-    for_plugins: onnx.ModelProto
     plain: onnx.ModelProto
+    tensorrt_functions: onnx.ModelProto
+    tensorrt: onnx.ModelProto
+    for_plugins: onnx.ModelProto
     input: TensorInfo
     extra_inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
@@ -61,9 +78,16 @@ def export_of_fixed(fixed: FixedModel, metadata: dict[str, str]) -> onnx.ModelPr
 
 
 def graphs_from_export(
-    fixed: FixedModel, model: onnx.ModelProto, precision: str = "fp32", keep_fp32: Sequence[str] = ()
+    fixed: FixedModel,
+    model: onnx.ModelProto,
+    precision: str = "fp32",
+    keep_fp32: Sequence[str] = (),
+    *,
+    rewritten: bool = True,
 ) -> BundleGraphs:
     """Derives every graph of the bundle from `export_of_fixed`, which it takes over and changes.
+
+    The graph is rewritten into one of fewer kernels first; ``rewritten=False`` leaves it as it was exported, to compare.
 
     With ``precision`` 'fp16' the exported graph becomes one of mixed precision, before anything is derived from it: custom ops
     keep float32, so that their bodies and plugins are the same, and so do the results of nodes whose names fit ``keep_fp32``.
@@ -85,26 +109,53 @@ def graphs_from_export(
         if tensor.name in wished and 0 not in tensor.dims  # of what is empty there is nothing to tell
     }
     select_outputs(model, wanted)
-    bodies = _functions(fixed, model)
+    counted = _drop_unread_count(model)
     decisions = ["class_scores", *fixed.decisions]
     _tell_constants(model, [constants[name] for name in decisions if name in constants])
     alive = {name for node in model.graph.node for name in node.output}
     inner = [available[name] for name in decisions if name in available and name in alive and name not in wanted]
+    kept = [item.name for item in inner]
+    program = ir.from_proto(model)
+    if rewritten:
+        fold_constants(program, kept)
+        fold_biases(program, kept)
+        RemoveUnusedNodesPass()(program)
+    for_tensorrt = program.clone()
+    if rewritten:
+        rewrite_for_tensorrt(for_tensorrt, kept)
+        RemoveUnusedNodesPass()(for_tensorrt)
     half = None
     if precision == "fp16":
-        model, half = half_precision_model(model, [item.name for item in inner], keep_fp32)
-    model.functions.extend(bodies)
+        half = convert_to_half(program, kept, keep_fp32)
+        convert_to_half(for_tensorrt, kept, _fitting(for_tensorrt, keep_fp32))
+    for_plugins = ir.to_proto(for_tensorrt)
+    told = rewritten and tell_targets(for_tensorrt)
+    model, tensorrt = ir.to_proto(program), ir.to_proto(for_tensorrt)
+    model.functions.extend(_functions(fixed, model, counted))
+    for_plugins.functions.extend(_functions(fixed, model, counted, _TENSORRT_OPS if rewritten else ()))
+    tensorrt.functions.extend(
+        _functions(fixed, model, counted, (*(_TENSORRT_OPS if rewritten else ()), *(_MERGING if told else ())))
+    )
     inputs = [_tensor_info(value) for value in model.graph.input]
     return BundleGraphs(
         with_functions=model,
-        for_plugins=plugin_model(model),
+        for_plugins=plugin_model(for_plugins),
         plain=inlined_model(model),
+        tensorrt_functions=tensorrt,
+        tensorrt=inlined_model(tensorrt, kept),
         input=inputs[0],
         extra_inputs=tuple(inputs[1:]),
         outputs=tuple(available[name] for name in wanted),
         inner=tuple(inner),
         half=half,
     )
+
+
+def _fitting(program: ir.Model, patterns: Sequence[str]) -> list[str]:
+    """Of patterns of nodes, those that fit one of another form of the graph, where what replaces a node is named after it."""
+    names = [node_label(node) for node in program.graph] + [str(value.name) for value in program.graph.inputs]
+    wanted = [*patterns, *(f"{pattern}/*" for pattern in patterns)]
+    return [pattern for pattern in wanted if any(fnmatchcase(name, pattern) for name in names)]
 
 
 def _copy(tensor: onnx.TensorProto) -> onnx.TensorProto:
@@ -128,19 +179,23 @@ def _tell_constants(model: onnx.ModelProto, decisions: list[onnx.TensorProto]) -
         model.graph.node.add(op_type="Identity", name=f"{name}/Identity", input=[table], output=[name])
 
 
-def _functions(fixed: FixedModel, model: onnx.ModelProto) -> list[onnx.FunctionProto]:
-    """Bodies of the custom ops that the graph uses."""
+def _functions(
+    fixed: FixedModel, model: onnx.ModelProto, counted: bool, for_tensorrt: Collection[Any] = ()
+) -> list[onnx.FunctionProto]:
+    """Bodies of the custom ops that the graph uses; those ``for_tensorrt`` in the form that a compiler of kernels wants."""
     used = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
-    bodies = [op.onnx_function() for op in _PLAIN_OPS if op.NAME in used]
+    bodies = [
+        op.tensorrt_function() if op in for_tensorrt else op.onnx_function() for op in _PLAIN_OPS if op.NAME in used
+    ]
     tail = fixed.walk.class_map_tail
     if tail is not None:
-        shape = (tail.num_classes, *tail.grid, *tail.size)
-        bodies.append(upsample_argmax.onnx_function(*shape, tail.candidates, counted=_drop_unread_count(model)))
+        make = upsample_argmax.tensorrt_function if upsample_argmax in for_tensorrt else upsample_argmax.onnx_function
+        bodies.append(make(tail.num_classes, *tail.grid, *tail.size, tail.candidates, counted=counted))
     return [body for body in bodies if body.name in used]
 
 
 def _drop_unread_count(model: onnx.ModelProto) -> bool:
-    """Drops UpsampleArgmax's second output where nothing reads it; tells whether it stays.
+    """Drops UpsampleArgmax's second output where nothing reads it; tells whether it stays, True also without the op.
 
     ONNX Runtime 1.31 computes it otherwise, for it prunes no nodes inside inlined functions.
     """

@@ -124,16 +124,22 @@ def _kept_full(graph: ir.Graph, patterns: Sequence[str]) -> set[ir.Node]:
 
 
 def _products(graph: ir.Graph, outside: Set[ir.Value]) -> set[ir.Node]:
-    """Products with weights, and the biases added to them."""
+    """Products with weights, of two axes if they are matrices, and the biases added to them."""
     weights = set(graph.initializers.values())
     found: set[ir.Node] = set()
     for node in graph:
         if node.op_type in MOVING and node.inputs[:1] and node.inputs[0] in weights:
             weights.update(node.outputs)
         elif node.domain == "" and node.op_type in WEIGHTED and weights.intersection(node.inputs[:2]):
+            if node.op_type == "MatMul" and min(map(_rank, node.inputs)) > 2:  # attention by constant queries
+                continue
             found.add(node)
             found.update(_bias(node, outside))
     return found
+
+
+def _rank(value: ir.Value | None) -> int:
+    return 0 if value is None or value.shape is None else len(value.shape)
 
 
 def _bias(product: ir.Node, outside: Set[ir.Value]) -> Iterator[ir.Node]:

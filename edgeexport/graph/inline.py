@@ -6,6 +6,7 @@ weights are neither read nor copied until the end.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
@@ -28,7 +29,7 @@ _DOMAIN = "edgeexport"
 _FOLD_METADATA = "pkg.onnxscript.optimizer."
 
 
-def inlined_model(model: onnx.ModelProto) -> onnx.ModelProto:
+def inlined_model(model: onnx.ModelProto, kept: Sequence[str] = ()) -> onnx.ModelProto:
     """Returns the model in standard operators only, with the shape of every value; ``model`` is unchanged.
 
     All model-local functions are inlined, nodes that depend on constants alone are folded, and what nothing reads any
@@ -37,6 +38,7 @@ def inlined_model(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Args:
         model: Complete with the bodies of its custom ops. External data is neither needed nor loaded.
+        kept: Values that stay although nothing may read them: a runner may make them outputs.
 
     Raises:
         BuildError: A custom op has no body, the functions do not fit the model (cycle, other opset), or two nodes
@@ -44,7 +46,7 @@ def inlined_model(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     skeleton = skeleton_from_model(model)
     try:
-        folded = folded_skeleton(skeleton.model)
+        folded = folded_skeleton(skeleton.model, kept)
     except Exception as error:  # the passes raise ValueError, RuntimeError, PreconditionError, PassError...
         raise BuildError(
             "inlined graph", f"cannot be derived: {_innermost(error)}", "check the ONNX bodies of the custom ops"
@@ -75,14 +77,17 @@ def inlined_model(model: onnx.ModelProto) -> onnx.ModelProto:
     return model_from_skeleton(replace(skeleton, model=inferred))
 
 
-def folded_skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
+def folded_skeleton(model: onnx.ModelProto, kept: Sequence[str] = ()) -> onnx.ModelProto:
     """Inlines functions and folds constants of a model whose weights are graph inputs; the input is unchanged.
 
     Nodes from a body are named ``call/value``: by the node that calls it (where that has no name, by the function, numbered
     where it is called again), and by the value that they compute. Custom nodes without a body stay. Raises whatever the
     passes raise.
     """
-    program = onnx_ir.serde.deserialize_model(_with_every_output(model))
+    model = _with_every_output(model)
+    outputs = len(model.graph.output)
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in kept)
+    program = onnx_ir.serde.deserialize_model(model)
     for function in program.functions.values():
         for node in function:
             node.name = f"{function.name}/{node.outputs[0].name}"
@@ -106,6 +111,7 @@ def folded_skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
         passes.RemoveUnusedOpsetsPass(),
     )(program)
     _drop_fold_metadata(program.graph)
+    del program.graph.outputs[outputs:]
     return onnx_ir.serde.serialize_model(program)
 
 

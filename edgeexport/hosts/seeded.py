@@ -2,7 +2,8 @@
 
 Every tensor has a generator of its own, seeded by (seed, key): the same key gets the same weights in every recipe, so
 that dense and reduced models compare like with like. Position embeddings are mixtures of low spatial frequencies, as
-trained ones are smooth in space.
+trained ones are smooth in space. Biases and norms are drawn around torch's defaults (0 and 1): exporters drop what is exactly
+0 or 1, and graphs would have fewer nodes than those of trained weights.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 __all__ = ["draw_weights", "seed_plain_weights"]
 
 _TOKENS = ("cls_token", "dist_token", "reg_token")
+_AROUND_DEFAULT = 0.02
+"""Standard deviation of biases, and of a norm's gains and statistics, around torch's defaults."""
 
 
 def seed_plain_weights(model: nn.Module, seed: int, grid: tuple[int, ...] | None = None) -> None:
@@ -42,14 +45,12 @@ def _drawn(key: str, value: Tensor, seed: int, model: nn.Module, grids: dict[str
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
     module_name, _, leaf = key.rpartition(".")
     module = model.get_submodule(module_name)
-    if isinstance(module, (nn.LayerNorm, nn.BatchNorm2d)):
-        return torch.zeros_like(value) if leaf in ("bias", "running_mean") else torch.ones_like(value)
     if key in grids:
         return _smooth_positions(value, grids[key], generator)
-    if leaf == "gamma":  # timm's LayerScale
-        return torch.ones_like(value)
-    if leaf.endswith("bias"):
-        return torch.zeros_like(value)
+    is_norm = isinstance(module, (nn.LayerNorm, nn.BatchNorm2d))
+    if is_norm or leaf == "gamma" or leaf.endswith("bias"):  # gamma: timm's LayerScale
+        default = 0.0 if leaf.endswith(("bias", "running_mean")) else 1.0
+        return default + _AROUND_DEFAULT * torch.randn(value.shape, generator=generator)
     if isinstance(module, nn.Embedding) or value.ndim < 2 or leaf in _TOKENS:
         return torch.randn(value.shape, generator=generator)
     fan_in = value[0].numel()

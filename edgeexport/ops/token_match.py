@@ -12,6 +12,9 @@ Source: ToMe, section 3 ("Token Merging: Your ViT But Faster").
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import onnx
 import torch
 from onnx import parser
@@ -20,7 +23,17 @@ from torch import Tensor
 from edgeexport.ops import DOMAIN, DOMAIN_VERSION, OPSET
 from edgeexport.ops.match_tables import MatchTables
 
-__all__ = ["ATTRIBUTES", "EPSILON", "NAME", "best_and_gap", "onnx_function", "token_match", "token_match_reference"]
+__all__ = [
+    "ATTRIBUTES",
+    "EPSILON",
+    "NAME",
+    "best_and_gap",
+    "onnx_function",
+    "tensorrt_attributes",
+    "tensorrt_function",
+    "token_match",
+    "token_match_reference",
+]
 
 NAME = "TokenMatch"
 ATTRIBUTES = {
@@ -178,6 +191,146 @@ def onnx_function() -> onnx.FunctionProto:
             key = Add (index_key, rank_key)
             _key, kept_order = TopK <axis = 1, largest = 0, sorted = 1> (key, k)
             kept = GatherElements <axis = 1> (kept_by_score, kept_order)
+        }}""")
+
+
+def tensorrt_attributes(attributes: Mapping[str, Any], tokens: int) -> dict[str, list[int]]:
+    """What `tensorrt_function` needs beside the node's own attributes.
+
+    Returns:
+        ``shares``: of every window, how many sources merge. Of every token, ``lookup``: the place of a source in the list of
+        sources, else 0; ``own``: its index for a destination, else -1; ``is_source``: 1 for a source, else 0.
+    """
+    sources, windows = attributes["sources"], attributes["windows"]
+    na = len(sources) // windows
+    place = {token: index for index, token in enumerate(sources) if token >= 0}
+    receiving = set(attributes["destinations"])
+    return {
+        "shares": [sum(position // na == window for position in attributes["taken"]) for window in range(windows)],
+        "lookup": [place.get(token, 0) for token in range(tokens)],
+        "own": [token if token in receiving else -1 for token in range(tokens)],
+        "is_source": [int(token in place) for token in range(tokens)],
+    }
+
+
+def tensorrt_function() -> onnx.FunctionProto:
+    """The op for a compiler of kernels, with a fourth output ``into``, float32 (B, N): the token that every token is part of
+    afterwards, itself for a destination, -1 for what stays as it is. `edgeexport.ops.token_merge.tensorrt_function` merges by
+    it, so that lists of what merges are computed for those who ask alone.
+
+    Similarities, best partners and ranks are written out as comparisons and sums over pairs, which become a few kernels without
+    a product or a sort. That is more work than products where there are many pairs: see `edgeexport.graph.told_targets`.
+    """
+    attributes = ", ".join([*ATTRIBUTES, "shares", "lookup", "own", "is_source"])
+    return parser.parse_function(f"""
+        <domain: "{DOMAIN}", opset_import: ["": {OPSET}]>
+        {NAME} <{attributes}> (metric) => (source, target, kept, into) {{
+            sources_list = Constant <value_ints: ints = @sources> ()
+            destinations_list = Constant <value_ints: ints = @destinations> ()
+            taken_positions = Constant <value_ints: ints = @taken> ()
+            left_positions = Constant <value_ints: ints = @left> ()
+            windows_scalar = Constant <value_int: int = @windows> ()
+            ascending_scalar = Constant <value_int: int = @ascending> ()
+            shares = Constant <value_ints: ints = @shares> ()
+            lookup = Constant <value_ints: ints = @lookup> ()
+            own = Constant <value_ints: ints = @own> ()
+            is_source = Constant <value_ints: ints = @is_source> ()
+            zero = Constant <value_int = 0> ()
+            one = Constant <value_int = 1> ()
+            axis_one = Constant <value_ints = [1]> ()
+            axis_two = Constant <value_ints = [2]> ()
+            axis_three = Constant <value_ints = [3]> ()
+            last = Constant <value_ints = [-1]> ()
+            last_two = Constant <value_ints = [-2, -1]> ()
+            by_image = Constant <value_ints = [0, -1]> ()
+            absent = Constant <value_float = {_ABSENT}> ()
+            present = Constant <value_float = 0.0> ()
+            far = Constant <value_float = 1e9> ()
+            nothing = Constant <value_float = -1.0> ()
+
+            windows_vector = Reshape (windows_scalar, axis_one)
+            by_window = Concat <axis = 0> (windows_vector, last)
+            source_table = Reshape (sources_list, by_window)
+            destination_table = Reshape (destinations_list, by_window)
+            na = Shape <start = 1, end = 2> (source_table)
+            na_scalar = Squeeze (na)
+            no_source = Less (source_table, zero)
+            no_destination = Less (destination_table, zero)
+            source_padding = Where (no_source, absent, present)
+            destination_padding = Where (no_destination, absent, present)
+            destination_bias = Unsqueeze (destination_padding, axis_one)
+            source_index = Max (source_table, zero)
+            destination_index = Max (destination_table, zero)
+            destination_float = Cast <to = 1> (destination_table)
+            destination_token = Unsqueeze (destination_float, axis_one)
+
+            squared = Mul (metric, metric)
+            squared_norm = ReduceSum <keepdims = 1> (squared, last)
+            true_norm = Sqrt (squared_norm)
+            epsilon = Constant <value_float = {EPSILON}> ()
+            norm = Max (true_norm, epsilon)
+            unit = Div (metric, norm)
+            source_unit = Gather <axis = 1> (unit, source_index)
+            destination_unit = Gather <axis = 1> (unit, destination_index)
+            source_wide = Unsqueeze (source_unit, axis_three)
+            destination_wide = Unsqueeze (destination_unit, axis_two)
+            pair = Mul (source_wide, destination_wide)
+            cosine = ReduceSum <keepdims = 0> (pair, last)
+            similarity = Add (cosine, destination_bias)
+            best = ReduceMax <keepdims = 1> (similarity, axis_three)
+            is_best = Equal (similarity, best)
+            best_token = Where (is_best, destination_token, far)
+            partner = ReduceMin <keepdims = 0> (best_token, axis_three)
+            best_row = Squeeze (best, axis_three)
+            score = Add (best_row, source_padding)
+
+            score_row = Unsqueeze (score, axis_two)
+            score_column = Unsqueeze (score, axis_three)
+            index = Range (zero, na_scalar, one)
+            index_float = Cast <to = 1> (index)
+            index_column = Unsqueeze (index_float, axis_one)
+            larger = Greater (score_row, score_column)
+            equal = Equal (score_row, score_column)
+            earlier = Less (index_float, index_column)
+            equal_and_earlier = And (equal, earlier)
+            ahead = Or (larger, equal_and_earlier)
+            ahead_count = Cast <to = 1> (ahead)
+            rank = ReduceSum <keepdims = 0> (ahead_count, axis_three)
+            shares_float = Cast <to = 1> (shares)
+            shares_column = Unsqueeze (shares_float, axis_one)
+            merges = Less (rank, shares_column)
+
+            window_range = Range (zero, windows_scalar, one)
+            window_column = Unsqueeze (window_range, axis_one)
+            first_source = Mul (window_column, na)
+            first_source_float = Cast <to = 1> (first_source)
+            by_score = Add (rank, first_source_float)
+            by_index = Cast <to = 1> (source_table)
+            ascending = Cast <to = 9> (ascending_scalar)
+            staying_key = Where (ascending, by_index, by_score)
+            leaves = Or (merges, no_source)
+            kept_key_by_window = Where (leaves, far, staying_key)
+            kept_key = Reshape (kept_key_by_window, by_image)
+            k = Shape (left_positions)
+            _kept_key, kept_position = TopK <axis = 1, largest = 0, sorted = 1> (kept_key, k)
+            source_tokens = Cast <to = 6> (sources_list)
+            kept = Gather (source_tokens, kept_position)
+
+            into_by_window = Where (merges, partner, nothing)
+            into_of_source = Reshape (into_by_window, by_image)
+            into_of_all = Gather <axis = 1> (into_of_source, lookup)
+            own_float = Cast <to = 1> (own)
+            some_source = Cast <to = 9> (is_source)
+            into = Where (some_source, into_of_all, own_float)
+
+            _rank, order_in_window = TopK <axis = 2, largest = 0, sorted = 1> (rank, na)
+            order_by_window = Add (order_in_window, first_source)
+            order = Reshape (order_by_window, by_image)
+            source_position = Gather <axis = 1> (order, taken_positions)
+            source = Gather (source_tokens, source_position)
+            partner_list = Reshape (partner, by_image)
+            target_float = GatherElements <axis = 1> (partner_list, source_position)
+            target = Cast <to = 6> (target_float)
         }}""")
 
 

@@ -14,7 +14,15 @@ from torch import Tensor
 from edgeexport.ops import DOMAIN, DOMAIN_VERSION, OPSET
 from edgeexport.ops.match_tables import MatchTables
 
-__all__ = ["ATTRIBUTES", "NAME", "onnx_function", "position_map", "token_merge", "token_merge_reference"]
+__all__ = [
+    "ATTRIBUTES",
+    "NAME",
+    "onnx_function",
+    "position_map",
+    "tensorrt_function",
+    "token_merge",
+    "token_merge_reference",
+]
 
 NAME = "TokenMerge"
 ATTRIBUTES = {"prefix": "int", "destinations": "ints"}
@@ -118,6 +126,50 @@ def onnx_function() -> onnx.FunctionProto:
             x_added = MatMul (source_share, x_source)
             x_own = Mul (x_destination, own_share)
             mean = Add (x_own, x_added)
+            merged = Concat <axis = 1> (x_prefix, x_kept, mean)
+            merged_size = Concat <axis = 1> (size_prefix, size_kept, total)
+        }}""")
+
+
+def tensorrt_function() -> onnx.FunctionProto:
+    """The op for a compiler of kernels, with a sixth input, ``into`` of `edgeexport.ops.token_match.tensorrt_function`.
+
+    It merges by that instead of ``source`` and ``target``. The sums are written out over all tokens, in one kernel without a
+    product.
+    """
+    return parser.parse_function(f"""
+        <domain: "{DOMAIN}", opset_import: ["": {OPSET}]>
+        {NAME} <prefix, destinations> (x, size, source, target, kept, into) => (merged, merged_size) {{
+            destination_index = Constant <value_ints: ints = @destinations> ()
+            prefix_scalar = Constant <value_int: int = @prefix> ()
+            zero = Constant <value_ints = [0]> ()
+            one = Constant <value_ints = [1]> ()
+            two = Constant <value_ints = [2]> ()
+            three = Constant <value_ints = [3]> ()
+            last = Constant <value_ints = [-1]> ()
+            column = Constant <value_ints = [1, -1, 1]> ()
+            prefix_end = Reshape (prefix_scalar, one)
+            destination_float = Cast <to = 1> (destination_index)
+            destination_column = Reshape (destination_float, column)
+
+            x_prefix = Slice (x, zero, prefix_end, one)
+            size_prefix = Slice (size, zero, prefix_end, one)
+            kept_wide = Cast <to = 7> (kept)
+            kept_position = Unsqueeze (kept_wide, last)
+            x_kept = GatherND <batch_dims = 1> (x, kept_position)
+            size_kept = GatherND <batch_dims = 1> (size, kept_position)
+
+            into_row = Unsqueeze (into, one)
+            is_part = Equal (into_row, destination_column)
+            size_row = Transpose <perm = [0, 2, 1]> (size)
+            nothing = Constant <value_float = 0.0> ()
+            weight = Where (is_part, size_row, nothing)
+            total = ReduceSum <keepdims = 1> (weight, two)
+            share = Div (weight, total)
+            share_wide = Unsqueeze (share, three)
+            x_wide = Unsqueeze (x, one)
+            parts = Mul (share_wide, x_wide)
+            mean = ReduceSum <keepdims = 0> (parts, two)
             merged = Concat <axis = 1> (x_prefix, x_kept, mean)
             merged_size = Concat <axis = 1> (size_prefix, size_kept, total)
         }}""")

@@ -12,8 +12,9 @@ from onnx import parser
 from torch import Tensor
 
 from edgeexport.ops import DOMAIN, DOMAIN_VERSION, OPSET
+from edgeexport.ops.ranks import AHEAD
 
-__all__ = ["ATTRIBUTES", "NAME", "onnx_function", "token_partition", "token_partition_reference"]
+__all__ = ["ATTRIBUTES", "NAME", "onnx_function", "tensorrt_function", "token_partition", "token_partition_reference"]
 
 NAME = "TokenPartition"
 ATTRIBUTES = {"k": "int"}
@@ -83,4 +84,27 @@ def onnx_function() -> onnx.FunctionProto:
             order_int = Cast <to = 6> (order)
             taken = Slice (order_int, zero, k_vector, axis_one)
             kept = Slice (order_int, k_vector, count, axis_one)
+        }}""")
+
+
+def tensorrt_function() -> onnx.FunctionProto:
+    """The op for a compiler of kernels: taken is what fewer than k tokens are ahead of; then the one TopK that sorts."""
+    return parser.parse_function(f"""
+        <domain: "{DOMAIN}", opset_import: ["": {OPSET}]>
+        {NAME} <k> (score) => (kept, taken) {{
+            {AHEAD.format(score="score")}
+            zero = Constant <value_ints = [0]> ()
+            k_scalar = Constant <value_int: int = @k> ()
+            k_vector = Reshape (k_scalar, row_axis)
+            k_float = Cast <to = 1> (k_scalar)
+            ahead_count = Cast <to = 1> (ahead)
+            rank = ReduceSum <keepdims = 0> (ahead_count, column_axis)
+            is_taken = Less (rank, k_float)
+            count_float = Cast <to = 1> (count)
+            lowered = Sub (index_float, count_float)
+            key = Where (is_taken, lowered, index_float)
+            _sorted, order = TopK <axis = 1, largest = 0, sorted = 1> (key, count)
+            order_int = Cast <to = 6> (order)
+            taken = Slice (order_int, zero, k_vector, row_axis)
+            kept = Slice (order_int, k_vector, count, row_axis)
         }}""")

@@ -13,8 +13,9 @@ from onnx import parser
 from torch import Tensor
 
 from edgeexport.ops import DOMAIN, DOMAIN_VERSION, OPSET
+from edgeexport.ops.ranks import AHEAD
 
-__all__ = ["ATTRIBUTES", "NAME", "onnx_function", "token_protect", "token_protect_reference"]
+__all__ = ["ATTRIBUTES", "NAME", "onnx_function", "tensorrt_function", "token_protect", "token_protect_reference"]
 
 NAME = "TokenProtect"
 ATTRIBUTES = {"num_classes": "int", "per_class": "int"}
@@ -98,4 +99,25 @@ def onnx_function() -> onnx.FunctionProto:
             marked = ScatterElements <axis = 1> (zeros, target, ones)
             marked_tokens = Slice (marked, zero_vector, count, one_vector)
             protected = Cast <to = 9> (marked_tokens)
+        }}""")
+
+
+def tensorrt_function() -> onnx.FunctionProto:
+    """The op for a compiler of kernels: a token is protected where fewer than ``per_class`` of its class are ahead of it.
+
+    Comparing every token with every other is one kernel; sorting and scattering are a chain of them.
+    """
+    return parser.parse_function(f"""
+        <domain: "{DOMAIN}", opset_import: ["": {OPSET}]>
+        {NAME} <num_classes, per_class> (confidence, label) => (protected) {{
+            {AHEAD.format(score="confidence")}
+            label_row = Unsqueeze (label, row_axis)
+            label_column = Unsqueeze (label, column_axis)
+            same_class = Equal (label_row, label_column)
+            ahead_in_class = And (ahead, same_class)
+            ahead_count = Cast <to = 1> (ahead_in_class)
+            rank = ReduceSum <keepdims = 0> (ahead_count, column_axis)
+            per_class_int = Constant <value_int: int = @per_class> ()
+            per_class_float = Cast <to = 1> (per_class_int)
+            protected = Less (rank, per_class_float)
         }}""")

@@ -32,6 +32,7 @@ __all__ = [
     "candidates_needed",
     "onnx_function",
     "onnx_function_plain",
+    "tensorrt_function",
     "upsample_argmax",
     "upsample_argmax_plain",
     "upsample_argmax_reference",
@@ -160,19 +161,7 @@ def onnx_function(
         pads = Constant <value_ints = [0, 1, 1, 0, 0, 1, 1, 0]> ()
         padded = Pad <mode = "edge"> (score_last, pads)
         plane = Constant <value_ints = [1, 2]> ()
-        start_00 = Constant <value_ints = [0, 0]> ()
-        start_01 = Constant <value_ints = [0, 1]> ()
-        start_10 = Constant <value_ints = [1, 0]> ()
-        start_11 = Constant <value_ints = [1, 1]> ()
-        end_00 = Constant <value_ints = [{h + 1}, {w + 1}]> ()
-        end_01 = Constant <value_ints = [{h + 1}, {w + 2}]> ()
-        end_10 = Constant <value_ints = [{h + 2}, {w + 1}]> ()
-        end_11 = Constant <value_ints = [{h + 2}, {w + 2}]> ()
-        all_00 = Slice (padded, start_00, end_00, plane)
-        all_01 = Slice (padded, start_01, end_01, plane)
-        all_10 = Slice (padded, start_10, end_10, plane)
-        all_11 = Slice (padded, start_11, end_11, plane)
-
+        {_corner_slices(h, w, "plane")}
         largest_corner = Max (all_00, all_01, all_10, all_11)
         zero = Constant <value_ints = [0]> ()
         count = Constant <value_ints = [{candidates}]> ()
@@ -251,6 +240,104 @@ def onnx_function_plain(k: int, h: int, w: int, height: int, width: int, counted
         uncertified = Sub (per_image, per_image)
         """
     return _function(body, count_body if counted else None)
+
+
+def tensorrt_function(
+    k: int, h: int, w: int, height: int, width: int, candidates: int, counted: bool = True
+) -> onnx.FunctionProto:
+    """The op for a compiler of kernels: same arguments, same numbers as `onnx_function`.
+
+    Blending, the best score and its class are one kernel, whose result is the class alone: what a product followed by ArgMax
+    would write out, all candidates at all pixels, is never in memory. The lowest class among the best is the least of their
+    numbers, so that candidates need no order.
+
+    Raises:
+        BuildError: As `onnx_function` does.
+    """
+    factor = _checked_factor(k, h, w, height, width, candidates)
+    if _is_plain(k, factor, candidates):
+        return onnx_function_plain(k, h, w, height, width, counted)
+    crop = factor - factor // 2
+    terms = []
+    for number, (y, x) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+        corner = f"{y}{x}"
+        terms.append(f"""
+        corner_{corner} = Constant <value_int = {y * (w + 2) + x}> ()
+        place_{corner} = Add (chosen_place, corner_{corner})
+        chosen_{corner} = GatherElements <axis = 1> (padded_flat, place_{corner})
+        wide_{corner} = Reshape (chosen_{corner}, by_cell)
+        term_{corner} = Mul (wide_{corner}, weight_{number})""")
+    body = f"""
+        pads = Constant <value_ints = [0, 0, 1, 1, 0, 0, 1, 1]> ()
+        padded = Pad <mode = "edge"> (scores, pads)
+        grid = Constant <value_ints = [2, 3]> ()
+        {_corner_slices(h, w, "grid")}
+        largest_corner = Max (all_00, all_01, all_10, all_11)
+        zero = Constant <value_ints = [0]> ()
+        count = Constant <value_ints = [{candidates}]> ()
+        count_and_next = Constant <value_ints = [{candidates + 1}]> ()
+        class_axis = Constant <value_ints = [1]> ()
+        largest, ranked = TopK <axis = 1, largest = 1, sorted = 1> (largest_corner, {"count_and_next" if counted else "count"})
+        chosen = {"Slice (ranked, zero, count, class_axis)" if counted else "Identity (ranked)"}
+        by_cell = Constant <value_ints = [0, {candidates}, {h + 1}, 1, {w + 1}, 1]> ()
+        flat = Constant <value_ints = [0, -1]> ()
+        padded_flat = Reshape (padded, flat)
+        plane_size = Constant <value_int = {(h + 2) * (w + 2)}> ()
+        class_place = Mul (chosen, plane_size)
+        cell_place = Add (class_place, first_corner)
+        chosen_place = Reshape (cell_place, flat)
+        {"".join(terms)}
+        top = Add (term_00, term_01)
+        bottom = Add (term_10, term_11)
+        blend = Add (top, bottom)
+        best = ReduceMax <keepdims = 1> (blend, class_axis)
+        is_best = Equal (blend, best)
+        chosen_float = Cast <to = 1> (chosen)
+        class_id = Reshape (chosen_float, by_cell)
+        none = Constant <value_float = {float(k)}> ()
+        best_class = Where (is_best, class_id, none)
+        cell_class = ReduceMin <keepdims = 0> (best_class, class_axis)
+        joined = Constant <value_ints = [0, {(h + 1) * factor}, {(w + 1) * factor}]> ()
+        first_pixel = Constant <value_ints = [{crop}, {crop}]> ()
+        end_pixel = Constant <value_ints = [{crop + height}, {crop + width}]> ()
+        plane = Constant <value_ints = [1, 2]> ()
+        class_wide = Reshape (cell_class, joined)
+        class_cut = Slice (class_wide, first_pixel, end_pixel, plane)
+        class_map = Cast <to = 6> (class_cut)
+        """
+    count_body = """
+        left_out = Slice (largest, count, count_and_next, class_axis)
+        left_out_axes = Constant <value_ints = [3, 5]> ()
+        left_out_wide = Unsqueeze (left_out, left_out_axes)
+        certain = Greater (best, left_out_wide)
+        doubtful = Not (certain)
+        doubtful_wide = Reshape (doubtful, joined)
+        doubtful_map = Slice (doubtful_wide, first_pixel, end_pixel, plane)
+        doubtful_int = Cast <to = 6> (doubtful_map)
+        uncertified = ReduceSum <keepdims = 0> (doubtful_int, plane)
+        """
+    function = _function(body, count_body if counted else None)
+    cells = np.arange(h + 1)[:, None] * (w + 2) + np.arange(w + 1)  # each cell's top left corner in the padded plane
+    corners = numpy_helper.from_array(cells[None, None])
+    function.node.insert(0, helper.make_node("Constant", [], ["first_corner"], value=corners))
+    weights = _corner_weights(factor).reshape(factor, factor, 4)
+    for number in reversed(range(4)):
+        value = weights[..., number].reshape(1, 1, 1, factor, 1, factor)
+        tensor = numpy_helper.from_array(value.numpy())
+        function.node.insert(0, helper.make_node("Constant", [], [f"weight_{number}"], value=tensor))
+    return function
+
+
+def _corner_slices(h: int, w: int, axes: str) -> str:
+    """Statements that cut the corners of all cells, all_00 to all_11, out of ``padded``, whose axes ``axes`` are the grid's."""
+    return "".join(
+        f"""
+        start_{y}{x} = Constant <value_ints = [{y}, {x}]> ()
+        end_{y}{x} = Constant <value_ints = [{h + 1 + y}, {w + 1 + x}]> ()
+        all_{y}{x} = Slice (padded, start_{y}{x}, end_{y}{x}, {axes})"""
+        for y in (0, 1)
+        for x in (0, 1)
+    )
 
 
 def _function(body: str, count_body: str | None) -> onnx.FunctionProto:

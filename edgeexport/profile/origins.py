@@ -101,8 +101,15 @@ class _Places:
             self._of_call.setdefault(node.call or node.name, []).append(place)
 
     def named(self, name: str) -> list[int]:
-        """The node of that name, or a call's body; empty for a name that is not the graph's."""
-        return [self._of_node[name]] if name in self._of_node else self._of_call.get(name, [])
+        """The node of that name, or a call's body; empty for a name that is not the graph's.
+
+        What model.trt.onnx has in place of a node is named after it: ``decode_head/ReduceMean/MatMul``.
+        """
+        while name:
+            if name in self._of_node or name in self._of_call:
+                return [self._of_node[name]] if name in self._of_node else self._of_call[name]
+            name = name.rpartition("/")[0]
+        return []
 
     def joined(self, names: str) -> list[int]:
         """Likewise of names joined by plus signs, or by commas in pointwise fusions: ``PWN(PWN(a), b)``."""

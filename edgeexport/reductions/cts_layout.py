@@ -61,7 +61,9 @@ def layout_fixed(scores: Tensor, num_shared: int, window_columns: int) -> Sharin
     _, shared_windows = token_partition(scores, num_shared)
     shared = _patches_of_windows(shared_windows, window_columns, windows)
     # Exactly the shared patches score 1, so this partition has no ties at its cut and keeps the others in order.
-    is_shared = torch.zeros(batch, patches).scatter(1, shared.flatten(1).long(), 1.0)
+    is_shared = (
+        (shared_windows[:, :, None] == _windows_of_patches(window_columns, windows)).to(torch.float32).amax(dim=1)
+    )
     unshared, _ = token_partition(is_shared, 4 * num_shared)
     count = unshared.shape[1]
     shared_token = (count + torch.arange(num_shared, dtype=torch.int32))[None, :, None].expand(batch, -1, 4)
@@ -115,6 +117,12 @@ def share_positions(position: Tensor, layout: SharingLayout, grid: tuple[int, in
     pooled = F.avg_pool2d(image, 2).flatten(2).transpose(1, 2)
     rows = torch.cat([position, pooled], dim=1)
     return token_unmerge(rows.expand(layout.source.shape[0], -1, -1), layout.token_source)
+
+
+def _windows_of_patches(window_columns: int, window_count: int) -> Tensor:
+    """int32 (4 W,): the window of every patch."""
+    patch, columns = torch.arange(4 * window_count, dtype=torch.int32), 2 * window_columns
+    return (patch // columns // 2) * window_columns + (patch % columns) // 2
 
 
 def _patches_of_windows(window: Tensor, window_columns: int, window_count: int) -> Tensor:

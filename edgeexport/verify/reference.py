@@ -21,6 +21,7 @@ __all__ = [
     "HALF_CHECK",
     "ORIGINAL_CHECK",
     "RUNTIME_CHECK",
+    "TENSORRT_CHECK",
     "Reference",
     "compare_outputs",
     "joined_reference",
@@ -29,6 +30,7 @@ __all__ = [
 ORIGINAL_CHECK = "original against fixed"
 RUNTIME_CHECK = "fixed torch against exported graph"
 BATCH_CHECK = "batch against images one by one"
+TENSORRT_CHECK = "fixed torch against the graph for TensorRT"
 HALF_CHECK = "fixed torch against float16 arithmetic"
 FOLLOWED = "near ties followed"
 """Among a comparison's facts: decision -> tokens that went another way at a near tie."""

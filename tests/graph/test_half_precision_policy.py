@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import onnx
-from half_precision_cases import FULL, HALF, HEADER, half_names, types, weight
+from half_precision_cases import FULL, HALF, HEADER, half_names, inferred, types, weight
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper, parser
@@ -148,3 +148,24 @@ def test_random_graphs_follow_the_policy(model: onnx.ModelProto) -> None:
             assert node.input[0] not in constants
             assert node.input[0] not in maker or not maker[node.input[0]].name.endswith("/cast")
     assert [value.type.tensor_type.elem_type for value in found.graph.output] == [FULL]
+
+
+def test_attention_by_constant_queries_is_attention() -> None:
+    """A decoder's first queries are constants with heads; weights are matrices of two axes."""
+    model = inferred(
+        """queries (float[1, 2, 6, 4] x) => (float[1, 2, 3, 4] y) {
+            keys = MatMul (x, w)
+            columns = Transpose <perm = [0, 1, 3, 2]> (keys)
+            logits = MatMul (query, columns)
+            shares = Softmax <axis = -1> (logits)
+            mixed = MatMul (shares, keys)
+            y = MatMul (mixed, w)
+        }""",
+        w=weight(4, 4),
+        query=weight(1, 2, 3, 4),
+    )
+    assert half_names(half_precision_model(model)[0]) >= {"keys", "columns", "logits", "shares", "mixed"}
+    told = [*model.graph.output, helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 2, 3, 6])]
+    del model.graph.output[:]
+    model.graph.output.extend(told)
+    assert "logits" not in half_names(half_precision_model(model)[0]), "a product that somebody reads is float32"

@@ -152,6 +152,29 @@ def test_merging_in_a_timm_host(tmp_path: Path) -> None:
     assert all(call.product_macs for call in work.calls)
 
 
+def test_the_graph_for_tensorrt_is_counted_as_it_is(tmp_path: Path) -> None:
+    """Every node in a part of the model; matching and merging in sums over pairs, all other products as they were."""
+    from edgeexport.commands.build import exported_graphs
+    from edgeexport.fixed.model import fixed_from_model
+    from edgeexport.fixed.weights import model_from_recipe
+    from edgeexport.recipe import load_recipe
+
+    (tmp_path / "small.py").write_text(_MERGED)
+    recipe = load_recipe(tmp_path / "small.py")
+    model, origin = model_from_recipe(recipe)
+    graphs = exported_graphs(fixed_from_model(model, recipe), origin)
+    work = graph_work(graphs.tensorrt_functions, graphs.tensorrt, recipe)
+    plain = graph_work(graphs.with_functions, graphs.plain, recipe)
+    assert work.parts == plain.parts and "other" not in work.parts
+    products = graph_macs(graphs.tensorrt).of_category("product")
+    assert sum(node.product_macs for node in work.nodes) == products
+    assert products == graph_macs(graphs.plain).of_category("product") - sum(call.product_macs for call in plain.calls)
+    gemms = [[node.op_type for node in item.nodes].count("Gemm") for item in (plain, work)]
+    assert gemms == [3 * 3 + 1, 1], (
+        "of rows, where the tokens have an axis of their own all but the classifier is MatMul"
+    )
+
+
 def test_merging_in_a_latent_block(tmp_path: Path) -> None:
     work, _, _, _ = _exported(_LATENT, tmp_path)
     assert work.parts == ["merge_1", "block_1"]

@@ -16,7 +16,15 @@ from torch import Tensor
 
 from edgeexport.ops import DOMAIN
 from edgeexport.ops.match_tables import MatchLayout, MatchTables, tables_from_layout
-from edgeexport.ops.token_match import ATTRIBUTES, NAME, best_and_gap, onnx_function, token_match
+from edgeexport.ops.token_match import (
+    ATTRIBUTES,
+    NAME,
+    best_and_gap,
+    onnx_function,
+    tensorrt_attributes,
+    tensorrt_function,
+    token_match,
+)
 
 Decision = tuple[list[list[int]], list[list[int]], list[list[int]]]
 
@@ -26,6 +34,19 @@ def model_for(metric: Tensor, tables: MatchTables) -> onnx.ModelProto:
     counts = {"source": tables.R, "target": tables.R, "kept": max(tables.K, 1)}
     outputs = {name: (TensorProto.INT32, (batch, count)) for name, count in counts.items()}
     return one_node_model(onnx_function(), {"metric": metric}, outputs, match_attributes(tables))
+
+
+def run_for_tensorrt(metric: Tensor, tables: MatchTables) -> tuple[list[Tensor], Tensor]:
+    """What the form for TensorRT gives: the same three, and the token that every token is part of afterwards."""
+    batch, tokens, _ = metric.shape
+    counts = {"source": tables.R, "target": tables.R, "kept": max(tables.K, 1)}
+    outputs = {name: (TensorProto.INT32, (batch, count)) for name, count in counts.items()}
+    outputs["into"] = (TensorProto.FLOAT, (batch, tokens))
+    attributes = match_attributes(tables)
+    attributes |= tensorrt_attributes(attributes, tokens)
+    model = one_node_model(tensorrt_function(), {"metric": metric}, outputs, attributes)
+    source, target, kept, into = run_model(model, {"metric": metric})
+    return [source, target, kept[:, : tables.K]], into
 
 
 def run_body(metric: Tensor, tables: MatchTables) -> list[Tensor]:
@@ -79,9 +100,14 @@ def cases(draw: st.DrawFn) -> tuple[Tensor, MatchTables]:
 def test_reference_equals_brute_force_equals_body(case: tuple[Tensor, MatchTables]) -> None:
     metric, tables = case
     expected = brute_force(metric, tables)
-    for found in (token_match(metric, tables), run_body(metric, tables)):
+    for_tensorrt, into = run_for_tensorrt(metric, tables)
+    for found in (token_match(metric, tables), run_body(metric, tables), for_tensorrt):
         assert all(part.dtype == torch.int32 for part in found)
         assert [part.tolist() for part in found] == list(expected)
+    for image, row in enumerate(into.tolist()):
+        part_of = {token: token for token in tables.destination_tokens}
+        part_of |= dict(zip(expected[0][image], expected[1][image], strict=True))
+        assert row == [part_of.get(token, -1) for token in range(metric.shape[1])]
 
 
 @settings(deadline=None, max_examples=60)

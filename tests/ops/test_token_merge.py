@@ -41,6 +41,23 @@ def run_body(x: Tensor, size: Tensor, edges: Edges, tables: MatchTables) -> list
     return run_model(model_for(x, size, edges, tables), inputs)
 
 
+def run_for_tensorrt(x: Tensor, size: Tensor, edges: Edges, tables: MatchTables) -> list[Tensor]:
+    """By the token that every token is part of; ``source`` and ``target`` are not looked at."""
+    into = torch.full(x.shape[:2], -1.0)
+    for token in tables.destination_tokens:
+        into[:, token] = token
+    into = into.scatter(1, edges[0].long(), edges[1].float())
+    nothing = torch.zeros_like(edges[0])
+    parts = (x, size, nothing, nothing, edges[2], into)
+    inputs = dict(zip(("x", "size", "source", "target", "kept", "into"), parts, strict=True))
+    outputs = {
+        "merged": (TensorProto.FLOAT, (x.shape[0], tables.tokens_out, x.shape[2])),
+        "merged_size": (TensorProto.FLOAT, (x.shape[0], tables.tokens_out, 1)),
+    }
+    model = one_node_model(token_merge.tensorrt_function(), inputs, outputs, merge_attributes(tables))
+    return run_model(model, inputs)
+
+
 def row_groups(edges: Edges, tables: MatchTables, image: int) -> list[list[int]]:
     """The tokens that make up each output row, the one that gives the row first."""
     source, target, kept = (part[image].tolist() for part in edges)
@@ -92,7 +109,8 @@ def cases(draw: st.DrawFn) -> tuple[Tensor, Tensor, Edges, MatchTables]:
 def test_reference_equals_brute_force_equals_body(case: tuple[Tensor, Tensor, Edges, MatchTables]) -> None:
     x, size, edges, tables = case
     expected, expected_size = brute_force(x, size, edges, tables)
-    for merged, merged_size in (token_merge.token_merge(x, size, *edges, tables), run_body(x, size, edges, tables)):
+    bodies = [run(x, size, edges, tables) for run in (run_body, run_for_tensorrt)]
+    for merged, merged_size in (token_merge.token_merge(x, size, *edges, tables), *bodies):
         assert merged.dtype == merged_size.dtype == torch.float32
         assert torch.equal(merged_size.double(), expected_size)
         torch.testing.assert_close(merged.double(), expected, atol=1e-6, rtol=1e-6)
@@ -103,7 +121,8 @@ def test_reference_equals_brute_force_equals_body(case: tuple[Tensor, Tensor, Ed
 @given(cases())
 def test_rows_into_which_nothing_merges_are_copied_exactly(case: tuple[Tensor, Tensor, Edges, MatchTables]) -> None:
     x, size, edges, tables = case
-    for merged, merged_size in (token_merge.token_merge(x, size, *edges, tables), run_body(x, size, edges, tables)):
+    bodies = [run(x, size, edges, tables) for run in (run_body, run_for_tensorrt)]
+    for merged, merged_size in (token_merge.token_merge(x, size, *edges, tables), *bodies):
         for image in range(x.shape[0]):
             for row, (token, *others) in enumerate(row_groups(edges, tables, image)):
                 if not others:

@@ -15,15 +15,16 @@ from edgeexport.ops.token_partition import (
     ATTRIBUTES,
     NAME,
     onnx_function,
+    tensorrt_function,
     token_partition,
     token_partition_reference,
 )
 
 
-def model_for(score: Tensor, k: int):
+def model_for(score: Tensor, k: int, body=onnx_function):
     batch, tokens = score.shape
     outputs = {"kept": (TensorProto.INT32, (batch, tokens - k)), "taken": (TensorProto.INT32, (batch, k))}
-    return one_node_model(onnx_function(), {"score": score}, outputs, {"k": k})
+    return one_node_model(body(), {"score": score}, outputs, {"k": k})
 
 
 def brute_force(score: Tensor, k: int) -> tuple[list[list[int]], list[list[int]]]:
@@ -52,7 +53,8 @@ def cases(draw: st.DrawFn) -> tuple[Tensor, int]:
 def test_reference_equals_brute_force_equals_body(case: tuple[Tensor, int]) -> None:
     score, k = case
     expected_kept, expected_taken = brute_force(score, k)
-    for kept, taken in (token_partition(score, k), run_model(model_for(score, k), {"score": score})):
+    bodies = [run_model(model_for(score, k, body), {"score": score}) for body in (onnx_function, tensorrt_function)]
+    for kept, taken in (token_partition(score, k), *bodies):
         assert kept.dtype == taken.dtype == torch.int32
         assert kept.shape == (score.shape[0], score.shape[1] - k)
         assert taken.shape == (score.shape[0], k)

@@ -11,20 +11,27 @@ from op_models import assert_static_standard_graph, exported_node, one_node_mode
 from torch import Tensor
 
 from edgeexport.ops import DOMAIN
-from edgeexport.ops.token_protect import ATTRIBUTES, NAME, onnx_function, token_protect, token_protect_reference
+from edgeexport.ops.token_protect import (
+    ATTRIBUTES,
+    NAME,
+    onnx_function,
+    tensorrt_function,
+    token_protect,
+    token_protect_reference,
+)
 
 
-def model_for(confidence: Tensor, label: Tensor, num_classes: int, per_class: int):
+def model_for(confidence: Tensor, label: Tensor, num_classes: int, per_class: int, body=onnx_function):
     return one_node_model(
-        onnx_function(),
+        body(),
         {"confidence": confidence, "label": label},
         {"protected": (TensorProto.BOOL, confidence.shape)},
         {"num_classes": num_classes, "per_class": per_class},
     )
 
 
-def run_body(confidence: Tensor, label: Tensor, num_classes: int, per_class: int) -> Tensor:
-    model = model_for(confidence, label, num_classes, per_class)
+def run_body(confidence: Tensor, label: Tensor, num_classes: int, per_class: int, body=onnx_function) -> Tensor:
+    model = model_for(confidence, label, num_classes, per_class, body)
     return run_model(model, {"confidence": confidence, "label": label})[0]
 
 
@@ -59,7 +66,7 @@ def cases(draw: st.DrawFn) -> tuple[Tensor, Tensor, int, int]:
 def test_reference_equals_brute_force_equals_body(case: tuple[Tensor, Tensor, int, int]) -> None:
     confidence, label, _, per_class = case
     expected = brute_force(confidence, label, per_class)
-    for found in (token_protect(*case), run_body(*case)):
+    for found in (token_protect(*case), run_body(*case), run_body(*case, tensorrt_function)):
         assert found.dtype == torch.bool
         assert found.tolist() == expected
 
@@ -71,7 +78,8 @@ def test_body_breaks_ties_like_the_reference_at_real_sizes(levels: int, per_clas
     confidence = torch.randint(levels, (2, 1024), generator=generator) / levels
     label = torch.randint(12, (2, 1024), generator=generator, dtype=torch.int32)
     expected = token_protect_reference(confidence, label, 150, per_class)
-    assert torch.equal(run_body(confidence, label, 150, per_class), expected)
+    for body in (onnx_function, tensorrt_function):
+        assert torch.equal(run_body(confidence, label, 150, per_class, body), expected)
     counts = torch.stack([torch.bincount(row, minlength=150) for row in label])
     assert expected.sum() == counts.clamp(max=per_class).sum()
 

@@ -26,6 +26,7 @@ from edgeexport.ops.upsample_argmax import (
     candidates_needed,
     onnx_function,
     onnx_function_plain,
+    tensorrt_function,
     upsample_argmax,
     upsample_argmax_plain,
 )
@@ -222,14 +223,24 @@ def test_onnx_function_equals_reference(
     scores = random_scores(classes, batch, classes, h, w, kind)
     expected = upsample_argmax(scores, height, width, m)
     shape = (batch, classes, h, w)
-    found = run(model_with(onnx_function(classes, h, w, height, width, m), shape, height, width, m), scores)
     ties = near_tie(scores, height, width) if classes > 1 else torch.zeros(1, dtype=torch.bool)
-    assert not ((found[0] != expected[0]) & ~ties).any()
-    assert torch.equal(found[1], expected[1])
+    for body in (onnx_function, tensorrt_function):
+        found = run(model_with(body(classes, h, w, height, width, m), shape, height, width, m), scores)
+        assert not ((found[0] != expected[0]) & ~ties).any()
+        assert torch.equal(found[1], expected[1])
 
     plain = run(model_with(onnx_function_plain(classes, h, w, height, width), shape, height, width, m), scores)
     assert not ((plain[0] != upsample_argmax_plain(scores, height, width)) & ~ties).any()
     assert plain[1].tolist() == [0] * batch
+
+
+def test_the_form_for_tensorrt_blends_as_the_reference_does() -> None:
+    """In the same order, so that even near ties are the same, and the lowest class wins exact ones."""
+    for kind in ("random", "peaked", "levels"):
+        scores = random_scores(3, 2, 20, 6, 5, kind)
+        expected = upsample_argmax(scores, 48, 40, 6)
+        found = run(model_with(tensorrt_function(20, 6, 5, 48, 40, 6), (2, 20, 6, 5), 48, 40, 6), scores)
+        assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
 
 
 @pytest.mark.parametrize("m", [8, 150])

@@ -112,6 +112,16 @@ def test_engine_layers_list_their_nodes() -> None:
     assert found[2].parts == ("block_2", "tail")
 
 
+def test_what_replaces_a_node_is_named_after_it() -> None:
+    """In model.trt.onnx, which has other forms of some nodes than the graph that is counted."""
+    found = origins_from_engine_layers(
+        _layers(("x", "bias1/MatMul"), ("y", "nobody/knows"), ("z", "map/a/b")), WORK, plugins=True
+    )
+    assert _names(found[0]) == {"bias1"}
+    assert not found[1].nodes
+    assert _names(found[2]) == {"map"}
+
+
 def test_engine_without_plugins_has_bodies() -> None:
     (found,) = origins_from_engine_layers(_layers(("x", "rows")), WORK, plugins=False)
     assert _names(found) == {"TokenUnmerge/wide", "TokenUnmerge/rows"} and found.parts == ("prune_1",)

@@ -1,0 +1,87 @@
+"""Kernel plans of recipes, of the graph as torch exports it and in the forms that TensorRT gets. No measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import onnx
+
+from edgeexport.backends.tensorrt_rtx import check_tensorrt_rtx
+from edgeexport.commands.plans import plan_from_check
+from edgeexport.cost.kernel_plan import DENSE, REDUCED, KernelPlan
+from edgeexport.cost.plan_time import plan_predictions
+from edgeexport.errors import BuildError
+from edgeexport.fixed.model import FixedModel, fixed_from_model
+from edgeexport.fixed.schedule import dense_recipe
+from edgeexport.fixed.weights import model_from_recipe
+from edgeexport.graph.export_cache import kept_export
+from edgeexport.graph.graphs import graphs_from_export
+from edgeexport.recipe import load_recipe
+
+__all__ = ["FORMS", "RECIPES", "plan_rows"]
+
+RECIPES = ("segvit_ti.py", "segvit_ti_dtop.py", "segvit_ti_cts_dtop.py", "tome_deit_s.py:dense", "tome_deit_s.py")
+FORMS = {"as exported": False, "rewritten": True}
+_DENSE = ":dense"
+
+
+def plan_rows(
+    recipes: Sequence[str],
+    target: str = "orin",
+    precision: str = "fp16",
+    on_stage: Callable[[str], None] = lambda name: None,
+) -> list[dict[str, Any]]:
+    """Plans of every recipe in both `FORMS`: kernels, megabytes moved, and predicted time in the first power mode.
+
+    Args:
+        recipes: By name or path; with ``:dense`` behind it, the recipe's model without its reductions.
+        target: What the time is predicted for.
+        precision: 'fp16' or 'fp32'.
+        on_stage: Called with each stage's name as it starts.
+
+    Raises:
+        BuildError: TensorRT-RTX refuses a graph, or is not there.
+    """
+    rows: list[dict[str, Any]] = []
+    for name in recipes:
+        on_stage(f"{name}: export")
+        recipe = load_recipe(name.removesuffix(_DENSE))
+        fixed = fixed_from_model(model_from_recipe(recipe)[0], recipe)
+        if name.endswith(_DENSE):
+            fixed = fixed_from_model(fixed.model, dense_recipe(recipe))
+        exported = kept_export(fixed, {}).model
+        for form, rewritten in FORMS.items():
+            on_stage(f"{name}: plan, {form}")
+            copy = onnx.ModelProto()
+            copy.CopyFrom(exported)
+            rows.append({"recipe": name.replace(".py", "").replace(_DENSE, ", dense"), "form": form})
+            rows[-1] |= _figures(_plan(fixed, copy, precision, rewritten), target)
+    return rows
+
+
+def _plan(fixed: FixedModel, exported: onnx.ModelProto, precision: str, rewritten: bool) -> KernelPlan:
+    graphs = graphs_from_export(fixed, exported, precision, rewritten=rewritten)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(graphs.tensorrt.SerializeToString())
+        rtx = check_tensorrt_rtx(path)
+    if rtx.status != "passed":
+        raise BuildError(
+            "TensorRT-RTX", f"{rtx.status}: {rtx.reason}", "pip install 'edgeexport[export]' on x86-64 Linux"
+        )
+    return plan_from_check(rtx, graphs, fixed.recipe, REDUCED if fixed.recipe.reductions else DENSE, precision)
+
+
+def _figures(plan: KernelPlan, target: str) -> dict[str, Any]:
+    prediction = plan_predictions(plan, target)[0]
+    return {
+        "kernels": len(plan.kernels),
+        "with plugins": len(plan.with_plugins().kernels),
+        "MB": round(plan.bytes / 1e6, 1),
+        "GMAC": round(sum(kernel.macs for kernel in plan.kernels) / 1e9, 2),
+        f"{prediction.limits.ceilings.power_mode} ms": round(prediction.total_ms, 2),
+        "in a CUDA graph": round(prediction.cuda_graph_ms, 2),
+    }

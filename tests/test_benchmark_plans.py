@@ -1,0 +1,25 @@
+"""Kernel plans as the benchmark prints them: the forms for TensorRT take fewer kernels, and as many products."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="exports models")
+pytest.importorskip("tensorrt_rtx_bindings", reason="compiles for SM86")
+
+from benchmarks.plans import plan_rows
+
+
+def test_rewritten_graphs_take_fewer_kernels(tiny_recipe: Path) -> None:
+    rows = plan_rows([str(tiny_recipe), f"{tiny_recipe}:dense"])
+    assert [row["form"] for row in rows] == ["as exported", "rewritten"] * 2
+    for before, after in zip(rows[::2], rows[1::2], strict=True):
+        assert before["recipe"] == after["recipe"]
+        assert 0 < after["kernels"] < before["kernels"]
+        assert after["MB"] < before["MB"]
+        assert after["MAXN ms"] < before["MAXN ms"]
+    assert rows[2]["recipe"].endswith(", dense") and rows[2]["kernels"] < rows[0]["kernels"]
+    json.dumps(rows, allow_nan=False)
