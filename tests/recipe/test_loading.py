@@ -178,7 +178,7 @@ def test_the_recipes_of_a_family_differ_in_reduction_alone():
             assert same == {key: value for key, value in dense.text.items() if key != "reduction"}
 
 
-SCENES = {f"scenes_{form}.py" for form in ("dense", "cts", "dtop_one_head", "dtop", "cts_dtop", "tome")}
+SCENES = {f"scenes_{form}.py" for form in ("dense", "cts", "dtop_one_head", "dtop", "cts_dtop", "cts_separate", "tome")}
 
 
 @pytest.mark.parametrize("name", sorted(SCENES))
