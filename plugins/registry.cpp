@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/portable.h"
 #include "token_match/token_match_plugin.h"
+#include "token_match_merge/token_match_merge_plugin.h"
 #include "token_merge/token_merge_plugin.h"
 #include "token_partition/token_partition_plugin.h"
 #include "token_protect_select/token_protect_select_plugin.h"
@@ -59,13 +60,14 @@ void logError(std::string const& message) noexcept {
 // TensorRT calls both when it loads the library.
 
 EDGEEXPORT_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count) {
-    static std::array<nvinfer1::IPluginCreatorInterface*, 6> const creators{
+    static std::array<nvinfer1::IPluginCreatorInterface*, 7> const creators{
         edgeexport::tokenMatchCreator(),
         edgeexport::tokenMergeCreator(),
         edgeexport::tokenUnmergeCreator(),
         edgeexport::tokenPartitionCreator(),
         edgeexport::upsampleArgmaxCreator(),
         edgeexport::tokenProtectSelectCreator(),
+        edgeexport::tokenMatchMergeCreator(),
     };
     count = static_cast<int32_t>(creators.size());
     return creators.data();

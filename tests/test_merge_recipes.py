@@ -101,7 +101,7 @@ def test_recipe_builds(name: str, target: str, built: Callable[[str, str], Bundl
     attributes = {
         item.name: onnx.helper.get_attribute_value(item)
         for node in plugin.graph.node
-        if node.op_type == "TokenMatch"
+        if node.op_type in ("TokenMatch", "TokenMatchMerge")
         for item in node.attribute
     }
     assert {"sources", "destinations", "taken", "left", "windows", "ascending", "plugin_version"} <= attributes.keys()

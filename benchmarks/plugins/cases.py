@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.plugins.launchers import Launchers
-from edgeexport.ops.match_tables import MatchLayout, tables_from_layout
+from edgeexport.ops.match_tables import MatchLayout, MatchTables, tables_from_layout
 from edgeexport.ops.token_match import token_match_reference
+from edgeexport.ops.token_match_merge import token_match_merge_reference
 from edgeexport.ops.token_merge import token_merge_reference
 from edgeexport.ops.token_partition import token_partition_reference
 from edgeexport.ops.token_protect_select import token_protect_select_reference
@@ -93,6 +94,29 @@ def token_merge_cases(launchers: Launchers, dtype: torch.dtype, batch: int) -> l
     return cases
 
 
+def token_match_merge_cases(launchers: Launchers, dtype: torch.dtype, batch: int) -> list[Case]:
+    """Both, on a random metric."""
+    cases = []
+    for name, (layout, width) in _LAYOUTS.items():
+        tables = tables_from_layout(layout)
+        metric, x = (torch.randn(batch, layout.tokens, size, device="cuda").to(dtype) for size in (_HEAD, width))
+        size = torch.randint(1, 5, (batch, layout.tokens, 1), device="cuda").float()
+        kernel = launchers.token_match_merge(metric, x, size, tables)
+        eager = _bound(_matched_in_float32, metric, x, size, tables)
+        bytes_out = batch * (tables.tokens_out * (width * x.element_size() + 4) + 4 * (2 * tables.R + tables.K))
+        cases.append(
+            Case(
+                f"{name}, batch {batch}",
+                kernel,
+                eager,
+                _differing(kernel, eager),
+                metric.nbytes + x.nbytes + size.nbytes + bytes_out,
+                2 * batch * len(tables.sources) * len(tables.destinations) * _HEAD,
+            )
+        )
+    return cases
+
+
 def token_unmerge_cases(launchers: Launchers, dtype: torch.dtype, batch: int) -> list[Case]:
     """Rows back to all tokens: 712 of SegViT's CTS, and what r leaves of the classifiers."""
     cases = []
@@ -159,6 +183,7 @@ def upsample_argmax_cases(launchers: Launchers, dtype: torch.dtype, batch: int) 
 
 OPS: dict[str, Callable[[Launchers, torch.dtype, int], list[Case]]] = {
     "TokenMatch": token_match_cases,
+    "TokenMatchMerge": token_match_merge_cases,
     "TokenMerge": token_merge_cases,
     "TokenUnmerge": token_unmerge_cases,
     "TokenPartition": token_partition_cases,
@@ -170,6 +195,11 @@ OPS: dict[str, Callable[[Launchers, torch.dtype, int], list[Case]]] = {
 def _merged_in_float32(x: Tensor, size: Tensor, *matched_and_tables: Any) -> tuple[Tensor, Tensor]:
     merged, merged_size = token_merge_reference(x.float(), size, *matched_and_tables)
     return merged.to(x.dtype), merged_size
+
+
+def _matched_in_float32(metric: Tensor, x: Tensor, size: Tensor, tables: MatchTables) -> tuple[Tensor, ...]:
+    merged, *others = token_match_merge_reference(metric.float(), x.float(), size, tables)
+    return merged.to(x.dtype), *others
 
 
 def _first(results: Callable[[], tuple[Tensor, Tensor]]) -> Callable[[], Tensor]:

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "common/element_type.h"
 #include "common/portable.h"
 #include "token_match/match_tables.h"
 #include "token_match/token_match.h"
+#include "token_match_merge/token_match_merge.h"
 #include "token_merge/token_merge.h"
 #include "token_partition/token_partition.h"
 #include "token_protect_select/token_protect_select.h"
@@ -18,9 +20,10 @@
 
 namespace {
 
-// One TokenMatch: sizes, and the table in host memory. Owned by the caller of make_match, and never freed.
+// One TokenMatch: sizes, and the table in host memory, as TokenMatchMerge completes it. Owned by the caller of make_match, and
+// never freed.
 struct Match {
-    edgeexport::MatchTables tables;
+    edgeexport::MatchMergeTables tables;
     edgeexport::TokenMatchSizes sizes;
 };
 
@@ -43,14 +46,16 @@ EDGEEXPORT_EXPORT void* make_match(int32_t const* sources, int32_t source_count,
     if (!tables.valid() || edgeexport::matchRefusal(sizes) != nullptr) {
         return nullptr;
     }
-    *entries = static_cast<int64_t>(tables.table.size());
     *workspace_bytes = static_cast<int64_t>(edgeexport::matchWorkspaceBytes(sizes));
-    return new Match{tables, sizes};
+    auto* const match = new Match{
+        edgeexport::matchMergeTables(std::move(tables), listOf(destinations, destination_count)), sizes};
+    *entries = static_cast<int64_t>(match->tables.match.table.size());
+    return match;
 }
 
 // Copies the table to `entries` integers in host memory.
 EDGEEXPORT_EXPORT void copy_match_table(void const* match, int32_t* target) {
-    std::vector<int32_t> const& table = static_cast<Match const*>(match)->tables.table;
+    std::vector<int32_t> const& table = static_cast<Match const*>(match)->tables.match.table;
     std::copy(table.begin(), table.end(), target);
 }
 
@@ -70,6 +75,17 @@ EDGEEXPORT_EXPORT int launch_token_merge(int32_t type, int32_t batch, int32_t to
                                                   out, out_size};
     edgeexport::TokenMergeSizes const sizes{batch, tokens, width, merged, kept, prefix, destinations};
     return edgeexport::launchTokenMerge(tensors, sizes, elementOf(type), static_cast<cudaStream_t>(stream));
+}
+
+EDGEEXPORT_EXPORT int launch_token_match_merge(int32_t type, void const* match, int32_t width, int32_t prefix,
+                                               void const* metric, void const* x, float const* size,
+                                               int32_t const* table, void* workspace, void* merged, float* merged_size,
+                                               int32_t* source, int32_t* target, int32_t* kept, void* stream) {
+    Match const& made = *static_cast<Match const*>(match);
+    edgeexport::MatchMergeAddresses const tensors{metric, x,           size,   table,  workspace,
+                                                  merged, merged_size, source, target, kept};
+    return edgeexport::launchTokenMatchMerge(tensors, made.tables.sizes(made.sizes, width, prefix), elementOf(type),
+                                             static_cast<cudaStream_t>(stream));
 }
 
 EDGEEXPORT_EXPORT int launch_token_unmerge(int32_t type, int32_t batch, int32_t tokens, int32_t rows, int32_t width,

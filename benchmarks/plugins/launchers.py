@@ -69,6 +69,26 @@ class Launchers:
 
     def token_match(self, metric: Tensor, tables: MatchTables) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
         """As `token_match_reference`."""
+        match, table, workspace = self._match(metric, tables)
+        decisions = self._decisions(metric.shape[0], tables)
+        arguments = (match, metric, table, workspace, *decisions)
+        source, target, kept = decisions
+        return self._launch("launch_token_match", metric, arguments, (source, target, kept[:, : tables.K]))
+
+    def token_match_merge(
+        self, metric: Tensor, x: Tensor, size: Tensor, tables: MatchTables
+    ) -> Callable[[], tuple[Tensor, ...]]:
+        """As `token_match_merge_reference`."""
+        match, table, workspace = self._match(metric, tables)
+        batch, _, width = x.shape
+        merged = torch.empty(batch, tables.tokens_out, width, dtype=x.dtype, device="cuda")
+        merged_size = torch.empty(batch, tables.tokens_out, 1, device="cuda")
+        results = (merged, merged_size, *self._decisions(batch, tables))
+        arguments = (match, width, tables.prefix, metric, x, size, table, workspace, *results)
+        return self._launch("launch_token_match_merge", metric, arguments, results)
+
+    def _match(self, metric: Tensor, tables: MatchTables) -> tuple[ctypes.c_void_p, Tensor, Tensor]:
+        """What a launch needs beside its tensors: sizes and tables on the host, tables on the GPU, workspace."""
         batch, tokens, channels = metric.shape
         lists = (tables.sources, tables.destinations, tables.taken, tables.left or (0,))
         arrays = [item for values in lists for item in ((ctypes.c_int32 * len(values))(*values), len(values))]
@@ -78,12 +98,13 @@ class Launchers:
         if not made:
             raise BuildError("TokenMatch", "the launcher refuses these tables", "choose another shape")
         match = ctypes.c_void_p(made)
-        host_table = torch.empty(entries.value, dtype=torch.int32)
-        self._library.copy_match_table(match, ctypes.c_void_p(host_table.data_ptr()))
-        workspace = torch.empty(workspace_bytes.value, dtype=torch.uint8, device="cuda")
-        source, target, kept = (_indices(batch, count) for count in (tables.R, tables.R, len(lists[3])))
-        arguments = (match, metric, host_table.cuda(), workspace, source, target, kept)
-        return self._launch("launch_token_match", metric, arguments, (source, target, kept[:, : tables.K]))
+        table = torch.empty(entries.value, dtype=torch.int32)
+        self._library.copy_match_table(match, ctypes.c_void_p(table.data_ptr()))
+        return match, table.cuda(), torch.empty(workspace_bytes.value, dtype=torch.uint8, device="cuda")
+
+    @staticmethod
+    def _decisions(batch: int, tables: MatchTables) -> tuple[Tensor, Tensor, Tensor]:
+        return _indices(batch, tables.R), _indices(batch, tables.R), _indices(batch, max(tables.K, 1))
 
     def token_merge(
         self, x: Tensor, size: Tensor, source: Tensor, target: Tensor, kept: Tensor, tables: MatchTables

@@ -155,16 +155,27 @@ class GraphWork:
     def with_plugins(self) -> tuple[NodeWork, ...]:
         """The nodes as TensorRT executes them with the plugin library: a step or call stands in place of its nodes."""
         units = self.units
-        nodes: list[NodeWork] = []
-        placed: set[str] = set()
-        last = {node.unit: index for index, node in enumerate(self.nodes) if node.unit}
-        for index, node in enumerate(self.nodes):
-            if node.unit not in units:
-                nodes.append(node)
-            elif last[node.unit] == index and node.unit not in placed:  # where all that it reads is there
-                placed.add(node.unit)
-                nodes.append(units[node.unit])
-        return tuple(nodes)
+        last = {node.unit: index for index, node in enumerate(self.nodes) if node.unit in units}
+        rows = [
+            units.get(node.unit, node)
+            for index, node in enumerate(self.nodes)
+            if node.unit not in units or last[node.unit] == index
+        ]
+        return _in_order(rows)
+
+
+def _in_order(rows: Sequence[NodeWork]) -> tuple[NodeWork, ...]:
+    """The same, with what reads a step's result behind it: a step stands where the last of its nodes stood."""
+    made = {value for row in rows for value in row.outputs}
+    order: list[NodeWork] = []
+    waiting: list[NodeWork] = []
+    for row in rows:
+        waiting.append(row)
+        while ready := next((item for item in waiting if made.isdisjoint(item.inputs)), None):
+            waiting.remove(ready)
+            order.append(ready)
+            made.difference_update(ready.outputs)
+    return (*order, *waiting)
 
 
 def part_title(part: str) -> str:

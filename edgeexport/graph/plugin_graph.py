@@ -20,7 +20,15 @@ from edgeexport.ops import DOMAIN, DOMAIN_VERSION
 __all__ = ["PLUGIN_OPS", "plugin_model"]
 
 PLUGIN_OPS = frozenset(
-    {"TokenMatch", "TokenMerge", "TokenPartition", "TokenProtectSelect", "TokenUnmerge", "UpsampleArgmax"}
+    {
+        "TokenMatch",
+        "TokenMatchMerge",
+        "TokenMerge",
+        "TokenPartition",
+        "TokenProtectSelect",
+        "TokenUnmerge",
+        "UpsampleArgmax",
+    }
 )
 
 

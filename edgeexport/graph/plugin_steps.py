@@ -14,6 +14,9 @@ import onnx_ir as ir
 
 from edgeexport.ops import (
     DOMAIN,
+    token_match,
+    token_match_merge,
+    token_merge,
     token_partition,
     token_protect,
     token_protect_select,
@@ -112,6 +115,8 @@ def _protect_select(partition: ir.Node) -> Step | None:
     shape = _shape(scores)
     if largest is None or scores is None or len(shape) != 3 or shape[2] > token_protect_select.LARGEST_TOKENS:
         return None
+    if scores.dtype != ir.DataType.FLOAT:  # a plugin takes all data in one type
+        return None
     labelling = _only_from(scores, label)
     gathers = [_gathers(index) for index in partition.outputs]
     if not _is_over_classes(largest) or labelling is None or any(found is None for found in gathers):
@@ -132,6 +137,45 @@ def _protect_select(partition: ir.Node) -> Step | None:
         tuple(outputs),
         {"k": partition.attributes["k"].as_int(), "per_class": protect.attributes["per_class"].as_int()},
     )
+
+
+def _match_merge(match: ir.Node) -> Step | None:
+    """A TokenMatch and the TokenMerge that carries its choice out; of several the first, the others read the choice."""
+    readers = dict.fromkeys(use.node for use in match.outputs[0].uses() if _custom(use.node) == token_merge.NAME)
+    merge = next((node for node in readers if not _depends_on(node.inputs[:2], match)), None)
+    own = {name: attribute.value for name, attribute in match.attributes.items()}
+    metric = match.inputs[0]
+    if merge is None or metric is None or tuple(merge.inputs[2:5]) != tuple(match.outputs[:3]):
+        return None
+    x, size = merge.inputs[:2]
+    prefix, into = merge.attributes["prefix"].as_int(), list(merge.attributes["destinations"].as_ints())
+    existing = [token for token in own["destinations"] if token >= 0]
+    small = len(own["sources"]) <= token_match_merge.LARGEST_SOURCES
+    small = small and _shape(metric)[1] <= token_match_merge.LARGEST_TOKENS
+    if x is None or size is None or x.dtype != metric.dtype or into != existing or not small:
+        return None
+    return Step(
+        token_match_merge.NAME,
+        match,
+        (match, merge),
+        (metric, x, size),
+        (*merge.outputs, *match.outputs[:3]),
+        {**own, "prefix": prefix},
+    )
+
+
+def _depends_on(values: Iterable[ir.Value | None], node: ir.Node) -> bool:
+    """Whether ``node`` is among what computes ``values``."""
+    waiting, seen = list(values), set[ir.Node]()
+    while waiting:
+        value = waiting.pop()
+        maker = None if value is None else value.producer()
+        if maker is node:
+            return True
+        if maker is not None and maker not in seen:
+            seen.add(maker)
+            waiting += maker.inputs
+    return False
 
 
 _GATHERED = (ir.DataType.FLOAT, ir.DataType.INT32)
@@ -216,5 +260,8 @@ def _shape(value: ir.Value | None) -> tuple[int, ...]:
     return tuple(value.shape.numpy())
 
 
-_FINDERS: dict[str, Callable[[ir.Node], Step | None]] = {token_partition.NAME: _protect_select}
+_FINDERS: dict[str, Callable[[ir.Node], Step | None]] = {
+    token_match.NAME: _match_merge,
+    token_partition.NAME: _protect_select,
+}
 """Custom op by which a step is found."""

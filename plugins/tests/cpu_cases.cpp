@@ -11,6 +11,7 @@
 #include "common/half.h"
 #include "common/status.h"
 #include "token_match/token_match_cpu.h"
+#include "token_match_merge/token_match_merge_cpu.h"
 #include "token_merge/token_merge_cpu.h"
 #include "token_partition/token_partition_cpu.h"
 #include "token_protect_select/token_protect_select_cpu.h"
@@ -124,6 +125,51 @@ void partition(int32_t batch, int32_t tokens, int32_t k, int32_t type, bool coar
     }
 }
 
+// Matching and merging as one, on top of a call of TokenMatch whose outputs are of no matter.
+void matchMerge(EdgeexportTokenMatch match, int32_t prefix, int32_t destinations, int32_t width, bool exact) {
+    int32_t const rows = prefix + match.left_length + destinations;
+    Values x(count(match.batch, match.tokens, width), match.type, false);
+    std::vector<float> size(count(match.batch, match.tokens));
+    for (float& value : size) {
+        value = static_cast<float>(1 + random_numbers.below(9));
+    }
+    struct Result {
+        Values merged;
+        std::vector<float> size;
+        std::vector<int32_t> source;
+        std::vector<int32_t> target;
+        std::vector<int32_t> kept;
+    };
+    auto const run = [&](auto const& execute) {
+        Result result{Values(count(match.batch, rows, width), match.type, true),
+            std::vector<float>(count(match.batch, rows)), integers(count(match.batch, match.taken_length)),
+            integers(count(match.batch, match.taken_length)), integers(count(match.batch, match.left_length))};
+        match.source = result.source.data();
+        match.target = result.target.data();
+        match.kept = result.kept.data();
+        EdgeexportTokenMatchMerge const call{
+            match, x.data(), size.data(), width, prefix, result.merged.data(), result.size.data()};
+        succeeds(execute(call), "match and merge");
+        return result;
+    };
+    Result const expected = run([](auto const& call) { return edgeexport_cpu_token_match_merge(&call); });
+    for (int32_t const lanes : {1, match.type == kFloat ? 4 : 8}) {
+        for (int32_t const parts : {1, 3}) {
+            if (width % lanes != 0) {
+                continue;
+            }
+            Result const found = run([&](auto const& call) {
+                return edgeexport_cpu_token_match_merge_kernel(&call, lanes, parts, parts == 1 ? 1 : 0);
+            });
+            // Rounding may order values that are not exact differently.
+            expect(!exact || (found.source == expected.source && found.target == expected.target &&
+                                 found.kept == expected.kept && found.size == expected.size &&
+                                 found.merged.near(expected.merged)),
+                "match and merge and its kernels differ");
+        }
+    }
+}
+
 // What TokenMatch leaves for TokenMerge.
 struct Matched {
     std::vector<int32_t> destinations;
@@ -183,6 +229,7 @@ Matched match(int32_t batch, int32_t tokens, int32_t prefix, int32_t windows, in
             result.destinations.push_back(token);
         }
     }
+    matchMerge(call, prefix, length_of(result.destinations), channels, coarse && channels == 1);
     return result;
 }
 

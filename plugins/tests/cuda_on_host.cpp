@@ -11,6 +11,8 @@
 #include "common/portable.h"
 #include "token_match/token_match.h"
 #include "token_match/token_match_cpu.h"
+#include "token_match_merge/token_match_merge.h"
+#include "token_match_merge/token_match_merge_cpu.h"
 #include "token_merge/token_merge.h"
 #include "token_merge/token_merge_cpu.h"
 #include "token_partition/token_partition.h"
@@ -83,29 +85,47 @@ char const* cudaGetErrorString(cudaError_t error) {
 // --- The launchers
 
 namespace edgeexport {
+namespace {
+
+// TokenMatch's attributes `taken` and `left`, from the tables that were made of them.
+struct Slots {
+    std::vector<int32_t> taken;
+    std::vector<int32_t> left;
+
+    Slots(MatchCounts const& counts, int32_t const* table)
+        : taken(static_cast<size_t>(counts.taken)), left(static_cast<size_t>(counts.left)) {
+        for (size_t slot = 0; slot < counts.slots(); ++slot) {
+            enter(taken, table[counts.takenAt() + slot], slot);
+            enter(left, table[counts.leftAt() + slot], slot);
+        }
+    }
+
+private:
+    static void enter(std::vector<int32_t>& list, int32_t place, size_t slot) {
+        if (place >= 0) {
+            list.at(static_cast<size_t>(place)) = static_cast<int32_t>(slot);
+        }
+    }
+};
+
+EdgeexportTokenMatch matchOf(void const* metric, ElementType type, TokenMatchSizes const& sizes, int32_t const* table,
+    Slots const& slots, int32_t* source, int32_t* target, int32_t* kept) {
+    MatchCounts const& counts = sizes.counts;
+    return EdgeexportTokenMatch{metric, static_cast<int32_t>(type), sizes.batch, sizes.tokens, sizes.channels, table,
+        static_cast<int32_t>(counts.slots()), table + counts.destinationsAt(), counts.windows * counts.destinations,
+        slots.taken.data(), counts.taken, slots.left.data(), counts.left, counts.windows, counts.ascending, source,
+        target, kept};
+}
+
+}  // namespace
 
 cudaError_t launchTokenMatch(void const* metric, ElementType type, TokenMatchSizes const& sizes, int32_t const* table,
     void* workspace, int32_t* source, int32_t* target, int32_t* kept, cudaStream_t) {
     if (size_t const scratch = matchWorkspaceBytes(sizes); scratch > 0) {
         std::memset(workspace, 0xFF, scratch);  // all of it is the launcher's
     }
-    MatchCounts const& counts = sizes.counts;
-    std::vector<int32_t> taken(static_cast<size_t>(counts.taken));
-    std::vector<int32_t> left(static_cast<size_t>(counts.left));
-    for (int32_t slot = 0; slot < static_cast<int32_t>(counts.slots()); ++slot) {
-        int32_t const taken_place = table[counts.takenAt() + static_cast<size_t>(slot)];
-        int32_t const left_place = table[counts.leftAt() + static_cast<size_t>(slot)];
-        if (taken_place >= 0) {
-            taken.at(static_cast<size_t>(taken_place)) = slot;
-        }
-        if (left_place >= 0) {
-            left.at(static_cast<size_t>(left_place)) = slot;
-        }
-    }
-    EdgeexportTokenMatch const match{metric, static_cast<int32_t>(type), sizes.batch, sizes.tokens, sizes.channels,
-        table, static_cast<int32_t>(counts.slots()), table + counts.destinationsAt(),
-        counts.windows * counts.destinations, taken.data(), counts.taken, left.data(), counts.left, counts.windows,
-        counts.ascending, source, target, kept};
+    Slots const slots(sizes.counts, table);
+    EdgeexportTokenMatch const match = matchOf(metric, type, sizes, table, slots, source, target, kept);
     return errorOf(edgeexport_cpu_token_match(&match));
 }
 
@@ -114,6 +134,16 @@ cudaError_t launchTokenMerge(
     return errorOf(edgeexport_cpu_token_merge(tensors.x, tensors.size, tensors.source, tensors.target, tensors.kept,
         tensors.destinations, tensors.merged, tensors.merged_size, sizes.batch, sizes.tokens, sizes.width, sizes.merged,
         sizes.kept, sizes.prefix, sizes.destinations, static_cast<int32_t>(type)));
+}
+
+cudaError_t launchTokenMatchMerge(
+    MatchMergeAddresses const& tensors, MatchMergeSizes const& sizes, ElementType type, cudaStream_t) {
+    std::memset(tensors.workspace, 0xFF, matchCandidateBytes(sizes.match));  // all of it is the launcher's
+    Slots const slots(sizes.match.counts, tensors.table);
+    EdgeexportTokenMatchMerge const call{matchOf(tensors.metric, type, sizes.match, tensors.table, slots,
+                                             tensors.source, tensors.target, tensors.kept),
+        tensors.x, tensors.size, sizes.width, sizes.prefix, tensors.merged, tensors.merged_size};
+    return errorOf(edgeexport_cpu_token_match_merge_kernel(&call, 1, 2, 0));
 }
 
 cudaError_t launchTokenUnmerge(void const* tokens, int32_t const* index, void* rows, TokenUnmergeSizes const& sizes,

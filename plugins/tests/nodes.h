@@ -98,6 +98,18 @@ inline std::vector<Node> nodes() {
             {index, {2, 2, 1}, {6, 9, 2, 4}, "in0.0, 2, 1"}},
         2 * 5 * 8,  // a score and a class per image and token
         false, false});
+
+    // The first two as one.
+    Node const match = list[0];
+    Node const merge = list[1];
+    Node both{"TokenMatchMerge", match.attributes, {match.inputs[0], merge.inputs[0], merge.inputs[1]}, merge.outputs,
+        2 * 3 * 8,  // candidates of 8 bytes per image and source
+        false, true};
+    both.attributes.push_back(merge.attributes[0]);
+    both.outputs[0].expressions = "in0.0, 5, in1.2";
+    both.outputs[1].expressions = "in0.0, 5, 1";
+    both.outputs.insert(both.outputs.end(), match.outputs.begin(), match.outputs.end());
+    list.push_back(both);
     return list;
 }
 

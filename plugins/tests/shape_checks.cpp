@@ -231,6 +231,10 @@ void checkDimensions(Library const& library, Log& log) {
              {5, 0, {2, 2, 2049}, "tokens outside 2 to 2048"},
              {5, 2, {2, 4, 2}, "rows of 2 x 4 x 2, expected 2 x 5 rows"},
              {5, 3, {2, 5, 2}, "alive of 2 x 5 x 2, expected 2 x 5 x 1"},
+             {6, 0, {2, 6, 2}, "metric of 6 tokens, expected at least 7"},
+             {6, 0, {2, 65536, 2}, "more than 65535 tokens"},
+             {6, 1, {2, 8, 2}, "x of 2 x 8 x 2, expected 2 x 7 rows"},
+             {6, 2, {2, 7, 2}, "size of 2 x 7 x 2, expected 2 x 7 x 1"},
          }) {
         Node node = nodes()[wrong.node];
         Plugin const plugin = create(library, node);

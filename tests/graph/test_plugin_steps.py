@@ -11,7 +11,16 @@ from onnx import parser
 
 from edgeexport.graph.plugin_graph import plugin_model
 from edgeexport.graph.plugin_steps import join_steps, plugin_steps
-from edgeexport.ops import DOMAIN, token_partition, token_protect, token_protect_select, token_unmerge
+from edgeexport.ops import (
+    DOMAIN,
+    token_match,
+    token_match_merge,
+    token_merge,
+    token_partition,
+    token_protect,
+    token_protect_select,
+    token_unmerge,
+)
 
 _HEAD = '<ir_version: 10, opset_import: ["": 20, "edgeexport": 1]>\n'
 _LABELS = {
@@ -22,7 +31,7 @@ _LABELS = {
         least = ReduceMin <keepdims = 0> (chosen, class_axis)
         best = Cast <to = 7> (least)""",
 }
-_OPS = (token_partition, token_protect, token_unmerge)
+_OPS = (token_match, token_merge, token_partition, token_protect, token_unmerge)
 
 
 def _stage(
@@ -90,7 +99,8 @@ def _with_bodies(model: onnx.ModelProto, classes: int = 4) -> onnx.ModelProto:
         del node.attribute[:]
         node.attribute.extend(kept)
     del result.functions[:]
-    bodies = [op.onnx_function() for op in _OPS] + [token_protect_select.onnx_function(classes)]
+    bodies = [op.onnx_function() for op in _OPS]
+    bodies += [token_protect_select.onnx_function(classes), token_match_merge.onnx_function([1, 3, 5, 7])]
     result.functions.extend(bodies)
     return result
 
@@ -154,3 +164,62 @@ def test_nodes_stay_in_order_of_execution() -> None:
         assert known.issuperset(value for value in node.inputs if value is not None), node
         known.update(node.outputs)
     assert join_steps(program) == 0
+
+
+def _merging(*, into: str = "1, 3, 5, 7", kept: str = "kept", second: str = "", outputs: str = "") -> str:
+    """A step of ToMe on nine tokens, the first of them a class token, and what reads it."""
+    return f"""{_HEAD}
+    g (float[2,9,4] metric, float[2,9,6] x, float[2,9,1] size) => (float[2,7,6] y, float[2,7,1] merged_size{outputs}) {{
+        none = Constant <value = int32[2,2] {{6, 8, 6, 8}}> ()
+        source, target, kept = edgeexport.TokenMatch <sources = [2, 4, 6, 8], destinations = [1, 3, 5, 7], taken = [0, 1],
+            left = [2, 3], windows = 1, ascending = 1> (metric)
+        normed = Mul (x, x)
+        merged, merged_size = edgeexport.TokenMerge <prefix = 1, destinations = [{into}]>
+            (normed, size, source, target, {kept})
+        y = Relu (merged)
+        {second}
+    }}"""
+
+
+def test_matching_and_merging_are_one_node_with_the_same_results() -> None:
+    model = _model(_merging(outputs=", int32[2,2] target, int32[2,2] kept"))
+    found = plugin_model(model)
+    (node,) = (node for node in found.graph.node if node.domain == DOMAIN)
+    assert (node.op_type, list(node.input)) == ("TokenMatchMerge", ["metric", "normed", "size"])
+    assert list(node.output) == ["merged", "merged_size", "source", "target", "kept"]
+    inputs = {name: values + 0.5 for name, values in _inputs(model, 1000).items()}
+    for ours, theirs in zip(_run(_with_bodies(found), inputs), _run(model, inputs), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_of_several_merges_by_one_choice_the_first_is_joined() -> None:
+    """As around the branches of a block: the second merges what depends on the first."""
+    back = """place = Constant <value = int32[2,9] {0, 3, 1, 4, 2, 5, 3, 6, 4, 0, 3, 1, 4, 2, 5, 3, 6, 4}> ()
+        copied = edgeexport.TokenUnmerge (merged, place)
+        added = Add (x, copied)
+        again, again_size = edgeexport.TokenMerge <prefix = 1, destinations = [1, 3, 5, 7]>
+            (added, size, source, target, kept)"""
+    model = _model(_merging(second=back, outputs=", float[2,7,6] again"))
+    found = plugin_model(model)
+    assert _custom(found) == ["TokenMatchMerge", "TokenUnmerge", "TokenMerge"]
+    inputs = {name: values + 0.5 for name, values in _inputs(model, 1000).items()}
+    for ours, theirs in zip(_run(_with_bodies(found), inputs), _run(model, inputs), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _merging(into="1, 3, 5, 8"),
+        _merging(kept="none"),
+        _merging()
+        .replace("(normed, size", "(seen, size")
+        .replace(
+            "normed = Mul (x, x)",
+            "seen_source = Cast <to = 1> (source)\n total = ReduceMax <keepdims = 0> (seen_source)\n seen = Mul (x, total)",
+        ),
+    ],
+    ids=["other destinations", "another list", "tokens that depend on the choice"],
+)
+def test_a_merge_that_does_not_follow_its_match_alone_stays(text: str) -> None:
+    assert _custom(plugin_model(_model(text))) == ["TokenMatch", "TokenMerge"]

@@ -82,7 +82,7 @@ def test_graph_of_a_bundle_fits(tiny_bundle: Path) -> None:
         (_model(k=3.0, **BARE), "attribute 'k' is float, the plugin expects int"),
         (_model(**BARE), "attribute 'k' is missing, the plugin expects int"),
         (_model("TokenUnmerge", 2, 1, k=3, **BARE), "attribute 'k' is unknown to the plugin .it takes none"),
-        (_model("TokenProtect", **BARE), "has no plugin, expected one of TokenMatch, TokenMerge"),
+        (_model("TokenProtect", **BARE), "has no plugin, expected one of TokenMatch, TokenMatchMerge"),
         (_model(k=3), "names the plugin by {}, expected version 1 in edgeexport"),
         (_model(k=3, plugin_version="2", plugin_namespace="edgeexport"), "'plugin_version': '2'"),
         (_model(k=3, **BARE, inputs=2), "has 2 inputs and 2 outputs, the plugin 1 and 2"),

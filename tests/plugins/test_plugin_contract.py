@@ -18,6 +18,7 @@ from edgeexport.ops import (
     DOMAIN,
     DOMAIN_VERSION,
     token_match,
+    token_match_merge,
     token_merge,
     token_partition,
     token_protect_select,
@@ -30,6 +31,7 @@ from edgeexport.plugin.sources import source_hash
 
 OPS: tuple[ModuleType, ...] = (
     token_match,
+    token_match_merge,
     token_merge,
     token_partition,
     token_protect_select,
@@ -42,7 +44,8 @@ INT32 = 5  # nvinfer1::PluginFieldType::kINT32
 def function_of(op: ModuleType) -> onnx.FunctionProto:
     if op is upsample_argmax:
         return upsample_argmax.onnx_function(7, 3, 4, 12, 16, 2)
-    return op.onnx_function(7) if op is token_protect_select else op.onnx_function()
+    made_for: dict[ModuleType, tuple] = {token_protect_select: (7,), token_match_merge: ([1, 3],)}
+    return op.onnx_function(*made_for.get(op, ()))
 
 
 @pytest.fixture(scope="module")

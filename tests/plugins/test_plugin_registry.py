@@ -77,6 +77,17 @@ def _merge(layout: MatchLayout) -> onnx.ModelProto:
     return _exported("TokenMerge", lambda *inputs: token_merge(*inputs, tables), x, size, *indices)
 
 
+def _match_merge(layout: MatchLayout) -> onnx.ModelProto:
+    tables = tables_from_layout(layout)
+
+    def step(metric: Tensor, x: Tensor, size: Tensor) -> tuple[Tensor, ...]:
+        decision = token_match(metric, tables)
+        return (*token_merge(x, size, *decision, tables), *decision)
+
+    metric, x = torch.rand(2, layout.tokens, 4), torch.rand(2, layout.tokens, 8)
+    return _exported("TokenMatchMerge", step, metric, x, torch.ones(2, layout.tokens, 1))
+
+
 def _stage() -> onnx.ModelProto:
     def stage(scores: Tensor, x: Tensor, rows: Tensor, alive: Tensor) -> tuple[Tensor, ...]:
         kept, left, _ = prune_fixed(*confidence_and_label(scores), 5, 4, 2)
@@ -93,6 +104,8 @@ GRAPHS: dict[str, Callable[[], onnx.ModelProto]] = {
     "TokenMatch": lambda: _match(SOME_STAY),
     "TokenMatch, none stays": lambda: _match(NONE_STAYS),
     "TokenMatch, windows": lambda: _match(IN_WINDOWS),
+    "TokenMatchMerge": lambda: _match_merge(SOME_STAY),
+    "TokenMatchMerge, windows": lambda: _match_merge(IN_WINDOWS),
     "TokenMerge": lambda: _merge(SOME_STAY),
     "TokenUnmerge": lambda: _exported(
         "TokenUnmerge", token_unmerge, torch.rand(2, 5, 8), torch.zeros(2, 7, dtype=torch.int32)
