@@ -93,7 +93,7 @@ def build(
     """Builds a bundle: what `edgeexport build` does.
 
     Args:
-        recipe: Path or name of a shipped recipe.
+        recipe: Path or name of a shipped recipe, or a model's name: see `edgeexport.recipe.load_recipe`.
         target: Name of a deployment target (`edgeexport.device.targets.TARGETS`).
         precision: 'fp32', or 'fp16': products in float16, decisions and the residual stream in float32
             (`edgeexport.graph.half_precision_policy`).
@@ -313,7 +313,7 @@ def _warnings(
     request: BuildRequest, comparisons: Sequence[Comparison], rtx: RtxCheck, library: dict[str, object] | None
 ) -> list[str]:
     """What people should know of checks that were not made, of a missing library and of float16 on a CPU."""
-    warnings = []
+    warnings = [*request.recipe.warnings]
     on_tensorrt = request.target.kind == "tensorrt"
     if on_tensorrt and rtx.status == "not-run":
         warnings.append(f"TensorRT-RTX check not run: {rtx.reason}")

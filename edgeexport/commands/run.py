@@ -16,6 +16,7 @@ from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.bundle.places import check_writable
 from edgeexport.cost.pays import PaysLine
 from edgeexport.errors import ImageError, UsageError, plain_text
+from edgeexport.inputs.framing import seen_part
 from edgeexport.inputs.photos import open_photo
 from edgeexport.pictures.class_probability import ClassProbability, most_probable
 from edgeexport.pictures.label_map import ClassShare, class_shares, label_image, resized_class_map
@@ -203,6 +204,7 @@ def _short_stem(path: Path) -> str:
 def _written(
     predictor: Predictor, path: Path, photo: Image.Image, result: PhotoResult, files: dict[str, Path]
 ) -> PredictedImage:
+    seen = seen_part(photo, predictor.input)
     title, notice = f"{plain_text(path.name)} | {predictor.title}", predictor.notice
     if predictor.pays is not None and predictor.pays.warns:
         notice = "; ".join(filter(None, (predictor.pays.text, notice)))
@@ -229,7 +231,7 @@ def _written(
         probable = most_probable(result.logits, predictor.classes)
     merges = result.merges
     if merges is not None:
-        drawn = draw_merged_regions(photo, merges, classes=probable, title=title, notice=notice)
+        drawn = draw_merged_regions(seen, merges, classes=probable, title=title, notice=notice)
         _write_png(drawn, files[_REGIONS])
     return PredictedImage(
         path,

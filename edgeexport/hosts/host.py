@@ -242,6 +242,22 @@ class Host(ABC):
     def spec_from_config(self, value: object, place: Place) -> Any:
         """Validates ``model``: a frozen dataclass with ``type``. Raises: RecipeError."""
 
+    def config_of_name(self, model: Mapping[str, object], place: Place) -> dict[str, object]:
+        """A whole recipe's plain data of a model that has a name: how its own library feeds it, without reductions.
+
+        Args:
+            model: ``name``, and what else the user gives of ``model``, which holds.
+            place: Of ``model``, for messages.
+
+        Raises:
+            RecipeError: No such model, with the nearest named; or one of another family.
+        """
+        raise TypeError(f"{type(self).__name__} has no names")
+
+    def warnings(self, spec: Any, size: InputSpec) -> tuple[str, ...]:
+        """What a recipe may say but hardly means."""
+        return ()
+
     @abstractmethod
     def resolved(self, given: dict[str, object], spec: Any) -> dict[str, object]:
         """``model`` with its defaults written out."""

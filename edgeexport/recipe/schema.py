@@ -26,6 +26,7 @@ class Recipe:
     bases merged, options applied, defaults filled in), for the manifest. ``checkpoint`` is absolute, or None for weights
     drawn from ``seed``. ``output`` is one of the host's (see `Walk.predict` of each). ``tail`` concerns class maps alone.
     ``classes``/``palette`` have num_classes entries or are empty. ``extra_outputs`` names further graph outputs, in order.
+    ``warnings`` say what it hardly means. ``from_file`` is False for a model's name, which ``path`` ends in then.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Recipe:
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     text: dict[str, object]
+    warnings: tuple[str, ...] = ()
+    from_file: bool = True
 
     @property
     def host(self) -> Host:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,7 @@ def recipe_from_config(
         classes=classes_from_config(config.get("classes"), place.at("classes"), facts.num_classes),
         palette=palette,
         text={},
+        warnings=host.warnings(model, size),
     )
     resolved = {key: REDUCTIONS[key].resolved(asked[key], spec) for key, spec in reductions.items()}
     entries = {
@@ -182,6 +183,7 @@ def _resolved_text(
             "preprocess": None
             if preprocess is None
             else {"mean": preprocess.mean, "std": preprocess.std, "bgr_to_rgb": preprocess.bgr_to_rgb},
+            **({} if recipe.input.crop is None else {"crop": asdict(recipe.input.crop)}),
         },
         "output": recipe.output,
         "reduction": entries["reduction"],

@@ -25,6 +25,7 @@ from edgeexport.hosts.seeded import seed_plain_weights
 from edgeexport.hosts.timm_vit.config import resolved_timm_model, timm_from_config
 from edgeexport.hosts.timm_vit.input_config import timm_input_from_config
 from edgeexport.hosts.timm_vit.model import timm_vit_from_spec
+from edgeexport.hosts.timm_vit.named import normalisation_warning, timm_config_of_name
 from edgeexport.hosts.timm_vit.spec import TimmVitSpec
 from edgeexport.hosts.timm_vit.walk import PublishedTimmWalk, TimmVitWalk
 from edgeexport.inputs.spec import InputSpec
@@ -52,6 +53,14 @@ class TimmVitHost(Host):
     def spec_from_config(self, value: object, place: Place) -> TimmVitSpec:
         """See `timm_from_config`."""
         return timm_from_config(value, place)
+
+    def config_of_name(self, model: Mapping[str, object], place: Place) -> dict[str, object]:
+        """See `timm_config_of_name`."""
+        return timm_config_of_name(model, place)
+
+    def warnings(self, spec: TimmVitSpec, size: InputSpec) -> tuple[str, ...]:
+        """See `normalisation_warning`."""
+        return normalisation_warning(spec, size)
 
     def resolved(self, given: dict[str, object], spec: TimmVitSpec) -> dict[str, object]:
         """See `resolved_timm_model`."""
