@@ -19,6 +19,7 @@ from edgeexport.errors import ImageError, UsageError, plain_text
 from edgeexport.inputs.framing import seen_part
 from edgeexport.inputs.photos import open_photo
 from edgeexport.pictures.class_probability import ClassProbability, most_probable
+from edgeexport.pictures.feature_colours import draw_features
 from edgeexport.pictures.label_map import ClassShare, class_shares, label_image, resized_class_map
 from edgeexport.pictures.merged_regions import draw_merged_regions
 from edgeexport.pictures.overlay import draw_overlay
@@ -26,12 +27,12 @@ from edgeexport.pictures.predictor import PhotoResult, Predictor
 
 __all__ = ["PredictedImage", "Predictions", "default_output_folder", "predict_images"]
 
-_LABELS, _OVERLAY, _REGIONS = "labels", "overlay", "regions"
+_LABELS, _OVERLAY, _REGIONS, _FEATURES = "labels", "overlay", "regions", "features"
 _NUMBERS = (np.uint8, np.uint16)  # of classes, in as little memory as they need
 _MANY = 257
 _LONGEST_STEM = 230  # bytes
 _UNWRITABLE = "free some space or give another output folder"
-_PICTURES = (_OVERLAY, _REGIONS, _LABELS)  # the most telling first
+_PICTURES = (_OVERLAY, _FEATURES, _REGIONS, _LABELS)  # the most telling first
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class PredictedImage:
         labels: ``<stem>_labels.png``, class numbers at the photograph's size (see `label_image`); segmenters.
         overlay: ``<stem>_overlay.png``; segmenters.
         regions: ``<stem>_regions.png``; bundles that merge tokens.
+        features: ``<stem>_features.png``, principal components as colours; bundles that give features out.
         tokens_in, tokens_out: Tokens before the first and after the last block that merges (of a model whose blocks
             unmerge again: inside the last), prefix tokens included; bundles that merge tokens.
     """
@@ -57,6 +59,7 @@ class PredictedImage:
     labels: Path | None = None
     overlay: Path | None = None
     regions: Path | None = None
+    features: Path | None = None
     tokens_in: int | None = None
     tokens_out: int | None = None
 
@@ -175,8 +178,9 @@ def predict_images(
 
 def _kinds(predictor: Predictor) -> tuple[str, ...]:
     """Which pictures the bundle has."""
-    segmented = () if predictor.classifies else (_LABELS, _OVERLAY)
-    return (*segmented, _REGIONS) if predictor.merges else segmented
+    drawn = {_LABELS: predictor.segments, _OVERLAY: predictor.segments}
+    drawn |= {_REGIONS: predictor.merges, _FEATURES: predictor.features is not None}
+    return tuple(kind for kind, has in drawn.items() if has)
 
 
 def _output_paths(images: Sequence[Path], folder: Path, kinds: tuple[str, ...]) -> Iterator[dict[str, Path]]:
@@ -233,6 +237,8 @@ def _written(
     if merges is not None:
         drawn = draw_merged_regions(seen, merges, classes=probable, title=title, notice=notice)
         _write_png(drawn, files[_REGIONS])
+    if result.features is not None:
+        _write_png(draw_features(seen, result.features, title=title, notice=notice), files[_FEATURES])
     return PredictedImage(
         path,
         photo.width,
@@ -241,6 +247,7 @@ def _written(
         labels=files.get(_LABELS),
         overlay=files.get(_OVERLAY),
         regions=files.get(_REGIONS),
+        features=files.get(_FEATURES),
         tokens_in=merges.tokens_in if merges is not None else None,
         tokens_out=merges.tokens_out if merges is not None else None,
     )

@@ -134,6 +134,8 @@ class FixedModel(nn.Module):
                     x = step(x, said.scores, said.rows, trace)
             if number in walk.reads:
                 stages[number] = x
+                if trace.origin is not None:
+                    trace.origins[number] = trace.origin
             watch(number, x, trace)
         trace.outputs = {**walk.predict(stages, trace, self.pool), **trace.outputs}
         return trace

@@ -283,11 +283,19 @@ class Host(ABC):
     ) -> tuple[tuple[tuple[int, int, int], ...], object]:
         """Validates ``palette`` (and ``classes`` where the family has none): colours, and the resolved entry."""
 
+    def available_outputs(self, spec: Any) -> tuple[str, ...]:
+        """What a recipe of this very model may ask for as ``output``, the default first."""
+        return self.outputs
+
+    def giving(self, spec: Any, outputs: Sequence[str]) -> Any:
+        """``spec`` of a recipe that asks for these, the prediction first; other methods' outputs may be among them."""
+        return spec
+
     @abstractmethod
     def facts(self, spec: Any, size: InputSpec) -> HostFacts:
         """What reductions may know."""
 
-    def extra_outputs(self, output: str, tail: TailSpec) -> tuple[str, ...]:
+    def extra_outputs(self, spec: Any, output: str, tail: TailSpec) -> tuple[str, ...]:
         """Outputs that a recipe may ask for beside the prediction."""
         return ()
 

@@ -16,7 +16,7 @@ from edgeexport.config.values import choice, integer, mapping
 from edgeexport.errors import RecipeError, nearest_hint, plain_text
 from edgeexport.hosts import HOSTS
 from edgeexport.hosts.input_config import input_shape
-from edgeexport.recipe.outputs import extra_outputs_from_config
+from edgeexport.recipe.outputs import extra_outputs_from_config, strings
 from edgeexport.recipe.schema import Recipe
 from edgeexport.reductions import REDUCTIONS
 from edgeexport.tokens.changes import Cut
@@ -79,12 +79,14 @@ def recipe_from_config(
         problem = f"the input has {math.prod(size.shape)} values, the runtimes' tensors at most {_LARGEST_TENSOR}"
         raise place.at("input").at("shape").error(list(size.shape), problem, "use a smaller batch or size")
     host.check(config, place, model, size)
+    offered = host.available_outputs(model)
+    output = choice(config.get("output", offered[0]), place.at("output"), offered)
+    model = host.giving(model, (output, *strings(config.get("extra_outputs"))))
     facts = host.facts(model, size)
     reductions, extra = _reductions(asked, place.at("reduction"), facts, path.parent)
-    output = choice(config.get("output", host.outputs[0]), place.at("output"), host.outputs)
     tail = host.tail_from_config(config.get("tail"), place.at("tail"), model)
     palette, resolved_palette = host.palette_from_config(config, place, model)
-    available = (*host.extra_outputs(output, tail), *extra)
+    available = (*host.extra_outputs(model, output, tail), *extra)
     recipe = Recipe(
         name=plain_text(path.stem),
         path=path,

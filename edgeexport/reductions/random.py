@@ -168,8 +168,8 @@ class Random(Reduction):
     scopes: ClassVar[Mapping[str, str]] = {"#": "merge_#"}
 
     def refuses(self, facts: HostFacts) -> str:
-        """Tokens of an image, with classes to get wrong."""
-        return "" if facts.num_classes and facts.patch_size else "random is for models that classify images or pixels"
+        """Tokens of an image."""
+        return "" if facts.patch_size else "random is for models of images"
 
     def spec_from_config(
         self, value: object, place: Place, facts: HostFacts, tokens: int, folder: Path
@@ -194,7 +194,7 @@ class Random(Reduction):
         if tokens != facts.num_tokens:
             raise place.error(value, "merging is not defined on shared tokens", "use prune={block: tokens}")
         remove = choice(config.get("remove", "merge"), place.at("remove"), ("merge", "prune"))
-        if remove == "prune" and facts.variants:
+        if remove == "prune" and (facts.variants or facts.restores):
             problem = f"{facts.name} needs every token back, and vanished ones are gone"
             raise place.at("remove").error(remove, problem, "use prune={block: tokens}, or remove='merge'")
         given = {key: entry for key, entry in config.items() if key not in ("prune", "remove", "seed")}

@@ -84,7 +84,7 @@ class SegVitHost(Host):
         colours = palette_from_config(given, place.at("palette"), spec.decode_head.num_classes, classes)
         return colours, config.get("palette", classes if isinstance(classes, str) else None)
 
-    def extra_outputs(self, output: str, tail: TailSpec) -> tuple[str, ...]:
+    def extra_outputs(self, spec: SegVitSpec, output: str, tail: TailSpec) -> tuple[str, ...]:
         """``uncertified_pixels``: pixels whose class the fast tail cannot prove."""
         return ("uncertified_pixels",) if output == "class_map" and tail.form == "fast" else ()
 

@@ -1,9 +1,10 @@
-"""A timm Vision Transformer as a host: logits, from timm's names and weights."""
+"""A timm Vision Transformer as a host: logits, embedding or features, from timm's names and weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from torch import nn
@@ -26,7 +27,7 @@ from edgeexport.hosts.timm_vit.config import resolved_timm_model, timm_from_conf
 from edgeexport.hosts.timm_vit.input_config import timm_input_from_config
 from edgeexport.hosts.timm_vit.model import timm_vit_from_spec
 from edgeexport.hosts.timm_vit.named import normalisation_warning, timm_config_of_name
-from edgeexport.hosts.timm_vit.spec import TimmVitSpec
+from edgeexport.hosts.timm_vit.spec import EMBEDDING, FEATURE_MAP, FEATURES, LOGITS, TimmVitSpec
 from edgeexport.hosts.timm_vit.walk import PublishedTimmWalk, TimmVitWalk
 from edgeexport.inputs.spec import InputSpec
 from edgeexport.tokens.changes import BlockTokens, BranchTokens
@@ -39,7 +40,7 @@ class TimmVitHost(Host):
     """See `Host`."""
 
     types: ClassVar[tuple[str, ...]] = ("timm",)
-    outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    outputs: ClassVar[tuple[str, ...]] = (LOGITS, EMBEDDING, FEATURES, FEATURE_MAP)
     counts_prefix: ClassVar[bool] = True
     convention: ClassVar[str] = MERGING_CONVENTION
     scopes: ClassVar[Mapping[str, str]] = {
@@ -47,6 +48,7 @@ class TimmVitHost(Host):
         "embedding": "embedding",
         "blocks.#": "block_#",
         "classifier.norm": "final_norm",
+        "classifier.restored": "restore",
         "classifier": "head",
     }
 
@@ -76,7 +78,7 @@ class TimmVitHost(Host):
 
     def tail_from_config(self, value: object, place: Place, spec: TimmVitSpec) -> TailSpec:
         """There is none."""
-        refuse_given(value, place, "a tail makes class maps, and the output is logits")
+        refuse_given(value, place, "a tail makes class maps, and this model gives none")
         return NO_TAIL
 
     def palette_from_config(
@@ -86,10 +88,22 @@ class TimmVitHost(Host):
         refuse_given(config.get("palette"), place.at("palette"), "there is no map of classes to colour")
         return (), None
 
+    def available_outputs(self, spec: TimmVitSpec) -> tuple[str, ...]:
+        """Logits only of a model with a classifier."""
+        return spec.available_outputs
+
+    def giving(self, spec: TimmVitSpec, outputs: Sequence[str]) -> TimmVitSpec:
+        """Its own among them."""
+        return replace(spec, outputs=tuple(name for name in dict.fromkeys(outputs) if name in spec.available_outputs))
+
+    def extra_outputs(self, spec: TimmVitSpec, output: str, tail: TailSpec) -> tuple[str, ...]:
+        """Everything else that it can give."""
+        return tuple(name for name in spec.available_outputs if name != output)
+
     def facts(self, spec: TimmVitSpec, size: InputSpec) -> HostFacts:
-        """A classifier keeps tokens merged."""
+        """A classifier keeps tokens merged; where features are given out, those come back at the end."""
         return HostFacts(
-            name="a classifier",
+            name="a feature extractor" if spec.gives_tokens else "a classifier",
             title="a timm ViT",
             depth=spec.num_layers,
             reads=(spec.num_layers,),
@@ -105,6 +119,7 @@ class TimmVitHost(Host):
             exits=(),
             why_no_exits=("a classifier has no heads at which tokens could leave", "leave it out"),
             why_no_sharing="a classifier embeds whole images",
+            restores=spec.gives_tokens,
         )
 
     def model(self, spec: TimmVitSpec) -> nn.Module:
@@ -115,13 +130,18 @@ class TimmVitHost(Host):
         """Positions are smooth in space where the model has any."""
         seed_plain_weights(model, seed, spec.grid if getattr(model, "pos_embed", None) is not None else None)
 
+    def optional_keys(self, spec: TimmVitSpec, exits: Iterable[int]) -> tuple[str, ...]:
+        """What comes after the tokens or the embedding, where only those are given out."""
+        classifier = () if LOGITS in spec.outputs else ("head.", "head_dist.")
+        return classifier if {LOGITS, EMBEDDING} & {*spec.outputs} else (*classifier, "fc_norm.", "attn_pool.")
+
     def walk(self, model: nn.Module, spec: TimmVitSpec, size: InputSpec, output: str, tail: TailSpec) -> TimmVitWalk:
         """See `TimmVitWalk`."""
-        return TimmVitWalk(model, size)  # type: ignore[arg-type]
+        return TimmVitWalk(model, spec, size)  # type: ignore[arg-type]
 
     def published_walk(self, model: nn.Module, spec: TimmVitSpec, size: InputSpec, output: str) -> PublishedTimmWalk:
         """See `PublishedTimmWalk`."""
-        return PublishedTimmWalk(model, size)
+        return PublishedTimmWalk(model, spec, size)
 
     def block_macs(self, spec: TimmVitSpec, branches: Sequence[BranchTokens]) -> BlockMacs:
         """A pre-norm ViT block."""
@@ -138,7 +158,7 @@ class TimmVitHost(Host):
         """A host without a norm of all tokens has one on its pooled vector instead."""
         tokens, width = blocks[-1].tokens_out, spec.embed_dims
         depth = spec.tubelet if spec.frames else 1
-        classifier = (2 if spec.distilled else 1) * spec.num_classes * width
+        classifier = (2 if spec.distilled else 1) * spec.num_classes * width if LOGITS in spec.outputs else 0
         head = Head("head", "Linear", (len(blocks),), tokens, 0, classifier)
         return HostMacs(
             embedding=patch_embedding_macs(math.prod(spec.grid), spec.in_channels, spec.patch_size, width, depth),

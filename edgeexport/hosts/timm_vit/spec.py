@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["TimmVitSpec"]
+__all__ = ["EMBEDDING", "FEATURES", "FEATURE_MAP", "LOGITS", "TimmVitSpec"]
+
+LOGITS, EMBEDDING, FEATURES, FEATURE_MAP = "logits", "embedding", "features", "feature_map"
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class TimmVitSpec:
     ``tubelet`` frames deep, and ``arguments`` are without them. ``grid`` is (time steps,) rows, columns of patches.
     ``num_prefix`` counts the tokens ahead of the patches (class, distillation, register tokens). ``final_norm``: every
     token is normalised after the last block; a host that averages its tokens mostly normalises the mean instead.
+    ``outputs`` is what the recipe has it give out, the prediction first. ``num_classes`` is 0 without a classifier.
     """
 
     type: str
@@ -38,6 +41,18 @@ class TimmVitSpec:
     distilled: bool
     global_pool: str
     final_norm: bool
+    outputs: tuple[str, ...] = (LOGITS,)
+
+    @property
+    def gives_tokens(self) -> bool:
+        """Whether tokens are given out, so that those which merged come back at the end."""
+        return not {LOGITS, EMBEDDING}.issuperset(self.outputs)
+
+    @property
+    def available_outputs(self) -> tuple[str, ...]:
+        """What a recipe may ask for, the default first: a map is of images alone."""
+        classified = (LOGITS,) if self.num_classes else ()
+        return (*classified, EMBEDDING, FEATURES, *((FEATURE_MAP,) if self.frames is None else ()))
 
     @property
     def num_tokens(self) -> int:
