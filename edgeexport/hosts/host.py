@@ -287,6 +287,15 @@ class Host(ABC):
         """What a recipe of this very model may ask for as ``output``, the default first."""
         return self.outputs
 
+    def tapped(self, spec: Any, value: object, place: Place) -> Any:
+        """``spec`` with ``taps``: blocks after which tokens are given out as well. Raises: RecipeError."""
+        refuse_given(value, place, "taps are for models that give features out")
+        return spec
+
+    def always_given(self, spec: Any) -> tuple[str, ...]:
+        """Outputs that come with the prediction without being asked for by name."""
+        return ()
+
     def giving(self, spec: Any, outputs: Sequence[str]) -> Any:
         """``spec`` of a recipe that asks for these, the prediction first; other methods' outputs may be among them."""
         return spec

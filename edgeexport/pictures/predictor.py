@@ -26,6 +26,7 @@ _PRUNED = "pruned_tokens_"
 _SHARED = "shared_windows"
 _SEGMENTED = ("class_map", "scores")
 _FEATURES = ("features", "feature_map")
+_TAP = "tap_"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Predictor:
         self.prediction = str(manifest["outputs"][0]["name"])
         self.classifies = self.prediction == "logits"
         self.segments = self.prediction in _SEGMENTED
-        self.features = next((str(o["name"]) for o in manifest["outputs"] if str(o["name"]) in _FEATURES), None)
+        self.features = next((str(o["name"]) for o in manifest["outputs"] if _is_features(str(o["name"]))), None)
         self.grid = (manifest["grid"]["rows"], manifest["grid"]["columns"])
         self.classes = tuple(manifest["classes"])
         colours = [] if not self.segments else manifest["palette"]
@@ -148,6 +149,11 @@ def _check_takes_photos(name: str, taken: InputSpec) -> None:
 def _is_decision(name: str) -> bool:
     pruned = name.startswith(_PRUNED) and name[len(_PRUNED) :].isdecimal()
     return name == _SHARED or pruned or is_merge_decision(name)
+
+
+def _is_features(name: str) -> bool:
+    """Whether an output has a vector for every patch."""
+    return name in _FEATURES or (name.startswith(_TAP) and name[len(_TAP) :].isdecimal())
 
 
 def _class_count(classes: tuple[str, ...], shapes: dict[str, tuple[int, ...]]) -> int | None:

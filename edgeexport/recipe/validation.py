@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ RECIPE_KEYS = (
     "reduction",
     "seed",
     "tail",
+    "taps",
 )
 MODEL_TYPES = tuple(HOSTS)
 _LARGEST_TENSOR = 2**31 - 1
@@ -79,6 +80,7 @@ def recipe_from_config(
         problem = f"the input has {math.prod(size.shape)} values, the runtimes' tensors at most {_LARGEST_TENSOR}"
         raise place.at("input").at("shape").error(list(size.shape), problem, "use a smaller batch or size")
     host.check(config, place, model, size)
+    model = host.tapped(model, config.get("taps"), place.at("taps"))
     offered = host.available_outputs(model)
     output = choice(config.get("output", offered[0]), place.at("output"), offered)
     model = host.giving(model, (output, *strings(config.get("extra_outputs"))))
@@ -87,6 +89,7 @@ def recipe_from_config(
     tail = host.tail_from_config(config.get("tail"), place.at("tail"), model)
     palette, resolved_palette = host.palette_from_config(config, place, model)
     available = (*host.extra_outputs(model, output, tail), *extra)
+    asked_outputs = extra_outputs_from_config(config.get("extra_outputs", ()), place.at("extra_outputs"), available)
     recipe = Recipe(
         name=plain_text(path.stem),
         path=path,
@@ -100,7 +103,7 @@ def recipe_from_config(
         output=output,
         reductions=reductions,
         tail=tail,
-        extra_outputs=extra_outputs_from_config(config.get("extra_outputs", ()), place.at("extra_outputs"), available),
+        extra_outputs=_with(host.always_given(model), output, asked_outputs),
         classes=classes_from_config(config.get("classes"), place.at("classes"), facts.num_classes),
         palette=palette,
         text={},
@@ -114,6 +117,11 @@ def recipe_from_config(
         "palette": resolved_palette,
     }
     return replace(recipe, text=_resolved_text(config, recipe, entries, checkpoint, place))
+
+
+def _with(always: Sequence[str], output: str, asked: Sequence[str]) -> tuple[str, ...]:
+    """What comes with the prediction anyway, then what is asked for."""
+    return tuple(name for name in dict.fromkeys((*always, *asked)) if name != output)
 
 
 def _asked_reductions(value: object, place: Place) -> dict[str, Any]:
@@ -188,6 +196,7 @@ def _resolved_text(
             **({} if recipe.input.crop is None else {"crop": asdict(recipe.input.crop)}),
         },
         "output": recipe.output,
+        **({"taps": config["taps"]} if config.get("taps") else {}),
         "reduction": entries["reduction"],
         "tail": entries["tail"],
         "extra_outputs": recipe.extra_outputs,

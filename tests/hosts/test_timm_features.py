@@ -135,3 +135,84 @@ def test_a_checkpoint_needs_no_classifier_for_features(tmp_path):
     assert torch.equal(model.blocks[2].mlp.fc1.weight, state["blocks.2.mlp.fc1.weight"])
     with torch.no_grad():
         assert fixed_from_model(model, recipe).trace(image_of(recipe)).prediction.isfinite().all()
+
+
+TAPS = {"taps": [0, 2], "output": "features"}
+
+
+@pytest.mark.parametrize("variant", ["plain", "registers", "no class token"])
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("output", ["features", "feature_map", "logits"])
+def test_taps_are_timms_intermediate_tokens(variant, norm, output, tmp_path):
+    recipe = recipe_of(tmp_path, VARIANTS[variant], output=output, taps={"blocks": [2, 0], "norm": norm})
+    model, _ = model_from_recipe(recipe)
+    image, maps = image_of(recipe), output == "feature_map"
+    with torch.no_grad():
+        found = fixed_from_model(model, recipe).trace(image).outputs
+        expected = model.forward_intermediates(
+            image, indices=[0, 2], norm=norm, intermediates_only=True, return_prefix_tokens=not maps,
+            output_fmt="NCHW" if maps else "NLC",
+        )  # fmt: skip
+    assert list(found) == [output, "tap_2", "tap_0"]
+    for name, wanted in zip(("tap_0", "tap_2"), expected, strict=True):
+        patches, prefix = (wanted, None) if maps or not isinstance(wanted, tuple) else wanted
+        tokens = patches if prefix is None else torch.cat([prefix, patches], dim=1)
+        torch.testing.assert_close(found[name], tokens, atol=1e-5, rtol=1e-4)
+
+
+def test_taps_bring_back_what_had_merged_by_then(tmp_path):
+    recipe = recipe_of(tmp_path, **TAPS, reduction={"tome": {"r": [4, 3, 2]}})
+    model, _ = model_from_recipe(recipe)
+    fixed, image = fixed_from_model(model, recipe), image_of(recipe)
+    seen: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def watch(number, x, trace):
+        seen[number] = (x, trace.origin)
+
+    with torch.no_grad():
+        found = fixed.trace(image, watch=watch).outputs
+    x, origin = seen[1]
+    assert x.shape[1] == 21 and origin.shape == (2, 25)
+    for one in range(2):
+        torch.testing.assert_close(found["tap_0"][one], model.norm(x[one])[origin[one].long()])
+    torch.testing.assert_close(found["tap_2"], found["features"])
+    for one, published in enumerate(PublishedModel(model, recipe).run([image])):
+        for name in ("features", "tap_0", "tap_2"):
+            torch.testing.assert_close(published.outputs[name], found[name][one], atol=1e-5, rtol=1e-4)
+
+
+def test_blocks_behind_the_deepest_tap_do_not_run_where_nothing_else_is_asked_for(tmp_path):
+    recipe = recipe_of(tmp_path, taps=[1, 0], output="tap_0")
+    assert (recipe.extra_outputs, recipe.facts.reads, recipe.facts.executed) == (("tap_1",), (2, 1), 2)
+    model, _ = model_from_recipe(recipe)
+    assert list(fixed_from_model(model, recipe).walk.blocks) == ["1", "2"]
+    assert len(account(recipe).reduced.blocks) == 2
+
+
+def test_a_recipe_with_taps_reads_again_from_its_text(tmp_path):
+    recipe = recipe_of(
+        tmp_path, taps={"blocks": [1], "norm": False}, output="feature_map", extra_outputs=("embedding",)
+    )
+    again = recipe_from_config(recipe.text, tmp_path / "x.py")
+    assert again.text == recipe.text and again.model == recipe.model
+    assert again.extra_outputs == recipe.extra_outputs == ("tap_1", "embedding")
+
+
+@pytest.mark.parametrize(
+    ("taps", "said"),
+    [
+        ([2, 6], "taps[1] = 6 | no such block: the model has 6, counted from 0 | use 0 to 5"),
+        ([-1], "taps[0] = -1 | no such block"),
+        ([1, 1], "taps[1] = 1 | is given twice"),
+        (["2"], "expected an integer"),
+        (3, "expected a list"),
+        ({"norm": True}, "required key 'blocks' is missing"),
+        ({"blocks": [1], "nrm": True}, "did you mean 'norm'?"),
+    ],
+)
+def test_taps_that_do_not_exist_are_refused(taps, said, refused):
+    assert said in refused({("taps",): taps, ("output",): "features"}, TINY_TIMM)
+
+
+def test_other_families_have_no_taps(refused):
+    assert "taps are for models that give features out" in refused({("taps",): [1]})

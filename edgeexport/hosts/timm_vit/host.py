@@ -27,7 +27,8 @@ from edgeexport.hosts.timm_vit.config import resolved_timm_model, timm_from_conf
 from edgeexport.hosts.timm_vit.input_config import timm_input_from_config
 from edgeexport.hosts.timm_vit.model import timm_vit_from_spec
 from edgeexport.hosts.timm_vit.named import normalisation_warning, timm_config_of_name
-from edgeexport.hosts.timm_vit.spec import EMBEDDING, FEATURE_MAP, FEATURES, LOGITS, TimmVitSpec
+from edgeexport.hosts.timm_vit.spec import EMBEDDING, FEATURE_MAP, FEATURES, LOGITS, TimmVitSpec, tap_name
+from edgeexport.hosts.timm_vit.taps import taps_from_config
 from edgeexport.hosts.timm_vit.walk import PublishedTimmWalk, TimmVitWalk
 from edgeexport.inputs.spec import InputSpec
 from edgeexport.tokens.changes import BlockTokens, BranchTokens
@@ -92,9 +93,19 @@ class TimmVitHost(Host):
         """Logits only of a model with a classifier."""
         return spec.available_outputs
 
+    def tapped(self, spec: TimmVitSpec, value: object, place: Place) -> TimmVitSpec:
+        """See `taps_from_config`."""
+        taps, norm = taps_from_config(value, place, spec.num_layers)
+        return replace(spec, taps=taps, tap_norm=norm)
+
+    def always_given(self, spec: TimmVitSpec) -> tuple[str, ...]:
+        """The taps."""
+        return tuple(map(tap_name, spec.taps))
+
     def giving(self, spec: TimmVitSpec, outputs: Sequence[str]) -> TimmVitSpec:
-        """Its own among them."""
-        return replace(spec, outputs=tuple(name for name in dict.fromkeys(outputs) if name in spec.available_outputs))
+        """Its own among them, and the taps."""
+        asked = dict.fromkeys((outputs[0], *self.always_given(spec), *outputs[1:]))
+        return replace(spec, outputs=tuple(name for name in asked if name in spec.available_outputs))
 
     def extra_outputs(self, spec: TimmVitSpec, output: str, tail: TailSpec) -> tuple[str, ...]:
         """Everything else that it can give."""
@@ -106,7 +117,7 @@ class TimmVitHost(Host):
             name="a feature extractor" if spec.gives_tokens else "a classifier",
             title="a timm ViT",
             depth=spec.num_layers,
-            reads=(spec.num_layers,),
+            reads=spec.reads,
             grid=spec.grid,
             prefix=spec.num_prefix,
             embed_dims=spec.embed_dims,
@@ -157,13 +168,16 @@ class TimmVitHost(Host):
     ) -> HostMacs:
         """A host without a norm of all tokens has one on its pooled vector instead."""
         tokens, width = blocks[-1].tokens_out, spec.embed_dims
+        normed = [tap + 1 for tap in spec.taps if spec.tap_norm and spec.final_norm]
+        normed += [spec.num_layers] if spec.reads_last and spec.final_norm else []
+        counts = [blocks[block - 1].tokens_out for block in normed] + ([] if spec.final_norm else [1])
         depth = spec.tubelet if spec.frames else 1
         classifier = (2 if spec.distilled else 1) * spec.num_classes * width if LOGITS in spec.outputs else 0
         head = Head("head", "Linear", (len(blocks),), tokens, 0, classifier)
         return HostMacs(
             embedding=patch_embedding_macs(math.prod(spec.grid), spec.in_channels, spec.patch_size, width, depth),
             blocks=tuple(self.block_macs(spec, block.branches) for block in blocks),
-            final_norm=layer_norm_macs(tokens if spec.final_norm else 1, width),
+            final_norm=sum(layer_norm_macs(count, width) for count in counts),
             heads=(head,) if classifier else (),
         )
 

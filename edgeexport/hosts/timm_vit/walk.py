@@ -17,7 +17,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from edgeexport.hosts.host import PublishedWalk, Walk
-from edgeexport.hosts.timm_vit.spec import EMBEDDING, FEATURE_MAP, FEATURES, LOGITS, TimmVitSpec
+from edgeexport.hosts.timm_vit.spec import EMBEDDING, FEATURE_MAP, FEATURES, LOGITS, TimmVitSpec, tap_name
 from edgeexport.inputs.spec import InputSpec
 from edgeexport.tokens.attention import attend
 from edgeexport.tokens.block import Block
@@ -112,6 +112,8 @@ class _Classifier(nn.Module):
     def __init__(self, model: Any, spec: TimmVitSpec) -> None:
         super().__init__()
         self.outputs, self.grid, self.last = spec.outputs, spec.grid, spec.num_layers
+        self.taps, self.tap_norm, self.taps_are_maps = spec.taps, spec.tap_norm, spec.taps_are_maps
+        self.reads_last = spec.reads_last
         self.norm, self.distilled = model.norm, spec.distilled
         if LOGITS in self.outputs:  # what is not asked for has no weights either, perhaps
             self.head, self.head_dist = model.head, getattr(model, "head_dist", None)
@@ -125,7 +127,18 @@ class _Classifier(nn.Module):
         self.restored = _Restored()
 
     def forward(self, stages: dict[int, Tensor], trace: Trace, pool: str) -> dict[str, Tensor]:
-        x = self.norm(stages[self.last])
+        given = {tap_name(tap): self.tapped(stages[tap + 1], tap + 1, trace) for tap in self.taps}
+        if self.reads_last:
+            given |= self.final(self.norm(stages[self.last]), trace, pool)
+        return {name: given[name] for name in self.outputs}
+
+    def tapped(self, x: Tensor, block: int, trace: Trace) -> Tensor:
+        """(B, n, C) after a block -> (B, N, C), or (B, C, h, w)."""
+        tokens = self.restored(self.norm(x) if self.tap_norm else x, block, trace)
+        return map_from_tokens(tokens[:, self.prefix :], self.grid) if self.taps_are_maps else tokens
+
+    def final(self, x: Tensor, trace: Trace, pool: str) -> dict[str, Tensor]:
+        """What is asked for of the last block's tokens, normalised (B, n, C)."""
         given: dict[str, Tensor] = {}
         if {LOGITS, EMBEDDING} & {*self.outputs}:
             pooled = self.pooled(x, trace.size, pool)
@@ -136,7 +149,7 @@ class _Classifier(nn.Module):
             tokens = given[FEATURES] = self.restored(x, self.last, trace)
             if FEATURE_MAP in self.outputs:
                 given[FEATURE_MAP] = map_from_tokens(tokens[:, self.prefix :], self.grid)
-        return {name: given[name] for name in self.outputs}
+        return given
 
     def pooled(self, x: Tensor, size: Tensor | None, pool: str) -> Tensor:
         """(B, n, C) -> (B, C); of a model with a distillation token that and the class token, (B, 2, C)."""
@@ -170,10 +183,14 @@ class TimmVitWalk(Walk):
         self.pixels = NormalisedImage(size)
         self.embedding = _Embedding(model)
         self.blocks = nn.ModuleDict(
-            {str(number): _Block(block) for number, block in enumerate(model.blocks.children(), start=1)}
+            {
+                str(number): _Block(block)
+                for number, block in enumerate(model.blocks.children(), start=1)
+                if number <= max(spec.reads)
+            }
         )
         self.exits = nn.ModuleDict()
-        self.reads = (len(self.blocks),)
+        self.reads = spec.reads
         self.outputs = spec.outputs
         self.classifier = _Classifier(model, spec)
 
@@ -194,7 +211,8 @@ class TimmVitWalk(Walk):
     def predict(self, stages: dict[int, Tensor], trace: Trace, pool: str) -> dict[str, Tensor]:
         """What the recipe asks for, all float32: ``logits`` (B, K); ``embedding`` (B, C), what timm gives without a classifier;
         ``features`` (B, N, C), prefix and patch tokens after the final norm, those that merged copied back to every place that
-        they came from; ``feature_map`` (B, C, h, w), the patch tokens among them.
+        they came from; ``feature_map`` (B, C, h, w), the patch tokens among them; ``tap_<block>``, the same after other blocks,
+        counted from 0: maps beside a ``feature_map``, tokens beside anything else.
 
         ``pool`` is 'mean': timm's own pooling, every token counts alike; or 'size_weighted': as MAE pools, the mean over
         the patches that the tokens stand for, prefix tokens left out.
@@ -226,26 +244,39 @@ class PublishedTimmWalk(PublishedWalk):
         self, stages: dict[int, Tensor], tokens: PublishedTokens, *, pool: str, upsample: bool
     ) -> dict[str, Tensor]:
         """What the recipe asks for; with ``pool`` 'size_weighted' the mean is over patches, prefix tokens left out."""
-        model, last = self.model, len(self.model.blocks)
-        x = model.norm(stages[last])
+        model, spec = self.model, self.spec
+        given = {tap_name(tap): self._tapped(tap, stages[tap + 1], tokens) for tap in spec.taps}
+        if spec.reads_last:
+            given |= self._final(model.norm(stages[spec.num_layers]), tokens, pool)
+        return {name: given[name] for name in spec.outputs}
+
+    def _tapped(self, tap: int, x: Tensor, tokens: PublishedTokens) -> Tensor:
+        back = tokens.restored(tap + 1, self.model.norm(x) if self.spec.tap_norm else x)[0]
+        return self._map(back) if self.spec.taps_are_maps else back
+
+    def _map(self, tokens: Tensor) -> Tensor:
+        """(N, C) -> (C, h, w)."""
+        return tokens[self.model.num_prefix_tokens :].T.reshape(-1, *self.spec.grid)
+
+    def _final(self, x: Tensor, tokens: PublishedTokens, pool: str) -> dict[str, Tensor]:
+        model, outputs = self.model, self.spec.outputs
         given: dict[str, Tensor] = {}
-        if self.spec.gives_tokens:
-            tokens_back = tokens.restored(last, x)[0]
-            patches = tokens_back[model.num_prefix_tokens :]
-            given = {FEATURES: tokens_back, FEATURE_MAP: patches.T.reshape(-1, *self.spec.grid)}
+        if FEATURES in outputs or FEATURE_MAP in outputs:
+            back = tokens.restored(self.spec.num_layers, x)[0]
+            given = {FEATURES: back} | ({FEATURE_MAP: self._map(back)} if FEATURE_MAP in outputs else {})
         if pool == "mean":
-            if LOGITS in self.spec.outputs:
+            if LOGITS in outputs:
                 given[LOGITS] = model.forward_head(x)[0]
-            if EMBEDDING in self.spec.outputs:
+            if EMBEDDING in outputs:
                 given[EMBEDDING] = model.forward_head(x, pre_logits=True)[0]
         else:
             first = model.num_prefix_tokens
             share = tokens.size[first:] / tokens.size[first:].sum()
             pooled = model.fc_norm((x[:, first:] * share[None, :, None]).sum(dim=1))
             given[EMBEDDING] = pooled[0]
-            if LOGITS in self.spec.outputs:
+            if LOGITS in outputs:
                 given[LOGITS] = model.head(model.head_drop(pooled))[0]
-        return {name: given[name] for name in self.spec.outputs}
+        return given
 
 
 class _PublishedBlock:
