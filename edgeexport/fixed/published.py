@@ -106,7 +106,8 @@ class PublishedModel:
                 x = leaving.leave(number, x, said.scores, said.rows, tokens)
             if number in self.schedule.facts.reads:
                 stages[number] = x
-                tokens.origins[number] = list(tokens.origin)
+                if tokens.origin != list(range(tokens.count)):
+                    tokens.origins[number] = tokens.origin
         predicted = walk.predict(stages, tokens, pool=self.pool, upsample=upsample)
         return PublishedImage({**predicted, **tokens.outputs}, tokens.scores, tokens.stages)
 

@@ -34,8 +34,8 @@ class HostFacts:
         image: (height, width) of the input in pixels.
         patch_size: Side of a patch in pixels; 0 where there are no pixels.
         num_classes: 0 where nothing is classified.
-        variants: Ways of merging inside a block that hand every token back, the default first; none for a model that keeps
-            tokens merged.
+        variants: Ways of merging inside a block that hand every token back, the default first; none for a model that reads
+            merged tokens.
         restores: Whether tokens that merged for good are copied back, each to every place that it came from, where they are
             read: so that merging can be undone once, at the end.
         pooling: How tokens become one, for messages; None where they do not.

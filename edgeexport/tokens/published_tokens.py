@@ -40,7 +40,7 @@ class PublishedTokens:
         outputs: Name -> tensor, as a `Trace` names them, without a batch axis.
         scores: Decision -> the scores behind it.
         stages: Block -> what the exit there saw.
-        origins: Block whose tokens are read -> ``origin`` as it was after it.
+        origins: Block whose tokens are read -> ``origin`` as it was after it, where tokens had merged.
     """
 
     count: int = 0
@@ -62,4 +62,5 @@ class PublishedTokens:
 
     def restored(self, block: int, x: Tensor) -> Tensor:
         """Tokens (1, n, C) after a block that is read, each at every place that it came from: (1, N0, C)."""
-        return torch.stack([x[:, place] for place in self.origins[block]], dim=1)
+        places = self.origins.get(block)
+        return x if places is None else torch.stack([x[:, place] for place in places], dim=1)

@@ -125,7 +125,7 @@ class TimmVitHost(Host):
             image=(size.height, size.width),
             patch_size=spec.patch_size,
             num_classes=spec.num_classes,
-            variants=(),
+            variants=("tome",) if spec.gives_tokens else (),
             pooling=spec.global_pool,
             exits=(),
             why_no_exits=("a classifier has no heads at which tokens could leave", "leave it out"),

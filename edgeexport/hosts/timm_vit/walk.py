@@ -17,6 +17,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from edgeexport.hosts.host import PublishedWalk, Walk
+from edgeexport.hosts.restored import Restored
 from edgeexport.hosts.timm_vit.spec import EMBEDDING, FEATURE_MAP, FEATURES, LOGITS, TimmVitSpec, tap_name
 from edgeexport.inputs.spec import InputSpec
 from edgeexport.tokens.attention import attend
@@ -97,13 +98,6 @@ class _Block(Block):
         return self.mlp(x)
 
 
-class _Restored(nn.Module):
-    """Tokens (B, n, C) after a block, each at every place that it came from."""
-
-    def forward(self, x: Tensor, block: int, trace: Trace) -> Tensor:
-        return trace.restored(block, x)
-
-
 class _Classifier(nn.Module):
     """What comes after the last block: final norm, pooling and classifier, as timm's own `forward_head` has them for every way
     of pooling; and the tokens themselves, those that merged brought back.
@@ -124,7 +118,7 @@ class _Classifier(nn.Module):
             model.global_pool,
             model.pool_include_prefix,
         )
-        self.restored = _Restored()
+        self.restored = Restored()
 
     def forward(self, stages: dict[int, Tensor], trace: Trace, pool: str) -> dict[str, Tensor]:
         given = {tap_name(tap): self.tapped(stages[tap + 1], tap + 1, trace) for tap in self.taps}
@@ -282,6 +276,9 @@ class PublishedTimmWalk(PublishedWalk):
 class _PublishedBlock:
     def __init__(self, block: Any) -> None:
         self.timm = block
+
+    def __call__(self, x: Tensor, bias: Tensor | None, context: Tensor | None) -> Tensor:
+        return self.finish(self.attend(x, bias, None)[0])
 
     def attend(self, x: Tensor, bias: Tensor | None, metric: str | None) -> tuple[Tensor, Tensor | None]:
         block = self.timm
