@@ -10,6 +10,8 @@ import onnxruntime
 import torch
 from torch import Tensor
 
+from edgeexport.config.paths import shown_path
+from edgeexport.errors import UsageError
 from edgeexport.recipe.decoder import DecoderSpec
 
 __all__ = ["Decoder"]
@@ -28,7 +30,19 @@ class Decoder:
         return onnxruntime.InferenceSession(str(self.spec.path), options, providers=["CPUExecutionProvider"])
 
     def __call__(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the model gives out by name, batch first -> the file's outputs by name."""
+        """What the model gives out by name, batch first -> the file's outputs by name.
+
+        Raises:
+            UsageError: ONNX Runtime does not load the file, or does not run it on these.
+        """
+        try:
+            return self._outputs(given)
+        except Exception as error:  # ONNX Runtime's, of many classes
+            reason = " ".join(str(error).split())[:200]
+            problem = f"does not run on the model's {', '.join(self.spec.reads)}: {reason}"
+            raise UsageError(shown_path(self.spec.path), problem, "export it for features of that shape") from None
+
+    def _outputs(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         feed = {name: given[read].numpy() for name, read in zip(self.spec.inputs, self.spec.reads, strict=True)}
         batch = len(next(iter(feed.values())))
         sizes = {item.name: item.shape[0] for item in self._session.get_inputs()}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import onnx
-from onnx import compose, shape_inference, version_converter
+from onnx import compose, version_converter
 
-from edgeexport.errors import UsageError
+from edgeexport.errors import BuildError, UsageError
 from edgeexport.graph.export import SCOPE_KEY
+from edgeexport.graph.inline import inlined_model
 from edgeexport.ops import OPSET
 from edgeexport.recipe.decoder import DecoderSpec
 
@@ -29,14 +30,13 @@ def append_decoder(model: onnx.ModelProto, spec: DecoderSpec) -> None:
     for value in decoder.graph.input:
         if value.name in spec.inputs:
             value.type.CopyFrom(given[spec.reads[spec.inputs.index(value.name)]].type)
-    del decoder.graph.value_info[:]
-    del decoder.graph.output[:]
-    decoder.graph.output.extend(onnx.ValueInfoProto(name=name) for name in spec.outputs)
+    del decoder.graph.value_info[:]  # what is known of other values was said of open shapes
+    for value in decoder.graph.output:
+        value.type.tensor_type.ClearField("shape")
     try:
-        decoder = shape_inference.infer_shapes(decoder, strict_mode=True, data_prop=True)
-    except shape_inference.InferenceError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(str(spec.path), f"does not fit the model's features: {reason}", _REMEDY) from None
+        decoder = inlined_model(decoder)  # sizes that it computes from its input's become constants
+    except BuildError as error:
+        raise UsageError(str(spec.path), f"does not fit the model's features: {error.problem}", _REMEDY) from None
     for value in decoder.graph.output:
         sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         if not value.type.tensor_type.HasField("shape") or not all(sizes):
