@@ -60,4 +60,5 @@ def test_a_decoder_is_exported_proven_and_run_behind_reduced_features(tmp_path: 
     Image.new("RGB", (50, 40), (90, 30, 20)).save(tmp_path / "p.png")
     (predicted,) = predict_images(bundle.path, [tmp_path / "p.png"], tmp_path / "out").images
     assert predicted.features == tmp_path / "out" / "p_features.png" and predicted.features.is_file()
+    assert predicted.map is None, "17 values are no map"
     assert predicted.regions is not None and (predicted.labels, predicted.overlay) == (None, None)
