@@ -82,7 +82,7 @@ def check_mergeable(recipe: Recipe, where: str) -> None:
         UsageError: The model is no timm host on images.
     """
     facts = recipe.facts
-    merges = facts.num_classes > 0 and not facts.variants
+    merges = facts.pooling is not None
     if merges and recipe.input.frames is None:
         return
     kind = "clips" if merges else f"model.type = {recipe.model.type!r}"

@@ -242,6 +242,22 @@ class Host(ABC):
     def spec_from_config(self, value: object, place: Place) -> Any:
         """Validates ``model``: a frozen dataclass with ``type``. Raises: RecipeError."""
 
+    def config_of_name(self, model: Mapping[str, object], place: Place) -> dict[str, object]:
+        """A whole recipe's plain data of a model that has a name: how its own library feeds it, without reductions.
+
+        Args:
+            model: ``name``, and what else the user gives of ``model``, which holds.
+            place: Of ``model``, for messages.
+
+        Raises:
+            RecipeError: No such model, with the nearest named; or one of another family.
+        """
+        raise TypeError(f"{type(self).__name__} has no names")
+
+    def warnings(self, spec: Any, size: InputSpec) -> tuple[str, ...]:
+        """What a recipe may say but hardly means."""
+        return ()
+
     @abstractmethod
     def resolved(self, given: dict[str, object], spec: Any) -> dict[str, object]:
         """``model`` with its defaults written out."""
@@ -267,11 +283,32 @@ class Host(ABC):
     ) -> tuple[tuple[tuple[int, int, int], ...], object]:
         """Validates ``palette`` (and ``classes`` where the family has none): colours, and the resolved entry."""
 
+    def available_outputs(self, spec: Any) -> tuple[str, ...]:
+        """What a recipe of this very model may ask for as ``output``, the default first."""
+        return self.outputs
+
+    def tapped(self, spec: Any, value: object, place: Place) -> Any:
+        """``spec`` with ``taps``: blocks after which tokens are given out as well. Raises: RecipeError."""
+        refuse_given(value, place, "taps are for models that give features out")
+        return spec
+
+    def feature_shapes(self, spec: Any, size: InputSpec) -> dict[str, tuple[int, ...]]:
+        """Shapes of the float32 outputs that a decoder may read."""
+        return {}
+
+    def always_given(self, spec: Any) -> tuple[str, ...]:
+        """Outputs that come with the prediction without being asked for by name."""
+        return ()
+
+    def giving(self, spec: Any, outputs: Sequence[str]) -> Any:
+        """``spec`` of a recipe that asks for these, the prediction first; other methods' outputs may be among them."""
+        return spec
+
     @abstractmethod
     def facts(self, spec: Any, size: InputSpec) -> HostFacts:
         """What reductions may know."""
 
-    def extra_outputs(self, output: str, tail: TailSpec) -> tuple[str, ...]:
+    def extra_outputs(self, spec: Any, output: str, tail: TailSpec) -> tuple[str, ...]:
         """Outputs that a recipe may ask for beside the prediction."""
         return ()
 

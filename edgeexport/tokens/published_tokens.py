@@ -40,6 +40,7 @@ class PublishedTokens:
         outputs: Name -> tensor, as a `Trace` names them, without a batch axis.
         scores: Decision -> the scores behind it.
         stages: Block -> what the exit there saw.
+        origins: Block whose tokens are read -> ``origin`` as it was after it, where tokens had merged.
     """
 
     count: int = 0
@@ -52,8 +53,14 @@ class PublishedTokens:
     outputs: dict[str, Tensor] = field(default_factory=dict)
     scores: dict[str, Tensor] = field(default_factory=dict)
     stages: dict[int, PublishedStage] = field(default_factory=dict)
+    origins: dict[int, list[int]] = field(default_factory=dict)
 
     def enter(self, count: int) -> None:
         """``count`` tokens enter block 1."""
         self.count, self.size = count, torch.ones(count)
         self.origin, self.alive = list(range(count)), torch.arange(count)
+
+    def restored(self, block: int, x: Tensor) -> Tensor:
+        """Tokens (1, n, C) after a block that is read, each at every place that it came from: (1, N0, C)."""
+        places = self.origins.get(block)
+        return x if places is None else torch.stack([x[:, place] for place in places], dim=1)

@@ -63,6 +63,7 @@ class Trace:
         alive: int32 (B, n), which token of block 1 every present one is, where some left; None: all are there.
         departed: Those that left, in order.
         seen: Block -> what its exit was shown, for exits that were asked for.
+        origins: Block whose tokens are read -> ``origin`` as it was after it, where tokens had merged.
     """
 
     imposed: Mapping[str, Tensor] = field(default_factory=dict)
@@ -75,6 +76,7 @@ class Trace:
     alive: Tensor | None = None
     departed: list[Departed] = field(default_factory=list)
     seen: dict[int, Seen] = field(default_factory=dict)
+    origins: dict[int, Tensor] = field(default_factory=dict)
 
     @property
     def prediction(self) -> Tensor:
@@ -103,6 +105,11 @@ class Trace:
         if self.share is not None:
             index = self.share if index is None else token_unmerge(index[:, :, None], self.share)[:, :, 0]
         return rows, index
+
+    def restored(self, block: int, x: Tensor) -> Tensor:
+        """Tokens (B, n, C) after a block that is read -> (B, N0, C): those that merged, at every place that they came from."""
+        origin = self.origins.get(block)
+        return x if origin is None else token_unmerge(x, origin)
 
     def places(self, batch: int, tokens: int, prefix: int) -> Tensor:
         """Which present token stands for each token of the dense model: int64 (B, prefix + N), -1 where it left.

@@ -44,7 +44,7 @@ _REFUSED = {
     "dynamic_img_pad": "the graph has one input size",
     "dynamic_img_size": "the graph has one input size",
     "embed_layer": _PARTS,
-    "features_only": "the output is the classifier's logits",
+    "features_only": "features are asked for with output='features', or 'feature_map'",
     "mlp_layer": _PARTS,
     "patch_drop_rate": "no patch may be dropped at random",
     "pretrained": _WEIGHTS,
@@ -128,7 +128,7 @@ def _check_keys(value: dict, place: Place, defaults: dict[str, object]) -> None:
 def _argument(key: str, entry: object, place: Place) -> object:
     """One keyword argument, with the type that timm expects but does not check."""
     if key in _COUNTS:
-        return integer(entry, place, 1, MOST_LAYERS if key == "depth" else None)
+        return integer(entry, place, int(key != "num_classes"), MOST_LAYERS if key == "depth" else None)
     if key == "reg_tokens":
         return integer(entry, place, minimum=0)
     if key in _SWITCHES or key in _FIXED_SIZE:
@@ -176,8 +176,6 @@ def _spec(value: dict, place: Place, name: str | None, arguments: dict[str, obje
             raise place.at("img_size").error(
                 img_size, f"the {side_name} {side} is not divisible by the patch size {patch[0]}", f"use {nearest}"
             )
-    if host.num_classes < 1:
-        raise place.at("num_classes").error(host.num_classes, "this host has no classifier", "give num_classes")
     frames, tubelet = _clip(value, place)
     if frames is not None and not isinstance(host.patch_embed.norm, nn.Identity):
         raise place.at("frames").error(

@@ -155,9 +155,9 @@ def _nearest_plain(name: str) -> str:
     plain = [known for module in _MODULES for known in timm.list_models(module=module)]
     architecture = name.partition(".")[0]
     for known, cutoff in ((plain, _CLOSE), (timm.list_models(), _MISSPELT)):
-        close = difflib.get_close_matches(architecture, known, n=1, cutoff=cutoff)
-        if close:
-            return f"did you mean '{close[0]}'?"
+        nearest, *others = difflib.get_close_matches(architecture, known, n=3, cutoff=cutoff) or [""]
+        if nearest:
+            return f"did you mean '{nearest}'?" + (f" (or {', '.join(map(repr, others))})" if others else "")
     return "timm.list_models(module='vision_transformer') lists plain ViTs"
 
 

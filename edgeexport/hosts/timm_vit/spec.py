@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["TimmVitSpec"]
+__all__ = ["EMBEDDING", "FEATURES", "FEATURE_MAP", "LOGITS", "TimmVitSpec", "tap_name"]
+
+LOGITS, EMBEDDING, FEATURES, FEATURE_MAP = "logits", "embedding", "features", "feature_map"
+
+
+def tap_name(block: int) -> str:
+    """The output with the tokens after a block, counted from 0."""
+    return f"tap_{block}"
 
 
 @dataclass(frozen=True)
@@ -17,6 +24,8 @@ class TimmVitSpec:
     ``tubelet`` frames deep, and ``arguments`` are without them. ``grid`` is (time steps,) rows, columns of patches.
     ``num_prefix`` counts the tokens ahead of the patches (class, distillation, register tokens). ``final_norm``: every
     token is normalised after the last block; a host that averages its tokens mostly normalises the mean instead.
+    ``outputs`` is what the recipe has it give out, the prediction first. ``num_classes`` is 0 without a classifier. ``taps``
+    are blocks, counted from 0, after which tokens are given out, normalised as after the last one if ``tap_norm``.
     """
 
     type: str
@@ -38,6 +47,37 @@ class TimmVitSpec:
     distilled: bool
     global_pool: str
     final_norm: bool
+    outputs: tuple[str, ...] = (LOGITS,)
+    taps: tuple[int, ...] = ()
+    tap_norm: bool = True
+
+    @property
+    def gives_tokens(self) -> bool:
+        """Whether tokens are given out, so that those which merged come back at the end."""
+        return not {LOGITS, EMBEDDING}.issuperset(self.outputs)
+
+    @property
+    def available_outputs(self) -> tuple[str, ...]:
+        """What a recipe may ask for, the default first: a map is of images alone."""
+        classified = (LOGITS,) if self.num_classes else ()
+        maps = (FEATURE_MAP,) if self.frames is None else ()
+        return (*classified, EMBEDDING, FEATURES, *maps, *map(tap_name, self.taps))
+
+    @property
+    def reads_last(self) -> bool:
+        """Whether anything but taps is asked for."""
+        return not {*map(tap_name, self.taps)}.issuperset(self.outputs)
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """1-based blocks whose tokens are read, deepest first."""
+        last = {self.num_layers} if self.reads_last else set()
+        return tuple(sorted(last | {tap + 1 for tap in self.taps}, reverse=True))
+
+    @property
+    def taps_are_maps(self) -> bool:
+        """Whether taps are maps of patches, as the prediction is then, or tokens."""
+        return self.outputs[0] == FEATURE_MAP
 
     @property
     def num_tokens(self) -> int:

@@ -8,6 +8,7 @@ without them DeiT-S takes 6 % less time (ratio measured in one run).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from edgeexport.hosts.host import PublishedWalk, Walk
+from edgeexport.hosts.restored import Restored
+from edgeexport.hosts.timm_vit.spec import EMBEDDING, FEATURE_MAP, FEATURES, LOGITS, TimmVitSpec, tap_name
 from edgeexport.inputs.spec import InputSpec
 from edgeexport.tokens.attention import attend
 from edgeexport.tokens.block import Block
@@ -96,50 +99,99 @@ class _Block(Block):
 
 
 class _Classifier(nn.Module):
-    """Final norm, pooling and classifier, as timm's own `forward_head` has them for every way of pooling."""
+    """What comes after the last block: final norm, pooling and classifier, as timm's own `forward_head` has them for every way
+    of pooling; and the tokens themselves, those that merged brought back.
+    """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, spec: TimmVitSpec) -> None:
         super().__init__()
-        self.norm, self.head, self.head_dist = model.norm, model.head, getattr(model, "head_dist", None)
-        self.attn_pool, self.fc_norm = model.attn_pool, model.fc_norm
+        self.outputs, self.grid, self.last = spec.outputs, spec.grid, spec.num_layers
+        self.taps, self.tap_norm, self.taps_are_maps = spec.taps, spec.tap_norm, spec.taps_are_maps
+        self.reads_last = spec.reads_last
+        self.norm, self.distilled = model.norm, spec.distilled
+        if LOGITS in self.outputs:  # what is not asked for has no weights either, perhaps
+            self.head, self.head_dist = model.head, getattr(model, "head_dist", None)
+        if {LOGITS, EMBEDDING} & {*self.outputs}:
+            self.attn_pool, self.fc_norm = model.attn_pool, model.fc_norm
         self.prefix, self.pooling, self.include_prefix = (
             model.num_prefix_tokens,
             model.global_pool,
             model.pool_include_prefix,
         )
+        self.restored = Restored()
 
-    def forward(self, x: Tensor, size: Tensor | None, pool: str) -> Tensor:
-        x = self.norm(x)
+    def forward(self, stages: dict[int, Tensor], trace: Trace, pool: str) -> dict[str, Tensor]:
+        given = {tap_name(tap): self.tapped(stages[tap + 1], tap + 1, trace) for tap in self.taps}
+        if self.reads_last:
+            given |= self.final(self.norm(stages[self.last]), trace, pool)
+        return {name: given[name] for name in self.outputs}
+
+    def tapped(self, x: Tensor, block: int, trace: Trace) -> Tensor:
+        """(B, n, C) after a block -> (B, N, C), or (B, C, h, w)."""
+        tokens = self.restored(self.norm(x) if self.tap_norm else x, block, trace)
+        return map_from_tokens(tokens[:, self.prefix :], self.grid) if self.taps_are_maps else tokens
+
+    def final(self, x: Tensor, trace: Trace, pool: str) -> dict[str, Tensor]:
+        """What is asked for of the last block's tokens, normalised (B, n, C)."""
+        given: dict[str, Tensor] = {}
+        if {LOGITS, EMBEDDING} & {*self.outputs}:
+            pooled = self.pooled(x, trace.size, pool)
+            given[EMBEDDING] = pooled.mean(dim=1) if self.distilled else pooled
+            if LOGITS in self.outputs:
+                given[LOGITS] = self.logits(pooled)
+        if {FEATURES, FEATURE_MAP} & {*self.outputs}:
+            tokens = given[FEATURES] = self.restored(x, self.last, trace)
+            if FEATURE_MAP in self.outputs:
+                given[FEATURE_MAP] = map_from_tokens(tokens[:, self.prefix :], self.grid)
+        return given
+
+    def pooled(self, x: Tensor, size: Tensor | None, pool: str) -> Tensor:
+        """(B, n, C) -> (B, C); of a model with a distillation token that and the class token, (B, 2, C)."""
         if pool == "size_weighted":
             patches = x[:, self.prefix :]
             share = torch.ones_like(patches[:, :, :1]) if size is None else size[:, self.prefix :]
-            return self.head(self.fc_norm((patches * share).sum(dim=1) / share.sum(dim=1)))
-        if self.head_dist is not None:
-            return (self.head(x[:, 0]) + self.head_dist(x[:, 1])) / 2
+            return self.fc_norm((patches * share).sum(dim=1) / share.sum(dim=1))
+        if self.distilled:
+            return x[:, :2]
         if self.attn_pool is not None:
-            return self.head(self.fc_norm(self.attn_pool(x if self.include_prefix else x[:, self.prefix :])))
-        pooled = global_pool_nlc(x, self.pooling, self.prefix, reduce_include_prefix=self.include_prefix)
-        return self.head(self.fc_norm(pooled))
+            return self.fc_norm(self.attn_pool(x if self.include_prefix else x[:, self.prefix :]))
+        return self.fc_norm(global_pool_nlc(x, self.pooling, self.prefix, reduce_include_prefix=self.include_prefix))
+
+    def logits(self, pooled: Tensor) -> Tensor:
+        """(B, C), or (B, 2, C) -> (B, K)."""
+        if self.head_dist is None:
+            return self.head(pooled)
+        return (self.head(pooled[:, 0]) + self.head_dist(pooled[:, 1])) / 2
+
+
+def map_from_tokens(patches: Tensor, grid: Sequence[int]) -> Tensor:
+    """(B, h w, C) -> (B, C, h, w)."""
+    return patches.transpose(1, 2).unflatten(2, tuple(grid))
 
 
 class TimmVitWalk(Walk):
-    """Walks a timm host; ``predict`` gives ``logits``, float32 (B, K)."""
+    """Walks a timm host; see `predict`."""
 
-    def __init__(self, model: VisionTransformer, size: InputSpec) -> None:
+    def __init__(self, model: VisionTransformer, spec: TimmVitSpec, size: InputSpec) -> None:
         super().__init__()
         self.pixels = NormalisedImage(size)
         self.embedding = _Embedding(model)
         self.blocks = nn.ModuleDict(
-            {str(number): _Block(block) for number, block in enumerate(model.blocks.children(), start=1)}
+            {
+                str(number): _Block(block)
+                for number, block in enumerate(model.blocks.children(), start=1)
+                if number <= max(spec.reads)
+            }
         )
         self.exits = nn.ModuleDict()
-        self.reads = (len(self.blocks),)
-        self.classifier = _Classifier(model)
+        self.reads = spec.reads
+        self.outputs = spec.outputs
+        self.classifier = _Classifier(model, spec)
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The logits."""
-        return ("logits",)
+        """What the recipe asks for."""
+        return self.outputs
 
     def begin(self, *inputs: Tensor) -> tuple[Tensor, None]:
         """The normalised image, clip or spectrogram."""
@@ -151,19 +203,22 @@ class TimmVitWalk(Walk):
         return self.embedding(pixels)
 
     def predict(self, stages: dict[int, Tensor], trace: Trace, pool: str) -> dict[str, Tensor]:
-        """The logits.
+        """What the recipe asks for, all float32: ``logits`` (B, K); ``embedding`` (B, C), what timm gives without a classifier;
+        ``features`` (B, N, C), prefix and patch tokens after the final norm, those that merged copied back to every place that
+        they came from; ``feature_map`` (B, C, h, w), the patch tokens among them; ``tap_<block>``, the same after other blocks,
+        counted from 0: maps beside a ``feature_map``, tokens beside anything else.
 
         ``pool`` is 'mean': timm's own pooling, every token counts alike; or 'size_weighted': as MAE pools, the mean over
         the patches that the tokens stand for, prefix tokens left out.
         """
-        return {"logits": self.classifier(stages[self.reads[0]], trace.size, pool)}
+        return self.classifier(stages, trace, pool)
 
 
 class PublishedTimmWalk(PublishedWalk):
     """timm's own blocks: attention runs inside timm's modules, with what is added to its logits as their attention mask."""
 
-    def __init__(self, model: Any, size: InputSpec) -> None:
-        self.model, self.size = model, size
+    def __init__(self, model: Any, spec: TimmVitSpec, size: InputSpec) -> None:
+        self.model, self.spec, self.size = model, spec, size
 
     def begin(self, *inputs: Tensor) -> tuple[Tensor, None]:
         """The normalised image, clip or spectrogram."""
@@ -182,20 +237,48 @@ class PublishedTimmWalk(PublishedWalk):
     def predict(
         self, stages: dict[int, Tensor], tokens: PublishedTokens, *, pool: str, upsample: bool
     ) -> dict[str, Tensor]:
-        """The logits; with ``pool`` 'size_weighted' the mean is over patches, prefix tokens left out."""
-        model = self.model
-        x = model.norm(stages[len(model.blocks)])
+        """What the recipe asks for; with ``pool`` 'size_weighted' the mean is over patches, prefix tokens left out."""
+        model, spec = self.model, self.spec
+        given = {tap_name(tap): self._tapped(tap, stages[tap + 1], tokens) for tap in spec.taps}
+        if spec.reads_last:
+            given |= self._final(model.norm(stages[spec.num_layers]), tokens, pool)
+        return {name: given[name] for name in spec.outputs}
+
+    def _tapped(self, tap: int, x: Tensor, tokens: PublishedTokens) -> Tensor:
+        back = tokens.restored(tap + 1, self.model.norm(x) if self.spec.tap_norm else x)[0]
+        return self._map(back) if self.spec.taps_are_maps else back
+
+    def _map(self, tokens: Tensor) -> Tensor:
+        """(N, C) -> (C, h, w)."""
+        return tokens[self.model.num_prefix_tokens :].T.reshape(-1, *self.spec.grid)
+
+    def _final(self, x: Tensor, tokens: PublishedTokens, pool: str) -> dict[str, Tensor]:
+        model, outputs = self.model, self.spec.outputs
+        given: dict[str, Tensor] = {}
+        if FEATURES in outputs or FEATURE_MAP in outputs:
+            back = tokens.restored(self.spec.num_layers, x)[0]
+            given = {FEATURES: back} | ({FEATURE_MAP: self._map(back)} if FEATURE_MAP in outputs else {})
         if pool == "mean":
-            return {"logits": model.forward_head(x)[0]}
-        first = model.num_prefix_tokens
-        share = tokens.size[first:] / tokens.size[first:].sum()
-        pooled = (x[:, first:] * share[None, :, None]).sum(dim=1)
-        return {"logits": model.head(model.head_drop(model.fc_norm(pooled)))[0]}
+            if LOGITS in outputs:
+                given[LOGITS] = model.forward_head(x)[0]
+            if EMBEDDING in outputs:
+                given[EMBEDDING] = model.forward_head(x, pre_logits=True)[0]
+        else:
+            first = model.num_prefix_tokens
+            share = tokens.size[first:] / tokens.size[first:].sum()
+            pooled = model.fc_norm((x[:, first:] * share[None, :, None]).sum(dim=1))
+            given[EMBEDDING] = pooled[0]
+            if LOGITS in outputs:
+                given[LOGITS] = model.head(model.head_drop(pooled))[0]
+        return given
 
 
 class _PublishedBlock:
     def __init__(self, block: Any) -> None:
         self.timm = block
+
+    def __call__(self, x: Tensor, bias: Tensor | None, context: Tensor | None) -> Tensor:
+        return self.finish(self.attend(x, bias, None)[0])
 
     def attend(self, x: Tensor, bias: Tensor | None, metric: str | None) -> tuple[Tensor, Tensor | None]:
         block = self.timm
