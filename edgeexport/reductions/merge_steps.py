@@ -22,7 +22,14 @@ from edgeexport.ops.match_tables import MatchTables, tables_from_layout
 from edgeexport.ops.token_match import best_and_gap, token_match
 from edgeexport.ops.token_unmerge import token_unmerge
 from edgeexport.reductions.merge_spec import MergeChange, MergeSpec
-from edgeexport.reductions.merging import Decision, Matching, matching_from_decision, merge_tokens, size_bias
+from edgeexport.reductions.merging import (
+    Decision,
+    Matching,
+    matching_from_decision,
+    merge_rotation,
+    merge_tokens,
+    size_bias,
+)
 from edgeexport.tokens.block import Block
 from edgeexport.tokens.changes import Cut
 from edgeexport.tokens.trace import Trace
@@ -74,7 +81,7 @@ class _Step(nn.Module):
         super().__init__()
         assert change.layout is not None
         self.metric, self.proportional = spec.metric, spec.proportional_attention
-        self.block, self.raster = change.block, change.raster
+        self.block, self.raster, self.rope = change.block, change.raster, spec.rope or "destination"
         self.tables = tables_from_layout(change.layout)
         self.match = MatchBySimilarity(self.tables) if match is None else match
         self.merge, self.unmerge = _Merge(), _Unmerge()
@@ -98,6 +105,8 @@ class MergeBetween(_Step):
     def forward(self, x: Tensor, metric: Tensor, trace: Trace) -> Tensor:
         matching = self.matched(metric, trace)
         size = torch.ones(x.shape[0], x.shape[1], 1) if trace.size is None else trace.size
+        if trace.rotation is not None:
+            trace.rotation = merge_rotation(trace.rotation.expand(x.shape[0], -1, -1), size, matching, self.rope)
         x, trace.size = self.merge(x, size, matching)
         trace.bias = size_bias(trace.size) if self.proportional else None
         trace.origin = (

@@ -32,6 +32,9 @@ class PublishedMerging(Published):
         """Sizes add up, and weigh the next attention."""
         assert metric is not None
         step = self._merged(number, x[0], tokens.size, metric[0])
+        if tokens.rotation is not None:
+            rows = [self._rotation(tokens.rotation[group], tokens.size[group]) for group in step.groups]
+            tokens.rotation = torch.stack(rows)
         tokens.size = step.size
         tokens.bias = step.size.log()[None, None, None] if self.spec.proportional_attention else None
         place = _places(step)
@@ -72,6 +75,12 @@ class PublishedMerging(Published):
     def compared(self, number: int, metric: Tensor) -> Tensor:
         """What decides in block ``number``, (n, D)."""
         return metric
+
+    def _rotation(self, rotations: Tensor, sizes: Tensor) -> Tensor:
+        """Of a merged token, from those of its group: (k, 2 d) and (k,) -> (2 d,)."""
+        return (
+            rotations[0] if self.spec.rope == "destination" else (rotations * sizes[:, None]).sum(dim=0) / sizes.sum()
+        )
 
     def _tell(self, number: int, step: MergedTokens, tokens: PublishedTokens) -> None:
         source, target = ([edge[end] for edge in step.edges] for end in (0, 1))

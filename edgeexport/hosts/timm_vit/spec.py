@@ -10,13 +10,17 @@ __all__ = ["TimmVitSpec"]
 
 @dataclass(frozen=True)
 class TimmVitSpec:
-    """A plain timm `VisionTransformer`, and what a merge schedule needs to know of it.
+    """A plain timm `VisionTransformer` or `Eva`, and what a merge schedule needs to know of it.
 
     ``name`` and ``arguments`` rebuild it: ``timm.create_model(name, **arguments)``, or without a name
     ``VisionTransformer(**arguments)``. ``frames`` and ``tubelet`` are set for a video host: its patches are
     ``tubelet`` frames deep, and ``arguments`` are without them. ``grid`` is (time steps,) rows, columns of patches.
     ``num_prefix`` counts the tokens ahead of the patches (class, distillation, register tokens). ``final_norm``: every
     token is normalised after the last block; a host that averages its tokens mostly normalises the mean instead.
+    ``antialias``: position embeddings of another image size are resampled with antialiasing, as timm does.
+    ``rotary``: queries and keys are turned by the place of their token. ``kv_dims``: width of keys and of values, where heads
+    share them; None: ``embed_dims``. ``parallel``: attentions, and MLPs, of a block that act on the same tokens.
+    ``mlp_hidden`` of a gated MLP is that of a plain one with as many multiply-accumulates.
     """
 
     type: str
@@ -38,6 +42,10 @@ class TimmVitSpec:
     distilled: bool
     global_pool: str
     final_norm: bool
+    antialias: bool = True
+    rotary: bool = False
+    kv_dims: int | None = None
+    parallel: int = 1
 
     @property
     def num_tokens(self) -> int:
