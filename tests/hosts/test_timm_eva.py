@@ -164,3 +164,52 @@ def test_timms_own_size_may_leave_a_border_out_and_a_recipes_may_not() -> None:
     assert timm_from_config(named, Place("x.py", "model")).grid == (27, 27)
     with pytest.raises(RecipeError, match="use 378 or 392"):
         timm_from_config({**named, "img_size": 384}, Place("x.py", "model"))
+
+
+@pytest.mark.parametrize(
+    ("name", "reduction"),
+    [
+        ("vit_base_patch16_sapiens2", {"tome": {"r": 3}}),
+        ("vit_huge_plus_patch16_dinov3", {"tome": {"r": 3, "rope": "mean"}}),
+        ("vit_small_patch16_18x2_224", None),
+    ],
+)
+def test_the_graph_gives_what_torch_gives_and_has_the_products_that_are_counted(
+    name: str, reduction: dict[str, object] | None
+) -> None:
+    import onnxruntime
+
+    from edgeexport.commands.build import exported_graphs
+    from edgeexport.fixed.tokens import account
+    from edgeexport.graph.macs import graph_macs
+
+    recipe = recipe_of(name, reduction)
+    model, origin = model_from_recipe(recipe)
+    fixed = fixed_from_model(model, recipe)
+    graphs = exported_graphs(fixed, origin)
+    session = onnxruntime.InferenceSession(
+        graphs.with_functions.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    image = image_of(recipe)
+    with torch.no_grad():
+        expected = fixed.trace(image).prediction
+    found = torch.from_numpy(session.run(["logits"], {"image": image.numpy()})[0])
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
+    if reduction is None:
+        dense = account(recipe).dense
+        norms = dense.final_norm + sum(block.norms for block in dense.blocks)
+        assert graph_macs(graphs.plain).of_category("product") == 2 * (dense.total - norms)  # a batch of two
+
+
+@pytest.mark.parametrize("name", list(ALL))
+def test_blocks_are_counted_as_their_layers_multiply(name: str) -> None:
+    """By brute force: every linear layer of a block on the tokens that meet it, and both products of every attention."""
+    from edgeexport.fixed.tokens import account
+
+    recipe = recipe_of(name)
+    block = recipe.host.model(recipe.model).blocks[0]
+    tokens = recipe.host.facts(recipe.model, recipe.input).num_tokens
+    linear = sum(layer.weight.numel() for layer in block.modules() if isinstance(layer, torch.nn.Linear))
+    attentions = len(getattr(block, "attns", [None]))
+    counted = account(recipe).dense.blocks[0]
+    assert counted.attention + counted.mlp == tokens * linear + attentions * 2 * tokens**2 * 48
