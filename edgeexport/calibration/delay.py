@@ -156,7 +156,7 @@ def _similarity_of_blocks(fixed: FixedModel, image: Tensor) -> NDArray[np.float6
     x = walk.embed(pixels)
     similarity = [token_similarity(x[:, facts.prefix :])]
     for number in range(1, facts.executed + 1):
-        x, _ = walk.block(number).attend(x, None, None)
+        x, _ = walk.block(number).attend(x, None, None, walk.rotation)
         similarity.append(token_similarity(x[:, facts.prefix :]))
         x = walk.block(number).finish(x)
     return torch.stack(similarity, dim=1).numpy()

@@ -90,7 +90,7 @@ def build(
         bool,
         typer.Option(
             "--dry-run",
-            help="Check the recipe and show its tokens; build nothing. The recipe is Python, and its code runs.",
+            help="Check recipe and checkpoint, and show the tokens; build nothing. The recipe is Python, and its code runs.",
         ),
     ] = False,
     json_output: JsonFlag = False,
@@ -208,6 +208,7 @@ def _dry_run(options: BuildOptions, json_output: bool) -> None:
     from edgeexport.commands.request import default_work_dir, request_from_arguments
     from edgeexport.config.lookup import recipe_path, shipped_recipes_folder
     from edgeexport.fixed.tokens import tokens_json
+    from edgeexport.fixed.weights import check_weights_fit_a_file, model_from_recipe
     from edgeexport.recipe.named import family_of_name
     from edgeexport.terminal.results import print_tokens
 
@@ -231,6 +232,11 @@ def _dry_run(options: BuildOptions, json_output: bool) -> None:
         folder = default_work_dir(recipe, options.target, options.precision)
     check_bundle_path(folder)
     check_replaceable(folder)
+    check_weights_fit_a_file(recipe)
+    weights = "not read"
+    if recipe.checkpoint is not None:
+        weights = model_from_recipe(recipe)[1].statement
+        print_note(weights)
     warnings = list(recipe.warnings)
-    document = {"would_write": str(folder), "weights": "not read", "warnings": warnings, "tokens": tokens}
+    document = {"would_write": str(folder), "weights": weights, "warnings": warnings, "tokens": tokens}
     emit(json_output, document, lambda: print_tokens(recipe.name, tokens))

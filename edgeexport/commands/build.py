@@ -29,7 +29,7 @@ from edgeexport.device.remains import temporary_folder
 from edgeexport.errors import ParityError
 from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.tokens import account, tokens_json
-from edgeexport.fixed.weights import WeightsOrigin, model_from_recipe
+from edgeexport.fixed.weights import WeightsOrigin, check_weights_fit_a_file, model_from_recipe
 from edgeexport.graph.export_cache import Export, kept_export
 from edgeexport.graph.graphs import BundleGraphs, graphs_from_export
 from edgeexport.graph.half_precision_range import HalfRange, half_range
@@ -123,6 +123,7 @@ def build(
     check_replaceable(folder)
     check_writable(folder, "choose another --work-dir")
     with log.stage("load weights"):
+        check_weights_fit_a_file(request.recipe)
         model, origin = model_from_recipe(request.recipe)
         fixed = fixed_from_model(model, request.recipe)
     with log.stage("torch's exporter"):

@@ -128,6 +128,7 @@ class FixedModel(nn.Module):
         pixels, context = walk.begin(*inputs)
         share = self.steps.get((1, Cut.EMBEDDING))
         x = walk.embed(pixels) if share is None else walk.embed_patches(*share(pixels, walk.position, trace))
+        trace.rotation = walk.rotation
         watch(0, x, trace)
         stages: dict[int, Tensor] = {}
         for number in range(1, self.schedule.facts.executed + 1):
@@ -154,7 +155,7 @@ class FixedModel(nn.Module):
             if (step := self.steps.get((number, cut))) is not None:
                 return step(x, block, context, trace)
         between: Any = self.steps.get((number, Cut.BETWEEN))
-        x, metric = block.attend(x, trace.bias, None if between is None else between.metric)
+        x, metric = block.attend(x, trace.bias, None if between is None else between.metric, trace.rotation)
         if between is not None:
             x = between(x, metric, trace)
         return block.finish(x, context)

@@ -90,6 +90,7 @@ class PublishedModel:
         pixels, context = walk.begin(*inputs)
         x = self._embedded(methods, pixels, tokens)
         tokens.enter(x.shape[1])
+        tokens.rotation = walk.rotation
         stages: dict[int, Tensor] = {}
         for number in range(1, self.schedule.facts.executed + 1):
             acting = {method.cuts[number]: method for method in methods if number in method.cuts}
@@ -99,7 +100,8 @@ class PublishedModel:
                 x = around.around(number, block, x, context, tokens)
             else:
                 between = acting.get(Cut.BETWEEN)
-                x, metric = block.attend(x, tokens.bias, None if between is None else between.metric)
+                compared = None if between is None else between.metric
+                x, metric = block.attend(x, tokens.bias, compared, tokens.rotation)
                 if between is not None:
                     x = between.between(number, x, metric, tokens)
                 x = block.finish(x, context)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from edgeexport.config.place import Place
 from edgeexport.cost.macs import BlockMacs, vit_block_macs
+from edgeexport.hosts.checkpoint_file import Checkpoint
 from edgeexport.inputs.spec import InputSpec
 from edgeexport.tokens.block import Block
 from edgeexport.tokens.changes import BlockTokens, BranchTokens
@@ -151,6 +152,11 @@ class Walk(nn.Module, ABC):
     def output_names(self) -> tuple[str, ...]:
         """See the class."""
 
+    @property
+    def rotation(self) -> Tensor | None:
+        """(1, N, 2 d), see `Trace.rotation`, of the tokens that enter block 1."""
+        return None
+
     @abstractmethod
     def begin(self, *inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Inputs in the recipe's form -> what is embedded, and the context that blocks attend to."""
@@ -181,7 +187,13 @@ class Walk(nn.Module, ABC):
 
 
 class PublishedWalk(ABC):
-    """The same steps as the published code takes them, one image (batch 1) at a time; the reference."""
+    """The same steps as the published code takes them, one image (batch 1) at a time; the reference.
+
+    Attributes:
+        rotation: (N, 2 d), see `Walk.rotation`.
+    """
+
+    rotation: Tensor | None = None
 
     @abstractmethod
     def begin(self, *inputs: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -321,6 +333,17 @@ class Host(ABC):
     @abstractmethod
     def seed(self, model: nn.Module, spec: Any, seed: int) -> None:
         """Overwrites all weights with values that depend on ``seed`` and each weight's key alone."""
+
+    def adapted(
+        self, model: nn.Module, spec: Any, checkpoint: Checkpoint, source: str
+    ) -> tuple[dict[str, Tensor], str]:
+        """A checkpoint's weights under the keys of ``model``, as far as the family knows others' keys, and what was done to
+        them, for people; empty where nothing was.
+
+        Raises:
+            CheckpointError: They are of another model, named ``source``.
+        """
+        return checkpoint.state, ""
 
     def optional_keys(self, spec: Any, exits: Iterable[int]) -> tuple[str, ...]:
         """Prefixes of keys that a checkpoint may lack or hold in vain, with tokens leaving after the blocks ``exits``."""

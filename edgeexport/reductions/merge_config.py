@@ -15,7 +15,7 @@ from edgeexport.tokens.host_facts import HostFacts
 
 __all__ = ["delay_and_windows", "merge_spec_from_config", "resolved_merge", "variant_from_config"]
 
-_SHARED_KEYS = ("metric", "pool", "proportional_attention", "r")
+_SHARED_KEYS = ("metric", "pool", "proportional_attention", "r", "rope")
 _DEFAULT_WINDOW = 7  # tokens, the paper's
 _METRICS = ("k", "x", "q", "v")
 _VARIANTS = ("tome", "sd")
@@ -53,7 +53,7 @@ def merge_spec_from_config(
         reject_unless(metric, place.at("metric"), ("x",), reason)
     proportional = _proportional_attention(given, place, dense)
     pool = _pool(given, place, facts)
-    return MergeSpec(method, r, proportional, pool, metric, dense), given
+    return MergeSpec(method, r, proportional, pool, metric, dense, _rope(given, place, facts)), given
 
 
 def resolved_merge(given: Mapping[str, object], spec: MergeSpec) -> dict[str, object]:
@@ -63,6 +63,7 @@ def resolved_merge(given: Mapping[str, object], spec: MergeSpec) -> dict[str, ob
         "proportional_attention": spec.proportional_attention,
         "pool": spec.pool,
         "metric": spec.metric,
+        **({} if spec.rope is None else {"rope": spec.rope}),
     }
 
 
@@ -143,6 +144,17 @@ def _proportional_attention(given: Mapping[str, object], place: Place, dense: st
     if dense == "sd":
         reject_unless(proportional, at, (False,), "the Stable Diffusion variant attends without sizes")
     return proportional
+
+
+def _rope(given: Mapping[str, object], place: Place, facts: HostFacts) -> str | None:
+    rope = given.get("rope")
+    if facts.rotary:
+        return choice("destination" if rope is None else rope, place.at("rope"), ("destination", "mean"))
+    if rope is not None:
+        raise place.at("rope").error(
+            rope, f"means nothing: {facts.title} like this has no rotary positions", "leave it out"
+        )
+    return None
 
 
 def _pool(given: Mapping[str, object], place: Place, facts: HostFacts) -> str:

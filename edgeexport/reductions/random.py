@@ -98,6 +98,8 @@ class _Vanish(nn.Module):
         self.register_buffer("stays", torch.tensor([stays], dtype=torch.int32), persistent=False)
 
     def forward(self, x: Tensor, metric: Tensor, trace: Trace) -> Tensor:
+        if trace.rotation is not None:  # the same for every image
+            trace.rotation = trace.rotation[:, self.stays[0].long()]
         return token_unmerge(x, self.stays.expand(x.shape[0], -1))
 
 
@@ -143,7 +145,9 @@ class _PublishedRemoval(Published):
         self.changes, self.seed, self.prefix = {change.block: change for change in changes}, seed, prefix
 
     def between(self, number: int, x: Tensor, metric: Tensor | None, tokens: PublishedTokens) -> Tensor:
-        return x[:, self._split(number, self.prefix)[1]]
+        stays = self._split(number, self.prefix)[1]
+        tokens.rotation = None if tokens.rotation is None else tokens.rotation[stays]
+        return x[:, stays]
 
     def leave(self, number: int, x: Tensor, scores: Tensor, rows: Tensor, tokens: PublishedTokens) -> Tensor:
         pruned, kept = self._split(number, 0)

@@ -42,6 +42,7 @@ class HostFacts:
         exits: Heads at which tokens may leave, in order of depth.
         why_no_exits: Why tokens cannot leave before the final head, and what would help; both empty where they can.
         why_no_sharing: Why patches cannot share a token ahead of the embedding; empty where they can.
+        rotary: Queries and keys are turned by the place of their token.
     """
 
     name: str
@@ -61,6 +62,7 @@ class HostFacts:
     why_no_exits: tuple[str, str]
     why_no_sharing: str
     restores: bool = False
+    rotary: bool = False
 
     @property
     def num_patches(self) -> int:

@@ -33,6 +33,7 @@ class PublishedTokens:
         count: Tokens that entered block 1.
         size: float32 (n,), tokens that each present one stands for.
         bias: float32 (1, 1, 1, n), what the next attention adds to the logits of every key; None: nothing.
+        rotation: float32 (n, 2 d), see `Trace.rotation`.
         origin: The present token that holds each token of block 1, where tokens merged.
         alive: int64 (n,), which token of block 1 each present one is, where some left.
         left: Those that left, and what their exit's head said of them: int64 (k,) and float32 (k, K).
@@ -46,6 +47,7 @@ class PublishedTokens:
     count: int = 0
     size: Tensor = field(default_factory=lambda: torch.ones(0))
     bias: Tensor | None = None
+    rotation: Tensor | None = None
     origin: list[int] = field(default_factory=list)
     alive: Tensor = field(default_factory=lambda: torch.arange(0))
     left: list[tuple[Tensor, Tensor]] = field(default_factory=list)

@@ -59,6 +59,8 @@ class Trace:
         share: int32 (B, N), the token of every patch, where patches share tokens; None: one each.
         size: float32 (B, n, 1), tokens of block 1 that every present token stands for; None: one each.
         bias: float32 (B, 1, 1, n), what the next attention adds to the logits of every key; None: nothing.
+        rotation: float32 (B or 1, n, 2 d), sine and cosine of the angles by which queries and keys of every present token are
+            turned, for hosts with rotary positions; None: by nothing.
         origin: int32 (B, N0), the present token that holds every token of block 1, where tokens merged for good.
         alive: int32 (B, n), which token of block 1 every present one is, where some left; None: all are there.
         departed: Those that left, in order.
@@ -72,6 +74,7 @@ class Trace:
     share: Tensor | None = None
     size: Tensor | None = None
     bias: Tensor | None = None
+    rotation: Tensor | None = None
     origin: Tensor | None = None
     alive: Tensor | None = None
     departed: list[Departed] = field(default_factory=list)

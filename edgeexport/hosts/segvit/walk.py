@@ -54,7 +54,9 @@ class _Block(Block):
         super().__init__(attn=attention, mlp=Residual(layer.ln2, layer.ffn))
         self.compared = _Compared(attention)
 
-    def attend(self, x: Tensor, bias: Tensor | None, metric: str | None) -> tuple[Tensor, Tensor | None]:
+    def attend(
+        self, x: Tensor, bias: Tensor | None, metric: str | None, rotation: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """See `Block.attend`; the metric may be 'k', 'q', 'v' or 'x'."""
         return super().attend(x, bias, metric) if metric in (None, "x") else self.compared(x, bias, metric)
 
@@ -66,7 +68,9 @@ class _PublishedBlock(Block):
         super().__init__(attn=_SelfAttention(layer.ln1, layer.attn), mlp=Residual(layer.ln2, layer.ffn))
         self.layer = layer
 
-    def attend(self, x: Tensor, bias: Tensor | None, metric: str | None) -> tuple[Tensor, Tensor | None]:
+    def attend(
+        self, x: Tensor, bias: Tensor | None, metric: str | None, rotation: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """The metric is averaged over heads: (1, n, d)."""
         after, compared = super().attend(x, bias, metric)
         if metric in (None, "x"):

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from edgeexport.config.place import Place
 from edgeexport.cost.macs import BlockMacs, layer_norm_macs, patch_embedding_macs
+from edgeexport.hosts.checkpoint_file import Checkpoint
 from edgeexport.hosts.host import (
     MERGING_CONVENTION,
     NO_TAIL,
@@ -23,6 +24,7 @@ from edgeexport.hosts.host import (
     vit_macs,
 )
 from edgeexport.hosts.seeded import seed_plain_weights
+from edgeexport.hosts.timm_vit.checkpoint import timm_weights
 from edgeexport.hosts.timm_vit.config import resolved_timm_model, timm_from_config
 from edgeexport.hosts.timm_vit.input_config import timm_input_from_config
 from edgeexport.hosts.timm_vit.model import timm_vit_from_spec
@@ -138,6 +140,7 @@ class TimmVitHost(Host):
             why_no_exits=("a classifier has no heads at which tokens could leave", "leave it out"),
             why_no_sharing="a classifier embeds whole images",
             restores=spec.gives_tokens,
+            rotary=spec.rotary,
         )
 
     def model(self, spec: TimmVitSpec) -> nn.Module:
@@ -153,17 +156,26 @@ class TimmVitHost(Host):
         classifier = () if LOGITS in spec.outputs else ("head.", "head_dist.")
         return classifier if {LOGITS, EMBEDDING} & {*spec.outputs} else (*classifier, "fc_norm.", "attn_pool.")
 
+    def adapted(
+        self, model: nn.Module, spec: TimmVitSpec, checkpoint: Checkpoint, source: str
+    ) -> tuple[dict[str, Tensor], str]:
+        """See `timm_weights`."""
+        return timm_weights(model, spec, checkpoint, source)
+
     def walk(self, model: nn.Module, spec: TimmVitSpec, size: InputSpec, output: str, tail: TailSpec) -> TimmVitWalk:
         """See `TimmVitWalk`."""
-        return TimmVitWalk(model, spec, size)  # type: ignore[arg-type]
+        return TimmVitWalk(model, spec, size)
 
     def published_walk(self, model: nn.Module, spec: TimmVitSpec, size: InputSpec, output: str) -> PublishedTimmWalk:
         """See `PublishedTimmWalk`."""
         return PublishedTimmWalk(model, spec, size)
 
     def block_macs(self, spec: TimmVitSpec, branches: Sequence[BranchTokens]) -> BlockMacs:
-        """A pre-norm ViT block."""
-        return vit_macs(branches, spec.embed_dims, spec.mlp_hidden)
+        """A ViT block, its branches as often as they stand side by side."""
+        macs = vit_macs(branches, spec.embed_dims, spec.mlp_hidden)
+        shared = spec.embed_dims - (spec.kv_dims or spec.embed_dims)  # of keys and of values, that no head has alone
+        attention = macs.attention - 2 * branches[0].work * spec.embed_dims * shared
+        return BlockMacs(attention * spec.parallel, macs.mlp * spec.parallel, macs.norms * spec.parallel)
 
     def macs(
         self,

@@ -17,7 +17,7 @@ def tap_name(block: int) -> str:
 
 @dataclass(frozen=True)
 class TimmVitSpec:
-    """A plain timm `VisionTransformer`, and what a merge schedule needs to know of it.
+    """A plain timm `VisionTransformer` or `Eva`, and what a merge schedule needs to know of it.
 
     ``name`` and ``arguments`` rebuild it: ``timm.create_model(name, **arguments)``, or without a name
     ``VisionTransformer(**arguments)``. ``frames`` and ``tubelet`` are set for a video host: its patches are
@@ -26,6 +26,10 @@ class TimmVitSpec:
     token is normalised after the last block; a host that averages its tokens mostly normalises the mean instead.
     ``outputs`` is what the recipe has it give out, the prediction first. ``num_classes`` is 0 without a classifier. ``taps``
     are blocks, counted from 0, after which tokens are given out, normalised as after the last one if ``tap_norm``.
+    ``antialias``: position embeddings of another image size are resampled with antialiasing, as timm does.
+    ``rotary``: queries and keys are turned by the place of their token. ``kv_dims``: width of keys and of values, where heads
+    share them; None: ``embed_dims``. ``parallel``: attentions, and MLPs, of a block that act on the same tokens.
+    ``mlp_hidden`` of a gated MLP is that of a plain one with as many multiply-accumulates.
     """
 
     type: str
@@ -50,6 +54,10 @@ class TimmVitSpec:
     outputs: tuple[str, ...] = (LOGITS,)
     taps: tuple[int, ...] = ()
     tap_norm: bool = True
+    antialias: bool = True
+    rotary: bool = False
+    kv_dims: int | None = None
+    parallel: int = 1
 
     @property
     def gives_tokens(self) -> bool:

@@ -1,9 +1,6 @@
-"""timm's `VisionTransformer` as a walk.
+"""timm's `VisionTransformer` and `Eva` as a walk.
 
 The model object is timm's own and stays as it is: nothing is patched, subclassed or assigned, its modules are taken as found.
-
-Norms, linear layers and residuals run on rows (B N, C): ONNX Runtime wraps every product of three axes in two reshapes, and
-without them DeiT-S takes 6 % less time (ratio measured in one run).
 """
 
 from __future__ import annotations
@@ -13,15 +10,13 @@ from typing import Any
 
 import torch
 from timm.layers import global_pool_nlc
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from edgeexport.hosts.host import PublishedWalk, Walk
 from edgeexport.hosts.restored import Restored
+from edgeexport.hosts.timm_vit.branches import TimmBlock, attention_branches, mlp_branches
 from edgeexport.hosts.timm_vit.spec import EMBEDDING, FEATURE_MAP, FEATURES, LOGITS, TimmVitSpec, tap_name
 from edgeexport.inputs.spec import InputSpec
-from edgeexport.tokens.attention import attend
-from edgeexport.tokens.block import Block
 from edgeexport.tokens.preprocess import NormalisedImage, normalised_image
 from edgeexport.tokens.published_tokens import PublishedTokens
 from edgeexport.tokens.trace import Trace
@@ -32,7 +27,7 @@ __all__ = ["PublishedTimmWalk", "TimmVitWalk"]
 class _Embedding(nn.Module):
     """What enters block 1: patches, prefix tokens ahead of them, positions."""
 
-    def __init__(self, model: VisionTransformer) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.patch_embed, self.norm_pre = model.patch_embed, model.norm_pre
         self.pos_embed, self.beside_prefix = model.pos_embed, model.no_embed_class
@@ -52,52 +47,6 @@ class _Embedding(nn.Module):
         return self.norm_pre(x)
 
 
-class _Attention(nn.Module):
-    def __init__(self, block: Any) -> None:
-        super().__init__()
-        attention = block.attn
-        self.num_heads, self.head_dim, self.width = attention.num_heads, attention.head_dim, attention.attn_dim
-        self.norm, self.qkv, self.q_norm, self.k_norm = block.norm1, attention.qkv, attention.q_norm, attention.k_norm
-        self.scale_norm, self.proj, self.ls = attention.norm, attention.proj, block.ls1
-
-    def forward(self, x: Tensor, bias: Tensor | None, metric: str | None) -> tuple[Tensor, Tensor | None]:
-        batch, tokens, width = x.shape
-        rows = x.reshape(batch * tokens, width)
-        joint = self.qkv(self.norm(rows)).chunk(3, dim=-1)
-        heads = (batch, tokens, self.num_heads, self.head_dim)
-        query, key, value = (part.reshape(heads).transpose(1, 2) for part in joint)
-        query, key = self.q_norm(query), self.k_norm(key)
-        mixed = attend(query, key, value, bias).reshape(batch * tokens, self.width)
-        x = (rows + self.ls(self.proj(self.scale_norm(mixed)))).reshape(batch, tokens, width)
-        return x, None if metric is None else {"k": key, "q": query, "v": value, "x": x}[metric]
-
-
-class _Mlp(nn.Module):
-    def __init__(self, block: Any) -> None:
-        super().__init__()
-        self.norm, self.layers, self.ls = block.norm2, block.mlp, block.ls2
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1])
-        return (rows + self.ls(self.layers(self.norm(rows)))).reshape(x.shape)
-
-
-class _Block(Block):
-    attn: nn.Module
-    mlp: nn.Module
-
-    def __init__(self, block: Any) -> None:
-        super().__init__(attn=_Attention(block), mlp=_Mlp(block))
-
-    def attend(self, x: Tensor, bias: Tensor | None, metric: str | None) -> tuple[Tensor, Tensor | None]:
-        """See `Block.attend`; the metric may be 'k', 'q', 'v' or 'x'."""
-        return self.attn(x, bias, metric)
-
-    def finish(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The MLP."""
-        return self.mlp(x)
-
-
 class _Classifier(nn.Module):
     """What comes after the last block: final norm, pooling and classifier, as timm's own `forward_head` has them for every way
     of pooling; and the tokens themselves, those that merged brought back.
@@ -113,11 +62,8 @@ class _Classifier(nn.Module):
             self.head, self.head_dist = model.head, getattr(model, "head_dist", None)
         if {LOGITS, EMBEDDING} & {*self.outputs}:
             self.attn_pool, self.fc_norm = model.attn_pool, model.fc_norm
-        self.prefix, self.pooling, self.include_prefix = (
-            model.num_prefix_tokens,
-            model.global_pool,
-            model.pool_include_prefix,
-        )
+        self.prefix, self.pooling = model.num_prefix_tokens, model.global_pool
+        self.include_prefix = _pools_prefix(model)
         self.restored = Restored()
 
     def forward(self, stages: dict[int, Tensor], trace: Trace, pool: str) -> dict[str, Tensor]:
@@ -135,7 +81,7 @@ class _Classifier(nn.Module):
         """What is asked for of the last block's tokens, normalised (B, n, C)."""
         given: dict[str, Tensor] = {}
         if {LOGITS, EMBEDDING} & {*self.outputs}:
-            pooled = self.pooled(x, trace.size, pool)
+            pooled = self.pooled(x, trace, pool)
             given[EMBEDDING] = pooled.mean(dim=1) if self.distilled else pooled
             if LOGITS in self.outputs:
                 given[LOGITS] = self.logits(pooled)
@@ -145,16 +91,18 @@ class _Classifier(nn.Module):
                 given[FEATURE_MAP] = map_from_tokens(tokens[:, self.prefix :], self.grid)
         return given
 
-    def pooled(self, x: Tensor, size: Tensor | None, pool: str) -> Tensor:
+    def pooled(self, x: Tensor, trace: Trace, pool: str) -> Tensor:
         """(B, n, C) -> (B, C); of a model with a distillation token that and the class token, (B, 2, C)."""
         if pool == "size_weighted":
             patches = x[:, self.prefix :]
-            share = torch.ones_like(patches[:, :, :1]) if size is None else size[:, self.prefix :]
+            share = torch.ones_like(patches[:, :, :1]) if trace.size is None else trace.size[:, self.prefix :]
             return self.fc_norm((patches * share).sum(dim=1) / share.sum(dim=1))
         if self.distilled:
             return x[:, :2]
         if self.attn_pool is not None:
-            return self.fc_norm(self.attn_pool(x if self.include_prefix else x[:, self.prefix :]))
+            first = 0 if self.include_prefix else self.prefix
+            mask = None if trace.bias is None else trace.bias[..., first:]
+            return self.fc_norm(self.attn_pool(x[:, first:], attn_mask=mask))
         return self.fc_norm(global_pool_nlc(x, self.pooling, self.prefix, reduce_include_prefix=self.include_prefix))
 
     def logits(self, pooled: Tensor) -> Tensor:
@@ -169,16 +117,34 @@ def map_from_tokens(patches: Tensor, grid: Sequence[int]) -> Tensor:
     return patches.transpose(1, 2).unflatten(2, tuple(grid))
 
 
+def _pools_prefix(model: Any) -> bool:
+    """Whether prefix tokens are pooled as well; Eva pools them by attention and leaves them out of means."""
+    return bool(getattr(model, "pool_include_prefix", model.attn_pool is not None))
+
+
+def _rotation(model: Any) -> Tensor | None:
+    """(N, 2 d): sine and cosine of the angles by which queries and keys of every token are turned; prefix tokens are not."""
+    rope = getattr(model, "rope", None)
+    if rope is None:
+        return None
+    patches = rope.get_embed(shape=model.patch_embed.grid_size)
+    angles = patches.shape[-1] // 2
+    still = torch.cat(
+        [torch.zeros(model.num_prefix_tokens, angles), torch.ones(model.num_prefix_tokens, angles)], dim=1
+    )
+    return torch.cat([still, patches])
+
+
 class TimmVitWalk(Walk):
     """Walks a timm host; see `predict`."""
 
-    def __init__(self, model: VisionTransformer, spec: TimmVitSpec, size: InputSpec) -> None:
+    def __init__(self, model: Any, spec: TimmVitSpec, size: InputSpec) -> None:
         super().__init__()
         self.pixels = NormalisedImage(size)
         self.embedding = _Embedding(model)
         self.blocks = nn.ModuleDict(
             {
-                str(number): _Block(block)
+                str(number): TimmBlock(block)
                 for number, block in enumerate(model.blocks.children(), start=1)
                 if number <= max(spec.reads)
             }
@@ -187,6 +153,14 @@ class TimmVitWalk(Walk):
         self.reads = spec.reads
         self.outputs = spec.outputs
         self.classifier = _Classifier(model, spec)
+        rotation = _rotation(model)
+        self.turned: Tensor | None
+        self.register_buffer("turned", None if rotation is None else rotation[None], persistent=False)
+
+    @property
+    def rotation(self) -> Tensor | None:
+        """See `Walk.rotation`."""
+        return self.turned
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -219,6 +193,7 @@ class PublishedTimmWalk(PublishedWalk):
 
     def __init__(self, model: Any, spec: TimmVitSpec, size: InputSpec) -> None:
         self.model, self.spec, self.size = model, spec, size
+        self.rotation = _rotation(model)
 
     def begin(self, *inputs: Tensor) -> tuple[Tensor, None]:
         """The normalised image, clip or spectrogram."""
@@ -228,11 +203,12 @@ class PublishedTimmWalk(PublishedWalk):
     def embed(self, pixels: Tensor) -> Tensor:
         """By timm's own methods."""
         model = self.model
-        return model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(pixels))))
+        embedded = model._pos_embed(model.patch_embed(pixels))
+        return model.norm_pre(embedded[0] if isinstance(embedded, tuple) else embedded)
 
     def block(self, number: int) -> _PublishedBlock:
         """timm's own block."""
-        return _PublishedBlock(self.model.blocks[number - 1])
+        return _PublishedBlock(self.model.blocks[number - 1], self.model.num_prefix_tokens)
 
     def predict(
         self, stages: dict[int, Tensor], tokens: PublishedTokens, *, pool: str, upsample: bool
@@ -258,48 +234,67 @@ class PublishedTimmWalk(PublishedWalk):
         if FEATURES in outputs or FEATURE_MAP in outputs:
             back = tokens.restored(self.spec.num_layers, x)[0]
             given = {FEATURES: back} | ({FEATURE_MAP: self._map(back)} if FEATURE_MAP in outputs else {})
-        if pool == "mean":
-            if LOGITS in outputs:
-                given[LOGITS] = model.forward_head(x)[0]
-            if EMBEDDING in outputs:
-                given[EMBEDDING] = model.forward_head(x, pre_logits=True)[0]
+        if LOGITS not in outputs and EMBEDDING not in outputs:
+            return given
+        pooled = self._pooled_by_size(x, tokens, pool)
+        if pooled is None:
+            given[EMBEDDING] = model.forward_head(x, pre_logits=True)[0]
         else:
-            first = model.num_prefix_tokens
-            share = tokens.size[first:] / tokens.size[first:].sum()
-            pooled = model.fc_norm((x[:, first:] * share[None, :, None]).sum(dim=1))
             given[EMBEDDING] = pooled[0]
-            if LOGITS in outputs:
-                given[LOGITS] = model.head(model.head_drop(pooled))[0]
+        if LOGITS in outputs:
+            given[LOGITS] = (model.forward_head(x) if pooled is None else model.head(model.head_drop(pooled)))[0]
         return given
+
+    def _pooled_by_size(self, x: Tensor, tokens: PublishedTokens, pool: str) -> Tensor | None:
+        """(1, n, C) -> (1, C) where what a token stands for weighs; None where timm's own pooling holds."""
+        model, first = self.model, self.model.num_prefix_tokens
+        if pool == "size_weighted":
+            share = tokens.size[first:] / tokens.size[first:].sum()
+            return model.fc_norm((x[:, first:] * share[None, :, None]).sum(dim=1))
+        if model.attn_pool is None or tokens.bias is None:
+            return None
+        start = 0 if _pools_prefix(model) else first
+        return model.fc_norm(model.attn_pool(x[:, start:], attn_mask=tokens.bias[..., start:]))
 
 
 class _PublishedBlock:
-    def __init__(self, block: Any) -> None:
-        self.timm = block
+    def __init__(self, block: Any, prefix: int) -> None:
+        self.attentions, self.mlps, self.prefix = attention_branches(block), mlp_branches(block), prefix
 
-    def __call__(self, x: Tensor, bias: Tensor | None, context: Tensor | None) -> Tensor:
-        return self.finish(self.attend(x, bias, None)[0])
+    def __call__(
+        self, x: Tensor, bias: Tensor | None, context: Tensor | None, rotation: Tensor | None = None
+    ) -> Tensor:
+        return self.finish(self.attend(x, bias, None, rotation)[0])
 
-    def attend(self, x: Tensor, bias: Tensor | None, metric: str | None) -> tuple[Tensor, Tensor | None]:
-        block = self.timm
-        normed = block.norm1(x)
+    def attend(
+        self, x: Tensor, bias: Tensor | None, metric: str | None, rotation: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         mask = None if bias is None else bias.expand(1, 1, bias.shape[-1], -1)
-        x = x + block.drop_path1(block.ls1(block.attn(normed, attn_mask=mask)))
+        turned = {} if rotation is None else {"rope": rotation[self.prefix :]}
+        given = x
+        for norm, attention, after in self.attentions:
+            x = x + after(attention(norm(given), attn_mask=mask, **turned))
         if metric is None or metric == "x":
             return x, None if metric is None else x
-        return x, self._metric(normed, metric)
+        compared = [self._metric(norm(given), attention, metric) for norm, attention, _ in self.attentions]
+        return x, torch.cat(compared, dim=1).mean(dim=1)[None]
 
     def finish(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        block = self.timm
-        return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
+        given = x
+        for norm, mlp, after in self.mlps:
+            x = x + after(mlp(norm(given)))
+        return x
 
-    def _metric(self, normed: Tensor, name: str) -> Tensor:
-        """Queries, keys or values averaged over heads: (1, n, d)."""
-        attention = self.timm.attn
-        tokens, width = normed.shape[1], attention.attn_dim
-        first = {"q": 0, "k": width, "v": 2 * width}[name]
-        part = attention.qkv(normed)[0, :, first : first + width]
-        part = part.reshape(tokens, attention.num_heads, attention.head_dim)
-        if name != "v":
-            part = (attention.q_norm if name == "q" else attention.k_norm)(part)
-        return part.mean(dim=1)[None]
+    @staticmethod
+    def _metric(normed: Tensor, attention: Any, name: str) -> Tensor:
+        """Queries, keys or values of every head: (n, h, d)."""
+        if attention.qkv is None:
+            part = getattr(attention, f"{name}_proj")(normed)[0]
+        else:
+            width = attention.num_heads * attention.head_dim
+            first = {"q": 0, "k": width, "v": 2 * width}[name]
+            part = attention.qkv(normed)[0, :, first : first + width]
+            bias = getattr(attention, f"{name}_bias", None)
+            part = part if bias is None else part + bias
+        part = part.reshape(normed.shape[1], -1, attention.head_dim)
+        return part if name == "v" else (attention.q_norm if name == "q" else attention.k_norm)(part)
