@@ -121,7 +121,7 @@ def check_activation(config: HuggingFaceConfig | None, model: Any, source: str) 
     stated = {**config, **(config.get("vision_config") or {})}
     kind = str(stated.get("model_type"))
     name = stated.get("hidden_act") or next((name for part, name in _UNSTATED.items() if part in kind), "gelu")
-    wanted, found = _ACTIVATIONS.get(name), _COMPUTED.get(type(act).__name__, type(act).__name__.lower())
+    wanted, found = _ACTIVATIONS.get(str(name)), _COMPUTED.get(type(act).__name__, type(act).__name__.lower())
     if getattr(act, "approximate", "none") == "tanh":
         found = "gelu_tanh"
     gated = found == "silu" and kind.startswith("dinov2")  # its gated MLP has it, whatever is stated
