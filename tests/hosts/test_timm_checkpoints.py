@@ -86,6 +86,23 @@ def test_a_folder_of_hugging_face_gives_what_transformers_computes(name: str, tm
     torch.testing.assert_close(found[:, : expected.shape[1]], expected, atol=2e-5, rtol=1e-4)
 
 
+def test_a_model_of_images_and_texts_gives_its_image_encoder() -> None:
+    fact = FACTS_BY_NAME["siglip"]
+    state = {f"vision_model.{key}": drawn(key, shape) for key, shape in fact["shapes"].items()}
+    texts = {"text_model.embeddings.token_embedding.weight": torch.zeros(9, 32), "logit_scale": torch.zeros(1)}
+    config = {
+        "model_type": "siglip",
+        "vision_config": {"model_type": "siglip_vision_model"},
+    }  # as Google's files state it
+    model = own_model("siglip")
+    load_weights(model, timm_weights(model, SPEC, Checkpoint(state | texts, "", config), "w")[0], "w")
+    with torch.no_grad():
+        found = model(image())
+    torch.testing.assert_close(found[:, :12], torch.tensor(fact["values"]), atol=2e-5, rtol=1e-4)
+    with pytest.raises(CheckpointError, match="hidden_act 'gelu_pytorch_tanh', and the model computes gelu"):
+        timm_weights(own_model("vit"), SPEC, Checkpoint(state, "", config), "w")
+
+
 def recipe_of(tmp_path: Path, checkpoint: str, **model: object):
     config = {
         "model": {"type": "timm", **SMALL, "num_classes": 10, **model},

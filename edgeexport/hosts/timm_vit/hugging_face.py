@@ -15,6 +15,7 @@ from torch import Tensor
 
 from edgeexport.documents.hugging_face import HuggingFaceConfig
 from edgeexport.errors import CheckpointError
+from edgeexport.hosts.timm_vit.branches import mlp_branches
 
 __all__ = ["check_activation", "hugging_face_root", "state_from_hugging_face"]
 
@@ -77,6 +78,7 @@ _ACTIVATIONS = {
     "relu": "relu",
 }
 """transformers' name -> timm's."""
+_UNSTATED = {"siglip": "gelu_pytorch_tanh", "clip": "quick_gelu"}  # transformers' defaults, which its files leave out
 _COMPUTED = {"GELU": "gelu", "GELUTanh": "gelu_tanh", "GELUQuick": "quick_gelu", "QuickGELU": "quick_gelu"}
 
 
@@ -113,18 +115,17 @@ def check_activation(config: HuggingFaceConfig | None, model: Any, source: str) 
     Raises:
         CheckpointError: See above.
     """
-    if config is None or not hasattr(model.blocks[0].mlp, "act"):
+    act = getattr(mlp_branches(model.blocks[0])[0].layer, "act", None)
+    if config is None or act is None:
         return
     stated = {**config, **(config.get("vision_config") or {})}
-    name, act = stated.get("hidden_act"), model.blocks[0].mlp.act
+    kind = str(stated.get("model_type"))
+    name = stated.get("hidden_act") or next((name for part, name in _UNSTATED.items() if part in kind), "gelu")
     wanted, found = _ACTIVATIONS.get(str(name)), _COMPUTED.get(type(act).__name__, type(act).__name__.lower())
     if getattr(act, "approximate", "none") == "tanh":
         found = "gelu_tanh"
-    if found == "silu" and str(stated.get("model_type")).startswith(
-        "dinov2"
-    ):  # its gated MLP has it, whatever is stated
-        return
-    if wanted is not None and wanted != found:
+    gated = found == "silu" and kind.startswith("dinov2")  # its gated MLP has it, whatever is stated
+    if wanted is not None and wanted != found and not gated:
         problem = f"its config.json says hidden_act '{name}', and the model computes {found}"
         raise CheckpointError(source, problem, f"set model.act_layer='{wanted}', or choose another model.name")
 

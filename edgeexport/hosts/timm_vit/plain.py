@@ -30,7 +30,7 @@ _WHY_NOT = {
     "vision_transformer_relpos": _NO_PLACES,
     "vision_transformer_sam": _STAGES,
     "vision_transformer_hybrid": "its patches come out of a convolutional network",
-    "naflexvit": "its patches differ in number from image to image; timm's plain model of that name has the same weights",
+    "naflexvit": "its patches differ in number from image to image",
     "cait": "the class token joins late, and attention mixes its heads before and after the softmax",
     "xcit": "its attention is between channels, not between tokens",
     "convit": _NO_PLACES,
