@@ -36,6 +36,14 @@ def golden_folder() -> Path:
     return Path(os.environ.get("EDGEEXPORT_GOLDEN", REPOSITORY.parent / "shared" / "golden"))
 
 
+def shared_case(name: str) -> Path:
+    """A file or folder of the shared cases beside the golden data, or skips the test where they are absent."""
+    found = golden_folder().parent / "cases" / name
+    if not found.exists():
+        pytest.skip(f"shared cases not found at {found.parent}")
+    return found
+
+
 def golden_case(name: str) -> GoldenCase:
     """Reads a golden case, or skips the test where the data are absent."""
     folder = golden_folder() / name

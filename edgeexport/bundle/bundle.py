@@ -14,7 +14,7 @@ from edgeexport.device.remains import clear_remains
 from edgeexport.documents import IN_A_BUNDLE, Manifest, read_document
 from edgeexport.documents.manifest import MANIFEST, MANIFEST_SCHEMA
 from edgeexport.errors import BundleError
-from edgeexport.inputs.spec import InputSpec, Preprocess
+from edgeexport.inputs.spec import Crop, InputSpec, Preprocess
 
 __all__ = [
     "SCHEMA",
@@ -68,7 +68,7 @@ class Bundle:
         if "num_channels" not in entry:
             height, width = shape[2:4] if rule is None else shape[1:3]
             return InputSpec(shape[0], height, width, preprocess)
-        context = entry["context"]
+        context, crop = entry["context"], entry.get("crop")
         return InputSpec(
             batch=shape[0],
             height=entry["height"],
@@ -77,6 +77,7 @@ class Bundle:
             channels=entry["num_channels"],
             frames=entry["frames"],
             context=None if context is None else (context[0], context[1]),
+            crop=None if crop is None else Crop(crop["pct"], crop["mode"], crop["interpolation"]),
         )
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.bundle.bundle import Bundle, sha256_of
+from edgeexport.config.files import weights_file
 from edgeexport.device.packages import packages_fault
 from edgeexport.errors import UsageError
 
@@ -32,6 +33,7 @@ class GivenWeights:
 
         Raises:
             UsageError: Another file, or a file where the bundle has none.
+            CheckpointError: A folder without weights.
         """
         for option, given, name, expected in (
             ("--checkpoint", self.checkpoint, origin["file"], origin["sha256"]),
@@ -41,9 +43,10 @@ class GivenWeights:
                 continue
             if expected is None:
                 raise UsageError(f"{option} {given}", f"the bundle has {origin['statement']}", f"leave {option} out")
-            if not given.is_file():
+            file = weights_file(given, f"{option} {given}")
+            if not file.is_file():
                 raise UsageError(f"{option} {given}", "no such file", f"give the path of {name}")
-            digest = sha256_of(given)
+            digest = sha256_of(file)
             if digest != expected:
                 raise UsageError(
                     f"{option} {given}",

@@ -82,7 +82,7 @@ def check_mergeable(recipe: Recipe, where: str) -> None:
         UsageError: The model is no timm host on images.
     """
     facts = recipe.facts
-    merges = facts.num_classes > 0 and not facts.variants
+    merges = facts.pooling is not None
     if merges and recipe.input.frames is None:
         return
     kind = "clips" if merges else f"model.type = {recipe.model.type!r}"
@@ -156,7 +156,7 @@ def _similarity_of_blocks(fixed: FixedModel, image: Tensor) -> NDArray[np.float6
     x = walk.embed(pixels)
     similarity = [token_similarity(x[:, facts.prefix :])]
     for number in range(1, facts.executed + 1):
-        x, _ = walk.block(number).attend(x, None, None)
+        x, _ = walk.block(number).attend(x, None, None, walk.rotation)
         similarity.append(token_similarity(x[:, facts.prefix :]))
         x = walk.block(number).finish(x)
     return torch.stack(similarity, dim=1).numpy()

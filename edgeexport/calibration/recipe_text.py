@@ -17,10 +17,11 @@ from edgeexport.config.inheritance import recipe_file
 from edgeexport.config.options import config_with_options
 from edgeexport.config.paths import absolute_path
 from edgeexport.config.reading import config_from_file
+from edgeexport.recipe.named import config_of_name
 from edgeexport.recipe.schema import Recipe
 from edgeexport.recipe.validation import RECIPE_KEYS
 
-__all__ = ["changes_for_child", "python_text", "recipe_text", "relative_path"]
+__all__ = ["changes_for_child", "python_text", "recipe_text", "relative_path", "text_of_config"]
 
 _DELETE = "_delete_"  # mmengine: this dict replaces the base's
 _LINE = 110
@@ -30,6 +31,8 @@ def recipe_text(
     recipe: Recipe, reduction: Mapping[str, object], folder: Path, description: str, cfg_options: Sequence[str] = ()
 ) -> str:
     """A recipe in ``folder`` whose base is ``recipe``'s file, with this ``reduction`` in place of the base's.
+
+    One of a model's name has no base and says everything.
 
     Args:
         recipe: As loaded with ``cfg_options`` and the command line's checkpoint; its ``extra_outputs`` are those that the
@@ -42,8 +45,12 @@ def recipe_text(
     Raises:
         RecipeError: The recipe's file changed since it was loaded, and cannot be read any more.
     """
-    base = config_from_file(recipe_file(recipe.path), RECIPE_KEYS)
-    changed = config_with_options(base, cfg_options)
+    if recipe.from_file:
+        base = config_from_file(recipe_file(recipe.path), RECIPE_KEYS)
+        changed = config_with_options(base, cfg_options)
+        lines = [f"_base_ = {python_text(relative_path(recipe.path, folder))}", ""]
+    else:
+        base, changed, lines = {}, config_of_name(recipe.path.name, cfg_options), []
     own: dict[str, object] = {}
     if recipe.checkpoint is not None or base.get("checkpoint") is not None:
         # A path is relative to the recipe that is loaded, so the base's would lead elsewhere from here.
@@ -52,9 +59,13 @@ def recipe_text(
         own["extra_outputs"] = list(recipe.extra_outputs)
     elsewhere = {"checkpoint", "extra_outputs", "reduction"}
     own |= changes_for_child(_without(base, elsewhere), _without(changed, elsewhere))
-    own["reduction"] = {_DELETE: True, **reduction}
-    lines = [f"_base_ = {python_text(relative_path(recipe.path, folder))}", ""]
-    lines += [f"{key} = {python_text(value, len(key) + 3)}" for key, value in own.items()]
+    own["reduction"] = {_DELETE: True, **reduction} if recipe.from_file else dict(reduction)
+    return text_of_config(lines, own, description)
+
+
+def text_of_config(lines: Sequence[str], config: Mapping[str, object], description: str) -> str:
+    """A recipe's text: docstring, further ``lines``, and every key of ``config``."""
+    lines = [*lines, *(f"{key} = {python_text(value, len(key) + 3)}" for key, value in config.items())]
     quoted = description.strip().replace("\\", "\\\\").replace('"', "'")
     end = "\n" if "\n" in quoted else ""
     return "\n".join([f'"""{quoted}{end}"""', "", *lines, ""])

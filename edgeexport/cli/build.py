@@ -9,12 +9,16 @@ import typer
 
 from edgeexport.cli.options import (
     CheckpointOption,
+    DsmOption,
     HostOption,
     JsonFlag,
+    RandomOption,
     RemoteCommandOption,
+    TomeOption,
     TrustFileOption,
     TrustOption,
     device_from_options,
+    recipe_options,
     refuse_with_host,
 )
 from edgeexport.errors import UsageError
@@ -32,8 +36,9 @@ def build(
     subject: Annotated[
         str,
         typer.Argument(
-            metavar="RECIPE|BUNDLE",
-            help="A recipe file, or the name of a shipped recipe; or a bundle folder, to build its engine here.",
+            metavar="RECIPE|timm:NAME|BUNDLE",
+            help="A recipe file, or the name of a shipped recipe; a model of timm, such as timm:deit_small_patch16_224; or "
+            "a bundle folder, to build its engine here.",
         ),
     ],
     target: Annotated[
@@ -44,6 +49,9 @@ def build(
     precision: Annotated[
         str | None, typer.Option(parser=str.lower, help="fp32 or fp16; for a bundle, its own where left out.")
     ] = None,
+    tome: TomeOption = None,
+    dsm: DsmOption = None,
+    random: RandomOption = None,
     keep_fp32: Annotated[
         list[str] | None,
         typer.Option("--keep-fp32", metavar="PATTERN", help="fp16: nodes whose results stay in float32; repeatable."),
@@ -86,7 +94,7 @@ def build(
         bool,
         typer.Option(
             "--dry-run",
-            help="Check the recipe and show its tokens; build nothing. The recipe is Python, and its code runs.",
+            help="Check recipe and checkpoint, and show the tokens; build nothing. The recipe is Python, and its code runs.",
         ),
     ] = False,
     json_output: JsonFlag = False,
@@ -114,6 +122,9 @@ def build(
         of_a_recipe = {
             "--checkpoint": checkpoint,
             "--keep-fp32": keep_fp32,
+            "--tome": tome,
+            "--dsm": dsm,
+            "--random": random,
             "--cfg-options": cfg_options,
             "--work-dir": work_dir,
             "--no-plans": no_plans,
@@ -136,7 +147,7 @@ def build(
         target=target,
         precision=precision or "fp32",
         keep_fp32=tuple(keep_fp32 or ()),
-        cfg_options=tuple(cfg_options or ()),
+        cfg_options=recipe_options(cfg_options, tome=tome, dsm=dsm, random=random),
         checkpoint=checkpoint,
         work_dir=work_dir,
         plans=not no_plans,
@@ -202,11 +213,14 @@ def _dry_run(options: BuildOptions, json_output: bool) -> None:
     from edgeexport.commands.request import default_work_dir, request_from_arguments
     from edgeexport.config.lookup import recipe_path, shipped_recipes_folder
     from edgeexport.fixed.tokens import tokens_json
+    from edgeexport.fixed.weights import check_weights_fit_a_file, model_from_recipe
+    from edgeexport.recipe.named import family_of_name
     from edgeexport.terminal.results import print_tokens
 
-    path = recipe_path(options.recipe)
-    if path.parent != shipped_recipes_folder():
-        print_note(f"{path} is Python: reading it runs its code, and that of the files which it names as _base_")
+    if family_of_name(options.recipe) is None:
+        path = recipe_path(options.recipe)
+        if path.parent != shipped_recipes_folder():
+            print_note(f"{path} is Python: reading it runs its code, and that of the files which it names as _base_")
     recipe = request_from_arguments(
         options.recipe,
         options.target,
@@ -215,11 +229,19 @@ def _dry_run(options: BuildOptions, json_output: bool) -> None:
         options.checkpoint,
         keep_fp32=options.keep_fp32,
     ).recipe
+    for warning in recipe.warnings:
+        print_note(warning, "warning")
     tokens = tokens_json(recipe)
     folder = options.work_dir
     if folder is None:
         folder = default_work_dir(recipe, options.target, options.precision)
     check_bundle_path(folder)
     check_replaceable(folder)
-    document = {"would_write": str(folder), "weights": "not read", "tokens": tokens}
+    check_weights_fit_a_file(recipe)
+    weights = "not read"
+    if recipe.checkpoint is not None:
+        weights = model_from_recipe(recipe)[1].statement
+        print_note(weights)
+    warnings = list(recipe.warnings)
+    document = {"would_write": str(folder), "weights": weights, "warnings": warnings, "tokens": tokens}
     emit(json_output, document, lambda: print_tokens(recipe.name, tokens))

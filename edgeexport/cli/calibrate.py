@@ -10,10 +10,14 @@ import typer
 from edgeexport.cli.options import (
     CfgOptions,
     CheckpointOption,
+    DsmOption,
     JsonFlag,
     LimitOption,
+    RandomOption,
     ReduceZeroLabelFlag,
     RestartFlag,
+    TomeOption,
+    recipe_options,
 )
 from edgeexport.terminal.output import emit, print_note, stages_shown
 
@@ -24,7 +28,7 @@ __all__ = ["calibrate"]
 
 
 def calibrate(
-    recipe: Annotated[str, typer.Argument(help="A recipe of a SegViT; with --delay one of a timm host.")],
+    recipe: Annotated[str, typer.Argument(help="A recipe of a SegViT; with --delay one of a timm host, or timm:NAME.")],
     data: Annotated[
         Path | None,
         typer.Option(
@@ -50,6 +54,9 @@ def calibrate(
     split: Annotated[str | None, typer.Option(help="Subfolder of images and annotations, such as val.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Instead of the thresholds in the recipe.")] = None,
     checkpoint: CheckpointOption = None,
+    tome: TomeOption = None,
+    dsm: DsmOption = None,
+    random: RandomOption = None,
     cfg_options: CfgOptions = None,
     limit: LimitOption = None,
     reduce_zero_label: ReduceZeroLabelFlag = False,
@@ -70,7 +77,7 @@ def calibrate(
         split=split,
         threshold=threshold,
         checkpoint=checkpoint,
-        cfg_options=tuple(cfg_options or ()),
+        cfg_options=recipe_options(cfg_options, tome=tome, dsm=dsm, random=random),
         limit=limit,
         reduce_zero_label=reduce_zero_label,
         out_dir=out_dir,

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from edgeexport.cli.options import CfgOptions, JsonFlag, LimitOption, ReduceZeroLabelFlag, RestartFlag
+from edgeexport.cli.options import (
+    CfgOptions,
+    DsmOption,
+    JsonFlag,
+    LimitOption,
+    RandomOption,
+    ReduceZeroLabelFlag,
+    RestartFlag,
+    TomeOption,
+    recipe_options,
+)
 from edgeexport.terminal.output import emit, images_shown, print_note
 
 __all__ = ["evaluate"]
@@ -35,6 +45,9 @@ def evaluate(
             max=4096,
         ),
     ] = None,
+    tome: TomeOption = None,
+    dsm: DsmOption = None,
+    random: RandomOption = None,
     cfg_options: CfgOptions = None,
     limit: LimitOption = None,
     reduce_zero_label: ReduceZeroLabelFlag = False,
@@ -54,7 +67,7 @@ def evaluate(
         checkpoint=checkpoint,
         policy_checkpoint=policy_checkpoint,
         policy_every=tuple(policy_every or ()),
-        cfg_options=tuple(cfg_options or ()),
+        cfg_options=recipe_options(cfg_options, tome=tome, dsm=dsm, random=random),
         limit=limit,
         reduce_zero_label=reduce_zero_label,
         out_dir=out_dir,

@@ -7,24 +7,41 @@ from typing import Annotated
 
 import typer
 
-from edgeexport.cli.options import JsonFlag
+from edgeexport.cli.options import CfgOptions, DsmOption, JsonFlag, RandomOption, TomeOption, recipe_options
+from edgeexport.errors import UsageError
 from edgeexport.terminal.output import emit
 
 __all__ = ["inspect"]
 
 
 def inspect(
-    subject: Annotated[Path, typer.Argument(help="A bundle folder, or an ONNX file.")],
+    subject: Annotated[Path, typer.Argument(help="A bundle folder, an ONNX file, or timm:NAME.")],
     kernels: Annotated[
         bool, typer.Option("--kernels", help="Of a bundle: the kernels of its plan by part of the model.")
     ] = False,
+    tome: TomeOption = None,
+    dsm: DsmOption = None,
+    random: RandomOption = None,
+    cfg_options: CfgOptions = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Show a bundle's token schedule, multiply-accumulates, operators and provenance, or the kernels of its plan."""
+    """Show a bundle's token schedule, multiply-accumulates, operators and provenance, or the kernels of its plan; of a model
+    that timm names its token schedule.
+    """
     from edgeexport.commands.inspect import inspect_bundle, inspect_model, kernels_of_bundle
     from edgeexport.terminal.kernels import print_kernels
     from edgeexport.terminal.results import print_inspection
 
+    options = recipe_options(cfg_options, tome=tome, dsm=dsm, random=random)
+    if not subject.exists() and ":" in str(subject):
+        from edgeexport.commands.inspect import inspect_recipe
+        from edgeexport.terminal.results import print_tokens
+
+        tokens = inspect_recipe(str(subject), options)
+        emit(json_output, tokens, lambda: print_tokens(tokens["recipe"], tokens["tokens"]))
+        return
+    if options:
+        raise UsageError("--cfg-options and the like", "belong to timm:NAME", "leave them out")
     if kernels:
         planned = kernels_of_bundle(subject)
         emit(json_output, planned, lambda: print_kernels(planned))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from edgeexport.cli.options import CfgOptions, JsonFlag
+from edgeexport.cli.options import CfgOptions, DsmOption, JsonFlag, RandomOption, TomeOption, recipe_options
 from edgeexport.errors import UsageError
 from edgeexport.terminal.output import emit, stages_shown
 
@@ -16,7 +16,7 @@ __all__ = ["lint"]
 
 
 def lint(
-    subject: Annotated[str, typer.Argument(help="An ONNX file, a bundle folder, or a recipe.")],
+    subject: Annotated[str, typer.Argument(help="An ONNX file, a bundle folder, a recipe, or timm:NAME.")],
     target: Annotated[str, typer.Option(help="The target whose TensorRT has to parse it.")] = "orin",
     tensorrt: Annotated[
         bool, typer.Option("--tensorrt", help="Ask TensorRT-RTX as well, where it is installed; no GPU is needed.")
@@ -28,6 +28,9 @@ def lint(
         list[str] | None,
         typer.Option(metavar="NAME=1,3,224,224", help="With --fix: the shape of a dynamic input; repeatable."),
     ] = None,
+    tome: TomeOption = None,
+    dsm: DsmOption = None,
+    random: RandomOption = None,
     cfg_options: CfgOptions = None,
     json_output: JsonFlag = False,
 ) -> None:
@@ -37,9 +40,10 @@ def lint(
 
     if input_shape and fix is None:
         raise UsageError("--input-shape", "needs a file to write", "give --fix OUT as well")
+    options = recipe_options(cfg_options, tome=tome, dsm=dsm, random=random)
     with stages_shown() as on_stage:
         if fix is None:
-            result = lint_subject(subject, target, cfg_options or [], ask_tensorrt=tensorrt, on_stage=on_stage)
+            result = lint_subject(subject, target, options, ask_tensorrt=tensorrt, on_stage=on_stage)
         else:
             shapes = input_shape or []
             result = fix_and_lint(Path(subject), fix, shapes, target, ask_tensorrt=tensorrt, on_stage=on_stage)

@@ -16,16 +16,20 @@ __all__ = [
     "BundleArgument",
     "CfgOptions",
     "CheckpointOption",
+    "DsmOption",
     "EngineOption",
     "HostOption",
     "JsonFlag",
     "LimitOption",
+    "RandomOption",
     "ReduceZeroLabelFlag",
     "RemoteCommandOption",
     "RestartFlag",
+    "TomeOption",
     "TrustFileOption",
     "TrustOption",
     "device_from_options",
+    "recipe_options",
     "refuse_with_host",
 ]
 
@@ -33,6 +37,15 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle folder.")]
 
 CheckpointOption = Annotated[Path | None, typer.Option(help="Weights, instead of the recipe's.")]
+TomeOption = Annotated[
+    str | None, typer.Option("--tome", metavar="R", help="ToMe: tokens to merge per block; sets reduction.tome.r.")
+]
+DsmOption = Annotated[
+    str | None, typer.Option("--dsm", metavar="R", help="DSM: tokens to merge per block; sets reduction.dsm.r.")
+]
+RandomOption = Annotated[
+    str | None, typer.Option("--random", metavar="R", help="At random, the floor to beat; sets reduction.random.r.")
+]
 CfgOptions = Annotated[list[str] | None, typer.Option("--cfg-options", help="key=value; repeatable.")]
 EngineOption = Annotated[
     str, typer.Option(help="auto: the bundle's engine if one was built here, else model.onnx; none: model.onnx.")
@@ -72,6 +85,15 @@ RemoteCommandOption = Annotated[
         "edgeexport by default.",
     ),
 ]
+
+
+def recipe_options(
+    cfg_options: list[str] | None, *, tome: str | None, dsm: str | None, random: str | None
+) -> tuple[str, ...]:
+    """``--tome 8`` and the like as what they are short for, ahead of ``--cfg-options``, which may add a method's other keys."""
+    given = {"tome": tome, "dsm": dsm, "random": random}
+    short = [f"reduction.{key}.r={r}" for key, r in given.items() if r is not None]
+    return (*short, *(cfg_options or ()))
 
 
 def device_from_options(host: str | None, remote_command: str | None) -> Device | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from edgeexport.device.remains import temporary_folder
 from edgeexport.errors import ParityError
 from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.tokens import account, tokens_json
-from edgeexport.fixed.weights import WeightsOrigin, model_from_recipe
+from edgeexport.fixed.weights import WeightsOrigin, check_weights_fit_a_file, model_from_recipe
 from edgeexport.graph.export_cache import Export, kept_export
 from edgeexport.graph.graphs import BundleGraphs, graphs_from_export
 from edgeexport.graph.half_precision_range import HalfRange, half_range
@@ -44,6 +45,7 @@ from edgeexport.ops import DOMAIN
 from edgeexport.plugin.bundle import bundle_plugins, plugin_files
 from edgeexport.plugin.contract import check_nodes, contracts_from_sources
 from edgeexport.plugin.sources import sources_folder
+from edgeexport.recipe.decoder import DECODER_FILE
 from edgeexport.recipe.schema import Recipe
 from edgeexport.report.html import write_report
 from edgeexport.verify.compare import Comparison
@@ -95,7 +97,7 @@ def build(
     """Builds a bundle: what `edgeexport build` does.
 
     Args:
-        recipe: Path or name of a shipped recipe.
+        recipe: Path or name of a shipped recipe, or a model's name: see `edgeexport.recipe.load_recipe`.
         target: Name of a deployment target (`edgeexport.device.targets.TARGETS`).
         precision: 'fp32', or 'fp16': products in float16, decisions and the residual stream in float32
             (`edgeexport.graph.half_precision_policy`).
@@ -123,6 +125,7 @@ def build(
     check_replaceable(folder)
     check_writable(folder, "choose another --work-dir")
     with log.stage("load weights"):
+        check_weights_fit_a_file(request.recipe)
         model, origin = model_from_recipe(request.recipe)
         fixed = fixed_from_model(model, request.recipe)
     with log.stage("torch's exporter"):
@@ -210,6 +213,8 @@ def _write_graphs(
     origin: WeightsOrigin,
 ) -> None:
     """Writes both graphs of every part, and what is counted of the whole: tokens.json and work.json."""
+    if request.recipe.decoder is not None:
+        shutil.copyfile(request.recipe.decoder.path, staging / DECODER_FILE)
     for stem, part in parts.items():
         on_device = part.for_plugins if request.plugins else part.tensorrt
         for name, graph in ((f"{stem}.onnx", part.with_functions), (f"{stem}.trt.onnx", on_device)):
@@ -341,7 +346,7 @@ def _warnings(
     request: BuildRequest, comparisons: Sequence[Comparison], rtx: RtxCheck, library: dict[str, object] | None
 ) -> list[str]:
     """What people should know of checks that were not made, of a missing library and of float16 on a CPU."""
-    warnings = []
+    warnings = [*request.recipe.warnings]
     on_tensorrt = request.target.kind == "tensorrt"
     if on_tensorrt and rtx.status == "not-run":
         warnings.append(f"TensorRT-RTX check not run: {rtx.reason}")

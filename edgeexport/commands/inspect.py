@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from edgeexport.cost.plan_time import parts_of_plan, plan_predictions
 from edgeexport.device.packages import error_of_package
 from edgeexport.errors import BundleError
 
-__all__ = ["inspect_bundle", "inspect_model", "kernels_of_bundle"]
+__all__ = ["inspect_bundle", "inspect_model", "inspect_recipe", "kernels_of_bundle"]
 
 
 def inspect_bundle(path: Path) -> dict[str, Any]:
@@ -51,6 +51,19 @@ def inspect_bundle(path: Path) -> dict[str, Any]:
             raise
         facts["operators"] = None  # on a device: no onnx package, or one that does not load
     return facts
+
+
+def inspect_recipe(subject: str, cfg_options: Sequence[str] = ()) -> dict[str, Any]:
+    """The ``tokens`` of a recipe or a model's name, as in tokens.json, and what it is called: ``recipe``.
+
+    Raises:
+        RecipeError: See `edgeexport.recipe.load_recipe`.
+    """
+    from edgeexport.fixed.tokens import tokens_json  # these need torch
+    from edgeexport.recipe import load_recipe
+
+    recipe = load_recipe(subject, cfg_options)
+    return {"recipe": recipe.name, "warnings": list(recipe.warnings), "tokens": tokens_json(recipe)}
 
 
 def kernels_of_bundle(path: Path) -> dict[str, Any]:

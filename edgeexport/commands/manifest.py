@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from edgeexport.bundle import SCHEMA
@@ -51,6 +52,7 @@ def manifest_of(
             "preprocess": None
             if rule is None
             else {"mean": list(rule.mean), "std": list(rule.std), "bgr_to_rgb": rule.bgr_to_rgb},
+            "crop": None if recipe.input.crop is None else asdict(recipe.input.crop),
         },
         "extra_inputs": [_info(item) for item in graphs.extra_inputs],
         "outputs": [_info(item) for item in graphs.outputs],

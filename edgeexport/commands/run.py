@@ -16,8 +16,11 @@ from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.bundle.places import check_writable
 from edgeexport.cost.pays import PaysLine
 from edgeexport.errors import ImageError, UsageError, plain_text
+from edgeexport.inputs.framing import seen_part
 from edgeexport.inputs.photos import open_photo
 from edgeexport.pictures.class_probability import ClassProbability, most_probable
+from edgeexport.pictures.feature_colours import draw_features
+from edgeexport.pictures.heat_map import draw_heat_map
 from edgeexport.pictures.label_map import ClassShare, class_shares, label_image, resized_class_map
 from edgeexport.pictures.merged_regions import draw_merged_regions
 from edgeexport.pictures.overlay import draw_overlay
@@ -25,12 +28,12 @@ from edgeexport.pictures.predictor import PhotoResult, Predictor
 
 __all__ = ["PredictedImage", "Predictions", "default_output_folder", "predict_images"]
 
-_LABELS, _OVERLAY, _REGIONS = "labels", "overlay", "regions"
+_LABELS, _OVERLAY, _REGIONS, _FEATURES, _MAP = "labels", "overlay", "regions", "features", "map"
 _NUMBERS = (np.uint8, np.uint16)  # of classes, in as little memory as they need
 _MANY = 257
 _LONGEST_STEM = 230  # bytes
 _UNWRITABLE = "free some space or give another output folder"
-_PICTURES = (_OVERLAY, _REGIONS, _LABELS)  # the most telling first
+_PICTURES = (_OVERLAY, _MAP, _FEATURES, _REGIONS, _LABELS)  # the most telling first
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class PredictedImage:
         labels: ``<stem>_labels.png``, class numbers at the photograph's size (see `label_image`); segmenters.
         overlay: ``<stem>_overlay.png``; segmenters.
         regions: ``<stem>_regions.png``; bundles that merge tokens.
+        features: ``<stem>_features.png``, principal components as colours; bundles that give features out.
+        map: ``<stem>_map.png``; bundles whose decoder gives a map of one value per place.
         tokens_in, tokens_out: Tokens before the first and after the last block that merges (of a model whose blocks
             unmerge again: inside the last), prefix tokens included; bundles that merge tokens.
     """
@@ -56,6 +61,8 @@ class PredictedImage:
     labels: Path | None = None
     overlay: Path | None = None
     regions: Path | None = None
+    features: Path | None = None
+    map: Path | None = None
     tokens_in: int | None = None
     tokens_out: int | None = None
 
@@ -177,8 +184,9 @@ def predict_images(
 
 def _kinds(predictor: Predictor) -> tuple[str, ...]:
     """Which pictures the bundle has."""
-    segmented = () if predictor.classifies else (_LABELS, _OVERLAY)
-    return (*segmented, _REGIONS) if predictor.merges else segmented
+    drawn = {_LABELS: predictor.segments, _OVERLAY: predictor.segments}
+    drawn |= {_REGIONS: predictor.merges, _FEATURES: predictor.features is not None, _MAP: predictor.decodes}
+    return tuple(kind for kind, has in drawn.items() if has)
 
 
 def _output_paths(images: Sequence[Path], folder: Path, kinds: tuple[str, ...]) -> Iterator[dict[str, Path]]:
@@ -206,6 +214,7 @@ def _short_stem(path: Path) -> str:
 def _written(
     predictor: Predictor, path: Path, photo: Image.Image, result: PhotoResult, files: dict[str, Path]
 ) -> PredictedImage:
+    seen = seen_part(photo, predictor.input)
     title, notice = f"{plain_text(path.name)} | {predictor.title}", predictor.notice
     if predictor.pays is not None and predictor.pays.warns:
         notice = "; ".join(filter(None, (predictor.pays.text, notice)))
@@ -232,8 +241,13 @@ def _written(
         probable = most_probable(result.logits, predictor.classes)
     merges = result.merges
     if merges is not None:
-        drawn = draw_merged_regions(photo, merges, classes=probable, title=title, notice=notice)
+        drawn = draw_merged_regions(seen, merges, classes=probable, title=title, notice=notice)
         _write_png(drawn, files[_REGIONS])
+    if result.features is not None:
+        _write_png(draw_features(seen, result.features, title=title, notice=notice), files[_FEATURES])
+    if result.heat is not None:
+        drawn = draw_heat_map(seen, result.heat, name=predictor.prediction, title=title, notice=notice)
+        _write_png(drawn, files[_MAP])
     return PredictedImage(
         path,
         photo.width,
@@ -242,6 +256,8 @@ def _written(
         labels=files.get(_LABELS),
         overlay=files.get(_OVERLAY),
         regions=files.get(_REGIONS),
+        features=files.get(_FEATURES),
+        map=files.get(_MAP),
         tokens_in=merges.tokens_in if merges is not None else None,
         tokens_out=merges.tokens_out if merges is not None else None,
     )

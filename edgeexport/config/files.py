@@ -9,7 +9,28 @@ from edgeexport.config.place import Place
 from edgeexport.config.values import string
 from edgeexport.errors import CheckpointError
 
-__all__ = ["file_from_config", "file_from_option"]
+__all__ = ["file_from_config", "file_from_option", "weights_file"]
+
+_IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")  # as Hugging Face transformers saves a model
+
+
+def weights_file(path: Path, where: str) -> Path:
+    """The file itself; of a folder of Hugging Face transformers, its weights. ``where`` is named in messages.
+
+    Raises:
+        CheckpointError: A folder that holds none, or holds them in several files.
+    """
+    if not path.is_dir():
+        return path
+    for name in _IN_FOLDERS:
+        if (path / name).is_file():
+            return path / name
+    parts = sorted(part.name for part in path.glob("*.index.json"))
+    if parts:
+        remedy = "save it as one: model.save_pretrained(folder, max_shard_size='1TB')"
+        raise CheckpointError(where, f"its weights are in several files ({parts[0]})", remedy)
+    problem = f"is a folder without {' or '.join(_IN_FOLDERS)}"
+    raise CheckpointError(where, problem, "give a .pth or .safetensors file, or a folder with one of these")
 
 
 def file_from_config(value: object, place: Place, folder: Path) -> Path | None:
@@ -21,7 +42,7 @@ def file_from_config(value: object, place: Place, folder: Path) -> Path | None:
     """
     if value is None:
         return None
-    path = absolute_path(folder / string(value, place))
+    path = weights_file(absolute_path(folder / string(value, place)), f"{place} = {value!r}")
     if not path.is_file():
         raise CheckpointError(
             f"{place} = {value!r}",
@@ -37,7 +58,7 @@ def file_from_option(value: Path) -> Path:
     Raises:
         CheckpointError: There is no such file.
     """
-    path = absolute_path(value)
+    path = weights_file(absolute_path(value), f"--checkpoint {value}")
     if not path.is_file():
         raise CheckpointError(f"--checkpoint {value}", "no such file", "give a path relative to the current folder")
     return path

@@ -61,5 +61,5 @@ def recipe_path(name: str | Path) -> Path:
     raise RecipeError(
         str(name) or "''",
         "no such recipe: neither a file nor a shipped recipe",
-        f"{nearest}; `edgeexport recipes` lists the shipped ones",
+        f"{nearest}; `edgeexport recipes` lists the shipped ones, and timm:NAME is a model of timm without a recipe",
     )

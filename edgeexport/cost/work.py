@@ -46,12 +46,13 @@ CONVENTION = (
 # Without a number, in order of execution; what has a block's number stands between the embedding and the final norm.
 _BEFORE = ("policy", "share", "embedding")
 _PER_BLOCK = ("merge", "block", "auxiliary_head", "prune")
-_AFTER = ("final_norm", "decode_head", "head", "tail", OTHER)
+_AFTER = ("final_norm", "restore", "decode_head", "head", "tail", OTHER)
 _TITLES = {
     "policy": "policy network",
     "share": "sharing step",
     "embedding": "embedding",
     "final_norm": "final norm",
+    "restore": "merged tokens brought back",
     "decode_head": "decode head",
     "head": "head",
     "tail": "tail",

@@ -46,6 +46,14 @@ class Preprocess(TypedDict):
     bgr_to_rgb: bool
 
 
+class Crop(TypedDict):
+    """How a photograph is brought to the input's size."""
+
+    pct: Annotated[float, Meta(gt=0, le=1)]
+    mode: Literal["center", "squash"]
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+
 class Tensor(TypedDict):
     """A value of the graph."""
 
@@ -66,6 +74,7 @@ class Input(TypedDict, total=False):
     num_channels: Annotated[int, Meta(ge=1, le=2**15)]
     frames: Batch | None
     context: tuple[Side, Side] | None
+    crop: Crop | None
     channels: Literal["RGB", "BGR"]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgeexport.fixed.decoder import Decoder
 from edgeexport.fixed.schedule import token_schedule
 from edgeexport.recipe.schema import Recipe
 from edgeexport.reductions import REDUCTIONS
@@ -58,6 +59,7 @@ class PublishedModel:
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
         self.model, self.recipe, self.schedule = model, recipe, token_schedule(recipe)
         self.walk = recipe.host.published_walk(model, recipe.model, recipe.input, recipe.output)
+        self._decoder = None if recipe.decoder is None else Decoder(recipe.decoder)
         self.pool = next((REDUCTIONS[key].pooling(spec) for key, spec in recipe.reductions.items()), "mean")
 
     @property
@@ -88,6 +90,7 @@ class PublishedModel:
         pixels, context = walk.begin(*inputs)
         x = self._embedded(methods, pixels, tokens)
         tokens.enter(x.shape[1])
+        tokens.rotation = walk.rotation
         stages: dict[int, Tensor] = {}
         for number in range(1, self.schedule.facts.executed + 1):
             acting = {method.cuts[number]: method for method in methods if number in method.cuts}
@@ -97,7 +100,8 @@ class PublishedModel:
                 x = around.around(number, block, x, context, tokens)
             else:
                 between = acting.get(Cut.BETWEEN)
-                x, metric = block.attend(x, tokens.bias, None if between is None else between.metric)
+                compared = None if between is None else between.metric
+                x, metric = block.attend(x, tokens.bias, compared, tokens.rotation)
                 if between is not None:
                     x = between.between(number, x, metric, tokens)
                 x = block.finish(x, context)
@@ -106,7 +110,12 @@ class PublishedModel:
                 x = leaving.leave(number, x, said.scores, said.rows, tokens)
             if number in self.schedule.facts.reads:
                 stages[number] = x
+                if tokens.origin != list(range(tokens.count)):
+                    tokens.origins[number] = tokens.origin
         predicted = walk.predict(stages, tokens, pool=self.pool, upsample=upsample)
+        if self._decoder is not None:
+            decoded = self._decoder({name: value[None] for name, value in predicted.items()})
+            predicted |= {name: value[0] for name, value in decoded.items()}
         return PublishedImage({**predicted, **tokens.outputs}, tokens.scores, tokens.stages)
 
     def _embedded(self, methods: Sequence[Published], pixels: Tensor, tokens: PublishedTokens) -> Tensor:

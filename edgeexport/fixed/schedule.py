@@ -83,6 +83,6 @@ def token_schedule(recipe: Recipe) -> TokenSchedule:
 
 def dense_recipe(recipe: Recipe) -> Recipe:
     """The same model without token reduction; of ``extra_outputs`` only the host's own remain."""
-    kept = recipe.host.extra_outputs(recipe.output, recipe.tail)
+    kept = recipe.host.extra_outputs(recipe.model, recipe.output, recipe.tail)
     extra = tuple(name for name in recipe.extra_outputs if name in kept)
     return replace(recipe, reductions={}, extra_outputs=extra)

@@ -19,7 +19,19 @@ __all__ = ["export_key", "structure_key", "weights_hash"]
 _EXPORTERS = ("torch", "onnx", "onnxscript", "onnx-ir", "timm")
 # Of a recipe, what no export depends on: where it lies, what it says to people, and which of its outputs are kept later.
 # Weights are hashed themselves, so it does not matter either where they came from.
-_ELSEWHERE = ("name", "path", "description", "checkpoint", "seed", "extra_outputs", "classes", "palette", "text")
+_ELSEWHERE = (
+    "name",
+    "path",
+    "description",
+    "checkpoint",
+    "seed",
+    "extra_outputs",
+    "classes",
+    "palette",
+    "text",
+    "warnings",
+    "from_file",
+)
 
 
 def export_key(fixed: FixedModel) -> str:

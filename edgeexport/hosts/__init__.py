@@ -7,7 +7,7 @@ from edgeexport.hosts.sd_block.host import SdBlockHost
 from edgeexport.hosts.segvit.host import SegVitHost
 from edgeexport.hosts.timm_vit.host import TimmVitHost
 
-__all__ = ["HOSTS"]
+__all__ = ["HOSTS", "NAMED"]
 
 HOSTS: dict[str, Host] = {
     "EncoderDecoderPrune": SegVitHost(),
@@ -16,3 +16,6 @@ HOSTS: dict[str, Host] = {
     "sd_block": SdBlockHost(),
 }
 """``model['type']`` of a recipe -> its family."""
+
+NAMED: dict[str, Host] = {"timm": HOSTS["timm"]}
+"""What stands ahead of a model's name in place of a recipe, ``timm:NAME`` -> the family that makes a recipe of it."""

@@ -77,29 +77,71 @@ def _timm(misfit: Misfit) -> str:
     missing, unexpected, wrong, given = misfit.missing, misfit.unexpected, misfit.wrong, misfit.given
     if any(key.startswith("backbone.") for key in given):
         return "likely cause: an mmsegmentation checkpoint; give one in timm's key names"
-    if any(key.startswith(("decoder", "mask_token")) for key in unexpected):
+    if any(key.startswith("decoder") for key in unexpected):
         return "likely cause: a pre-training checkpoint of MAE, which has no classifier; give the fine-tuned one"
+    if "storage_tokens" in unexpected:
+        return "likely cause: a DINOv3 checkpoint; choose model.name to match, such as 'vit_small_patch16_dinov3'"
     size = _other_size(misfit)
     if size:
         return size
     if any("dist" in key for key in (*missing, *unexpected)):
         has = "has" if any("dist" in key for key in unexpected) else "lacks"
         return f"likely cause: the checkpoint {has} a distillation token; choose model.name to match"
-    if "reg_token" in (*missing, *unexpected, *wrong):
-        count = given["reg_token"][1] if "reg_token" in given else 0
-        return f"likely cause: the checkpoint has {count} register tokens; set model.reg_tokens={count}"
-    if "fc_norm.weight" in (*missing, *unexpected):
-        pool = "avg" if "fc_norm.weight" in unexpected else "token"
-        return f"likely cause: another pooling than at training; set model.global_pool={pool!r}"
+    parts = _other_parts(misfit)
+    if parts:
+        causes, settings = zip(*parts, strict=True)
+        return f"likely cause: {', '.join(causes)}; set {', '.join(settings)}"
+    fc1 = next((key for key in wrong if key.endswith("mlp.fc1.weight")), None)
+    if fc1 is not None and given[fc1][1:] == misfit.wanted[fc1][1:]:
+        hidden, columns = given[fc1]
+        return f"likely cause: another size of the MLPs; set model.mlp_ratio={hidden / columns:g}"
     classes = any(key.startswith("head") for key in wrong)
+    head, width = given.get("head.weight", ()), misfit.wanted.get("head.weight", ())
+    if classes and len(head) == len(width) == 2 and head[1] == 2 * width[1]:
+        return (
+            "likely cause: its classifier reads the class token and the mean of the patches, which timm's does not; "
+            "give the encoder alone, and set model.num_classes=0"
+        )
     if any(key.startswith("pos_embed") for key in wrong):
         further = ", and model.num_classes to its number of classes" if classes else ""
         return f"likely cause: another training size; set model.img_size to the size it was trained at{further}"
     if classes and all(key.startswith("head") for key in wrong):
         return "likely cause: another number of classes; set model.num_classes"
-    if missing and all(key.startswith("head") for key in missing):
-        return "likely cause: a checkpoint without a classifier; give a fine-tuned one"
+    if missing and not wrong and all(key.startswith("head") for key in missing):
+        return "likely cause: a checkpoint without a classifier; give a fine-tuned one, or set model.num_classes=0 for features"
     return _UNKNOWN
+
+
+# Part of a key -> what a model with such keys has, what to set where the checkpoint has it, and where it lacks it.
+_PARTS = {
+    "ls1.gamma": ("LayerScale", "model.init_values=1e-5", "model.init_values=None"),
+    "attn.q_norm.": ("norms of queries and keys", "model.qk_norm=True", "model.qk_norm=False"),
+    "norm_pre.": ("a norm ahead of the blocks", "model.pre_norm=True", "model.pre_norm=False"),
+    "attn.qkv.bias": ("biases of queries, keys and values", "model.qkv_bias=True", "model.qkv_bias=False"),
+    "attn.proj.bias": ("biases of projections", "model.proj_bias=True", "model.proj_bias=False"),
+    "attn.norm.": ("a norm in the attention", "model.scale_attn_norm=True", "model.scale_attn_norm=False"),
+    "mlp.norm.": ("a norm in the MLP", "model.scale_mlp_norm=True", "model.scale_mlp_norm=False"),
+    "attn_pool.": ("pooling by attention", "model.global_pool='map'", "model.global_pool to another way"),
+    "cls_token": ("a class token", "model.class_token=True", "model.class_token=False"),
+}
+
+
+def _other_parts(misfit: Misfit) -> list[tuple[str, str]]:
+    """Parts that one of the two has alone: cause, and what to set."""
+    missing, unexpected = misfit.missing, misfit.unexpected
+    found = []
+    for part, (name, on, off) in _PARTS.items():
+        if any(part in key for key in unexpected):
+            found.append((f"the checkpoint has {name}", on))
+        elif any(part in key for key in missing):
+            found.append((f"the checkpoint lacks {name}", off))
+    if "reg_token" in (*missing, *unexpected, *misfit.wrong):
+        count = misfit.given["reg_token"][1] if "reg_token" in misfit.given else 0
+        found.append((f"the checkpoint has {count} register tokens", f"model.reg_tokens={count}"))
+    if "fc_norm.weight" in (*missing, *unexpected) and not any("attn_pool" in key for key in unexpected):
+        pool = "avg" if "fc_norm.weight" in unexpected else "token"
+        found.append(("another pooling than at training", f"model.global_pool={pool!r}"))
+    return found
 
 
 def _other_size(misfit: Misfit) -> str:

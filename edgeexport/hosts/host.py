@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from edgeexport.config.place import Place
 from edgeexport.cost.macs import BlockMacs, vit_block_macs
+from edgeexport.hosts.checkpoint_file import Checkpoint
 from edgeexport.inputs.spec import InputSpec
 from edgeexport.tokens.block import Block
 from edgeexport.tokens.changes import BlockTokens, BranchTokens
@@ -151,6 +152,11 @@ class Walk(nn.Module, ABC):
     def output_names(self) -> tuple[str, ...]:
         """See the class."""
 
+    @property
+    def rotation(self) -> Tensor | None:
+        """(1, N, 2 d), see `Trace.rotation`, of the tokens that enter block 1."""
+        return None
+
     @abstractmethod
     def begin(self, *inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Inputs in the recipe's form -> what is embedded, and the context that blocks attend to."""
@@ -181,7 +187,13 @@ class Walk(nn.Module, ABC):
 
 
 class PublishedWalk(ABC):
-    """The same steps as the published code takes them, one image (batch 1) at a time; the reference."""
+    """The same steps as the published code takes them, one image (batch 1) at a time; the reference.
+
+    Attributes:
+        rotation: (N, 2 d), see `Walk.rotation`.
+    """
+
+    rotation: Tensor | None = None
 
     @abstractmethod
     def begin(self, *inputs: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -242,6 +254,22 @@ class Host(ABC):
     def spec_from_config(self, value: object, place: Place) -> Any:
         """Validates ``model``: a frozen dataclass with ``type``. Raises: RecipeError."""
 
+    def config_of_name(self, model: Mapping[str, object], place: Place) -> dict[str, object]:
+        """A whole recipe's plain data of a model that has a name: how its own library feeds it, without reductions.
+
+        Args:
+            model: ``name``, and what else the user gives of ``model``, which holds.
+            place: Of ``model``, for messages.
+
+        Raises:
+            RecipeError: No such model, with the nearest named; or one of another family.
+        """
+        raise TypeError(f"{type(self).__name__} has no names")
+
+    def warnings(self, spec: Any, size: InputSpec) -> tuple[str, ...]:
+        """What a recipe may say but hardly means."""
+        return ()
+
     @abstractmethod
     def resolved(self, given: dict[str, object], spec: Any) -> dict[str, object]:
         """``model`` with its defaults written out."""
@@ -267,11 +295,32 @@ class Host(ABC):
     ) -> tuple[tuple[tuple[int, int, int], ...], object]:
         """Validates ``palette`` (and ``classes`` where the family has none): colours, and the resolved entry."""
 
+    def available_outputs(self, spec: Any) -> tuple[str, ...]:
+        """What a recipe of this very model may ask for as ``output``, the default first."""
+        return self.outputs
+
+    def tapped(self, spec: Any, value: object, place: Place) -> Any:
+        """``spec`` with ``taps``: blocks after which tokens are given out as well. Raises: RecipeError."""
+        refuse_given(value, place, "taps are for models that give features out")
+        return spec
+
+    def feature_shapes(self, spec: Any, size: InputSpec) -> dict[str, tuple[int, ...]]:
+        """Shapes of the float32 outputs that a decoder may read."""
+        return {}
+
+    def always_given(self, spec: Any) -> tuple[str, ...]:
+        """Outputs that come with the prediction without being asked for by name."""
+        return ()
+
+    def giving(self, spec: Any, outputs: Sequence[str]) -> Any:
+        """``spec`` of a recipe that asks for these, the prediction first; other methods' outputs may be among them."""
+        return spec
+
     @abstractmethod
     def facts(self, spec: Any, size: InputSpec) -> HostFacts:
         """What reductions may know."""
 
-    def extra_outputs(self, output: str, tail: TailSpec) -> tuple[str, ...]:
+    def extra_outputs(self, spec: Any, output: str, tail: TailSpec) -> tuple[str, ...]:
         """Outputs that a recipe may ask for beside the prediction."""
         return ()
 
@@ -284,6 +333,17 @@ class Host(ABC):
     @abstractmethod
     def seed(self, model: nn.Module, spec: Any, seed: int) -> None:
         """Overwrites all weights with values that depend on ``seed`` and each weight's key alone."""
+
+    def adapted(
+        self, model: nn.Module, spec: Any, checkpoint: Checkpoint, source: str
+    ) -> tuple[dict[str, Tensor], str]:
+        """A checkpoint's weights under the keys of ``model``, as far as the family knows others' keys, and what was done to
+        them, for people; empty where nothing was.
+
+        Raises:
+            CheckpointError: They are of another model, named ``source``.
+        """
+        return checkpoint.state, ""
 
     def optional_keys(self, spec: Any, exits: Iterable[int]) -> tuple[str, ...]:
         """Prefixes of keys that a checkpoint may lack or hold in vain, with tokens leaving after the blocks ``exits``."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from edgeexport.config.place import Place
-from edgeexport.config.values import boolean, integer, mapping, number, sequence
-from edgeexport.inputs.spec import InputSpec, Preprocess
+from edgeexport.config.values import boolean, choice, integer, mapping, number, sequence
+from edgeexport.inputs.spec import CROP_MODES, INTERPOLATIONS, Crop, InputSpec, Preprocess
 
-__all__ = ["batch_of_shape", "input_shape", "preprocess_from_config"]
+__all__ = ["batch_of_shape", "crop_from_config", "input_shape", "preprocess_from_config"]
 
 
 def preprocess_from_config(value: object, place: Place) -> Preprocess:
     """Validates ``input.preprocess`` of images with three channels.
 
     Raises:
-        RecipeError: A missing or unknown key, or values that are no mean and no positive deviation.
+        RecipeError: A missing or unknown key, or values that are no mean and no positive deviation of pixels from 0 to 255.
     """
     config = mapping(value, place, ("bgr_to_rgb", "mean", "std"))
     for key, example in (("mean", "mean=[123.675, 116.28, 103.53]"), ("std", "std=[58.395, 57.12, 57.375]")):
@@ -23,7 +23,29 @@ def preprocess_from_config(value: object, place: Place) -> Preprocess:
     std = _three_numbers(config["std"], place.at("std"))
     if min(std) <= 0:
         raise place.at("std").error(config["std"], "every value must be positive: pixels are divided by it")
+    if max(*mean, *std) <= 1:
+        scaled = ", ".join(
+            f"{key}={[round(255 * entry, 3) for entry in own]}" for key, own in (("mean", mean), ("std", std))
+        )
+        problem = "mean and std are all at most 1, so they are of pixels from 0 to 1; these are from 0 to 255"
+        raise place.error({"mean": mean, "std": std}, problem, f"write them times 255: {scaled}")
     return Preprocess(mean, std, boolean(config.get("bgr_to_rgb", False), place.at("bgr_to_rgb")))
+
+
+def crop_from_config(value: object, place: Place) -> Crop:
+    """Validates ``input.crop=dict(pct, mode, interpolation)``; by default nothing is cut off, and interpolation is bicubic.
+
+    Raises:
+        RecipeError: An unknown key, mode or interpolation, or a share that is not above 0 and at most 1.
+    """
+    config = mapping(value, place, ("interpolation", "mode", "pct"))
+    pct = number(config.get("pct", 1.0), place.at("pct"))
+    if not 0 < pct <= 1:
+        raise place.at("pct").error(
+            config["pct"], "expected a share above 0 and at most 1", "timm's crop_pct, such as 0.9"
+        )
+    mode = choice(config.get("mode", "center"), place.at("mode"), CROP_MODES)
+    return Crop(pct, mode, choice(config.get("interpolation", "bicubic"), place.at("interpolation"), INTERPOLATIONS))
 
 
 def _three_numbers(value: object, place: Place) -> tuple[float, float, float]:

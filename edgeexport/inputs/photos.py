@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from edgeexport.errors import ImageError
+from edgeexport.inputs.framing import framed_photo
 from edgeexport.inputs.spec import InputSpec
 
 __all__ = [
@@ -72,7 +73,7 @@ def open_photo(path: Path) -> Image.Image:
 
 
 def input_from_photo(photo: Image.Image, spec: InputSpec) -> NDArray:
-    """Resizes a photograph to the model's size, without keeping its aspect ratio, and brings it into its input form.
+    """Brings a photograph to the model's size (see `framed_photo`), and into its input form.
 
     Returns:
         One image's share of the graph's first input:
@@ -101,7 +102,7 @@ def input_from_photo(photo: Image.Image, spec: InputSpec) -> NDArray:
         )
     if spec.frames is not None:
         return np.stack([_normalised(frame) for frame in _pan(photo, spec, spec.frames)], axis=1)
-    resized = photo.resize((spec.width, spec.height), Image.Resampling.BILINEAR)
+    resized = framed_photo(photo, spec)
     if spec.preprocess is not None:
         pixels = np.asarray(resized, dtype=np.uint8)
         return np.ascontiguousarray(pixels[..., ::-1] if spec.preprocess.bgr_to_rgb else pixels)

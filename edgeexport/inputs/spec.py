@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["InputSpec", "Preprocess"]
+__all__ = ["CROP_MODES", "INTERPOLATIONS", "Crop", "InputSpec", "Preprocess"]
+
+CROP_MODES = ("center", "squash")
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+
+
+@dataclass(frozen=True)
+class Crop:
+    """How a photograph is brought to the model's size: as timm's evaluation does it.
+
+    It is resized to the model's sides divided by ``pct`` (rounded down): with ``mode`` 'center' until the shorter side fits,
+    keeping its proportions, with 'squash' both sides by themselves. The middle of that is cut out. ``interpolation`` is one of
+    `INTERPOLATIONS`.
+    """
+
+    pct: float
+    mode: str
+    interpolation: str
 
 
 @dataclass(frozen=True)
@@ -28,6 +45,8 @@ class InputSpec:
     - clips: ``frames`` is set, float32 (B, channels, frames, H, W);
     - features of a diffusion model: ``context`` is set, float32 (B, H W, channels) on a latent grid of H x W, and a second
       input, the text's float32 (B, tokens, width) with ``context = (tokens, width)``.
+
+    ``crop`` says how a photograph is brought to that size; None: squashed, bilinear.
     """
 
     batch: int
@@ -37,6 +56,7 @@ class InputSpec:
     channels: int = 3
     frames: int | None = None
     context: tuple[int, int] | None = None
+    crop: Crop | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

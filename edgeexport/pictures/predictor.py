@@ -17,6 +17,8 @@ from edgeexport.cost.pays import pays_line
 from edgeexport.errors import UsageError
 from edgeexport.inputs.photos import input_from_photo
 from edgeexport.inputs.spec import InputSpec
+from edgeexport.pictures.feature_colours import patches_of_features
+from edgeexport.pictures.heat_map import heat_size
 from edgeexport.pictures.merge_map import MergeMap, is_merge_decision, merge_map_from_decisions
 from edgeexport.pictures.token_map import TokenMap, token_map_from_decisions
 
@@ -24,6 +26,10 @@ __all__ = ["PhotoResult", "Predictor"]
 
 _PRUNED = "pruned_tokens_"
 _SHARED = "shared_windows"
+_SEGMENTED = ("class_map", "scores")
+_FEATURES = ("features", "feature_map")
+_VECTORS = ("logits", "embedding")
+_TAP = "tap_"
 
 
 @dataclass(frozen=True)
@@ -31,16 +37,20 @@ class PhotoResult:
     """What the graph says about one photograph.
 
     Attributes:
-        class_map: int (h, w) at the model's size; None for a classifier.
-        logits: float (K,); None for a segmenter.
+        class_map: int (h, w) at the model's size; None where the model is no segmenter.
+        logits: float (K,); None where it is no classifier.
         tokens: Shared and pruned tokens; None where the bundle does neither.
         merges: Merged tokens; None where the bundle merges none.
+        features: float (h, w, C) by patch; None where the bundle gives none.
+        heat: float (h, w), a decoder's map; None where the prediction is something else.
     """
 
     class_map: NDArray | None
     logits: NDArray | None
     tokens: TokenMap | None
     merges: MergeMap | None
+    features: NDArray | None = None
+    heat: NDArray | None = None
 
 
 class Predictor:
@@ -55,7 +65,10 @@ class Predictor:
 
     Attributes:
         batch: Photographs in a batch.
-        classifies: Whether predictions are logits, not class maps.
+        classifies: Whether predictions are logits.
+        segments: Whether they are class maps.
+        features: Output with a vector for every patch; None where there is none.
+        decodes: Whether a decoder of the user's gives the prediction, and as a map of one value per place.
         merges: Whether tokens are merged.
         classes, palette: Names and colours by class number; may be empty.
         num_classes: None if unknown.
@@ -78,9 +91,14 @@ class Predictor:
         self.batch = self.input.batch
         self.prediction = str(manifest["outputs"][0]["name"])
         self.classifies = self.prediction == "logits"
+        self.segments = self.prediction in _SEGMENTED
+        self.features = next((str(o["name"]) for o in manifest["outputs"] if _is_features(str(o["name"]))), None)
         self.grid = (manifest["grid"]["rows"], manifest["grid"]["columns"])
+        own = self.prediction in (*_SEGMENTED, *_VECTORS) or _is_features(self.prediction)
+        self._heat = None if own else heat_size(manifest["outputs"][0]["shape"][1:])
+        self.decodes = self._heat is not None
         self.classes = tuple(manifest["classes"])
-        colours = [] if self.classifies else manifest["palette"]
+        colours = [] if not self.segments else manifest["palette"]
         self.palette = tuple((r, g, b) for r, g, b in colours)
         self.title = f"{manifest['name']}, {manifest['target']}, {manifest['precision']}"
         weights = manifest["weights"]
@@ -108,17 +126,19 @@ class Predictor:
         batch = np.stack(rows)
         outputs = self.runner.run(batch) if self.reused is None else self.reused.run(batch, len(photos))
         prediction = outputs[self.prediction]
-        if prediction.ndim == 4:
+        if self.segments and prediction.ndim == 4:
             prediction = prediction.argmax(axis=1)
         for index in range(len(photos)):
             decisions = {name: value[index] for name, value in outputs.items() if _is_decision(name)}
             tokens = self._token_map(decisions)
             merges = merge_map_from_decisions(self.grid, self._merges, decisions, tokens) if self._merges else None
             yield PhotoResult(
-                None if self.classifies else prediction[index],
+                prediction[index] if self.segments else None,
                 prediction[index] if self.classifies else None,
                 tokens,
                 merges,
+                None if self.features is None else patches_of_features(outputs[self.features][index], self.grid),
+                None if self._heat is None else prediction[index].reshape(self._heat),
             )
 
     def _token_map(self, decisions: dict[str, NDArray]) -> TokenMap | None:
@@ -145,6 +165,11 @@ def _check_takes_photos(name: str, taken: InputSpec) -> None:
 def _is_decision(name: str) -> bool:
     pruned = name.startswith(_PRUNED) and name[len(_PRUNED) :].isdecimal()
     return name == _SHARED or pruned or is_merge_decision(name)
+
+
+def _is_features(name: str) -> bool:
+    """Whether an output has a vector for every patch."""
+    return name in _FEATURES or (name.startswith(_TAP) and name[len(_TAP) :].isdecimal())
 
 
 def _class_count(classes: tuple[str, ...], shapes: dict[str, tuple[int, ...]]) -> int | None:

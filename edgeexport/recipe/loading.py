@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgeexport.config.inheritance import recipe_file
 from edgeexport.config.lookup import docstring_line, recipe_path
 from edgeexport.config.options import config_with_options
+from edgeexport.config.paths import absolute_path
 from edgeexport.config.reading import config_from_file
+from edgeexport.errors import plain_text
+from edgeexport.recipe.named import config_of_name, family_of_name, name_of_recipe
 from edgeexport.recipe.schema import Recipe
 from edgeexport.recipe.validation import RECIPE_KEYS, recipe_from_config
 
@@ -16,10 +20,11 @@ __all__ = ["load_recipe"]
 
 
 def load_recipe(name_or_path: str | Path, cfg_options: Sequence[str] = (), checkpoint: Path | None = None) -> Recipe:
-    """Loads and validates a recipe, an mmengine Python config.
+    """Loads and validates a recipe, an mmengine Python config; or makes one for a model that has a name.
 
     Args:
-        name_or_path: A path, or the name of a shipped recipe; with or without ``.py``.
+        name_or_path: A path, or the name of a shipped recipe, with or without ``.py``; or a model's name behind its family's,
+            such as ``timm:deit_small_patch16_224``: fed as timm feeds it, without reduction.
         cfg_options: ``key=value`` strings, applied in order after ``_base_`` is merged; see `config_with_options`.
         checkpoint: Overrides the recipe's ``checkpoint``; relative to the current folder.
 
@@ -27,6 +32,11 @@ def load_recipe(name_or_path: str | Path, cfg_options: Sequence[str] = (), check
         RecipeError: It cannot be found or read, or asks for something unknown or impossible.
         CheckpointError: A file that it names is missing.
     """
+    if family_of_name(name_or_path) is not None:
+        subject = str(name_or_path)
+        config = config_of_name(subject, cfg_options)
+        named = recipe_from_config(config, absolute_path(Path(subject)), f"{subject} as it is fed there", checkpoint)
+        return replace(named, name=plain_text(name_of_recipe(subject, config)), from_file=False)
     file = recipe_file(recipe_path(name_or_path))
     config = config_with_options(config_from_file(file, RECIPE_KEYS), cfg_options)
     return recipe_from_config(config, file.path, docstring_line(file.tree), checkpoint)

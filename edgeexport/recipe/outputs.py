@@ -6,7 +6,12 @@ from edgeexport.config.place import Place
 from edgeexport.config.values import sequence, string
 from edgeexport.errors import nearest_hint
 
-__all__ = ["extra_outputs_from_config"]
+__all__ = ["extra_outputs_from_config", "strings"]
+
+
+def strings(value: object) -> tuple[str, ...]:
+    """The names in a list that is not validated yet."""
+    return tuple(entry for entry in value if isinstance(entry, str)) if isinstance(value, (list, tuple)) else ()
 
 
 def extra_outputs_from_config(value: object, place: Place, available: tuple[str, ...]) -> tuple[str, ...]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from edgeexport.config.values import choice, integer, mapping
 from edgeexport.errors import RecipeError, nearest_hint, plain_text
 from edgeexport.hosts import HOSTS
 from edgeexport.hosts.input_config import input_shape
-from edgeexport.recipe.outputs import extra_outputs_from_config
+from edgeexport.recipe.decoder import DECODER_FILE, decoder_from_config, decoder_inputs
+from edgeexport.recipe.outputs import extra_outputs_from_config, strings
 from edgeexport.recipe.schema import Recipe
 from edgeexport.reductions import REDUCTIONS
 from edgeexport.tokens.changes import Cut
@@ -28,6 +29,7 @@ RECIPE_KEYS = (
     "checkpoint",
     "classes",
     "extra_outputs",
+    "head",
     "input",
     "model",
     "output",
@@ -35,6 +37,7 @@ RECIPE_KEYS = (
     "reduction",
     "seed",
     "tail",
+    "taps",
 )
 MODEL_TYPES = tuple(HOSTS)
 _LARGEST_TENSOR = 2**31 - 1
@@ -79,12 +82,20 @@ def recipe_from_config(
         problem = f"the input has {math.prod(size.shape)} values, the runtimes' tensors at most {_LARGEST_TENSOR}"
         raise place.at("input").at("shape").error(list(size.shape), problem, "use a smaller batch or size")
     host.check(config, place, model, size)
+    model = host.tapped(model, config.get("taps"), place.at("taps"))
+    offered = host.available_outputs(model)
+    reads = decoder_inputs(config.get("head"), place.at("head"))
+    output = choice(config.get("output", reads[0] if reads else offered[0]), place.at("output"), reads or offered)
+    model = host.giving(model, (output, *reads, *strings(config.get("extra_outputs"))))
+    decoder = decoder_from_config(
+        config.get("head"), place.at("head"), path.parent, host.feature_shapes(model, size), offered
+    )
     facts = host.facts(model, size)
     reductions, extra = _reductions(asked, place.at("reduction"), facts, path.parent)
-    output = choice(config.get("output", host.outputs[0]), place.at("output"), host.outputs)
     tail = host.tail_from_config(config.get("tail"), place.at("tail"), model)
     palette, resolved_palette = host.palette_from_config(config, place, model)
-    available = (*host.extra_outputs(output, tail), *extra)
+    available = (*((output,) if reads else ()), *host.extra_outputs(model, output, tail), *extra)
+    asked_outputs = extra_outputs_from_config(config.get("extra_outputs", ()), place.at("extra_outputs"), available)
     recipe = Recipe(
         name=plain_text(path.stem),
         path=path,
@@ -98,10 +109,12 @@ def recipe_from_config(
         output=output,
         reductions=reductions,
         tail=tail,
-        extra_outputs=extra_outputs_from_config(config.get("extra_outputs", ()), place.at("extra_outputs"), available),
+        extra_outputs=asked_outputs if reads else _with(host.always_given(model), output, asked_outputs),
         classes=classes_from_config(config.get("classes"), place.at("classes"), facts.num_classes),
         palette=palette,
         text={},
+        warnings=host.warnings(model, size),
+        decoder=decoder,
     )
     resolved = {key: REDUCTIONS[key].resolved(asked[key], spec) for key, spec in reductions.items()}
     entries = {
@@ -111,6 +124,11 @@ def recipe_from_config(
         "palette": resolved_palette,
     }
     return replace(recipe, text=_resolved_text(config, recipe, entries, checkpoint, place))
+
+
+def _with(always: Sequence[str], output: str, asked: Sequence[str]) -> tuple[str, ...]:
+    """What comes with the prediction anyway, then what is asked for."""
+    return tuple(name for name in dict.fromkeys((*always, *asked)) if name != output)
 
 
 def _asked_reductions(value: object, place: Place) -> dict[str, Any]:
@@ -182,8 +200,11 @@ def _resolved_text(
             "preprocess": None
             if preprocess is None
             else {"mean": preprocess.mean, "std": preprocess.std, "bgr_to_rgb": preprocess.bgr_to_rgb},
+            **({} if recipe.input.crop is None else {"crop": asdict(recipe.input.crop)}),
         },
         "output": recipe.output,
+        **({"taps": config["taps"]} if config.get("taps") else {}),
+        **({} if recipe.decoder is None else {"head": {"onnx": DECODER_FILE, "input": recipe.decoder.reads}}),
         "reduction": entries["reduction"],
         "tail": entries["tail"],
         "extra_outputs": recipe.extra_outputs,

@@ -41,8 +41,9 @@ class Dsm(MergingMethod):
     title: ClassVar[str] = "DSM"
 
     def refuses(self, facts: HostFacts) -> str:
-        """It keeps tokens merged."""
-        return f"DSM is for classifiers, and {facts.name} needs every token back" if facts.variants else ""
+        """It keeps tokens merged, at least to the end."""
+        needed = facts.variants and not facts.restores
+        return f"DSM is for classifiers, and {facts.name} needs every token back" if needed else ""
 
     def spec_from_config(
         self, value: object, place: Place, facts: HostFacts, tokens: int, folder: Path

@@ -161,7 +161,7 @@ class Dtop(Reduction):
 
     def refuses(self, facts: HostFacts) -> str:
         """It needs heads that predict for every token."""
-        return "" if facts.variants and facts.num_classes else "DToP is for SegViT"
+        return "" if facts.variants and facts.num_classes and not facts.why_no_sharing else "DToP is for SegViT"
 
     def spec_from_config(
         self, value: object, place: Place, facts: HostFacts, tokens: int, folder: Path

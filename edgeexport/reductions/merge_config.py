@@ -15,7 +15,7 @@ from edgeexport.tokens.host_facts import HostFacts
 
 __all__ = ["delay_and_windows", "merge_spec_from_config", "resolved_merge", "variant_from_config"]
 
-_SHARED_KEYS = ("metric", "pool", "proportional_attention", "r")
+_SHARED_KEYS = ("metric", "pool", "proportional_attention", "r", "rope")
 _DEFAULT_WINDOW = 7  # tokens, the paper's
 _METRICS = ("k", "x", "q", "v")
 _VARIANTS = ("tome", "sd")
@@ -43,6 +43,9 @@ def merge_spec_from_config(
     if "r" not in given:
         raise place.missing("r", "r=8 (tokens to merge in each block)")
     r = parsed_r(given["r"], facts.depth, place.at("r"))
+    if facts.num_patches and max(r) >= facts.num_patches:
+        problem = f"leaves no token of the {facts.num_patches} patches"
+        raise place.at("r").error(given["r"], problem, f"use a value below {facts.num_patches}")
     dense = variant_from_config(given, place, facts) if "dense" in own else None
     metric = choice(given.get("metric", "k" if dense is None else "x"), place.at("metric"), _METRICS)
     if dense is not None:
@@ -50,7 +53,7 @@ def merge_spec_from_config(
         reject_unless(metric, place.at("metric"), ("x",), reason)
     proportional = _proportional_attention(given, place, dense)
     pool = _pool(given, place, facts)
-    return MergeSpec(method, r, proportional, pool, metric, dense), given
+    return MergeSpec(method, r, proportional, pool, metric, dense, _rope(given, place, facts)), given
 
 
 def resolved_merge(given: Mapping[str, object], spec: MergeSpec) -> dict[str, object]:
@@ -60,23 +63,29 @@ def resolved_merge(given: Mapping[str, object], spec: MergeSpec) -> dict[str, ob
         "proportional_attention": spec.proportional_attention,
         "pool": spec.pool,
         "metric": spec.metric,
+        **({} if spec.rope is None else {"rope": spec.rope}),
     }
 
 
 def variant_from_config(given: Mapping[str, object], place: Place, facts: HostFacts) -> str | None:
-    """The variant of merging around blocks, or None where tokens stay merged. Raises: RecipeError."""
-    dense = boolean(given.get("dense", bool(facts.variants)), place.at("dense"))
-    if not facts.variants:
-        reason = f"{facts.name} reads merged tokens, none has to come back"
-        reject_unless(dense, place.at("dense"), (False,), reason)
+    """The variant of merging that is undone in every block; None where tokens stay merged, for good or to the end.
+
+    ``unmerge`` is 'block' or 'end', ``dense=True`` the older name of 'block'; 'end' is the default where the host can.
+
+    Raises:
+        RecipeError: The two contradict each other, or the host cannot do what is asked for.
+    """
+    if not _undone_in_blocks(given, place, facts):
         if given.get("variant") is not None:
-            raise place.at("variant").error(given["variant"], "means nothing without dense=True", "leave it out")
+            raise place.at("variant").error(given["variant"], "means nothing without unmerge='block'", "leave it out")
         return None
-    reject_unless(dense, place.at("dense"), (True,), f"{facts.name} needs every token back")
     variant = choice(given.get("variant") or facts.variants[0], place.at("variant"), _VARIANTS)
-    reject_unless(
-        variant, place.at("variant"), facts.variants, f"{facts.name} merges around its branches, as published"
+    reason = (
+        f"{facts.name} merges around its branches, as published"
+        if facts.variants == ("sd",)
+        else f"{facts.name} merges around whole blocks"
     )
+    reject_unless(variant, place.at("variant"), facts.variants, reason)
     if variant == "sd" and (len(facts.grid) != 2 or any(side % 2 for side in facts.grid)):
         raise place.at("variant").error(
             variant,
@@ -84,6 +93,26 @@ def variant_from_config(given: Mapping[str, object], place: Place, facts: HostFa
             "use even sides, or variant='tome'" if "tome" in facts.variants else "use even sides",
         )
     return variant
+
+
+def _undone_in_blocks(given: Mapping[str, object], place: Place, facts: HostFacts) -> bool:
+    asked: dict[str, bool] = {}
+    if given.get("unmerge") is not None:
+        asked["unmerge"] = choice(given["unmerge"], place.at("unmerge"), ("end", "block")) == "block"
+    if given.get("dense") is not None:
+        asked["dense"] = boolean(given["dense"], place.at("dense"))
+    for key, in_blocks in asked.items():
+        if not facts.variants and (in_blocks or key == "unmerge"):
+            reason = f"{facts.name} reads merged tokens, none has to come back"
+            raise place.at(key).error(given[key], f"unsupported: {reason}", f"leave {key} out")
+        if facts.variants and not facts.restores and not in_blocks:
+            remedy = "supported: " + ("True" if key == "dense" else "'block'")
+            raise place.at(key).error(given[key], f"unsupported: {facts.name} needs every token back", remedy)
+    if len({*asked.values()}) == 2:
+        problem = f"contradicts unmerge={given['unmerge']!r}; it is the older name of unmerge='block'"
+        raise place.at("dense").error(given["dense"], problem, "leave dense out")
+    by_itself = bool(facts.variants) and (not facts.restores or given.get("variant") is not None)
+    return next(iter(asked.values()), by_itself)
 
 
 def delay_and_windows(given: Mapping[str, object], place: Place, facts: HostFacts) -> tuple[int, int | None, int]:
@@ -115,6 +144,17 @@ def _proportional_attention(given: Mapping[str, object], place: Place, dense: st
     if dense == "sd":
         reject_unless(proportional, at, (False,), "the Stable Diffusion variant attends without sizes")
     return proportional
+
+
+def _rope(given: Mapping[str, object], place: Place, facts: HostFacts) -> str | None:
+    rope = given.get("rope")
+    if facts.rotary:
+        return choice("destination" if rope is None else rope, place.at("rope"), ("destination", "mean"))
+    if rope is not None:
+        raise place.at("rope").error(
+            rope, f"means nothing: {facts.title} like this has no rotary positions", "leave it out"
+        )
+    return None
 
 
 def _pool(given: Mapping[str, object], place: Place, facts: HostFacts) -> str:

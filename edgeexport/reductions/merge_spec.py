@@ -38,6 +38,8 @@ class MergeSpec:
         metric: What similarity is measured on: 'k', 'q', 'v' (averaged over heads) or 'x' (the tokens to be merged).
         dense: None: tokens stay merged. 'tome': merged at the start of every block and unmerged after it.
             'sd': merged around every residual branch, one destination per 2x2 cell, as for Stable Diffusion.
+        rope: For hosts with rotary positions, which of them a merged token has: 'destination', that of the token which stays,
+            or 'mean', of the rotations of all that it stands for; None where the host has none.
         delay: DSM: blocks without merging at the start.
         window: DSM: side of the first merging block's windows in tokens; None: no windows.
         growth: DSM: what every further block adds to the side, until one window holds the grid.
@@ -49,6 +51,7 @@ class MergeSpec:
     pool: str = "mean"
     metric: str = "k"
     dense: str | None = None
+    rope: str | None = None
     delay: int = 0
     window: int | None = None
     growth: int = 1

@@ -22,7 +22,14 @@ from edgeexport.ops.match_tables import MatchTables, tables_from_layout
 from edgeexport.ops.token_match import best_and_gap, token_match
 from edgeexport.ops.token_unmerge import token_unmerge
 from edgeexport.reductions.merge_spec import MergeChange, MergeSpec
-from edgeexport.reductions.merging import Decision, Matching, matching_from_decision, merge_tokens, size_bias
+from edgeexport.reductions.merging import (
+    Decision,
+    Matching,
+    matching_from_decision,
+    merge_rotation,
+    merge_tokens,
+    size_bias,
+)
 from edgeexport.tokens.block import Block
 from edgeexport.tokens.changes import Cut
 from edgeexport.tokens.trace import Trace
@@ -74,7 +81,7 @@ class _Step(nn.Module):
         super().__init__()
         assert change.layout is not None
         self.metric, self.proportional = spec.metric, spec.proportional_attention
-        self.block, self.raster = change.block, change.raster
+        self.block, self.raster, self.rope = change.block, change.raster, spec.rope or "destination"
         self.tables = tables_from_layout(change.layout)
         self.match = MatchBySimilarity(self.tables) if match is None else match
         self.merge, self.unmerge = _Merge(), _Unmerge()
@@ -91,6 +98,12 @@ class _Step(nn.Module):
             decision = (source, target, kept)
         return matching_from_decision(decision, self.tables, raster=self.raster)
 
+    def rotation(self, trace: Trace, size: Tensor, matching: Matching) -> Tensor | None:
+        """Of the merged tokens, from those that are present with their sizes; None: nothing is turned."""
+        if trace.rotation is None:
+            return None
+        return merge_rotation(trace.rotation.expand(size.shape[0], -1, -1), size, matching, self.rope)
+
 
 class MergeBetween(_Step):
     """(B, n, C) after the attention -> (B, m, C)."""
@@ -98,6 +111,7 @@ class MergeBetween(_Step):
     def forward(self, x: Tensor, metric: Tensor, trace: Trace) -> Tensor:
         matching = self.matched(metric, trace)
         size = torch.ones(x.shape[0], x.shape[1], 1) if trace.size is None else trace.size
+        trace.rotation = self.rotation(trace, size, matching)
         x, trace.size = self.merge(x, size, matching)
         trace.bias = size_bias(trace.size) if self.proportional else None
         trace.origin = (
@@ -114,8 +128,10 @@ class MergeAround(_Step):
 
     def forward(self, x: Tensor, block: Block, context: Tensor | None, trace: Trace) -> Tensor:
         matching = self.matched(x, trace)
-        merged, size = self.merge(x, torch.ones(x.shape[0], x.shape[1], 1), matching)
-        merged = block(merged, size_bias(size) if self.proportional else None, context)
+        ones = torch.ones(x.shape[0], x.shape[1], 1)
+        rotation = self.rotation(trace, ones, matching)
+        merged, size = self.merge(x, ones, matching)
+        merged = block(merged, size_bias(size) if self.proportional else None, context, rotation)
         return self.unmerge(merged, matching)
 
 

@@ -18,7 +18,7 @@ from edgeexport.ops.token_merge import position_map, token_merge
 from edgeexport.ops.token_unmerge import token_unmerge
 from edgeexport.tokens.trace import inverse_permutation
 
-__all__ = ["Decision", "Matching", "matching_from_decision", "merge_tokens", "size_bias"]
+__all__ = ["Decision", "Matching", "matching_from_decision", "merge_rotation", "merge_tokens", "size_bias"]
 
 Decision = tuple[Tensor, Tensor, Tensor]
 """What `token_match` returns: source (B, R), target (B, R) and kept (B, K), int32."""
@@ -81,6 +81,23 @@ def merge_tokens(x: Tensor, size: Tensor, matching: Matching) -> tuple[Tensor, T
     if matching.order is None:
         return x, size
     return token_unmerge(x, matching.order), token_unmerge(size, matching.order)
+
+
+def merge_rotation(rotation: Tensor, size: Tensor, matching: Matching, rule: str) -> Tensor:
+    """Rotations of the merged tokens: (B, N, 2 d) and the sizes (B, N, 1) before -> (B, M, 2 d).
+
+    ``rule`` 'destination': a token keeps its place, whatever merges into it. 'mean': the mean of the rotations that it stands
+    for, weighted by size, as the attention logits of its tokens would average if their content were the same.
+    """
+    if rule == "mean":
+        return merge_tokens(rotation, size, matching)[0]
+    tables, batch = matching.tables, rotation.shape[0]
+    ends = [torch.arange(tables.prefix), torch.tensor(tables.destination_tokens)]
+    prefix, stays = (end.to(torch.int32)[None].expand(batch, -1) for end in ends)
+    index = torch.cat([prefix, matching.kept, stays], dim=1)
+    if matching.order is not None:
+        index = token_unmerge(index[:, :, None], matching.order)[:, :, 0]
+    return token_unmerge(rotation, index)
 
 
 def size_bias(size: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ class PublishedMerging(Published):
         """Sizes add up, and weigh the next attention."""
         assert metric is not None
         step = self._merged(number, x[0], tokens.size, metric[0])
+        tokens.rotation = self._rotation(tokens.rotation, tokens.size, step)
         tokens.size = step.size
         tokens.bias = step.size.log()[None, None, None] if self.spec.proportional_attention else None
         place = _places(step)
@@ -47,7 +48,8 @@ class PublishedMerging(Published):
         self._tell(number, step, tokens)
         if self.cuts[number] is Cut.AROUND:
             bias = step.size.log()[None, None, None] if self.spec.proportional_attention else None
-            return unmerged_reference(block(step.x[None], bias, context)[0], step.groups)[None]
+            rotation = self._rotation(tokens.rotation, ones, step)
+            return unmerged_reference(block(step.x[None], bias, context, rotation)[0], step.groups)[None]
         if self.described:
             self._describe(step, _places(step), tokens)
         for residual in block.residuals:
@@ -72,6 +74,15 @@ class PublishedMerging(Published):
     def compared(self, number: int, metric: Tensor) -> Tensor:
         """What decides in block ``number``, (n, D)."""
         return metric
+
+    def _rotation(self, rotation: Tensor | None, size: Tensor, step: MergedTokens) -> Tensor | None:
+        """Of the merged tokens, from those before, (n, 2 d) and (n,): (m, 2 d)."""
+        if rotation is None:
+            return None
+        if self.spec.rope == "destination":
+            return torch.stack([rotation[group[0]] for group in step.groups])
+        weighed = rotation * size[:, None]
+        return torch.stack([weighed[group].sum(dim=0) / size[group].sum() for group in step.groups])
 
     def _tell(self, number: int, step: MergedTokens, tokens: PublishedTokens) -> None:
         source, target = ([edge[end] for edge in step.edges] for end in (0, 1))

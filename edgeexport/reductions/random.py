@@ -98,6 +98,8 @@ class _Vanish(nn.Module):
         self.register_buffer("stays", torch.tensor([stays], dtype=torch.int32), persistent=False)
 
     def forward(self, x: Tensor, metric: Tensor, trace: Trace) -> Tensor:
+        if trace.rotation is not None:  # the same for every image
+            trace.rotation = trace.rotation[:, self.stays[0].long()]
         return token_unmerge(x, self.stays.expand(x.shape[0], -1))
 
 
@@ -143,7 +145,9 @@ class _PublishedRemoval(Published):
         self.changes, self.seed, self.prefix = {change.block: change for change in changes}, seed, prefix
 
     def between(self, number: int, x: Tensor, metric: Tensor | None, tokens: PublishedTokens) -> Tensor:
-        return x[:, self._split(number, self.prefix)[1]]
+        stays = self._split(number, self.prefix)[1]
+        tokens.rotation = None if tokens.rotation is None else tokens.rotation[stays]
+        return x[:, stays]
 
     def leave(self, number: int, x: Tensor, scores: Tensor, rows: Tensor, tokens: PublishedTokens) -> Tensor:
         pruned, kept = self._split(number, 0)
@@ -168,17 +172,19 @@ class Random(Reduction):
     scopes: ClassVar[Mapping[str, str]] = {"#": "merge_#"}
 
     def refuses(self, facts: HostFacts) -> str:
-        """Tokens of an image, with classes to get wrong."""
-        return "" if facts.num_classes and facts.patch_size else "random is for models that classify images or pixels"
+        """Tokens of an image."""
+        return "" if facts.patch_size else "random is for models of images"
 
     def spec_from_config(
         self, value: object, place: Place, facts: HostFacts, tokens: int, folder: Path
     ) -> RandomSpec | None:
-        """``dict(r, seed, remove, proportional_attention, pool)``, or ``dict(prune={block: tokens}, seed)``."""
-        config = mapping(value, place, ("pool", "proportional_attention", "prune", "r", "remove", "seed"))
+        """``dict(r, seed, remove, proportional_attention, pool, unmerge)``, or ``dict(prune={block: tokens}, seed)``."""
+        config = mapping(
+            value, place, ("dense", "pool", "proportional_attention", "prune", "r", "remove", "seed", "unmerge")
+        )
         seed = integer(config.get("seed", 0), place.at("seed"), minimum=0, maximum=2**31)
         if config.get("prune") is not None:
-            for key in ("r", "remove", "pool", "proportional_attention"):
+            for key in ("r", "remove", "pool", "proportional_attention", "dense", "unmerge"):
                 if key in config:
                     raise place.at(key).error(config[key], "means nothing beside prune", "leave one of them out")
             problem, remedy = facts.why_no_exits
@@ -194,11 +200,11 @@ class Random(Reduction):
         if tokens != facts.num_tokens:
             raise place.error(value, "merging is not defined on shared tokens", "use prune={block: tokens}")
         remove = choice(config.get("remove", "merge"), place.at("remove"), ("merge", "prune"))
-        if remove == "prune" and facts.variants:
+        if remove == "prune" and (facts.variants or facts.restores):
             problem = f"{facts.name} needs every token back, and vanished ones are gone"
             raise place.at("remove").error(remove, problem, "use prune={block: tokens}, or remove='merge'")
         given = {key: entry for key, entry in config.items() if key not in ("prune", "remove", "seed")}
-        merge, _ = merge_spec_from_config(self.key, {**given, "metric": "x"}, place, facts, ("dense",))
+        merge, _ = merge_spec_from_config(self.key, {**given, "metric": "x"}, place, facts, ("dense", "unmerge"))
         return RandomSpec(merge, remove, (), seed)
 
     def resolved(self, given: Mapping[str, object], spec: RandomSpec) -> dict[str, object]:
@@ -206,7 +212,7 @@ class Random(Reduction):
         if spec.merge is None:
             return {"prune": dict(spec.exits), "seed": spec.seed}
         shared = {key: entry for key, entry in resolved_merge(given, spec.merge).items() if key != "metric"}
-        return {**shared, "remove": spec.remove, "seed": spec.seed}
+        return {**shared, "dense": spec.merge.dense is not None, "remove": spec.remove, "seed": spec.seed}
 
     def changes(self, spec: RandomSpec, facts: HostFacts, tokens: int, place: Place) -> tuple[Change, ...]:
         """As ToMe's, or as DToP's."""

@@ -32,8 +32,8 @@ class Tome(MergingMethod):
     def spec_from_config(
         self, value: object, place: Place, facts: HostFacts, tokens: int, folder: Path
     ) -> MergeSpec | None:
-        """``dict(r, metric, pool, proportional_attention, dense, variant)``."""
-        return merge_spec_from_config(self.key, value, place, facts, ("dense", "variant"))[0]
+        """``dict(r, metric, pool, proportional_attention, unmerge, dense, variant)``."""
+        return merge_spec_from_config(self.key, value, place, facts, ("dense", "unmerge", "variant"))[0]
 
     def resolved(self, given: Mapping[str, object], spec: MergeSpec) -> dict[str, object]:
         """With ``dense`` and ``variant``."""

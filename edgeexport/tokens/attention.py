@@ -45,9 +45,13 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """(B, n, C) -> (B, n, C); ``bias`` as in `attend`."""
+        return self.out_proj(attend(*self.heads(x), bias))
+
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, (B, heads, n, d) each."""
         joint = F.linear(x, self.in_proj_weight, self.in_proj_bias)
         query, key, value = (split_heads(part, self.num_heads) for part in joint.chunk(3, dim=-1))
-        return self.out_proj(attend(query, key, value, bias))
+        return query, key, value
 
 
 class CrossAttention(nn.Module):

@@ -41,7 +41,9 @@ class Block(nn.Module):
         """The branches, for reductions that act behind each norm."""
         return [getattr(self, name) for name in self._order]
 
-    def attend(self, x: Tensor, bias: Tensor | None, metric: str | None) -> tuple[Tensor, Tensor | None]:
+    def attend(
+        self, x: Tensor, bias: Tensor | None, metric: str | None, rotation: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """The first branch, and what tokens are compared by.
 
         Args:
@@ -49,6 +51,7 @@ class Block(nn.Module):
             bias: See the class.
             metric: 'x': the tokens themselves, after the branch; a host may offer 'k', 'q' and 'v' of its heads,
                 (B, h, n, d); None where nothing is compared.
+            rotation: See `Trace.rotation`.
         """
         x = self.residuals[0](x, bias)
         return x, x if metric is not None else None
@@ -59,6 +62,8 @@ class Block(nn.Module):
             x = residual(x, None, context)
         return x
 
-    def forward(self, x: Tensor, bias: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, bias: Tensor | None = None, context: Tensor | None = None, rotation: Tensor | None = None
+    ) -> Tensor:
         """The whole block: (B, n, C) -> (B, n, C)."""
-        return self.finish(self.attend(x, bias, None)[0], context)
+        return self.finish(self.attend(x, bias, None, rotation)[0], context)

@@ -34,12 +34,15 @@ class HostFacts:
         image: (height, width) of the input in pixels.
         patch_size: Side of a patch in pixels; 0 where there are no pixels.
         num_classes: 0 where nothing is classified.
-        variants: Ways of merging inside a block that hand every token back, the default first; none for a model that keeps
-            tokens merged.
+        variants: Ways of merging inside a block that hand every token back, the default first; none for a model that reads
+            merged tokens.
+        restores: Whether tokens that merged for good are copied back, each to every place that it came from, where they are
+            read: so that merging can be undone once, at the end.
         pooling: How tokens become one, for messages; None where they do not.
         exits: Heads at which tokens may leave, in order of depth.
         why_no_exits: Why tokens cannot leave before the final head, and what would help; both empty where they can.
         why_no_sharing: Why patches cannot share a token ahead of the embedding; empty where they can.
+        rotary: Queries and keys are turned by the place of their token.
     """
 
     name: str
@@ -58,6 +61,8 @@ class HostFacts:
     exits: tuple[Exit, ...]
     why_no_exits: tuple[str, str]
     why_no_sharing: str
+    restores: bool = False
+    rotary: bool = False
 
     @property
     def num_patches(self) -> int:

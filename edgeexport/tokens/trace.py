@@ -59,10 +59,13 @@ class Trace:
         share: int32 (B, N), the token of every patch, where patches share tokens; None: one each.
         size: float32 (B, n, 1), tokens of block 1 that every present token stands for; None: one each.
         bias: float32 (B, 1, 1, n), what the next attention adds to the logits of every key; None: nothing.
+        rotation: float32 (B or 1, n, 2 d), sine and cosine of the angles by which queries and keys of every present token are
+            turned, for hosts with rotary positions; None: by nothing.
         origin: int32 (B, N0), the present token that holds every token of block 1, where tokens merged for good.
         alive: int32 (B, n), which token of block 1 every present one is, where some left; None: all are there.
         departed: Those that left, in order.
         seen: Block -> what its exit was shown, for exits that were asked for.
+        origins: Block whose tokens are read -> ``origin`` as it was after it, where tokens had merged.
     """
 
     imposed: Mapping[str, Tensor] = field(default_factory=dict)
@@ -71,10 +74,12 @@ class Trace:
     share: Tensor | None = None
     size: Tensor | None = None
     bias: Tensor | None = None
+    rotation: Tensor | None = None
     origin: Tensor | None = None
     alive: Tensor | None = None
     departed: list[Departed] = field(default_factory=list)
     seen: dict[int, Seen] = field(default_factory=dict)
+    origins: dict[int, Tensor] = field(default_factory=dict)
 
     @property
     def prediction(self) -> Tensor:
@@ -103,6 +108,11 @@ class Trace:
         if self.share is not None:
             index = self.share if index is None else token_unmerge(index[:, :, None], self.share)[:, :, 0]
         return rows, index
+
+    def restored(self, block: int, x: Tensor) -> Tensor:
+        """Tokens (B, n, C) after a block that is read -> (B, N0, C): those that merged, at every place that they came from."""
+        origin = self.origins.get(block)
+        return x if origin is None else token_unmerge(x, origin)
 
     def places(self, batch: int, tokens: int, prefix: int) -> Tensor:
         """Which present token stands for each token of the dense model: int64 (B, prefix + N), -1 where it left.

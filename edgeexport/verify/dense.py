@@ -18,6 +18,8 @@ from edgeexport.verify.walk import CosineFall, PartStep, Walk, drift_limit, valu
 
 __all__ = ["dense_walk"]
 
+_LABELLED = ("class_map", "logits", "scores")  # outputs whose largest value, or whose value, is a class
+
 
 @torch.no_grad()
 def dense_walk(fixed: FixedModel, dense: FixedModel, batch: ImageBatch) -> Walk:
@@ -44,7 +46,7 @@ def dense_walk(fixed: FixedModel, dense: FixedModel, batch: ImageBatch) -> Walk:
 
     reduced = fixed.trace(*inputs, watch=compare).outputs
     fall = _steepest(parts)
-    name = "class_scores" if "class_scores" in reduced else fixed.recipe.output
+    name = "class_scores" if "class_scores" in reduced else fixed.recipe.prediction
     ours, theirs = reduced[name].numpy(), whole[name].numpy()
     parts.append(_part(f"output '{name}'", ours, theirs, len(ours)))
     return Walk(
@@ -58,7 +60,7 @@ def dense_walk(fixed: FixedModel, dense: FixedModel, batch: ImageBatch) -> Walk:
         flip=None,
         fall=fall,
         agreement=_agreement(
-            fixed.recipe.output, reduced[fixed.recipe.output].numpy(), whole[fixed.recipe.output].numpy()
+            fixed.recipe.prediction, reduced[fixed.recipe.prediction].numpy(), whole[fixed.recipe.prediction].numpy()
         ),
     )
 
@@ -79,7 +81,7 @@ def _steepest(parts: list[PartStep]) -> CosineFall | None:
 
 def _agreement(output: str, ours: NDArray, theirs: NDArray) -> float | None:
     """The share of equal labels: of images, or of pixels; None where nothing is labelled."""
-    if output == "tokens":
+    if output not in _LABELLED:
         return None
     labels = [value.argmax(axis=1) if value.dtype.kind == "f" else value for value in (ours, theirs)]
     return float(np.mean(labels[0] == labels[1]))

@@ -195,7 +195,7 @@ def compared(
         returned: The execution's outputs.
         one_by_one: The reference's images ran one by one, and are followed so.
     """
-    prediction = fixed.recipe.output
+    prediction = fixed.recipe.prediction
     comparison = compare_outputs(check, *pair, reference, returned, prediction)
     if comparison.status != "not-applicable":
         return comparison

@@ -19,14 +19,23 @@ def test_a_file_is_relative_to_the_recipe(write, tmp_path):
     assert file_from_config(None, HERE, tmp_path) is None
 
 
-@pytest.mark.parametrize("name", ["w.pth", "."])
-def test_a_missing_file_is_a_checkpoint_error(name, tmp_path, monkeypatch):
+def test_a_missing_file_is_a_checkpoint_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError) as caught:
-        file_from_config(name, HERE, tmp_path)
+        file_from_config("w.pth", HERE, tmp_path)
     message = message_of(caught.value)
-    assert message.startswith(f"x.py: checkpoint = '{name}' | no such file: {name} | ")
+    assert message.startswith("x.py: checkpoint = 'w.pth' | no such file: w.pth | ")
     assert "relative to the recipe" in message
+
+
+def test_a_folder_is_its_weights_or_an_error(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError) as caught:
+        file_from_config(".", HERE, tmp_path)
+    message = message_of(caught.value)
+    assert message.startswith("x.py: checkpoint = '.' | is a folder without model.safetensors or pytorch_model.bin | ")
+    weights = write("vit/pytorch_model.bin", "")
+    assert file_from_config("vit", HERE, tmp_path) == file_from_option(Path("vit")) == weights
 
 
 def test_a_value_of_another_type_is_a_recipe_error(tmp_path):

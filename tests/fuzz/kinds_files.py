@@ -50,15 +50,35 @@ def _onnx_files(base: Path) -> st.SearchStrategy[Any]:
 
 
 def _read_onnx(damage: Any, folder: Path) -> None:
-    model = onnx.load(folder / "m.onnx")
+    _damage_model(damage, folder / "m.onnx")
+    command(*damage["command"].split())
+
+
+def _read_decoder(damage: Any, folder: Path) -> None:
+    from edgeexport.config.place import Place
+    from edgeexport.fixed.decoder import Decoder
+    from edgeexport.graph.decoder import append_decoder
+    from edgeexport.recipe.decoder import decoder_from_config
+
+    _damage_model(damage, folder / "d.onnx")
+    place, shapes = Place("tiny.py").at("head"), {"features": (1, 6, 4)}
+    spec = decoder_from_config({"onnx": "d.onnx", "input": "features"}, place, folder, shapes, ("features",))
+    assert spec is not None
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 6, 4)) for name in ("image", "features")]
+    host = helper.make_graph([helper.make_node("Neg", ["image"], ["features"])], "host", ends[:1], ends[1:])
+    append_decoder(helper.make_model(host, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), spec)
+    Decoder(spec)({"features": torch.zeros(1, 6, 4)})
+
+
+def _damage_model(damage: Any, file: Path) -> None:
+    model = onnx.load(file)
     for edit in damage["edits"]:
         with contextlib.suppress(IndexError, ValueError, TypeError):
             _edit_model(model, **edit)
     content = model.SerializeToString()
     if damage["bytes"]:
         content = apply_bytes(content, damage["bytes"])
-    replaced(folder / "m.onnx", content)
-    command(*damage["command"].split())
+    replaced(file, content)
 
 
 def _edit_model(model: onnx.ModelProto, what: str, at: int, number: int, text: str) -> None:
@@ -144,7 +164,9 @@ def _checkpoints(base: Path) -> st.SearchStrategy[Any]:
     with (base / "w.safetensors").open("rb") as stream:
         header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
     return st.one_of(
-        st.fixed_dictionaries({"file": st.sampled_from(["w.pth", "w.safetensors", "old.pth"]), "bytes": byte_edits}),
+        st.fixed_dictionaries(
+            {"file": st.sampled_from(["w.pth", "w.safetensors", "old.pth", "w.npz"]), "bytes": byte_edits}
+        ),
         st.fixed_dictionaries({"header": document_edits(header), "length": st.sampled_from([0, 0, 0, 1, -1, 2**40])}),
         st.fixed_dictionaries({"pickle": st.binary(max_size=60).map(bytes.hex), "executed": st.booleans()}),
         st.fixed_dictionaries({"content": values}),
@@ -152,7 +174,8 @@ def _checkpoints(base: Path) -> st.SearchStrategy[Any]:
 
 
 def _read_checkpoint(damage: Any, folder: Path) -> None:
-    from edgeexport.hosts.checkpoint import load_weights, state_dict_from_file
+    from edgeexport.hosts.checkpoint import load_weights
+    from edgeexport.hosts.checkpoint_file import checkpoint_from_file
 
     if "file" in damage:
         file = _damaged(damage, folder)
@@ -173,12 +196,66 @@ def _read_checkpoint(damage: Any, folder: Path) -> None:
                 for name in stored.namelist():
                     made = b"\x80\x02" + bytes.fromhex(damage["pickle"]) + end
                     written.writestr(name, made if name.endswith("data.pkl") else stored.read(name))
-    load_weights(torch.nn.Linear(3, 2), state_dict_from_file(file), str(file))
+    load_weights(torch.nn.Linear(3, 2), checkpoint_from_file(file).state, str(file))
+
+
+_VIT_KEYS = (
+    "embeddings.cls_token",
+    "embeddings.register_tokens",
+    "embeddings.patch_embeddings.projection.weight",
+    "head.probe",
+    "vision_model.embeddings.class_embedding",
+    "encoder.layer.0.attention.attention.query.weight",
+    "layers.0.mlp.gate_proj.weight",
+    "encoder.layer.0.attention.attention.value.weight",
+    "encoder.layer.0.attention.output.dense.bias",
+    "layers.0.mlp.up_proj.weight",
+    "head.attention.in_proj_weight",
+    "embedding/kernel",
+    "pos_embedding",
+    "Transformer/encoderblock_0/MlpBlock_3/Dense_0/kernel",
+    "Transformer/encoderblock_0/MultiHeadDotProductAttention_1/query/kernel",
+    "storage_tokens",
+    "mask_token",
+    "register_tokens",
+    "Transformer/encoderblock_0/MultiHeadDotProductAttention_1/out/kernel",
+    "cls_token",
+    "pos_embed",
+    "blocks.0.attn.qkv.bias",
+    "module.backbone.blocks.0.ls1.gamma",
+    "visual.conv1.weight",
+    "visual.class_embedding",
+    "patch_embed.proj.weight",
+    "head.weight",
+)
+
+
+def _vit_checkpoints(base: Path) -> st.SearchStrategy[Any]:
+    shapes = st.lists(st.sampled_from([0, 1, 2, 3, 8, 24]), max_size=4)
+    return st.dictionaries(st.sampled_from(_VIT_KEYS), shapes, min_size=1, max_size=8)
+
+
+def _read_vit_checkpoint(damage: Any, folder: Path) -> None:
+    """Keys of ViTs under several names, with tensors of any shape."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    from edgeexport.config.place import Place
+    from edgeexport.hosts.checkpoint import load_weights
+    from edgeexport.hosts.checkpoint_file import Checkpoint
+    from edgeexport.hosts.timm_vit.checkpoint import timm_weights
+    from edgeexport.hosts.timm_vit.config import timm_from_config
+
+    tiny = {"img_size": 16, "patch_size": 8, "embed_dim": 8, "depth": 1, "num_heads": 2, "num_classes": 2}
+    spec, model = timm_from_config({"type": "timm", **tiny}, Place("x.py")), VisionTransformer(**tiny)  # type: ignore[arg-type]
+    state, _ = timm_weights(model, spec, Checkpoint({key: torch.zeros(shape) for key, shape in damage.items()}), "w")
+    load_weights(model, state, "w")
 
 
 FILE_KINDS = [
     Kind("onnx", _onnx_files, _read_onnx, 60, ("m.onnx",)),
+    Kind("decoders", _onnx_files, _read_decoder, 60, ("d.onnx",)),
     Kind("pictures", _files(*_PICTURES), _read_photo, 150, _PICTURES),
     Kind("label-maps", _files(*_LABELS), _read_label, 150, _LABELS),
-    Kind("checkpoints", _checkpoints, _read_checkpoint, 100, ("w.pth", "w.safetensors", "old.pth")),
+    Kind("checkpoints", _checkpoints, _read_checkpoint, 100, ("w.pth", "w.safetensors", "old.pth", "w.npz")),
+    Kind("vit-checkpoints", _vit_checkpoints, _read_vit_checkpoint, 60),
 ]

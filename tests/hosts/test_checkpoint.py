@@ -9,6 +9,7 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -16,7 +17,8 @@ from small_models import small_spec
 from torch import Tensor, nn
 
 from edgeexport.errors import CheckpointError
-from edgeexport.hosts.checkpoint import load_network_weights, load_weights, state_dict_from_file
+from edgeexport.hosts.checkpoint import load_network_weights, load_weights
+from edgeexport.hosts.checkpoint_file import checkpoint_from_file
 from edgeexport.hosts.segvit.segvit import SegVit
 from edgeexport.reductions.cts_policy import PolicyNetwork
 
@@ -24,7 +26,7 @@ from edgeexport.reductions.cts_policy import PolicyNetwork
 def refused(path: Path) -> str:
     """The one-line message with which a file is refused, exit code 2."""
     with pytest.raises(CheckpointError) as caught:
-        state_dict_from_file(path)
+        checkpoint_from_file(path)
     return message_of(caught.value)
 
 
@@ -66,12 +68,12 @@ def test_pth_reads_wrapped_or_bare(
 ) -> None:
     content = weights if wrapper is None else {wrapper: weights, "meta": {"epoch": 3, "classes": ("wall", "sky")}}
     torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
-    assert_equal_weights(state_dict_from_file(tmp_path / "w.pth"), weights)
+    assert_equal_weights(checkpoint_from_file(tmp_path / "w.pth").state, weights)
 
 
 def test_safetensors_reads(tmp_path: Path, weights: dict[str, Tensor]) -> None:
     save_file(weights, tmp_path / "w.safetensors")
-    assert_equal_weights(state_dict_from_file(tmp_path / "w.safetensors"), weights)
+    assert_equal_weights(checkpoint_from_file(tmp_path / "w.safetensors").state, weights)
 
 
 def test_what_mmengine_saves_of_the_training_is_skipped(tmp_path: Path, weights: dict[str, Tensor]) -> None:
@@ -92,7 +94,7 @@ def test_what_mmengine_saves_of_the_training_is_skipped(tmp_path: Path, weights:
     torch.save(content, tmp_path / "epoch_1.pth")
     with pytest.raises(pickle.UnpicklingError):  # or else this test shows nothing
         torch.load(tmp_path / "epoch_1.pth", weights_only=True)
-    assert_equal_weights(state_dict_from_file(tmp_path / "epoch_1.pth"), weights)
+    assert_equal_weights(checkpoint_from_file(tmp_path / "epoch_1.pth").state, weights)
     with pytest.raises(pickle.UnpicklingError):  # nothing was allowed beyond that one call
         torch.load(tmp_path / "epoch_1.pth", weights_only=True)
 
@@ -110,7 +112,7 @@ def test_arguments_of_timms_and_deits_training_scripts_are_skipped(
     torch.save(content, tmp_path / "checkpoint.pth.tar")
     with pytest.raises(pickle.UnpicklingError):  # or else this test shows nothing
         torch.load(tmp_path / "checkpoint.pth.tar", weights_only=True)
-    assert_equal_weights(state_dict_from_file(tmp_path / "checkpoint.pth.tar"), weights)
+    assert_equal_weights(checkpoint_from_file(tmp_path / "checkpoint.pth.tar").state, weights)
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
@@ -154,8 +156,8 @@ def test_corrupt_safetensors_header(tmp_path: Path, weights: dict[str, Tensor]) 
 
 @pytest.mark.parametrize(
     "content",
-    [b"# my notes\nnot weights\n" * 9, b"version https://git-lfs.github.com/spec/v1\n", b"\x93NUMPY\x01\x00" * 50],
-    ids=["text", "git-lfs pointer", "numpy"],
+    [b"# my notes\nnot weights\n" * 9, b"version https://git-lfs.github.com/spec/v1\n"],
+    ids=["text", "git-lfs pointer"],
 )
 def test_file_that_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "w.pth"
@@ -171,6 +173,27 @@ def test_safetensors_named_pth_is_not_said_to_execute_code(tmp_path: Path, weigh
     save_file(weights, tmp_path / "w.pth")
     message = refused(tmp_path / "w.pth")
     assert "no checkpoint of torch.save" in message and "execute code" not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"\x93NUMPY\x01\x00" * 50, "a single numpy array"),
+        (b"\x89HDF\r\n\x1a\n" * 9, "an HDF5 file, as Keras writes it"),
+        (b"GGUF\x03\0\0\0", "a GGUF file"),
+    ],
+)
+def test_other_formats_are_named(tmp_path: Path, content: bytes, what: str) -> None:
+    (tmp_path / "w.pth").write_bytes(content)
+    assert f"is {what}, which is no checkpoint of torch.save" in refused(tmp_path / "w.pth")
+
+
+def test_programs_and_archives_are_named(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), str(tmp_path / "w.pth"))
+    assert "is a TorchScript archive" in refused(tmp_path / "w.pth")
+    with (tmp_path / "a.pth").open("wb") as stream:
+        np.savez(stream, a=np.zeros(3))
+    assert "is a numpy archive | rename it to .npz" in refused(tmp_path / "a.pth")
 
 
 def test_pickle_without_torch(tmp_path: Path) -> None:
@@ -262,7 +285,7 @@ def test_damaged_bytes_give_our_error_or_nothing(tmp_path: Path, weights: dict[s
             damaged[rng.randrange(len(content))] = rng.randrange(256)
         path.write_bytes(damaged)
         try:
-            state_dict_from_file(path)
+            checkpoint_from_file(path)
         except CheckpointError as error:
             assert message_of(error)
             errors += 1

@@ -60,7 +60,24 @@ def cause(state: dict[str, Tensor], model: nn.Module | None = None) -> str:
         ),
         ({"reg_tokens": 4}, "the checkpoint has 4 register tokens; set model.reg_tokens=4"),
         ({"global_pool": "avg"}, "another pooling than at training; set model.global_pool='avg'"),
-        ({"init_values": 1e-5}, "the model in the recipe is not the one that was trained"),
+        ({"init_values": 1e-5}, "the checkpoint has LayerScale; set model.init_values=1e-5"),
+        ({"qk_norm": True}, "the checkpoint has norms of queries and keys; set model.qk_norm=True"),
+        ({"pre_norm": True}, "the checkpoint has a norm ahead of the blocks; set model.pre_norm=True"),
+        (
+            {"qkv_bias": False},
+            "the checkpoint lacks biases of queries, keys and values; set model.qkv_bias=False",
+        ),
+        (
+            {"global_pool": "map", "class_token": False},
+            "the checkpoint has pooling by attention, the checkpoint lacks a class token; "
+            "set model.global_pool='map', model.class_token=False",
+        ),
+        (
+            {"init_values": 1e-5, "reg_tokens": 4},
+            "the checkpoint has LayerScale, the checkpoint has 4 register tokens; "
+            "set model.init_values=1e-5, model.reg_tokens=4",
+        ),
+        ({"mlp_ratio": 2}, "another size of the MLPs; set model.mlp_ratio=2"),
     ],
 )
 def test_other_vision_transformers(changes: dict[str, object], expected: str) -> None:
@@ -85,7 +102,9 @@ def test_distillation_token() -> None:
 
 def test_pre_training_of_mae() -> None:
     encoder = {key: value for key, value in state_of().items() if not key.startswith("head")}
-    assert cause(encoder) == "a checkpoint without a classifier; give a fine-tuned one"
+    assert cause(encoder) == (
+        "a checkpoint without a classifier; give a fine-tuned one, or set model.num_classes=0 for features"
+    )
     with_decoder = {**encoder, "mask_token": torch.zeros(1), "decoder_blocks.0.norm1.weight": torch.zeros(1)}
     assert "a pre-training checkpoint of MAE" in cause(with_decoder)
 
@@ -94,10 +113,9 @@ def test_keys_of_mmsegmentation() -> None:
     assert "an mmsegmentation checkpoint" in cause({"backbone.layers.0.ln1.weight": torch.zeros(24)})
 
 
-@pytest.mark.parametrize("prefix", ["model.", "_orig_mod.", "backbone.vit."])
-def test_keys_with_something_ahead_of_them(prefix: str) -> None:
-    found = cause({prefix + key: value for key, value in state_of().items()})
-    assert found == f"the keys begin with {prefix!r}; save those of this model without it"
+def test_keys_with_something_ahead_of_them() -> None:
+    found = cause({"net.vit." + key: value for key, value in state_of().items()})
+    assert found == "the keys begin with 'net.vit.'; save those of this model without it"
 
 
 def test_a_diffusion_block_is_found_in_its_network_and_told_from_other_models() -> None:

@@ -37,6 +37,13 @@ GRAPHS: dict[str, tuple[dict, dict, list[str]]] = {
         ["embedding", "merge_1", "block_1", "block_2", "merge_3", "block_3", "block_4", "final_norm", "decode_head",
          "tail"],
     ),
+    "segvit merged to the end": (
+        TINY_ATM,
+        {("reduction",): {"tome": {"r": [8, 0, 5], "metric": "k"}},
+         ("model", "backbone", "final_norm"): True, ("model", "backbone", "with_cls_token"): True},
+        ["embedding", "merge_1", "block_1", "block_2", "merge_3", "block_3", "block_4", "restore", "final_norm",
+         "decode_head", "tail"],
+    ),
     "timm in windows": (
         TINY_TIMM,
         {("reduction",): {"dsm": {"r": [0, 6, 0, 4], "delay": 1, "window": 4}}, ("model", "depth"): 4},
@@ -104,14 +111,16 @@ def test_without_reductions_both_walks_agree_and_give_the_outputs_named(
     name: str, validated: Callable[..., Recipe]
 ) -> None:
     recipe = validated({}, BASES[name])
-    for output in recipe.host.outputs:
-        fixed = fixed_of(validated({("output",): output}, BASES[name]))
+    assert set(recipe.host.available_outputs(recipe.model)) <= set(recipe.host.outputs)
+    for output in recipe.host.available_outputs(recipe.model):
+        asked = {("output",): output}
+        offered = recipe.host.extra_outputs(recipe.model, output, validated(asked, BASES[name]).tail)
+        fixed = fixed_of(validated({**asked, ("extra_outputs",): offered}, BASES[name]))
         inputs = inputs_of(fixed)
         with torch.no_grad():
             outputs = fixed.trace(*inputs).outputs
         assert fixed.output_names[0] == output and list(outputs) == fixed.output_names
         assert fixed.decisions == []
-        offered = recipe.host.extra_outputs(output, fixed.recipe.tail)
         assert set(offered) <= set(outputs)
         (published, *_) = PublishedModel(fixed.model, fixed.recipe).run(inputs)
         found = published.outputs[output]

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 from recipe_cases import TINY_CLIP, TINY_DIFFUSION, TINY_TIMM
 
-from edgeexport.inputs.spec import InputSpec, Preprocess
+from edgeexport.inputs.spec import Crop, InputSpec, Preprocess
 
 NORM = {"mean": (1, 2, 3), "std": (4, 5, 6)}
 SHAPE = ("input", "shape")
@@ -16,6 +16,11 @@ def test_images(validated):
     assert spec == InputSpec(1, 64, 64, Preprocess((1, 2, 3), (4, 5, 6), False))
     assert spec.shape == (1, 64, 64, 3)
     assert validated({SHAPE: [4, 3, 64, 64]}, TINY_TIMM).input == InputSpec(4, 64, 64, None)
+
+
+def test_a_crop(validated):
+    crop = validated({("input", "crop"): {"pct": 0.9}}, TINY_TIMM).input.crop
+    assert crop == Crop(0.9, "center", "bicubic")
 
 
 def test_spectrograms(validated):
@@ -55,6 +60,12 @@ def test_features(validated):
         (TINY_CLIP, {("model", "in_chans"): 1, SHAPE: (1, 1, 8, 64, 64)}, "the model takes clips of 1 channels, and builds are verified on photographs, which give 3 | use model.in_chans=3"),
         (TINY_CLIP, {SHAPE: (1, 3, 64, 64)}, "input.shape = (1, 3, 64, 64) | expected (B, C, T, H, W) = (B, 3, 8, 64, 64), found 4 values"),
         (TINY_CLIP, {SHAPE: (1, 3, 16, 64, 64)}, "input.shape = (1, 3, 16, 64, 64) | expected (B, C, T, H, W) = (B, 3, 8, 64, 64), as the model is"),
+        (TINY_TIMM, {("input", "preprocess"): {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}}, "mean and std are all at most 1, so they are of pixels from 0 to 1; these are from 0 to 255 | write them times 255: mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]"),
+        (TINY_TIMM, {("input", "crop"): {"pct": 0}}, "input.crop.pct = 0 | expected a share above 0 and at most 1"),
+        (TINY_TIMM, {("input", "crop"): {"pct": 1.5}}, "expected a share above 0 and at most 1 | timm's crop_pct, such as 0.9"),
+        (TINY_TIMM, {("input", "crop"): {"mode": "border"}}, "expected one of 'center', 'squash'"),
+        (TINY_TIMM, {("input", "crop"): {"interpolation": "bicubc"}}, "did you mean 'bicubic'?"),
+        (TINY_TIMM, {**SPECTROGRAM, ("input", "crop"): {}}, "is for colour images, and the model takes 1 channel(s)"),
         (TINY_CLIP, {("input", "preprocess"): NORM}, "input.preprocess = {'mean': (1, 2, 3), 'std': (4, 5, 6)} | is for colour images, and the model takes clips of 8 frames | leave it out: the input is float32"),
         (TINY_TIMM, {**SPECTROGRAM, ("input", "preprocess"): NORM}, "is for colour images, and the model takes 1 channel(s)"),
         (TINY_DIFFUSION, {SHAPE: (1, 24, 25)}, "input.shape = (1, 24, 25) | expected (B, rows * columns, embed_dims) = (B, 24, 24), as the model is"),

@@ -108,16 +108,14 @@ def test_golden_configs_are_models(case, golden, validated):
         ("vit_base_patch16_225", "timm has no model of this name | did you mean 'vit_base_patch16_224'?"),
         ("resnet5", "timm has no model of this name | did you mean 'resnet50'?"),
         ("vit_foo", "timm has no model of this name | timm.list_models(module='vision_transformer') lists plain ViTs"),
-        ("test_vit", "dynamic_img_size is on, and the graph's size is fixed | add dynamic_img_size=False to model"),
         ("qqqq", "timm has no model of this name | timm.list_models(module='vision_transformer') lists plain ViTs"),
         ("deit_tiny_patch16_224.fb_in2k", "timm knows deit_tiny_patch16_224, but no weights tag 'fb_in2k' of it | did you mean 'deit_tiny_patch16_224.fb_in1k'?"),
         ("hf-hub:timm/deit_tiny_patch16_224", "names a place to fetch a model from, and nothing is fetched"),
         ("swin_tiny_patch4_window7_224", "is not a plain Vision Transformer: it is of timm's family 'swin_transformer'"),
         ("beit_base_patch16_224", "is not a plain Vision Transformer: it is of timm's family 'beit'"),
-        ("eva02_tiny_patch14_224", "is not a plain Vision Transformer: it is of timm's family 'eva'"),
-        ("vit_relpos_small_patch16_224", "is not a plain Vision Transformer: its class is VisionTransformerRelPos"),
-        ("vit_tiny_r_s16_p8_224", "is not a plain Vision Transformer: patch_embed is a HybridEmbed"),
-        ("vit_small_patch16_18x2_224", "is not a plain Vision Transformer: blocks.0 is a ParallelThingsBlock, not a Block"),
+        ("vit_relpos_small_patch16_224", "is not a plain Vision Transformer: it is of timm's family 'vision_transformer_relpos'"),
+        ("vit_tiny_r_s16_p8_224", "is not a plain Vision Transformer: it is of timm's family 'vision_transformer_hybrid'"),
+        ("vit_base_patch16_xp_224", "is not a plain Vision Transformer: blocks.0 is a ParallelScalingBlock"),
     ],
 )  # fmt: skip
 def test_names_of_other_models_are_refused(name, message, refused):
@@ -168,7 +166,10 @@ def test_arguments_that_do_not_fit_are_refused(base, key, value, message, refuse
         ({"num_heads": 5}, "timm cannot build this host: AssertionError: dim should be divisible by num_heads"),
         ({"class_token": False}, "timm cannot build this host: AssertionError: Token pooling needs the class token."),
         ({"norm_layer": "nonorm"}, "timm cannot build this host: "),
-        ({"norm_layer": "rmsnorm"}, "is not a plain Vision Transformer: blocks.0.norm1 is a RmsNorm, not a LayerNorm"),
+        (
+            {"norm_layer": "batchnorm1d"},
+            "is not a plain Vision Transformer: blocks.0.norm1 is a BatchNorm1d, not a LayerNorm",
+        ),
     ],
 )
 def test_arguments_that_do_not_go_together_are_refused(changes, message, refused):

@@ -36,7 +36,7 @@ def test_merging_offers_source_and_size(base, validated):
         (TINY_TIMM, {"tome": {"r": 0}}),
         (TINY_TIMM, {"dsm": {"r": [3, 2], "delay": 2}}),
         (TINY_DIFFUSION, {"tome": {"r": 0}}),
-        (TINY, {"tome": {"r": 8}}),
+        (TINY, {"tome": {"r": 8, "unmerge": "block"}}),
     ],
 )
 @pytest.mark.parametrize("name", ["source", "size"])

@@ -69,14 +69,21 @@ def test_a_size_that_may_change_can_be_fixed(switch):
 
 
 def test_other_parts_are_named():
-    from timm.layers import SwiGLUPacked
-    from timm.models.vision_transformer import ParallelScalingBlock, ResPostBlock
+    from timm.layers import GatedMlp
+    from timm.models.vision_transformer import ParallelScalingBlock
 
-    assert "blocks.0 is a ResPostBlock, not a Block" in problem(built_host(None, {**SMALL, "block_fn": ResPostBlock}))
     parallel = built_host(None, {**SMALL, "block_fn": ParallelScalingBlock})
-    assert "blocks.0 is a ParallelScalingBlock, not a Block" in problem(parallel)
-    gated = built_host(None, {**SMALL, "mlp_layer": SwiGLUPacked})
-    assert "blocks.0.mlp is a GluMlp, not an Mlp" in problem(gated)
+    assert "blocks.0 is a ParallelScalingBlock: attention and MLP act on the same tokens" in problem(parallel)
+    gated = built_host(None, {**SMALL, "mlp_layer": GatedMlp})
+    assert "blocks.0.mlp is a GatedMlp, not an Mlp, GluMlp or SwiGLU" in problem(gated)
+
+
+def test_gated_mlps_norms_behind_branches_and_branches_side_by_side_are_plain():
+    from timm.layers import SwiGLUPacked
+    from timm.models.vision_transformer import ParallelThingsBlock, ResPostBlock
+
+    for changes in ({"mlp_layer": SwiGLUPacked}, {"block_fn": ResPostBlock}, {"block_fn": ParallelThingsBlock}):
+        check_plain(built_host(None, {**SMALL, **changes}), "host", Place("x.py"))
 
 
 def test_a_single_changed_block_is_found():
@@ -96,4 +103,4 @@ def test_a_subclass_is_another_model():
     class Own(VisionTransformer):
         pass
 
-    assert "its class is Own, not timm's VisionTransformer or VisionTransformerDistilled" in problem(Own(**SMALL))
+    assert "its class is Own, not timm's VisionTransformer, VisionTransformerDistilled or Eva" in problem(Own(**SMALL))

@@ -110,7 +110,7 @@ def test_weighted_by_sizes_of_one_the_prefix_still_stays_out(model_config: dict[
     recipe = small_recipe(tmp_path, {"global_pool": "avg", **model_config})
     model, _ = model_from_recipe(recipe)
     assert isinstance(model, VisionTransformer)
-    walk = TimmVitWalk(model, recipe.input).eval()
+    walk = TimmVitWalk(model, recipe.model, recipe.input).eval()
     tokens = torch.randn(2, model.num_prefix_tokens + 16, 24, generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
         found = walk.predict({3: tokens}, Trace(), "size_weighted")

@@ -56,7 +56,9 @@ def test_clips_merge_without_windows(validated):
 
 
 @pytest.mark.parametrize("base", [TINY, TINY_ATM])
-@pytest.mark.parametrize("given", [{"r": 8}, {"r": 8, "dense": True}, {"r": 8, "metric": "x", "variant": "tome"}])
+@pytest.mark.parametrize(
+    "given", [{"r": 8, "unmerge": "block"}, {"r": 8, "dense": True}, {"r": 8, "metric": "x", "variant": "tome"}]
+)
 def test_tome_around_the_blocks_of_segvit(base, given, validated):
     merge = validated({R: {"tome": given}}, base).reductions["tome"]
     assert merge == MergeSpec("tome", (8,) * 4, metric="x", dense="tome")
@@ -90,16 +92,22 @@ def test_the_variants_of_dense_merging(validated):
         (TINY_TIMM, {"tome": {"r": 8, "pool": "avg"}}, "reduction.tome.pool = 'avg' | expected one of 'mean', 'size_weighted'"),
         (TINY_TIMM, {"tome": {"r": 8, "pool": "size_weighted"}}, "reduction.tome.pool = 'size_weighted' | unsupported: a classifier does not average its tokens: its global_pool is 'token' | supported: 'mean'"),
         (TINY, {"tome": {"r": 8, "pool": "size_weighted"}}, "reduction.tome.pool = 'size_weighted' | unsupported: SegViT does not average its tokens: it predicts for every token | supported: 'mean'"),
-        (TINY_TIMM, {"tome": {"r": 8, "dense": True}}, "reduction.tome.dense = True | unsupported: a classifier reads merged tokens, none has to come back | supported: False"),
-        (TINY_TIMM, {"tome": {"r": 8, "variant": "sd"}}, "reduction.tome.variant = 'sd' | means nothing without dense=True | leave it out"),
-        (TINY, {"tome": {"r": 8, "dense": False}}, "reduction.tome.dense = False | unsupported: SegViT needs every token back | supported: True"),
+        (TINY_TIMM, {"tome": {"r": 8, "dense": True}}, "reduction.tome.dense = True | unsupported: a classifier reads merged tokens, none has to come back | leave dense out"),
+        (TINY_TIMM, {"tome": {"r": 8, "variant": "sd"}}, "reduction.tome.variant = 'sd' | means nothing without unmerge='block' | leave it out"),
+        (TINY, {"tome": {"r": 8, "dense": True, "unmerge": "end"}}, "reduction.tome.dense = True | contradicts unmerge='end'; it is the older name of unmerge='block' | leave dense out"),
+        (TINY, {"tome": {"r": 8, "unmerge": "never"}}, "reduction.tome.unmerge = 'never' | expected one of 'end', 'block'"),
+        (TINY, {"tome": {"r": 8, "unmerge": "end", "variant": "sd"}}, "reduction.tome.variant = 'sd' | means nothing without unmerge='block'"),
+        (TINY_TIMM, {"tome": {"r": 8, "unmerge": "end"}}, "reduction.tome.unmerge = 'end' | unsupported: a classifier reads merged tokens, none has to come back | leave unmerge out"),
+        (TINY_DIFFUSION, {"tome": {"r": 8, "unmerge": "end"}}, "reduction.tome.unmerge = 'end' | unsupported: a diffusion block needs every token back | supported: 'block'"),
+        (TINY_TIMM, {"tome": {"r": 64}}, "reduction.tome.r = 64 | leaves no token of the 64 patches | use a value below 64"),
+        (TINY_TIMM, {"dsm": {"r": [0, 99]}}, "reduction.dsm.r = [0, 99] | leaves no token of the 64 patches"),
+        (TINY_TIMM, {"random": {"r": 64}}, "reduction.random.r = 64 | leaves no token of the 64 patches"),
         (TINY_DIFFUSION, {"tome": {"r": 8, "dense": False}}, "reduction.tome.dense = False | unsupported: a diffusion block needs every token back | supported: True"),
-        (TINY, {"tome": {"r": 8, "metric": "k"}}, "reduction.tome.metric = 'k' | unsupported: tokens are matched before the block, where its k is not known yet | supported: 'x'"),
+        (TINY, {"tome": {"r": 8, "metric": "k", "unmerge": "block"}}, "reduction.tome.metric = 'k' | unsupported: tokens are matched before the block, where its k is not known yet | supported: 'x'"),
         (TINY, {"tome": {"r": 8, "variant": "dense"}}, "reduction.tome.variant = 'dense' | expected one of 'tome', 'sd'"),
         (TINY_DIFFUSION, {"tome": {"r": 8, "variant": "tome"}}, "reduction.tome.variant = 'tome' | unsupported: a diffusion block merges around its branches, as published | supported: 'sd'"),
         (TINY_DIFFUSION, {"tome": {"r": 0, "variant": "tome"}}, "reduction.tome.variant = 'tome' | unsupported"),
         (TINY_DIFFUSION, {"tome": {"r": 8, "proportional_attention": True}}, "reduction.tome.proportional_attention = True | unsupported: the Stable Diffusion variant attends without sizes | supported: False"),
-        (TINY, {"dsm": {"r": 8}}, "reduction.dsm = {'r': 8} | unsupported: DSM is for classifiers, and SegViT needs every token back; a SegViT takes cts, dtop, tome"),
         (TINY_DIFFUSION, {"dsm": {"r": 8}}, "reduction.dsm = {'r': 8} | unsupported: DSM is for classifiers, and a diffusion block needs every token back; a diffusion block takes tome | leave it out"),
         (TINY_TIMM, {"dsm": {"r": 8, "delay": 7}}, "reduction.dsm.delay = 7 | out of range: expected an integer from 0 to 6"),
         (TINY_TIMM, {"dsm": {"r": 8, "delay": -1}}, "reduction.dsm.delay = -1 | out of range: expected an integer from 0 to 6"),
@@ -143,7 +151,7 @@ def test_cells_need_an_even_grid(refused, validated):
     odd = {("input", "shape"): (1, 3, 144, 128)}
     message = refused({R: {"tome": {"r": 4, "variant": "sd"}}, **odd}, TINY)
     assert message.endswith("found 9x8 patches | use even sides, or variant='tome'")
-    assert validated({R: {"tome": {"r": 4}}, **odd}, TINY).reductions["tome"].dense == "tome"
+    assert validated({R: {"tome": {"r": 4, "dense": True}}, **odd}, TINY).reductions["tome"].dense == "tome"
 
 
 @pytest.mark.parametrize("pooling", ["max", "avgmax", "map"])

@@ -119,7 +119,7 @@ def test_the_resolved_recipe_reads_as_the_same(recipe: Recipe, validated: Callab
 @pytest.mark.parametrize(
     ("base", "options", "said"),
     [
-        (TINY_DIFFUSION, {"r": 4}, "random is for models that classify"),
+        (TINY_DIFFUSION, {"r": 4}, "random is for models of images"),
         (TINY, {"r": 4, "remove": "prune"}, "needs every token back"),
         (TINY, {"prune": {1: 4}}, "no auxiliary head reads block 1"),
         (TINY, {"prune": {2: 64}}, "leaves none of the 64 tokens"),

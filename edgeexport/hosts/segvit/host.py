@@ -46,6 +46,7 @@ class SegVitHost(Host):
         "blocks.#": "block_#",
         "exits.#.scores": "prune_#",
         "exits.#": "auxiliary_head_#",
+        "reading.restored": "restore",
         "reading": "final_norm",
         "decode_head": "decode_head",
         "brought_back": "tail",
@@ -84,7 +85,7 @@ class SegVitHost(Host):
         colours = palette_from_config(given, place.at("palette"), spec.decode_head.num_classes, classes)
         return colours, config.get("palette", classes if isinstance(classes, str) else None)
 
-    def extra_outputs(self, output: str, tail: TailSpec) -> tuple[str, ...]:
+    def extra_outputs(self, spec: SegVitSpec, output: str, tail: TailSpec) -> tuple[str, ...]:
         """``uncertified_pixels``: pixels whose class the fast tail cannot prove."""
         return ("uncertified_pixels",) if output == "class_map" and tail.form == "fast" else ()
 
@@ -115,6 +116,7 @@ class SegVitHost(Host):
             exits=exits,
             why_no_exits=why,
             why_no_sharing="",
+            restores=True,
         )
 
     def model(self, spec: SegVitSpec) -> nn.Module:
@@ -170,7 +172,7 @@ class SegVitHost(Host):
             macs = _head_macs(head, leaving.tokens)
             name, read = f"auxiliary_head.{index}", (leaving.block,)
             heads.append(Head(name, head.type, read, leaving.tokens, leaving.pruned, macs))
-        tokens = left - int(backbone.with_cls_token)
+        tokens = embedded - sum(leaving.pruned for leaving in exits)  # merged ones come back
         heads.append(Head("decode_head", final.type, final.stages, tokens, 0, _head_macs(final, tokens)))
         tail = 2 * bilinear_resize_macs(final.num_classes, size.height, size.width)
         if final.type == "ATMHead":

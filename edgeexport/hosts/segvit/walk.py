@@ -7,12 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeexport.hosts.host import ClassMapTail, ExitPrediction, PublishedWalk, TailSpec, Walk
+from edgeexport.hosts.restored import Restored
 from edgeexport.hosts.segvit.heads import AtmHead, PruneHead
 from edgeexport.hosts.segvit.segvit import SegVit
 from edgeexport.hosts.segvit.vit import VitBackbone, VitBlock
 from edgeexport.inputs.spec import InputSpec
 from edgeexport.ops.token_unmerge import token_unmerge
 from edgeexport.ops.upsample_argmax import upsample_argmax
+from edgeexport.tokens.attention import SelfAttention, attend
 from edgeexport.tokens.block import Block, Residual
 from edgeexport.tokens.patches import patches_from_image
 from edgeexport.tokens.preprocess import NormalisedImage, normalised_image
@@ -29,6 +31,57 @@ def _layers(backbone: VitBackbone) -> list[VitBlock]:
 class _SelfAttention(Residual):
     def added(self, normed: Tensor, bias: Tensor | None = None, context: Tensor | None = None) -> Tensor:
         return self.branch(normed, bias)
+
+
+class _Compared(nn.Module):
+    """An attention branch that also gives what tokens are compared by, (B, h, n, d): 'k', 'q' or 'v'."""
+
+    def __init__(self, residual: _SelfAttention) -> None:
+        super().__init__()
+        self._residual = (residual,)  # no submodule: an export tells nodes apart by names, and it has one already
+
+    def forward(self, x: Tensor, bias: Tensor | None, metric: str) -> tuple[Tensor, Tensor]:
+        (residual,) = self._residual
+        attention = residual.branch.attn
+        assert isinstance(attention, SelfAttention)
+        query, key, value = attention.heads(residual.norm(x))
+        mixed = attention.out_proj(attend(query, key, value, bias))
+        return x + mixed, {"q": query, "k": key, "v": value}[metric]
+
+
+class _Block(Block):
+    def __init__(self, layer: VitBlock) -> None:
+        attention = _SelfAttention(layer.ln1, layer.attn)
+        super().__init__(attn=attention, mlp=Residual(layer.ln2, layer.ffn))
+        self.compared = _Compared(attention)
+
+    def attend(
+        self, x: Tensor, bias: Tensor | None, metric: str | None, rotation: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """See `Block.attend`; the metric may be 'k', 'q', 'v' or 'x'."""
+        return super().attend(x, bias, metric) if metric in (None, "x") else self.compared(x, bias, metric)
+
+
+class _PublishedBlock(Block):
+    """mmsegmentation's block, cut at its branches."""
+
+    def __init__(self, layer: VitBlock) -> None:
+        super().__init__(attn=_SelfAttention(layer.ln1, layer.attn), mlp=Residual(layer.ln2, layer.ffn))
+        self.layer = layer
+
+    def attend(
+        self, x: Tensor, bias: Tensor | None, metric: str | None, rotation: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The metric is averaged over heads: (1, n, d)."""
+        after, compared = super().attend(x, bias, metric)
+        if metric in (None, "x"):
+            return after, compared
+        attention, width = self.layer.attn.attn, x.shape[2]
+        first = {"q": 0, "k": width, "v": 2 * width}[str(metric)]
+        rows = slice(first, first + width)
+        bias_of = None if attention.in_proj_bias is None else attention.in_proj_bias[rows]
+        part = F.linear(self.layer.ln1(x), attention.in_proj_weight[rows], bias_of)
+        return after, part.reshape(*x.shape[:2], attention.num_heads, -1).mean(dim=2)
 
 
 class _Embedding(nn.Module):
@@ -64,16 +117,17 @@ class _Exit(nn.Module):
 
 
 class _Reading(nn.Module):
-    """What the final head reads: the final norm after the last block, without the class token."""
+    """What the final head reads: the final norm after the last block, merged tokens brought back, without the class token."""
 
     def __init__(self, backbone: VitBackbone) -> None:
         super().__init__()
         self.last = backbone.spec.num_layers
         self.prefix = int(backbone.spec.with_cls_token)
         self.norm = backbone.ln1 if backbone.spec.final_norm else nn.Identity()
+        self.restored = Restored()
 
-    def forward(self, x: Tensor, block: int) -> Tensor:
-        x = self.norm(x) if block == self.last else x
+    def forward(self, x: Tensor, block: int, trace: Trace) -> Tensor:
+        x = self.restored(self.norm(x) if block == self.last else x, block, trace)
         return x[:, self.prefix :] if self.prefix else x
 
 
@@ -130,7 +184,7 @@ class SegVitWalk(Walk):
         self.register_buffer("position", position, persistent=False)
         self.blocks = nn.ModuleDict(
             {
-                str(number): Block(attn=_SelfAttention(layer.ln1, layer.attn), mlp=Residual(layer.ln2, layer.ffn))
+                str(number): _Block(layer)
                 for number, layer in enumerate(_layers(backbone), start=1)
                 if number <= max(self.reads)
             }
@@ -172,7 +226,7 @@ class SegVitWalk(Walk):
         argmax of: (B, K, h, w) before upsampling (PruneHead), or (B, K, H, W) (ATMHead). ``uncertified_pixels``, int32 (B,),
         comes with the fast class-map tail.
         """
-        read = [self.reading(stages[block], block) for block in self.reads]
+        read = [self.reading(stages[block], block, trace) for block in self.reads]
         class_logits, mask_logits = self.decode_head(read[0] if self.per_token else read)
         return self.tail(class_logits, self.brought_back(mask_logits, trace))
 
@@ -213,8 +267,7 @@ class PublishedSegVitWalk(PublishedWalk):
 
     def block(self, number: int) -> Block:
         """mmsegmentation's block, cut at its branches."""
-        layer = _layers(self.model.backbone)[number - 1]
-        return Block(attn=_SelfAttention(layer.ln1, layer.attn), mlp=Residual(layer.ln2, layer.ffn))
+        return _PublishedBlock(_layers(self.model.backbone)[number - 1])
 
     def exit(self, block: int, x: Tensor) -> ExitPrediction:
         """What the auxiliary head after ``block`` says."""
@@ -228,7 +281,7 @@ class PublishedSegVitWalk(PublishedWalk):
         PruneHead ``token_scores`` float32 (K, n0) of block 1's tokens and ``class_scores`` float32 (K, h, w).
         """
         backbone, head = self.model.backbone, self.model.decode_head
-        read = [backbone.patch_tokens(stages[block], block) for block in head.spec.stages]
+        read = [backbone.patch_tokens(tokens.restored(block, stages[block]), block) for block in head.spec.stages]
         share = tokens.share
         image = (self.input.height, self.input.width)
         if isinstance(head, AtmHead):

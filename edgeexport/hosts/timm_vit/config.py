@@ -2,7 +2,7 @@
 
 With ``name`` the keyword arguments change timm's model of that name; without it they are those of timm's
 `VisionTransformer` itself. ``frames`` and ``tubelet`` are edgeexport's own: a clip of ``frames`` frames, whose patches
-are ``tubelet`` frames deep.
+are ``tubelet`` frames deep; so is ``antialias``, how position embeddings of another image size are resampled.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Any
 
 from edgeexport.config.place import Place
 from edgeexport.config.values import MOST_LAYERS, boolean, choice, integer, number, pair, string
+from edgeexport.hosts.timm_vit.branches import attention_branches, mlp_branches
 from edgeexport.hosts.timm_vit.plain import POOLINGS, built_host, check_plain, check_timm_name, host_defaults
 from edgeexport.hosts.timm_vit.spec import TimmVitSpec
 
 __all__ = ["resolved_timm_model", "timm_from_config"]
 
-_OWN = ("frames", "name", "tubelet", "type")
+_OWN = ("antialias", "frames", "name", "tubelet", "type")
 # Dropout is off in inference, and weights come from a checkpoint or the recipe's seed.
 _IGNORED = (
     "attn_drop_rate",
@@ -44,7 +45,7 @@ _REFUSED = {
     "dynamic_img_pad": "the graph has one input size",
     "dynamic_img_size": "the graph has one input size",
     "embed_layer": _PARTS,
-    "features_only": "the output is the classifier's logits",
+    "features_only": "features are asked for with output='features', or 'feature_map'",
     "mlp_layer": _PARTS,
     "patch_drop_rate": "no patch may be dropped at random",
     "pretrained": _WEIGHTS,
@@ -84,7 +85,7 @@ def timm_from_config(value: object, place: Place) -> TimmVitSpec:
     if value.get("name") is not None:
         name = string(value["name"], place.at("name"))
         check_timm_name(name, place.at("name"))
-    defaults = host_defaults(place.at("type"))
+    defaults = host_defaults(place.at("type"), name)
     _check_keys(value, place, defaults)
     arguments = {
         key: _argument(key, entry, place.at(key))
@@ -96,6 +97,11 @@ def timm_from_config(value: object, place: Place) -> TimmVitSpec:
     shown, at = (name, place.at("name")) if name is not None else ("timm", place.at("type"))
     try:
         host: Any = built_host(name, arguments)
+        if (
+            getattr(host, "dynamic_img_size", False) and "dynamic_img_size" not in value
+        ):  # by its name: weights stay the same
+            arguments["dynamic_img_size"] = False
+            host = built_host(name, arguments)
     except Exception as error:  # timm checks its arguments by whatever fails first
         reason = " ".join(str(error).split()) or "no reason given"
         raise at.error(
@@ -119,8 +125,9 @@ def _check_keys(value: dict, place: Place, defaults: dict[str, object]) -> None:
         if key not in known:
             wanted = [*(known - {*_REFUSED, *_IGNORED})]
             close = difflib.get_close_matches(str(key), wanted, n=1, cutoff=0.5)
-            remedy = f"did you mean '{close[0]}'?" if close else "keys are the keyword arguments of VisionTransformer"
-            raise place.at(key).error(entry, f"unknown key {key!r}: timm's VisionTransformer has no such one", remedy)
+            kind = "Eva" if "use_rot_pos_emb" in defaults else "VisionTransformer"
+            remedy = f"did you mean '{close[0]}'?" if close else f"keys are the keyword arguments of {kind}"
+            raise place.at(key).error(entry, f"unknown key {key!r}: timm's {kind} has no such one", remedy)
         if key in _REFUSED and entry:
             raise place.at(key).error(entry, f"unsupported: {_REFUSED[key]}", f"leave {key} out")
 
@@ -128,7 +135,7 @@ def _check_keys(value: dict, place: Place, defaults: dict[str, object]) -> None:
 def _argument(key: str, entry: object, place: Place) -> object:
     """One keyword argument, with the type that timm expects but does not check."""
     if key in _COUNTS:
-        return integer(entry, place, 1, MOST_LAYERS if key == "depth" else None)
+        return integer(entry, place, int(key != "num_classes"), MOST_LAYERS if key == "depth" else None)
     if key == "reg_tokens":
         return integer(entry, place, minimum=0)
     if key in _SWITCHES or key in _FIXED_SIZE:
@@ -170,20 +177,24 @@ def _spec(value: dict, place: Place, name: str | None, arguments: dict[str, obje
     if patch[0] != patch[1]:
         raise place.at("patch_size").error(patch, f"unsupported: patches are square, found {patch[0]}x{patch[1]}")
     for side_name, side in (("height", img_size[0]), ("width", img_size[1])):
-        if side % patch[0]:
+        if side % patch[0] and (value.get("img_size") is not None or name is None):  # timm's own leave a border out
             below = side - side % patch[0]
             nearest = f"{below} or {below + patch[0]}" if below else str(patch[0])
             raise place.at("img_size").error(
                 img_size, f"the {side_name} {side} is not divisible by the patch size {patch[0]}", f"use {nearest}"
             )
-    if host.num_classes < 1:
-        raise place.at("num_classes").error(host.num_classes, "this host has no classifier", "give num_classes")
     frames, tubelet = _clip(value, place)
     if frames is not None and not isinstance(host.patch_embed.norm, nn.Identity):
         raise place.at("frames").error(
             frames, "unsupported: clips are embedded without a norm", "leave embed_norm_layer out"
         )
     grid = tuple(host.patch_embed.grid_size)
+    attentions, mlps = attention_branches(host.blocks[0]), mlp_branches(host.blocks[0])
+    attention = attentions[0].layer
+    shared = getattr(attention, "num_kv_heads", attention.num_heads)
+    if any(getattr(block.attn, "num_kv_heads", shared) != shared for block in host.blocks if hasattr(block, "attn")):
+        problem = "unsupported: its blocks share keys among different numbers of heads"
+        raise place.at("num_kv_heads").error(shared, problem, "use a model whose blocks are alike")
     settled = {
         "img_size": img_size,
         "in_chans": host.in_chans if hasattr(host, "in_chans") else host.patch_embed.proj.in_channels,
@@ -202,15 +213,25 @@ def _spec(value: dict, place: Place, name: str | None, arguments: dict[str, obje
         grid=grid if frames is None else (frames // tubelet, *grid),
         embed_dims=host.embed_dim,
         num_layers=len(host.blocks),
-        num_heads=host.blocks[0].attn.num_heads,
-        mlp_hidden=host.blocks[0].mlp.fc1.out_features,
+        num_heads=attention.num_heads,
+        mlp_hidden=_hidden(mlps[0].layer),
         num_classes=host.num_classes,
         num_prefix=host.num_prefix_tokens,
         class_token=host.cls_token is not None,
         distilled=isinstance(host, VisionTransformerDistilled),
         global_pool=host.global_pool,
         final_norm=not isinstance(host.norm, nn.Identity),
+        rotary=getattr(host, "rope", None) is not None,
+        kv_dims=shared * attention.head_dim,
+        parallel=len(attentions),
+        antialias=boolean(value.get("antialias", True), place.at("antialias")),
     )
+
+
+def _hidden(mlp: Any) -> int:
+    """Channels of a plain MLP with as many multiply-accumulates: a gated one has a second product into its channels."""
+    into = mlp.fc1.out_features if hasattr(mlp, "fc1") else mlp.fc1_g.out_features + mlp.fc1_x.out_features
+    return (into + mlp.fc2.in_features) // 2
 
 
 def _clip(value: dict, place: Place) -> tuple[int | None, int]:

@@ -1,4 +1,4 @@
-"""timm's `VisionTransformer` rebuilt from its spec, for images and clips."""
+"""timm's `VisionTransformer` or `Eva` rebuilt from its spec, for images and clips."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 from timm.layers import to_2tuple
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from edgeexport.hosts.timm_vit.plain import built_host
@@ -46,11 +45,15 @@ class TubeletEmbed(nn.Module):
         return self.proj(clip).flatten(2).transpose(1, 2)
 
 
-def timm_vit_from_spec(spec: TimmVitSpec) -> VisionTransformer:
+def timm_vit_from_spec(spec: TimmVitSpec) -> nn.Module:
     """Builds the host in eval mode, on the CPU, with memory for its weights but no values yet."""
     arguments: dict[str, Any] = dict(spec.arguments)
     if spec.frames is not None:
         arguments["embed_layer"] = partial(TubeletEmbed, frames=spec.frames, tubelet=spec.tubelet)
     model = built_host(spec.name, arguments)  # timm's own initialisation of a ViT-L takes seconds, and is not wanted
-    assert isinstance(model, VisionTransformer)
-    return model.to_empty(device="cpu")
+    model = model.to_empty(device="cpu")
+    for module in model.modules():  # tables of rotary positions and biases that are zero, which no checkpoint holds
+        fill: Any = getattr(module, "init_non_persistent_buffers", None)
+        if fill is not None:
+            fill()
+    return model

@@ -1,0 +1,26 @@
+"""config.json beside a checkpoint of Hugging Face transformers: what says more than keys and shapes do."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from edgeexport.documents.reading import Kind
+from edgeexport.errors import CheckpointError
+
+__all__ = ["HUGGING_FACE_CONFIG", "HuggingFaceConfig"]
+
+
+class _Vision(TypedDict, total=False):
+    model_type: str
+    hidden_act: str | None
+
+
+class HuggingFaceConfig(_Vision, total=False):
+    """``vision_config`` is that of the image encoder in a model of images and text."""
+
+    vision_config: _Vision | None
+
+
+HUGGING_FACE_CONFIG: Kind[HuggingFaceConfig] = Kind(
+    HuggingFaceConfig, remedy="copy the folder again", error=CheckpointError, loose=True
+)
