@@ -97,7 +97,7 @@ def recipe_with_counts(recipe: Recipe, counts: Counts) -> Recipe:
         reductions["dtop"] = DtopSpec(counts.prune, protected_per_class(recipe))
     changed = replace(recipe, reductions=reductions)
     schedule = token_schedule(changed)
-    available = [*recipe.host.extra_outputs(recipe.output, recipe.tail)]
+    available = [*recipe.host.extra_outputs(recipe.model, recipe.output, recipe.tail)]
     for key, spec in reductions.items():
         available += REDUCTIONS[key].extra_outputs(spec, schedule.facts, schedule.changes[key])
     extra = tuple(name for name in recipe.extra_outputs if name in available)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +44,7 @@ from edgeexport.ops import DOMAIN
 from edgeexport.plugin.bundle import bundle_plugins, plugin_files
 from edgeexport.plugin.contract import check_nodes, contracts_from_sources
 from edgeexport.plugin.sources import sources_folder
+from edgeexport.recipe.decoder import DECODER_FILE
 from edgeexport.recipe.schema import Recipe
 from edgeexport.report.html import write_report
 from edgeexport.verify.compare import Comparison
@@ -202,6 +204,8 @@ def _write_graphs(staging: Path, request: BuildRequest, graphs: BundleGraphs, or
     """Writes both graphs, and what is counted of them: tokens.json and work.json."""
     written = {"model.onnx": graphs.with_functions}
     written["model.trt.onnx"] = graphs.for_plugins if request.plugins else graphs.plain
+    if request.recipe.decoder is not None:
+        shutil.copyfile(request.recipe.decoder.path, staging / DECODER_FILE)
     for name, graph in written.items():
         (staging / name).write_bytes(graph.SerializeToString(deterministic=True))
     tokens = {**tokens_json(request.recipe), "graph": _macs_json(graphs.plain), "weights": origin.statement}
@@ -295,13 +299,13 @@ def _plugin_library(staging: Path, request: BuildRequest, log: BuildLog) -> dict
 
 
 def _write_manifest(staging: Path, manifest: dict[str, object], library: dict[str, object] | None) -> None:
-    kernels = [KERNELS_FILE] if (staging / KERNELS_FILE).is_file() else []
+    optional = [name for name in (KERNELS_FILE, DECODER_FILE) if (staging / name).is_file()]
     written_once = [
         "model.onnx",
         "model.trt.onnx",
         "tokens.json",
         WORK_FILE,
-        *kernels,
+        *optional,
         "golden.npz",
         *plugin_files(staging),
     ]

@@ -20,6 +20,7 @@ from edgeexport.inputs.framing import seen_part
 from edgeexport.inputs.photos import open_photo
 from edgeexport.pictures.class_probability import ClassProbability, most_probable
 from edgeexport.pictures.feature_colours import draw_features
+from edgeexport.pictures.heat_map import draw_heat_map
 from edgeexport.pictures.label_map import ClassShare, class_shares, label_image, resized_class_map
 from edgeexport.pictures.merged_regions import draw_merged_regions
 from edgeexport.pictures.overlay import draw_overlay
@@ -27,12 +28,12 @@ from edgeexport.pictures.predictor import PhotoResult, Predictor
 
 __all__ = ["PredictedImage", "Predictions", "default_output_folder", "predict_images"]
 
-_LABELS, _OVERLAY, _REGIONS, _FEATURES = "labels", "overlay", "regions", "features"
+_LABELS, _OVERLAY, _REGIONS, _FEATURES, _MAP = "labels", "overlay", "regions", "features", "map"
 _NUMBERS = (np.uint8, np.uint16)  # of classes, in as little memory as they need
 _MANY = 257
 _LONGEST_STEM = 230  # bytes
 _UNWRITABLE = "free some space or give another output folder"
-_PICTURES = (_OVERLAY, _FEATURES, _REGIONS, _LABELS)  # the most telling first
+_PICTURES = (_OVERLAY, _MAP, _FEATURES, _REGIONS, _LABELS)  # the most telling first
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class PredictedImage:
         overlay: ``<stem>_overlay.png``; segmenters.
         regions: ``<stem>_regions.png``; bundles that merge tokens.
         features: ``<stem>_features.png``, principal components as colours; bundles that give features out.
+        map: ``<stem>_map.png``; bundles whose decoder gives a map of one value per place.
         tokens_in, tokens_out: Tokens before the first and after the last block that merges (of a model whose blocks
             unmerge again: inside the last), prefix tokens included; bundles that merge tokens.
     """
@@ -60,6 +62,7 @@ class PredictedImage:
     overlay: Path | None = None
     regions: Path | None = None
     features: Path | None = None
+    map: Path | None = None
     tokens_in: int | None = None
     tokens_out: int | None = None
 
@@ -179,7 +182,7 @@ def predict_images(
 def _kinds(predictor: Predictor) -> tuple[str, ...]:
     """Which pictures the bundle has."""
     drawn = {_LABELS: predictor.segments, _OVERLAY: predictor.segments}
-    drawn |= {_REGIONS: predictor.merges, _FEATURES: predictor.features is not None}
+    drawn |= {_REGIONS: predictor.merges, _FEATURES: predictor.features is not None, _MAP: predictor.decodes}
     return tuple(kind for kind, has in drawn.items() if has)
 
 
@@ -239,6 +242,9 @@ def _written(
         _write_png(drawn, files[_REGIONS])
     if result.features is not None:
         _write_png(draw_features(seen, result.features, title=title, notice=notice), files[_FEATURES])
+    if result.heat is not None:
+        drawn = draw_heat_map(seen, result.heat, name=predictor.prediction, title=title, notice=notice)
+        _write_png(drawn, files[_MAP])
     return PredictedImage(
         path,
         photo.width,
@@ -248,6 +254,7 @@ def _written(
         overlay=files.get(_OVERLAY),
         regions=files.get(_REGIONS),
         features=files.get(_FEATURES),
+        map=files.get(_MAP),
         tokens_in=merges.tokens_in if merges is not None else None,
         tokens_out=merges.tokens_out if merges is not None else None,
     )

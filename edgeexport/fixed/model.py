@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgeexport.fixed.decoder import Decoder
 from edgeexport.fixed.schedule import token_schedule
 from edgeexport.recipe.schema import Recipe
 from edgeexport.reductions import REDUCTIONS
@@ -49,6 +50,7 @@ class FixedModel(nn.Module):
                 by_key.setdefault(key, {})[str(change.block)] = step
         for key, steps in by_key.items():
             self.add_module(key, nn.ModuleDict(steps))
+        self._decoder = None if recipe.decoder is None else Decoder(recipe.decoder)
         self.pool = next((REDUCTIONS[key].pooling(spec) for key, spec in recipe.reductions.items()), "mean")
 
     @property
@@ -63,7 +65,12 @@ class FixedModel(nn.Module):
 
     @property
     def output_names(self) -> list[str]:
-        """Names of all graph outputs, the prediction first, in the order that `forward` returns them."""
+        """Names of all outputs, a decoder's last."""
+        return [*self.exported_names, *(() if self.recipe.decoder is None else self.recipe.decoder.outputs)]
+
+    @property
+    def exported_names(self) -> list[str]:
+        """Names of the model's own outputs, in the order that `forward` returns them."""
         names = list(self.walk.output_names)
         for key, change in self.schedule.acting:
             names += REDUCTIONS[key].output_names(self.recipe.reductions[key], self.schedule.facts, change)
@@ -97,9 +104,9 @@ class FixedModel(nn.Module):
         return (first,) if spec.context is None else (first, torch.zeros(spec.batch, *spec.context))
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Inputs in the recipe's form -> tensors in the order of `output_names`."""
+        """Inputs in the recipe's form -> tensors in the order of `exported_names`."""
         outputs = self.trace(*inputs).outputs
-        return tuple(outputs[name] for name in self.output_names)
+        return tuple(outputs[name] for name in self.exported_names)
 
     def trace(
         self,
@@ -138,6 +145,8 @@ class FixedModel(nn.Module):
                     trace.origins[number] = trace.origin
             watch(number, x, trace)
         trace.outputs = {**walk.predict(stages, trace, self.pool), **trace.outputs}
+        if self._decoder is not None and not torch.onnx.is_in_onnx_export():
+            trace.outputs |= self._decoder(trace.outputs)
         return trace
 
     def _run_block(self, number: int, block: Block, x: Tensor, context: Tensor | None, trace: Trace) -> Tensor:

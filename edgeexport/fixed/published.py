@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgeexport.fixed.decoder import Decoder
 from edgeexport.fixed.schedule import token_schedule
 from edgeexport.recipe.schema import Recipe
 from edgeexport.reductions import REDUCTIONS
@@ -58,6 +59,7 @@ class PublishedModel:
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
         self.model, self.recipe, self.schedule = model, recipe, token_schedule(recipe)
         self.walk = recipe.host.published_walk(model, recipe.model, recipe.input, recipe.output)
+        self._decoder = None if recipe.decoder is None else Decoder(recipe.decoder)
         self.pool = next((REDUCTIONS[key].pooling(spec) for key, spec in recipe.reductions.items()), "mean")
 
     @property
@@ -109,6 +111,9 @@ class PublishedModel:
                 if tokens.origin != list(range(tokens.count)):
                     tokens.origins[number] = tokens.origin
         predicted = walk.predict(stages, tokens, pool=self.pool, upsample=upsample)
+        if self._decoder is not None:
+            decoded = self._decoder({name: value[None] for name, value in predicted.items()})
+            predicted |= {name: value[0] for name, value in decoded.items()}
         return PublishedImage({**predicted, **tokens.outputs}, tokens.scores, tokens.stages)
 
     def _embedded(self, methods: Sequence[Published], pixels: Tensor, tokens: PublishedTokens) -> Tensor:

@@ -10,6 +10,7 @@ import onnx
 from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.errors import BuildError
 from edgeexport.fixed.model import FixedModel
+from edgeexport.graph.decoder import append_decoder
 from edgeexport.graph.export import exported_model
 from edgeexport.graph.half_precision import HalfPrecision, half_precision_model
 from edgeexport.graph.inline import inlined_model
@@ -56,8 +57,11 @@ class BundleGraphs:
 
 
 def export_of_fixed(fixed: FixedModel, metadata: dict[str, str]) -> onnx.ModelProto:
-    """Torch's export of a fixed model: every output that it can give, custom ops as bare nodes."""
-    return exported_model(fixed, fixed.example_inputs(), fixed.input_names, fixed.output_names, metadata)
+    """Torch's export of a fixed model: every output that it can give, custom ops as bare nodes; with its decoder behind."""
+    model = exported_model(fixed, fixed.example_inputs(), fixed.input_names, fixed.exported_names, metadata)
+    if fixed.recipe.decoder is not None:
+        append_decoder(model, fixed.recipe.decoder)
+    return model
 
 
 def graphs_from_export(
@@ -74,7 +78,7 @@ def graphs_from_export(
         UsageError: A pattern of ``keep_fp32`` fits no node.
     """
     available = {value.name: _tensor_info(value) for value in model.graph.output}
-    wanted = [fixed.recipe.output, *fixed.recipe.extra_outputs]
+    wanted = list(fixed.recipe.graph_outputs)
     missing = [name for name in wanted if name not in available]
     if missing:
         raise BuildError("graph", f"has no output {', '.join(missing)}", f"available: {', '.join(available)}")

@@ -11,6 +11,7 @@ import re
 import onnx
 
 from edgeexport.cost.work import OTHER
+from edgeexport.graph.decoder import DECODER_SCOPE
 from edgeexport.graph.export import scope_of
 from edgeexport.recipe.schema import Recipe
 from edgeexport.reductions import REDUCTIONS
@@ -30,7 +31,7 @@ def parts_of_nodes(graph: onnx.GraphProto, recipe: Recipe) -> dict[str, str]:
 
 
 def _tables(recipe: Recipe) -> list[tuple[re.Pattern[str], str]]:
-    rows = [*recipe.host.scopes.items()]
+    rows = [*recipe.host.scopes.items(), (DECODER_SCOPE, "decode_head")]
     for key in recipe.reductions:
         own = REDUCTIONS[key].scopes
         rows += [(f"{key}.{path}" if path else key, part) for path, part in own.items()]

@@ -292,6 +292,10 @@ class Host(ABC):
         refuse_given(value, place, "taps are for models that give features out")
         return spec
 
+    def feature_shapes(self, spec: Any, size: InputSpec) -> dict[str, tuple[int, ...]]:
+        """Shapes of the float32 outputs that a decoder may read."""
+        return {}
+
     def always_given(self, spec: Any) -> tuple[str, ...]:
         """Outputs that come with the prediction without being asked for by name."""
         return ()

@@ -17,6 +17,7 @@ from edgeexport.errors import UsageError
 from edgeexport.inputs.photos import input_from_photo
 from edgeexport.inputs.spec import InputSpec
 from edgeexport.pictures.feature_colours import patches_of_features
+from edgeexport.pictures.heat_map import heat_size
 from edgeexport.pictures.merge_map import MergeMap, is_merge_decision, merge_map_from_decisions
 from edgeexport.pictures.token_map import TokenMap, token_map_from_decisions
 
@@ -26,6 +27,7 @@ _PRUNED = "pruned_tokens_"
 _SHARED = "shared_windows"
 _SEGMENTED = ("class_map", "scores")
 _FEATURES = ("features", "feature_map")
+_VECTORS = ("logits", "embedding")
 _TAP = "tap_"
 
 
@@ -39,6 +41,7 @@ class PhotoResult:
         tokens: Shared and pruned tokens; None where the bundle does neither.
         merges: Merged tokens; None where the bundle merges none.
         features: float (h, w, C) by patch; None where the bundle gives none.
+        heat: float (h, w), a decoder's map; None where the prediction is something else.
     """
 
     class_map: NDArray | None
@@ -46,6 +49,7 @@ class PhotoResult:
     tokens: TokenMap | None
     merges: MergeMap | None
     features: NDArray | None = None
+    heat: NDArray | None = None
 
 
 class Predictor:
@@ -61,6 +65,7 @@ class Predictor:
         classifies: Whether predictions are logits.
         segments: Whether they are class maps.
         features: Output with a vector for every patch; None where there is none.
+        decodes: Whether a decoder of the user's gives the prediction, and as a map of one value per place.
         merges: Whether tokens are merged.
         classes, palette: Names and colours by class number; may be empty.
         num_classes: None if unknown.
@@ -84,6 +89,9 @@ class Predictor:
         self.segments = self.prediction in _SEGMENTED
         self.features = next((str(o["name"]) for o in manifest["outputs"] if _is_features(str(o["name"]))), None)
         self.grid = (manifest["grid"]["rows"], manifest["grid"]["columns"])
+        own = self.prediction in (*_SEGMENTED, *_VECTORS) or _is_features(self.prediction)
+        self._heat = None if own else heat_size(manifest["outputs"][0]["shape"][1:])
+        self.decodes = self._heat is not None
         self.classes = tuple(manifest["classes"])
         colours = [] if not self.segments else manifest["palette"]
         self.palette = tuple((r, g, b) for r, g, b in colours)
@@ -123,6 +131,7 @@ class Predictor:
                 tokens,
                 merges,
                 None if self.features is None else patches_of_features(outputs[self.features][index], self.grid),
+                None if self._heat is None else prediction[index].reshape(self._heat),
             )
 
     def _token_map(self, decisions: dict[str, NDArray]) -> TokenMap | None:

@@ -12,6 +12,7 @@ from edgeexport.config.place import Place
 from edgeexport.hosts import HOSTS
 from edgeexport.hosts.host import Host, TailSpec
 from edgeexport.inputs.spec import InputSpec
+from edgeexport.recipe.decoder import DecoderSpec
 from edgeexport.tokens.host_facts import HostFacts
 
 __all__ = ["Recipe"]
@@ -27,6 +28,7 @@ class Recipe:
     drawn from ``seed``. ``output`` is one of the host's (see `Walk.predict` of each). ``tail`` concerns class maps alone.
     ``classes``/``palette`` have num_classes entries or are empty. ``extra_outputs`` names further graph outputs, in order.
     ``warnings`` say what it hardly means. ``from_file`` is False for a model's name, which ``path`` ends in then.
+    ``decoder`` is appended to what the model gives out.
     """
 
     name: str
@@ -45,11 +47,22 @@ class Recipe:
     text: dict[str, object]
     warnings: tuple[str, ...] = ()
     from_file: bool = True
+    decoder: DecoderSpec | None = None
 
     @property
     def host(self) -> Host:
         """The family of its model."""
         return HOSTS[self.model.type]
+
+    @property
+    def prediction(self) -> str:
+        """The graph's first output."""
+        return self.output if self.decoder is None else self.decoder.outputs[0]
+
+    @property
+    def graph_outputs(self) -> tuple[str, ...]:
+        """Names of all graph outputs, the prediction first."""
+        return (*((self.output,) if self.decoder is None else self.decoder.outputs), *self.extra_outputs)
 
     @property
     def facts(self) -> HostFacts:

@@ -16,6 +16,7 @@ from edgeexport.config.values import choice, integer, mapping
 from edgeexport.errors import RecipeError, nearest_hint, plain_text
 from edgeexport.hosts import HOSTS
 from edgeexport.hosts.input_config import input_shape
+from edgeexport.recipe.decoder import DECODER_FILE, decoder_from_config, decoder_inputs
 from edgeexport.recipe.outputs import extra_outputs_from_config, strings
 from edgeexport.recipe.schema import Recipe
 from edgeexport.reductions import REDUCTIONS
@@ -28,6 +29,7 @@ RECIPE_KEYS = (
     "checkpoint",
     "classes",
     "extra_outputs",
+    "head",
     "input",
     "model",
     "output",
@@ -82,13 +84,17 @@ def recipe_from_config(
     host.check(config, place, model, size)
     model = host.tapped(model, config.get("taps"), place.at("taps"))
     offered = host.available_outputs(model)
-    output = choice(config.get("output", offered[0]), place.at("output"), offered)
-    model = host.giving(model, (output, *strings(config.get("extra_outputs"))))
+    reads = decoder_inputs(config.get("head"), place.at("head"))
+    output = choice(config.get("output", reads[0] if reads else offered[0]), place.at("output"), reads or offered)
+    model = host.giving(model, (output, *reads, *strings(config.get("extra_outputs"))))
+    decoder = decoder_from_config(
+        config.get("head"), place.at("head"), path.parent, host.feature_shapes(model, size), offered
+    )
     facts = host.facts(model, size)
     reductions, extra = _reductions(asked, place.at("reduction"), facts, path.parent)
     tail = host.tail_from_config(config.get("tail"), place.at("tail"), model)
     palette, resolved_palette = host.palette_from_config(config, place, model)
-    available = (*host.extra_outputs(model, output, tail), *extra)
+    available = (*((output,) if reads else ()), *host.extra_outputs(model, output, tail), *extra)
     asked_outputs = extra_outputs_from_config(config.get("extra_outputs", ()), place.at("extra_outputs"), available)
     recipe = Recipe(
         name=plain_text(path.stem),
@@ -103,11 +109,12 @@ def recipe_from_config(
         output=output,
         reductions=reductions,
         tail=tail,
-        extra_outputs=_with(host.always_given(model), output, asked_outputs),
+        extra_outputs=asked_outputs if reads else _with(host.always_given(model), output, asked_outputs),
         classes=classes_from_config(config.get("classes"), place.at("classes"), facts.num_classes),
         palette=palette,
         text={},
         warnings=host.warnings(model, size),
+        decoder=decoder,
     )
     resolved = {key: REDUCTIONS[key].resolved(asked[key], spec) for key, spec in reductions.items()}
     entries = {
@@ -197,6 +204,7 @@ def _resolved_text(
         },
         "output": recipe.output,
         **({"taps": config["taps"]} if config.get("taps") else {}),
+        **({} if recipe.decoder is None else {"head": {"onnx": DECODER_FILE, "input": recipe.decoder.reads}}),
         "reduction": entries["reduction"],
         "tail": entries["tail"],
         "extra_outputs": recipe.extra_outputs,

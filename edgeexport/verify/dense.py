@@ -46,7 +46,7 @@ def dense_walk(fixed: FixedModel, dense: FixedModel, batch: ImageBatch) -> Walk:
 
     reduced = fixed.trace(*inputs, watch=compare).outputs
     fall = _steepest(parts)
-    name = "class_scores" if "class_scores" in reduced else fixed.recipe.output
+    name = "class_scores" if "class_scores" in reduced else fixed.recipe.prediction
     ours, theirs = reduced[name].numpy(), whole[name].numpy()
     parts.append(_part(f"output '{name}'", ours, theirs, len(ours)))
     return Walk(
@@ -60,7 +60,7 @@ def dense_walk(fixed: FixedModel, dense: FixedModel, batch: ImageBatch) -> Walk:
         flip=None,
         fall=fall,
         agreement=_agreement(
-            fixed.recipe.output, reduced[fixed.recipe.output].numpy(), whole[fixed.recipe.output].numpy()
+            fixed.recipe.prediction, reduced[fixed.recipe.prediction].numpy(), whole[fixed.recipe.prediction].numpy()
         ),
     )
 

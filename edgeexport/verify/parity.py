@@ -184,7 +184,7 @@ def _compared(
     *,
     one_by_one: bool,
 ) -> Comparison:
-    prediction = fixed.recipe.output
+    prediction = fixed.recipe.prediction
     comparison = compare_outputs(check, *pair, reference, returned, prediction)
     if comparison.status != "not-applicable":
         return comparison

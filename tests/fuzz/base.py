@@ -64,6 +64,7 @@ def lay_out_base(base: Path, bundle: Path, recipe: Path) -> None:
     (base / "b/engine.graph.json").write_text(json.dumps(ENGINE_GRAPH))
     (base / "table.json").write_text(json.dumps(LATENCIES))
     onnx.save(_model(), base / "m.onnx")
+    onnx.save(_decoder(), base / "d.onnx")
     generator = np.random.default_rng(0)
     for mode, suffixes in (("RGB", ("png", "jpg", "webp", "gif", "tiff")), ("L", ("png", "bmp", "tiff"))):
         pixels = generator.integers(0, 6, (16, 24, 3) if mode == "RGB" else (16, 24), dtype=np.uint8)
@@ -125,6 +126,27 @@ def _model() -> onnx.ModelProto:
     outputs = [tensor("y", TensorProto.FLOAT, None), tensor("n", TensorProto.INT64, None)]
     graph = helper.make_graph(nodes, "g", [tensor("x", TensorProto.FLOAT, [1, 3, 8, "h"])], outputs, initializers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def _decoder() -> onnx.ModelProto:
+    """What may be appended to features (1, 6, 4), with a size that it computes."""
+    tensor, weights = helper.make_tensor_value_info, helper.make_tensor
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"]),
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node("Gather", ["sizes", "first"], ["batch"]),
+        helper.make_node("Concat", ["batch", "rest"], ["target"], axis=0),
+        helper.make_node("Reshape", ["m", "target"], ["r"]),
+        helper.make_node("Sigmoid", ["r"], ["map"]),
+    ]
+    initializers = [
+        weights("w", TensorProto.FLOAT, [4, 1], [0.5] * 4),
+        weights("first", TensorProto.INT64, [1], [0]),
+        weights("rest", TensorProto.INT64, [2], [2, 3]),
+    ]
+    ends = [tensor("x", TensorProto.FLOAT, ["B", 6, 4]), tensor("map", TensorProto.FLOAT, ["B", 2, 3])]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
 
 
 class Executed:

@@ -50,15 +50,35 @@ def _onnx_files(base: Path) -> st.SearchStrategy[Any]:
 
 
 def _read_onnx(damage: Any, folder: Path) -> None:
-    model = onnx.load(folder / "m.onnx")
+    _damage_model(damage, folder / "m.onnx")
+    command(*damage["command"].split())
+
+
+def _read_decoder(damage: Any, folder: Path) -> None:
+    from edgeexport.config.place import Place
+    from edgeexport.fixed.decoder import Decoder
+    from edgeexport.graph.decoder import append_decoder
+    from edgeexport.recipe.decoder import decoder_from_config
+
+    _damage_model(damage, folder / "d.onnx")
+    place, shapes = Place("tiny.py").at("head"), {"features": (1, 6, 4)}
+    spec = decoder_from_config({"onnx": "d.onnx", "input": "features"}, place, folder, shapes, ("features",))
+    assert spec is not None
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 6, 4)) for name in ("image", "features")]
+    host = helper.make_graph([helper.make_node("Neg", ["image"], ["features"])], "host", ends[:1], ends[1:])
+    append_decoder(helper.make_model(host, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), spec)
+    Decoder(spec)({"features": torch.zeros(1, 6, 4)})
+
+
+def _damage_model(damage: Any, file: Path) -> None:
+    model = onnx.load(file)
     for edit in damage["edits"]:
         with contextlib.suppress(IndexError, ValueError, TypeError):
             _edit_model(model, **edit)
     content = model.SerializeToString()
     if damage["bytes"]:
         content = apply_bytes(content, damage["bytes"])
-    replaced(folder / "m.onnx", content)
-    command(*damage["command"].split())
+    replaced(file, content)
 
 
 def _edit_model(model: onnx.ModelProto, what: str, at: int, number: int, text: str) -> None:
@@ -178,6 +198,7 @@ def _read_checkpoint(damage: Any, folder: Path) -> None:
 
 FILE_KINDS = [
     Kind("onnx", _onnx_files, _read_onnx, 60, ("m.onnx",)),
+    Kind("decoders", _onnx_files, _read_decoder, 60, ("d.onnx",)),
     Kind("pictures", _files(*_PICTURES), _read_photo, 150, _PICTURES),
     Kind("label-maps", _files(*_LABELS), _read_label, 150, _LABELS),
     Kind("checkpoints", _checkpoints, _read_checkpoint, 100, ("w.pth", "w.safetensors", "old.pth")),

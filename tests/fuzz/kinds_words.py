@@ -17,7 +17,15 @@ from recipe_cases import TINY, TINY_ATM, TINY_CLIP, TINY_DIFFUSION, TINY_TIMM, c
 __all__ = ["WORD_KINDS"]
 
 
-_RECIPES = {"segvit": TINY, "atm": TINY_ATM, "timm": TINY_TIMM, "clip": TINY_CLIP, "diffusion": TINY_DIFFUSION}
+_FEATURES = {**TINY_TIMM, "output": "features", "taps": {"blocks": [1, 3], "norm": True}}
+_RECIPES = {
+    "segvit": TINY,
+    "atm": TINY_ATM,
+    "timm": TINY_TIMM,
+    "clip": TINY_CLIP,
+    "diffusion": TINY_DIFFUSION,
+    "features": _FEATURES,
+}
 _REDUCTIONS: dict[str, Any] = {
     "dtop": {"prune": {2: 16, 3: 8}},
     "cts": {"num_shared": 4},
@@ -32,7 +40,8 @@ def _recipes(base: Path) -> st.SearchStrategy[Any]:
     words = st.sampled_from(
         ["model.depth", "model.backbone.num_layers", "input.shape", "reduction.tome.r", "reduction", "output", "classes",
          "palette", "checkpoint", "seed", "extra_outputs", "tail.form", "model.decode_head.num_classes", "x", "a.b.c", "",
-         "input.preprocess.mean", "model.img_size", "model.backbone.img_size", "reduction.dtop.prune"]
+         "input.preprocess.mean", "input.crop", "input.crop.pct", "taps", "head", "reduction.tome.unmerge",
+         "model.img_size", "model.backbone.img_size", "reduction.dtop.prune"]
     )  # fmt: skip
     texts = values.map(repr) | st.sampled_from(
         ["(" * 300, "[" * 3000, "9" * 5000, "{1: 2}", "1e400", "()", "(1, 3, 64)", "__import__('os')", "\0", "a=b"]

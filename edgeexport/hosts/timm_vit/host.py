@@ -98,6 +98,13 @@ class TimmVitHost(Host):
         taps, norm = taps_from_config(value, place, spec.num_layers)
         return replace(spec, taps=taps, tap_norm=norm)
 
+    def feature_shapes(self, spec: TimmVitSpec, size: InputSpec) -> dict[str, tuple[int, ...]]:
+        """Of embedding, features, map and taps."""
+        tokens, grid = (size.batch, spec.num_tokens, spec.embed_dims), (size.batch, spec.embed_dims, *spec.grid)
+        shapes = {EMBEDDING: (size.batch, spec.embed_dims), FEATURES: tokens, FEATURE_MAP: grid}
+        shapes |= {tap_name(tap): grid if spec.taps_are_maps else tokens for tap in spec.taps}
+        return {name: shape for name, shape in shapes.items() if name in spec.available_outputs}
+
     def always_given(self, spec: TimmVitSpec) -> tuple[str, ...]:
         """The taps."""
         return tuple(map(tap_name, spec.taps))

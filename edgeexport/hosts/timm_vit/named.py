@@ -24,8 +24,7 @@ _CLOSE = 1.0  # of a pixel's 255 steps: roundings of the same mean
 def timm_config_of_name(model: Mapping[str, object], place: Place) -> dict[str, object]:
     """See `Host.config_of_name`: size, mean, deviation, crop and interpolation from timm's configuration of the name.
 
-    ``model.img_size`` gives another size, which the input follows. ``output`` is the logits, or without a classifier the
-    embedding.
+    ``model.img_size`` gives another size, which the input follows.
 
     Raises:
         RecipeError: See `check_timm_name`; or an ``img_size`` that is none.
@@ -54,7 +53,6 @@ def timm_config_of_name(model: Mapping[str, object], place: Place) -> dict[str, 
             },
             "crop": {"pct": own["crop_pct"], "mode": own["crop_mode"], "interpolation": own["interpolation"]},
         },
-        "output": "logits" if classes else "embedding",
     }
     if classes == _IMAGENET_CLASSES and _IMAGENET_TAG in own["tag"]:
         config["classes"] = "imagenet"
