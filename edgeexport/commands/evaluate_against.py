@@ -120,7 +120,7 @@ def beside_dense(recipe: Recipe, model: nn.Module, origin: WeightsOrigin) -> Bes
         layout=_layout(tokens),
         classes=recipe.classes,
         num_classes=recipe.facts.num_classes if "logits" in reduced.output_names else 0,
-        sha256=_sha256(weights, text),
+        sha256=_sha256(weights, text, recipe.decoder and recipe.decoder.sha256),
         reduced=_InTorch(reduced),
         other=_InTorch(dense),
     )
