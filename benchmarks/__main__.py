@@ -167,7 +167,8 @@ def write_evidence(
     given = " ".join(f"{name} {value}" for name, value in words.items())
     try:
         found = evidence.measure_evidence(work, textiles, rates, rounds, THREADS, _say)
-        page = evidence_page.evidence_page(found, f"python -m benchmarks evidence --out {out} {given}")
+        command = f"python -m benchmarks evidence --out {out} {given}"
+        page = evidence_page.evidence_page(found, command, out.with_suffix(".json").name)
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page, encoding="utf-8")
         out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from torch import nn
 from benchmarks.pairing import latencies_ms, ratio_summary
 from edgeexport.bundle import Bundle, open_bundle
 from edgeexport.commands.build import build, exported_graphs
-from edgeexport.commands.evaluate_against import beside_dense
 from edgeexport.errors import BundleError
 from edgeexport.evaluation.against import AgainstOptions, Beside, RunnableForm, fidelity_on_photos
+from edgeexport.evaluation.dense_beside import Remembered, beside_dense
 from edgeexport.evaluation.fidelity_result import Fidelity
 from edgeexport.fixed.model import fixed_from_model
 from edgeexport.fixed.weights import WeightsOrigin, model_from_recipe
@@ -132,20 +133,6 @@ class _WithMap:
         return {**outputs, "saliency": np.asarray(heat)}
 
 
-class _Remembered:
-    """A form that runs every image once."""
-
-    def __init__(self, form: RunnableForm, found: dict[bytes, dict[str, NDArray]]) -> None:
-        self._form, self._found = form, found
-
-    def run(self, image: NDArray) -> dict[str, NDArray]:
-        """See `RunnableForm`."""
-        key = image.tobytes()
-        if key not in self._found:
-            self._found[key] = self._form.run(image)
-        return self._found[key]
-
-
 def _with_map(decoder: Path, threads: int) -> Callable[[RunnableForm], RunnableForm]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -161,7 +148,7 @@ def _beside(
     remembered: dict[bytes, dict[str, NDArray]],
 ) -> Beside:
     beside = beside_dense(recipe, model, origin)
-    return replace(beside, reduced=with_map(beside.reduced), other=_Remembered(with_map(beside.other), remembered))
+    return replace(beside, reduced=with_map(beside.reduced), other=Remembered(with_map(beside.other), remembered))
 
 
 def _told(found: Fidelity) -> dict[str, Any]:
@@ -193,7 +180,7 @@ def _timed(bundles: dict[tuple[str, int], Bundle], dense: bytes, rounds: int) ->
     graphs |= {f"{method}{rate}": bundle.path / "model.onnx" for (method, rate), bundle in bundles.items()}
     for name, graph in graphs.items():
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        runners[name] = lambda session=session: session.run(["features"], {session.get_inputs()[0].name: image})
+        runners[name] = partial(session.run, ["features"], {session.get_inputs()[0].name: image})
     times = latencies_ms(runners, rounds)
     return {
         "rounds": rounds,

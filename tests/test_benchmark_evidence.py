@@ -50,8 +50,9 @@ def found(*, built: bool, timed: bool) -> dict[str, Any]:
 
 
 def test_rows_stand_by_rate_and_method_with_every_figure() -> None:
-    page = evidence_page(found(built=True, timed=True), "make it so").splitlines()
+    page = evidence_page(found(built=True, timed=True), "make it so", "e.json").splitlines()
     assert "    make it so" in page and f"| w 1 | MIT | things | `{'ab' * 32}` |" in page
+    assert any("[e.json](e.json)" in line for line in page)
     features = [line for line in page if line.endswith("| 0.7000 (0.6000 to 0.8000) |")]
     assert [line.split(" | ")[:3] for line in features] == [
         ["| random", "4", "5.00"], ["| ToMe", "8", "4.00"], ["| DSM", "8", "4.00"]
@@ -64,10 +65,10 @@ def test_rows_stand_by_rate_and_method_with_every_figure() -> None:
 
 
 def test_what_was_left_out_is_said() -> None:
-    untimed = evidence_page(found(built=True, timed=False), "x")
+    untimed = evidence_page(found(built=True, timed=False), "x", "e.json")
     assert "The CPU was not timed in this run." in untimed and "| ToMe | 8 | 98 (70) | 1.25 (1.50) |  |  |" in untimed
-    assert "builds were left out" in evidence_page(found(built=False, timed=False), "x")
+    assert "builds were left out" in evidence_page(found(built=False, timed=False), "x", "e.json")
     without = found(built=False, timed=False)
     for item in without["rows"]:
         del item["textiles"]
-    assert "pictures of textiles were left out" in evidence_page(without, "x")
+    assert "pictures of textiles were left out" in evidence_page(without, "x", "e.json")

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from numpy.typing import NDArray
-from torch import nn
 
 from edgeexport.backends.engine import runner_from_bundle
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
@@ -19,33 +12,17 @@ from edgeexport.bundle.original import GivenWeights, why_no_original
 from edgeexport.commands.build import exported_graphs
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.against import AgainstOptions, Beside, OnProgress, RunnableForm, fidelity_on_photos
-from edgeexport.evaluation.fidelity import TokenLayout
+from edgeexport.evaluation.dense_beside import DENSE, beside_dense, check_reduced, digest_of, layout_of
 from edgeexport.evaluation.fidelity_result import Fidelity
-from edgeexport.fixed.model import FixedModel, fixed_from_model
+from edgeexport.fixed.model import fixed_from_model
 from edgeexport.fixed.original import checked_recipe
 from edgeexport.fixed.schedule import dense_recipe
-from edgeexport.fixed.tokens import tokens_json
-from edgeexport.fixed.weights import WeightsOrigin, model_from_recipe
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.recipe import load_recipe
-from edgeexport.recipe.schema import Recipe
 
-__all__ = ["DENSE", "beside_dense", "evaluate_against"]
+__all__ = ["evaluate_against"]
 
-DENSE = "dense"
 _CHOICES = "give 'dense', or the folder of a bundle"
-
-
-class _InTorch:
-    """A fixed form as a `RunnableForm`."""
-
-    def __init__(self, model: FixedModel) -> None:
-        self.model = model
-
-    def run(self, image: NDArray) -> dict[str, NDArray]:
-        """See `RunnableForm`."""
-        with torch.no_grad():
-            outputs = self.model.trace(torch.from_numpy(image)).outputs
-        return {name: value.numpy() for name, value in outputs.items()}
 
 
 def evaluate_against(
@@ -93,39 +70,6 @@ def evaluate_against(
     return fidelity_on_photos(beside, options, on_progress=on_progress, on_note=on_note)
 
 
-def beside_dense(recipe: Recipe, model: nn.Module, origin: WeightsOrigin) -> Beside:
-    """A recipe's fixed form beside its dense one, in torch.
-
-    Args:
-        recipe: With a reduction.
-        model, origin: What `model_from_recipe` gave for it, or for another recipe of the same model.
-
-    Raises:
-        UsageError: It has no reduction.
-    """
-    _check_reduced(recipe)
-    reduced, dense = (fixed_from_model(model, form) for form in (recipe, dense_recipe(recipe)))
-    tokens: Mapping[str, Any] = tokens_json(recipe)
-    weights, text = origin.as_dict(), {key: value for key, value in recipe.text.items() if key != "checkpoint"}
-    return Beside(
-        name=recipe.name,
-        kind="recipe",
-        recipe=recipe.name,
-        weights=weights,
-        against=DENSE,
-        runtime=f"torch {torch.__version__}",
-        macs=tokens["totals"]["macs"],
-        against_macs=tokens["totals"]["dense_macs"],
-        input=recipe.input,
-        layout=_layout(tokens),
-        classes=recipe.classes,
-        num_classes=recipe.facts.num_classes if "logits" in reduced.output_names else 0,
-        sha256=_sha256(weights, text, recipe.decoder and recipe.decoder.sha256),
-        reduced=_InTorch(reduced),
-        other=_InTorch(dense),
-    )
-
-
 def _of_bundle(bundle: Bundle, against: str, files: GivenWeights) -> Beside:
     manifest, tokens = bundle.manifest, bundle.json("tokens.json")
     files.check(manifest["weights"])
@@ -149,10 +93,10 @@ def _of_bundle(bundle: Bundle, against: str, files: GivenWeights) -> Beside:
         macs=totals["macs"],
         against_macs=against_macs,
         input=bundle.input,
-        layout=_layout(tokens),
+        layout=layout_of(tokens),
         classes=tuple(manifest["classes"]),
         num_classes=logits,
-        sha256=_sha256(manifest["files"]["model.onnx"], known),
+        sha256=digest_of(manifest["files"]["model.onnx"], known),
         reduced=reduced,
         other=other,
     )
@@ -163,7 +107,7 @@ def _dense_of_bundle(bundle: Bundle, files: GivenWeights) -> OnnxRuntimeRunner:
         remedy = "or give --against the folder of a bundle of the dense model"
         raise UsageError(f"{bundle.path.name} --against dense", reason, remedy)
     recipe = checked_recipe(bundle, files)
-    _check_reduced(recipe)
+    check_reduced(recipe)
     model, origin = model_from_recipe(recipe)
     graphs = exported_graphs(
         fixed_from_model(model, dense_recipe(recipe)), origin, precision=str(bundle.manifest["precision"])
@@ -181,18 +125,3 @@ def _other_bundle(bundle: Bundle, against: str) -> Bundle:
     if other.manifest["files"]["model.onnx"] == bundle.manifest["files"]["model.onnx"]:
         raise UsageError(f"--against {against}", f"is the same model as {bundle.path.name}", _CHOICES)
     return other
-
-
-def _check_reduced(recipe: Recipe) -> None:
-    if not recipe.reductions:
-        remedy = "give it a reduction, such as --tome 8, or give --against the folder of another bundle"
-        raise UsageError(recipe.name, "has no reduction: it is its own dense model", remedy)
-
-
-def _layout(tokens: Mapping[str, Any]) -> TokenLayout:
-    class_token = bool(tokens.get("class_token", False))
-    return TokenLayout(int(tokens.get("num_prefix", class_token)), class_token)
-
-
-def _sha256(*facts: object) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()

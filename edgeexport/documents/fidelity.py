@@ -12,7 +12,7 @@ from edgeexport.documents.progress import LONGEST_LINE
 from edgeexport.documents.reading import Inconsistent, Kind
 from edgeexport.errors import UsageError
 
-__all__ = ["COMPARED", "FIDELITY", "FIDELITY_SCHEMA", "Compared", "Fidelity"]
+__all__ = ["FIDELITY", "FIDELITY_SCHEMA", "Compared", "Fidelity", "compared"]
 
 FIDELITY_SCHEMA = "edgeexport.fidelity/1"
 
@@ -75,18 +75,23 @@ class Compared(TypedDict, total=False):
     vectors: tuple[_Vector, _Vector] | None
 
 
-def _check(entry: Compared) -> None:
-    for key in ("problem",) if "left_out" in entry else ("name", "figures", "ranks", "vectors"):
-        if key not in entry:
-            raise Inconsistent("", f"lacks {key}")
-    vectors = entry.get("vectors")
-    if vectors and len(vectors[0]) != len(vectors[1]):
-        raise Inconsistent("vectors", f"have {len(vectors[0])} and {len(vectors[1])} entries, expected as many")
+def compared() -> Kind[Compared]:
+    """Lines of one progress file: all vectors have as many entries."""
+    known: list[int] = []
+
+    def check(entry: Compared) -> None:
+        for key in ("problem",) if "left_out" in entry else ("name", "figures", "ranks", "vectors"):
+            if key not in entry:
+                raise Inconsistent("", f"lacks {key}")
+        for vector in entry.get("vectors") or ():
+            known.append(len(vector))
+            if known[0] != len(vector):
+                raise Inconsistent("vectors", f"have {len(vector)} entries, those before have {known[0]}")
+
+    remedy = "begin anew with --restart"
+    return Kind(Compared, remedy=remedy, largest=LONGEST_LINE, error=UsageError, check=check)
 
 
 FIDELITY: Kind[Fidelity] = Kind(
     Fidelity, FIDELITY_SCHEMA, remedy="evaluate again: edgeexport evaluate BUNDLE --data DIR --against dense"
-)
-COMPARED: Kind[Compared] = Kind(
-    Compared, remedy="begin anew with --restart", largest=LONGEST_LINE, error=UsageError, check=_check
 )

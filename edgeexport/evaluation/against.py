@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgeexport.bundle import json_bytes, refuse_link_of_bundle
 from edgeexport.bundle.files import write_file
 from edgeexport.bundle.source_hash import program_sha256
-from edgeexport.documents.fidelity import COMPARED, Compared
+from edgeexport.documents.fidelity import Compared, compared
 from edgeexport.errors import ImageError, UsageError
 from edgeexport.evaluation.class_numbers import numbers_of_folders
 from edgeexport.evaluation.dataset import LeftOut
@@ -185,7 +185,7 @@ class _Run:
         self.measured: dict[str, Measured] = {}
         self.left_out: dict[str, LeftOut] = {}
         by_name = {photo.name: photo for photo in photos}
-        for entry in progress.entries(COMPARED):
+        for entry in progress.entries(compared()):
             name = entry.get("left_out") or entry["name"]
             if name not in by_name:  # beyond this run's limit
                 continue
@@ -246,7 +246,11 @@ class _Run:
             pair = [vector_of(outputs, layout) for outputs in (ours, theirs)]
             if pair[0] is not None and pair[1] is not None:
                 vectors = (_plain(pair[0]), _plain(pair[1]))
-        return {"name": photo.name, "figures": figures_of(ours, theirs, layout), "ranks": ranks, "vectors": vectors}
+        figures = figures_of(ours, theirs, layout)
+        if not np.isfinite([*figures.values(), *(value for pair in vectors or () for value in pair)]).all():
+            problem = f"gives values for {photo.name} that are no numbers, or its {self.beside.against} model does"
+            raise UsageError(self.beside.name, problem, "check the weights: edgeexport build compares what they give")
+        return {"name": photo.name, "figures": figures, "ranks": ranks, "vectors": vectors}
 
 
 def _measured(entry: Compared, photo: Photograph) -> Measured:

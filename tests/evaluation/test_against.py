@@ -13,7 +13,9 @@ from shared_cases import CommandResult
 
 from edgeexport.commands.evaluate_against import evaluate_against
 from edgeexport.documents import FIDELITY, read_document
-from edgeexport.evaluation.against import AgainstOptions
+from edgeexport.errors import UsageError
+from edgeexport.evaluation.against import AgainstOptions, fidelity_on_photos
+from edgeexport.evaluation.dense_beside import beside_dense
 from edgeexport.fixed.model import fixed_from_model
 from edgeexport.fixed.schedule import dense_recipe
 from edgeexport.fixed.weights import model_from_recipe
@@ -94,6 +96,34 @@ def test_an_interrupted_evaluation_goes_on_with_the_same_result(recipe: Path, da
     assert any("were done by an earlier run" in note for note in notes)
     assert (tmp_path / "part" / "fidelity.jsonl").read_bytes().startswith(kept)
     assert resumed.as_dict() == whole.as_dict()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"ranks":', '"rinks":', "lacks ranks"),
+        ('"vectors":[[', '"vectors":[[0.5,', "vectors"),
+        ('"figures":{', '"figures":{"x":"y",', "figures"),
+    ],
+)
+def test_a_damaged_progress_file(old: str, new: str, message: str, recipe: Path, data: Path, tmp_path: Path) -> None:
+    options = AgainstOptions(data, limit=3, out_dir=tmp_path / "out")
+    evaluate_against(recipe, "dense", options)
+    file = tmp_path / "out" / "fidelity.jsonl"
+    file.write_text(file.read_text().replace(old, new, 1))
+    with pytest.raises(UsageError) as caught:
+        evaluate_against(recipe, "dense", options)
+    assert "fidelity.jsonl" in str(caught.value) and "--restart" in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_values_that_are_no_numbers_are_told(recipe: Path, data: Path, tmp_path: Path) -> None:
+    loaded = load_recipe(recipe)
+    model, origin = model_from_recipe(loaded)
+    with torch.no_grad():
+        model.get_parameter("blocks.0.attn.qkv.weight").fill_(float("nan"))
+    with pytest.raises(UsageError, match=r"gives values for 0/.* that are no numbers"):
+        fidelity_on_photos(beside_dense(loaded, model, origin), AgainstOptions(data, out_dir=tmp_path / "out"))
 
 
 def test_on_the_command_line(edgeexport: Command, recipe: Path, data: Path, tmp_path: Path) -> None:
