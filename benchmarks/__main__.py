@@ -3,6 +3,7 @@
 ``python -m benchmarks [macs] [tail] [ti] [b] [adaptive] [merging] [build]`` runs a selection; all without arguments.
 ``python -m benchmarks accuracy --data DIR --out FILE`` measures the trained scenes recipes on held-out scenes.
 ``python -m benchmarks block-table RECIPE --out FILE`` writes a latency table for `edgeexport calibrate --latency-ms`.
+``python -m benchmarks evidence --out FILE`` measures merging on DINOv2 ViT-S/14, fetched with pip, and writes docs/evidence.md.
 ``python -m benchmarks half-precision [RECIPE ...]`` compares FP16 graphs with the FP32 model that follows their decisions.
 ``python -m benchmarks predicted [RECIPE ...] [--target T]`` predicts latencies on a Jetson, per precision and power mode.
 ``python -m benchmarks lint`` plays the lint against TensorRT-RTX's parser: exit 1 where they differ without a reason.
@@ -30,6 +31,8 @@ from benchmarks import (
     accuracy,
     block_table,
     builds,
+    evidence,
+    evidence_page,
     half_precision,
     lint_agreement,
     merging,
@@ -147,6 +150,34 @@ def write_accuracy(
         _err.print(f"error: {error}", highlight=False, markup=False)
         raise typer.Exit(error.exit_code) from None
     print(accuracy.markdown_table(found))
+
+
+def write_evidence(
+    out: Annotated[Path, typer.Option(help="The page to write; a JSON file of all figures is written beside it.")],
+    work: Annotated[Path, typer.Option(help="Wheels, weights, builds; an interrupted run goes on.")] = Path(
+        "work_dirs/evidence"
+    ),
+    textiles: Annotated[int, typer.Option(min=0, help="Pictures of textiles, of every class as many; 0: none.")] = 300,
+    built: Annotated[
+        list[int] | None, typer.Option(help="Rates that are built, for kernels and time; repeatable. 0: none.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=0, help="Paired rounds of timing; 0: none.")] = 40,
+) -> None:
+    """What merging does to DINOv2 ViT-S/14 with real weights: features, saliency, neighbours, kernels, time."""
+    rates = [rate for rate in (evidence.BUILT if built is None else built) if rate]
+    words = {"--textiles": textiles, "--rounds": rounds} | ({} if built is None else {"--built": built[0]})
+    given = " ".join(f"{name} {value}" for name, value in words.items())
+    try:
+        found = evidence.measure_evidence(work, textiles, rates, rounds, THREADS, _say)
+        command = f"python -m benchmarks evidence --out {out} {given}"
+        page = evidence_page.evidence_page(found, command, out.with_suffix(".json").name)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(page, encoding="utf-8")
+        out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    except EdgeExportError as error:
+        _err.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(error.exit_code) from None
+    print(page)
 
 
 def compare_half_precision(
@@ -322,6 +353,7 @@ def show_plans(
 _COMMANDS: dict[str, Callable[..., None]] = {
     "accuracy": write_accuracy,
     "block-table": write_block_table,
+    "evidence": write_evidence,
     "half-precision": compare_half_precision,
     "lint": compare_lint,
     "plans": show_plans,

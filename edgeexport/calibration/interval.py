@@ -1,57 +1,21 @@
-"""How far what a calibration states can be trusted, given the number of images it rests on: 95 % confidence intervals.
-
-The images are taken to be a random sample of those that will be seen. For another kind of images neither interval says
-anything.
-"""
+"""What a candidate loses against the dense model, with its 95 % confidence interval."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeexport.evaluation.areas import Areas
+from edgeexport.evaluation.interval import CONFIDENCE, DRAWS, Interval
 
-__all__ = ["AGREEMENT", "CONFIDENCE", "MIOU", "Interval", "coverage_interval", "drop_interval"]
+__all__ = ["AGREEMENT", "MIOU", "drop_interval"]
 
 MIOU, AGREEMENT = "mIoU", "agreement"
 """What a quality measures; see `edgeexport.calibration.quality`."""
 
-CONFIDENCE = 0.95
-_RESAMPLES, _BATCH, _SEED = 2000, 200, 5
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A two-sided confidence interval.
-
-    Attributes:
-        low, high: Its ends, in the unit of what was estimated.
-        images: How many it rests on.
-        confidence: Such as 0.95.
-        method: For people.
-    """
-
-    low: float
-    high: float
-    images: int
-    confidence: float
-    method: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
-        return asdict(self)
-
-
-def coverage_interval(successes: int, images: int) -> Interval:
-    """Of a share of images, 0..1, found on ``successes`` of ``images``; the exact binomial (Clopper-Pearson) interval."""
-    from scipy.stats import binomtest  # here: the import takes a second
-
-    ends = binomtest(successes, images).proportion_ci(CONFIDENCE, method="exact")
-    return Interval(float(ends.low), float(ends.high), images, CONFIDENCE, "exact binomial")
+_BATCH, _SEED = 200, 5
 
 
 def drop_interval(dense: Sequence[Areas], candidate: Sequence[Areas], measure: str = MIOU) -> Interval | None:
@@ -89,14 +53,14 @@ def drop_interval(dense: Sequence[Areas], candidate: Sequence[Areas], measure: s
     ends = bootstrap(
         (np.arange(images),),
         loss,
-        n_resamples=_RESAMPLES,
+        n_resamples=DRAWS,
         batch=_BATCH,
         vectorized=True,
         confidence_level=CONFIDENCE,
         method="percentile",
         rng=np.random.default_rng(_SEED),
     ).confidence_interval
-    method = f"paired percentile bootstrap over images, {_RESAMPLES} draws"
+    method = f"paired percentile bootstrap over images, {DRAWS} draws"
     return Interval(float(ends.low), float(ends.high), images, CONFIDENCE, method)
 
 

@@ -14,8 +14,8 @@ from edgeexport.calibration.coverage import CoveredImages
 from edgeexport.calibration.request import Request
 
 if TYPE_CHECKING:
-    from edgeexport.calibration.interval import Interval
     from edgeexport.calibration.published_quality import PublishedFigures
+    from edgeexport.evaluation.interval import Interval
 
 __all__ = ["Proposal", "ProposedCounts", "cost_text", "counts_text", "signed_text"]
 

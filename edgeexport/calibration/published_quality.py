@@ -13,13 +13,14 @@ import numpy as np
 
 from edgeexport.calibration.counts import Counts, recipe_with_counts
 from edgeexport.calibration.images import SegmenterOnImages
-from edgeexport.calibration.interval import Interval, drop_interval
+from edgeexport.calibration.interval import drop_interval
 from edgeexport.calibration.kept_results import KeptResults
 from edgeexport.documents.progress import published
 from edgeexport.evaluation.areas import Areas, areas_of, scores_from_areas
 from edgeexport.evaluation.dataset import LabelledImage
 from edgeexport.evaluation.executions import PublishedExecution
 from edgeexport.evaluation.image_macs import ImageCost
+from edgeexport.evaluation.interval import Interval
 from edgeexport.evaluation.progress_file import ProgressFile
 from edgeexport.evaluation.segmenter_spec import class_count
 

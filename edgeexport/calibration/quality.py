@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from edgeexport.calibration.counts import Counts, recipe_with_counts
 from edgeexport.calibration.images import SegmenterOnImages
-from edgeexport.calibration.interval import AGREEMENT, MIOU, Interval, drop_interval
+from edgeexport.calibration.interval import AGREEMENT, MIOU, drop_interval
 from edgeexport.calibration.kept_results import KeptResults
 from edgeexport.documents.progress import candidate
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.areas import Areas, areas_of, scores_from_areas
 from edgeexport.evaluation.dataset import LabelledImage
 from edgeexport.evaluation.executions import FixedExecution
+from edgeexport.evaluation.interval import Interval
 from edgeexport.evaluation.progress_file import ProgressFile
 from edgeexport.evaluation.segmenter_spec import class_count
 

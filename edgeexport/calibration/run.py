@@ -13,7 +13,6 @@ from edgeexport.calibration.coverage import POLICY_THRESHOLD, CoveredImages, cov
 from edgeexport.calibration.exits import exit_evidence
 from edgeexport.calibration.image_passes import PASSES_SCHEMA, ImagePasses
 from edgeexport.calibration.images import SegmenterOnImages
-from edgeexport.calibration.interval import coverage_interval
 from edgeexport.calibration.matched_thresholds import matched_thresholds
 from edgeexport.calibration.outcome import CalibrationOutcome, ChosenConstant
 from edgeexport.calibration.proposal import Proposal, ProposedCounts
@@ -22,6 +21,7 @@ from edgeexport.calibration.quality import CANDIDATES_SCHEMA, CandidateQuality
 from edgeexport.calibration.search import Measurements
 from edgeexport.calibration.stage_observation import ImageObservation
 from edgeexport.calibration.task import CalibrationTask
+from edgeexport.evaluation.interval import share_interval
 from edgeexport.evaluation.progress_file import ProgressFile
 from edgeexport.fixed.tokens import account
 
@@ -122,7 +122,7 @@ class CalibrationRun:
             exact=None if choice.exact is None else self._proposed(choice.exact),
             align=task.space.align,
             coverage=covered,
-            coverage_interval=None if covered is None else coverage_interval(covered.together, covered.images),
+            coverage_interval=None if covered is None else share_interval(covered.together, covered.images),
             published=self._figures(None, task.thresholds),
             equal_mean=self._equal_mean(counts),
             candidates=len(self._measurements.evaluated),

@@ -19,7 +19,8 @@ from edgeexport.cli.options import (
     TomeOption,
     recipe_options,
 )
-from edgeexport.terminal.output import emit, print_note, stages_shown
+from edgeexport.errors import UsageError
+from edgeexport.terminal.output import emit, images_shown, print_note, stages_shown
 
 if TYPE_CHECKING:
     from edgeexport.calibration.options import CalibrationOptions
@@ -28,7 +29,9 @@ __all__ = ["calibrate"]
 
 
 def calibrate(
-    recipe: Annotated[str, typer.Argument(help="A recipe of a SegViT; with --delay one of a timm host, or timm:NAME.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe of a SegViT; with --delay or --min-cosine one of a timm host, or timm:NAME.")
+    ],
     data: Annotated[
         Path | None,
         typer.Option(
@@ -50,6 +53,13 @@ def calibrate(
     latency_table: Annotated[
         Path | None, typer.Option(help="JSON of a device's times by token count; see python -m benchmarks block-table.")
     ] = None,
+    min_cosine: Annotated[
+        float | None,
+        typer.Option(
+            help="Choose method and r of merging so that every mean cosine to the dense model's outputs is at least this, such "
+            "as 0.99."
+        ),
+    ] = None,
     delay: Annotated[bool, typer.Option("--delay", help="Propose DSM's delay from token similarity.")] = False,
     split: Annotated[str | None, typer.Option(help="Subfolder of images and annotations, such as val.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Instead of the thresholds in the recipe.")] = None,
@@ -64,7 +74,7 @@ def calibrate(
     restart: RestartFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Choose a recipe's constants from images: tokens to share and prune, or DSM's delay."""
+    """Choose a recipe's constants from images: tokens to share and prune, DSM's delay, or a method that merges and its r."""
     from edgeexport.calibration.options import CalibrationOptions
 
     options = CalibrationOptions(
@@ -83,7 +93,21 @@ def calibrate(
         out_dir=out_dir,
         restart=restart,
     )
+    if min_cosine is not None:
+        if delay:
+            raise UsageError("--delay", "is not for --min-cosine", "leave one of them out")
+        _calibrate_merging(recipe, options, min_cosine, json_output)
+        return
     (_calibrate_delay if delay else _calibrate_counts)(recipe, options, json_output)
+
+
+def _calibrate_merging(recipe: str, options: CalibrationOptions, min_cosine: float, json_output: bool) -> None:
+    from edgeexport.calibration.merging import calibrate_merging
+    from edgeexport.terminal.fidelity import print_merging
+
+    with images_shown("what was measured is kept, and the same command goes on from there") as on_progress:
+        calibration = calibrate_merging(recipe, options, min_cosine, on_progress=on_progress, on_note=print_note)
+    emit(json_output, calibration.as_dict(), lambda: print_merging(calibration))
 
 
 def _calibrate_counts(recipe: str, options: CalibrationOptions, json_output: bool) -> None:

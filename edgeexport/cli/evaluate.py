@@ -18,14 +18,31 @@ from edgeexport.cli.options import (
     TomeOption,
     recipe_options,
 )
+from edgeexport.errors import UsageError
 from edgeexport.terminal.output import emit, images_shown, print_note
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    subject: Annotated[str, typer.Argument(help="A bundle folder, or a recipe of a segmenter.")],
-    data: Annotated[Path, typer.Option(help="Folder with images/ and annotations/, or img_dir/ and ann_dir/.")],
+    subject: Annotated[
+        str,
+        typer.Argument(help="A bundle folder, or a recipe of a segmenter; with --against of any model, or timm:NAME."),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Folder with images/ and annotations/, or img_dir/ and ann_dir/; with --against of images, or of a folder "
+            "of images for each class."
+        ),
+    ],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="dense|BUNDLE",
+            help="Compare outputs image by image instead, with the dense model of the same weights, or another bundle's.",
+        ),
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Subfolder of both, such as val.")] = None,
     form: Annotated[
         list[str] | None,
@@ -55,7 +72,32 @@ def evaluate(
     restart: RestartFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Measure mIoU, pixel accuracy, tokens and work on labelled images, in every form in reach."""
+    """Measure mIoU, pixel accuracy, tokens and work on labelled images, in every form in reach; or with --against what a
+    model's features, embedding and logits keep of the dense model's, and accuracy by class folder.
+    """
+    if against is not None:
+        misplaced = {"--split": split, "--form": form, "--reduce-zero-label": reduce_zero_label}
+        if named := [option for option, value in misplaced.items() if value]:
+            raise UsageError(
+                ", ".join(named), "belongs to labelled segmentation", "leave it out, or leave --against out"
+            )
+        from edgeexport.commands.evaluate_against import evaluate_against
+        from edgeexport.evaluation.against import AgainstOptions
+        from edgeexport.terminal.fidelity import print_fidelity
+
+        with images_shown("what was measured is kept, and the same command goes on from there") as on_progress:
+            fidelity = evaluate_against(
+                subject,
+                against,
+                AgainstOptions(data, limit, out_dir, restart),
+                checkpoint=checkpoint,
+                policy_checkpoint=policy_checkpoint,
+                cfg_options=recipe_options(cfg_options, tome=tome, dsm=dsm, random=random),
+                on_progress=on_progress,
+                on_note=print_note,
+            )
+        emit(json_output, fidelity.as_dict(), lambda: print_fidelity(fidelity))
+        return
     from edgeexport.evaluation.evaluate import evaluate as evaluate_segmenter
     from edgeexport.evaluation.options import EvaluationOptions
     from edgeexport.terminal.evaluation import print_evaluation

@@ -8,6 +8,7 @@ from edgeexport.documents.bench import BENCH, Bench
 from edgeexport.documents.comparisons import PARITY, VERIFY, Parity, Verify
 from edgeexport.documents.engine import ENGINE, Engine
 from edgeexport.documents.evaluation import EVALUATION, Evaluated
+from edgeexport.documents.fidelity import FIDELITY, Fidelity
 from edgeexport.documents.golden import GoldenArrays, read_golden
 from edgeexport.documents.kernels import KERNELS, Kernels
 from edgeexport.documents.manifest import MANIFEST, Manifest
@@ -19,6 +20,7 @@ __all__ = [
     "BENCH",
     "ENGINE",
     "EVALUATION",
+    "FIDELITY",
     "IN_A_BUNDLE",
     "KERNELS",
     "MANIFEST",
@@ -30,6 +32,7 @@ __all__ = [
     "Engine",
     "Entries",
     "Evaluated",
+    "Fidelity",
     "GoldenArrays",
     "Kernels",
     "Kind",

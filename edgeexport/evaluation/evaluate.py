@@ -6,7 +6,6 @@ interrupted evaluation goes on where it stopped, with the same result: batches h
 
 from __future__ import annotations
 
-import importlib.metadata
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
@@ -14,7 +13,6 @@ from math import lcm
 from pathlib import Path
 from typing import Any
 
-import edgeexport
 from edgeexport.bundle import json_bytes, refuse_link_of_bundle
 from edgeexport.bundle.files import write_file
 from edgeexport.bundle.source_hash import program_sha256
@@ -36,6 +34,7 @@ from edgeexport.evaluation.output_folder import written_to
 from edgeexport.evaluation.progress_file import ProgressFile
 from edgeexport.evaluation.result import Evaluation, ExecutionTotals, scores_from_totals
 from edgeexport.evaluation.segmenter import Segmenter, segmenter_from_argument
+from edgeexport.evaluation.versions import versions_of
 
 __all__ = ["default_output_folder", "evaluate"]
 
@@ -105,7 +104,7 @@ def evaluate(
         },
         not_run=segmenter.not_run,
         left_out=(*folder.left_out, *run.left_out.values()),
-        versions=_versions(),
+        versions=versions_of(_VERSIONED),
         file=target / "evaluation.json",
     )
     _write(result)
@@ -222,16 +221,6 @@ class _Run:
         areas = Areas.of(*(entry[name] for name in _COUNTS))
         self.totals[entry["form"]].add(areas, entry["tokens"], entry["macs"])
         self.measured[entry["form"]].add(entry["name"])
-
-
-def _versions() -> dict[str, str]:
-    versions = {"edgeexport": edgeexport.__version__}
-    for name in _VERSIONED:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # installed under another name, or not at all
-            continue
-    return versions
 
 
 def _write(result: Evaluation) -> None:

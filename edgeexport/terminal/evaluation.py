@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -9,9 +10,10 @@ from rich.table import Table
 from edgeexport.terminal.output import print_line, results_console
 
 if TYPE_CHECKING:
+    from edgeexport.evaluation.dataset import LeftOut
     from edgeexport.evaluation.result import Evaluation
 
-__all__ = ["print_evaluation"]
+__all__ = ["print_evaluation", "print_left_out"]
 
 _SHOWN = 5
 
@@ -31,12 +33,17 @@ def print_evaluation(evaluation: Evaluation) -> None:
     _print_classes(evaluation)
     for name, reason in evaluation.not_run.items():
         print_line(f"{name} not run: {reason}", "dim")
-    if evaluation.left_out:
-        more = len(evaluation.left_out) - _SHOWN
-        shown = "; ".join(f"{item.name}: {item.problem}" for item in evaluation.left_out[:_SHOWN])
-        print_line(f"left out {len(evaluation.left_out)}: {shown}{f'; and {more} more' if more > 0 else ''}", "yellow")
+    print_left_out(evaluation.left_out)
     print_line(str(evaluation.weights["statement"]), "yellow" if evaluation.random_weights else "dim")
     print_line(f"written: {evaluation.file}", "dim")
+
+
+def print_left_out(items: Sequence[LeftOut]) -> None:
+    """How many, and the first few; nothing where nothing was left out."""
+    if items:
+        more = len(items) - _SHOWN
+        shown = "; ".join(f"{item.name}: {item.problem}" for item in items[:_SHOWN])
+        print_line(f"left out {len(items)}: {shown}{f'; and {more} more' if more > 0 else ''}", "yellow")
 
 
 def _print_classes(evaluation: Evaluation) -> None:

@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from edgeexport.calibration.interval import AGREEMENT, MIOU, coverage_interval, drop_interval
+from edgeexport.calibration.interval import AGREEMENT, MIOU, drop_interval
 from edgeexport.evaluation.areas import Areas, scores_from_areas
+from edgeexport.evaluation.interval import share_interval
 
 
 def areas(intersect: list[int], prediction: list[int], label: list[int]) -> Areas:
@@ -32,7 +33,7 @@ def binary(right: int, pixels: int = 100) -> Areas:
     ],
 )
 def test_share_of_images_has_the_exact_binomial_interval(successes: int, images: int, low: float, high: float) -> None:
-    found = coverage_interval(successes, images)
+    found = share_interval(successes, images)
     assert (found.low, found.high) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
     assert (found.images, found.confidence) == (images, 0.95)
     assert "binomial" in found.method
@@ -41,7 +42,7 @@ def test_share_of_images_has_the_exact_binomial_interval(successes: int, images:
 
 def test_exact_interval_covers_at_least_as_often_as_it_says() -> None:
     draw = np.random.default_rng(0)
-    intervals = [coverage_interval(successes, 40) for successes in range(41)]
+    intervals = [share_interval(successes, 40) for successes in range(41)]
     for share in (0.5, 0.9, 0.98):
         found = [intervals[successes] for successes in draw.binomial(40, share, size=2000)]
         assert sum(interval.low <= share <= interval.high for interval in found) / 2000 >= 0.94

@@ -9,10 +9,10 @@ import pytest
 
 from edgeexport.calibration.counts import Counts
 from edgeexport.calibration.coverage import CoveredImages
-from edgeexport.calibration.interval import Interval
 from edgeexport.calibration.proposal import Proposal, ProposedCounts, counts_text, signed_text
 from edgeexport.calibration.published_quality import PublishedFigures
 from edgeexport.calibration.request import Request
+from edgeexport.evaluation.interval import Interval
 
 
 def between(low: float, high: float) -> Interval:

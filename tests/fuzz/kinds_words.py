@@ -216,7 +216,8 @@ def _names(base: Path) -> st.SearchStrategy[Any]:
                  "build N --target cpu", "build tiny.py --target cpu --dry-run --work-dir N", "verify b --data N",
                  "lint m.onnx --fix N --input-shape x=1,3,8,8", "plugin list N.so", "verify b --checkpoint N.pth",
                  "build tiny.py --target cpu --dry-run --checkpoint N.pth",
-                 "evaluate b --data data --split N --form onnxruntime"]
+                 "evaluate b --data data --split N --form onnxruntime",
+                 "evaluate tiny.py --data N --against dense --out-dir o", "evaluate b --data data --against N --out-dir o"]
             ),
         }
     )  # fmt: skip
