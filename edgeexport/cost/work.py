@@ -143,10 +143,10 @@ class GraphWork:
 
     @property
     def units(self) -> dict[str, NodeWork]:
-        """What the plugin library executes as one, by the name that nodes have as their ``unit``."""
-        return {call.name: call for call in self.calls if call.name in self.plugins} | {
-            step.name: step for step in self.steps
-        }
+        """What the plugin library executes as one, by the name that nodes have as their ``unit``: steps, and other calls."""
+        inside = {node.call for node in self.nodes if node.step}
+        calls = {call.name: call for call in self.calls if call.name in self.plugins and call.name not in inside}
+        return calls | {step.name: step for step in self.steps}
 
     @property
     def parts(self) -> list[str]:
