@@ -123,8 +123,12 @@ class MergeAround(_Step):
 
     def forward(self, x: Tensor, block: Block, context: Tensor | None, trace: Trace) -> Tensor:
         matching = self.matched(x, trace)
-        merged, size = self.merge(x, torch.ones(x.shape[0], x.shape[1], 1), matching)
-        merged = block(merged, size_bias(size) if self.proportional else None, context)
+        ones = torch.ones(x.shape[0], x.shape[1], 1)
+        merged, size = self.merge(x, ones, matching)
+        rotation = trace.rotation
+        if rotation is not None:
+            rotation = merge_rotation(rotation.expand(x.shape[0], -1, -1), ones, matching, self.rope)
+        merged = block(merged, size_bias(size) if self.proportional else None, context, rotation)
         return self.unmerge(merged, matching)
 
 

@@ -33,8 +33,7 @@ class PublishedMerging(Published):
         assert metric is not None
         step = self._merged(number, x[0], tokens.size, metric[0])
         if tokens.rotation is not None:
-            rows = [self._rotation(tokens.rotation[group], tokens.size[group]) for group in step.groups]
-            tokens.rotation = torch.stack(rows)
+            tokens.rotation = self._rotations(tokens.rotation, tokens.size, step)
         tokens.size = step.size
         tokens.bias = step.size.log()[None, None, None] if self.spec.proportional_attention else None
         place = _places(step)
@@ -50,7 +49,10 @@ class PublishedMerging(Published):
         self._tell(number, step, tokens)
         if self.cuts[number] is Cut.AROUND:
             bias = step.size.log()[None, None, None] if self.spec.proportional_attention else None
-            return unmerged_reference(block(step.x[None], bias, context)[0], step.groups)[None]
+            turned = {}
+            if tokens.rotation is not None:
+                turned = {"rotation": self._rotations(tokens.rotation, ones, step)}
+            return unmerged_reference(block(step.x[None], bias, context, **turned)[0], step.groups)[None]
         if self.described:
             self._describe(step, _places(step), tokens)
         for residual in block.residuals:
@@ -76,11 +78,12 @@ class PublishedMerging(Published):
         """What decides in block ``number``, (n, D)."""
         return metric
 
-    def _rotation(self, rotations: Tensor, sizes: Tensor) -> Tensor:
-        """Of a merged token, from those of its group: (k, 2 d) and (k,) -> (2 d,)."""
-        return (
-            rotations[0] if self.spec.rope == "destination" else (rotations * sizes[:, None]).sum(dim=0) / sizes.sum()
-        )
+    def _rotations(self, rotation: Tensor, size: Tensor, step: MergedTokens) -> Tensor:
+        """Of the merged tokens, (m, 2 d), from those of the tokens that entered and their sizes: (n, 2 d) and (n,)."""
+        if self.spec.rope == "destination":
+            return torch.stack([rotation[group[0]] for group in step.groups])
+        sums = [(rotation[group] * size[group][:, None]).sum(dim=0) / size[group].sum() for group in step.groups]
+        return torch.stack(sums)
 
     def _tell(self, number: int, step: MergedTokens, tokens: PublishedTokens) -> None:
         source, target = ([edge[end] for edge in step.edges] for end in (0, 1))

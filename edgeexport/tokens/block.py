@@ -62,6 +62,12 @@ class Block(nn.Module):
             x = residual(x, None, context)
         return x
 
-    def forward(self, x: Tensor, bias: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        bias: Tensor | None = None,
+        context: Tensor | None = None,
+        rotation: Tensor | None = None,
+    ) -> Tensor:
         """The whole block: (B, n, C) -> (B, n, C)."""
-        return self.finish(self.attend(x, bias, None)[0], context)
+        return self.finish(self.attend(x, bias, None, rotation)[0], context)
