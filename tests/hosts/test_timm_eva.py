@@ -161,9 +161,11 @@ def test_a_size_that_may_change_is_fixed_where_the_name_alone_asks_for_it() -> N
 
 def test_timms_own_size_may_leave_a_border_out_and_a_recipes_may_not() -> None:
     named = {"type": "timm", "name": "vit_so400m_patch14_siglip_384", "num_classes": 2}
-    assert timm_from_config(named, Place("x.py", "model")).grid == (27, 27)
-    with pytest.raises(RecipeError, match="use 378 or 392"):
-        timm_from_config({**named, "img_size": 384}, Place("x.py", "model"))
+    spec = timm_from_config(named, Place("x.py", "model"))
+    assert spec.grid == (27, 27)
+    assert timm_from_config({**named, "img_size": 384}, Place("x.py", "model")) == spec  # as a bundle writes it out
+    with pytest.raises(RecipeError, match="use 392 or 406"):
+        timm_from_config({**named, "img_size": 400}, Place("x.py", "model"))
 
 
 @pytest.mark.parametrize(

@@ -120,3 +120,21 @@ def test_tokens_merged_inside_a_block_are_turned_inside_it(name: str, rope: str)
     with torch.no_grad():  # so that what was compared depends on it
         turned = fixed_from_model(model, other).trace(image_of(other))
     assert not torch.allclose(turned.outputs["features"], trace.outputs["features"], atol=1e-4)
+
+
+@pytest.mark.parametrize("reduction", [{"r": 3, "rope": "mean"}, {"r": 6, "unmerge": "block"}])
+def test_the_graph_gives_what_torch_gives(reduction: dict[str, object]) -> None:
+    import onnxruntime
+
+    from edgeexport.commands.build import exported_graphs
+
+    recipe = recipe_of("vit_small_patch16_dinov3", reduction={"tome": reduction})
+    model, origin = model_from_recipe(recipe)
+    fixed, image = fixed_from_model(model, recipe), image_of(recipe)
+    graph = exported_graphs(fixed, origin).with_functions.SerializeToString()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        expected = fixed.trace(image).outputs
+    names = ["features", "tap_2", "tap_0", "embedding", "feature_map", "logits"]
+    for name, found in zip(names, session.run(names, {"image": image.numpy()}), strict=True):
+        torch.testing.assert_close(torch.from_numpy(found), expected[name], atol=1e-4, rtol=1e-3)

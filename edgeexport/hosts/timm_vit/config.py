@@ -13,7 +13,7 @@ from typing import Any
 from edgeexport.config.place import Place
 from edgeexport.config.values import MOST_LAYERS, boolean, choice, integer, number, pair, string
 from edgeexport.hosts.timm_vit.branches import attention_branches, mlp_branches
-from edgeexport.hosts.timm_vit.plain import POOLINGS, built_host, check_plain, check_timm_name, host_defaults
+from edgeexport.hosts.timm_vit.plain import POOLINGS, built_host, check_plain, check_timm_name, host_defaults, own_size
 from edgeexport.hosts.timm_vit.spec import TimmVitSpec
 
 __all__ = ["resolved_timm_model", "timm_from_config"]
@@ -176,8 +176,9 @@ def _spec(value: dict, place: Place, name: str | None, arguments: dict[str, obje
     img_size, patch = tuple(host.patch_embed.img_size), host.patch_embed.patch_size
     if patch[0] != patch[1]:
         raise place.at("patch_size").error(patch, f"unsupported: patches are square, found {patch[0]}x{patch[1]}")
+    own = name is not None and img_size == own_size(name)  # timm's may leave a border out
     for side_name, side in (("height", img_size[0]), ("width", img_size[1])):
-        if side % patch[0] and (value.get("img_size") is not None or name is None):  # timm's own leave a border out
+        if side % patch[0] and not own:
             below = side - side % patch[0]
             nearest = f"{below} or {below + patch[0]}" if below else str(patch[0])
             raise place.at("img_size").error(

@@ -18,7 +18,7 @@ from edgeexport.config.reading import INSTALL
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["POOLINGS", "built_host", "check_plain", "check_timm_name", "host_defaults"]
+__all__ = ["POOLINGS", "built_host", "check_plain", "check_timm_name", "host_defaults", "own_size"]
 
 POOLINGS = ("token", "avg", "max", "avgmax", "map")  # timm's ways from tokens to logits that merging keeps defined
 _MODULES = ("vision_transformer", "deit", "eva")  # where timm registers its plain ViTs
@@ -73,6 +73,15 @@ def check_timm_name(name: str, place: Place) -> None:
     if module not in _MODULES and (module in _WHY_NOT or not module.startswith("vision_transformer")):
         reason = f": {_WHY_NOT[module]}" if module in _WHY_NOT else ""
         raise _not_plain(place, name, f"it is of timm's family '{module}'{reason}")
+
+
+def own_size(name: str) -> tuple[int, ...]:
+    """(Height, width) of the images that timm's model of this name is for."""
+    import timm
+
+    found = timm.models.get_pretrained_cfg(name)
+    assert found is not None
+    return tuple(found.input_size[1:])
 
 
 def built_host(name: str | None, arguments: dict[str, Any], device: str = "meta") -> nn.Module:
