@@ -15,7 +15,6 @@ _LONGEST_SIDE = 1280  # two pictures stand side by side
 _COMPONENTS = 3
 _GREY = 128
 _ENDS = (2, 98)  # percentiles that become 0 and 255
-_SHOWN = ("red", "green", "blue")
 _SWATCH = ((214, 40, 57), (24, 150, 84), (38, 98, 255))
 
 
@@ -66,8 +65,8 @@ def draw_features(photo: Image.Image, features: NDArray, *, title: str = "", not
     scene = photo.resize((width, height), Image.Resampling.LANCZOS)
     colours, shares = component_colours(features)
     entries = [
-        LegendEntry(f"component {number} as {name}", f"{percent_text(share)} of the variance", fill=fill)
-        for number, (name, fill, share) in enumerate(zip(_SHOWN, _SWATCH, shares, strict=False), start=1)
+        LegendEntry(f"component {number}", f"{percent_text(share)} of the variance", fill=fill)
+        for number, (fill, share) in enumerate(zip(_SWATCH, shares, strict=False), start=1)
     ]
     drawn = Image.fromarray(of_pixels(colours, height, width))
     return framed([scene, drawn], Legend((LegendColumn("Features by patch", tuple(entries)),), title, notice))

@@ -37,6 +37,13 @@ GRAPHS: dict[str, tuple[dict, dict, list[str]]] = {
         ["embedding", "merge_1", "block_1", "block_2", "merge_3", "block_3", "block_4", "final_norm", "decode_head",
          "tail"],
     ),
+    "segvit merged to the end": (
+        TINY_ATM,
+        {("reduction",): {"tome": {"r": [8, 0, 5], "metric": "k"}},
+         ("model", "backbone", "final_norm"): True, ("model", "backbone", "with_cls_token"): True},
+        ["embedding", "merge_1", "block_1", "block_2", "merge_3", "block_3", "block_4", "restore", "final_norm",
+         "decode_head", "tail"],
+    ),
     "timm in windows": (
         TINY_TIMM,
         {("reduction",): {"dsm": {"r": [0, 6, 0, 4], "delay": 1, "window": 4}}, ("model", "depth"): 4},
