@@ -46,14 +46,9 @@ def token_protect_select_reference(
         confidence, label.to(torch.int32), scores.shape[1], min(per_class, scores.shape[2])
     )
     kept, left = token_partition_reference(confidence - 2.0 * protected.float(), k)
-<<<<<<< HEAD
-    alive_kept, alive_left = (token_unmerge_reference(alive, index) for index in (kept, left))
-    return token_unmerge_reference(x, kept), token_unmerge_reference(rows, left), alive_kept, alive_left
-=======
     x_kept, alive_kept = (token_unmerge_reference(values, kept) for values in (x, alive))
     rows_left, alive_left = (token_unmerge_reference(values, left) for values in (rows, alive))
     return x_kept, rows_left, alive_kept, alive_left
->>>>>>> wt-plugins
 
 
 def onnx_function(classes: int) -> onnx.FunctionProto:
