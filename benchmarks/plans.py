@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 
-from edgeexport.backends.tensorrt_rtx import check_tensorrt_rtx
+from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
 from edgeexport.commands.plans import plan_from_check
 from edgeexport.cost.kernel_plan import DENSE, REDUCED, KernelPlan
 from edgeexport.cost.plan_time import plan_predictions
@@ -21,7 +21,7 @@ from edgeexport.graph.export_cache import kept_export
 from edgeexport.graph.graphs import graphs_from_export
 from edgeexport.recipe import load_recipe
 
-__all__ = ["FORMS", "RECIPES", "plan_rows"]
+__all__ = ["FORMS", "RECIPES", "plan_figures", "plan_of_recipe", "plan_rows", "rtx_plan"]
 
 RECIPES = ("segvit_ti.py", "segvit_ti_dtop.py", "segvit_ti_cts_dtop.py", "tome_deit_s.py:dense", "tome_deit_s.py")
 FORMS = {"as exported": False, "rewritten": True}
@@ -48,34 +48,57 @@ def plan_rows(
     rows: list[dict[str, Any]] = []
     for name in recipes:
         on_stage(f"{name}: export")
-        recipe = load_recipe(name.removesuffix(_DENSE))
-        fixed = fixed_from_model(model_from_recipe(recipe)[0], recipe)
-        if name.endswith(_DENSE):
-            fixed = fixed_from_model(fixed.model, dense_recipe(recipe))
+        fixed = _fixed(name)
         exported = kept_export(fixed, {}).model
         for form, rewritten in FORMS.items():
             on_stage(f"{name}: plan, {form}")
             copy = onnx.ModelProto()
             copy.CopyFrom(exported)
             rows.append({"recipe": name.replace(".py", "").replace(_DENSE, ", dense"), "form": form})
-            rows[-1] |= _figures(_plan(fixed, copy, precision, rewritten), target)
+            rows[-1] |= plan_figures(_plan(fixed, copy, precision, rewritten), target)
     return rows
+
+
+def plan_of_recipe(name: str, precision: str = "fp16") -> KernelPlan:
+    """The plan of a recipe, with ``:dense`` behind it of its dense model, in the form that TensorRT gets.
+
+    Raises:
+        BuildError: See `plan_rows`.
+    """
+    fixed = _fixed(name)
+    return _plan(fixed, kept_export(fixed, {}).model, precision, rewritten=True)
+
+
+def _fixed(name: str) -> FixedModel:
+    recipe = load_recipe(name.removesuffix(_DENSE))
+    model = model_from_recipe(recipe)[0]
+    return fixed_from_model(model, dense_recipe(recipe) if name.endswith(_DENSE) else recipe)
 
 
 def _plan(fixed: FixedModel, exported: onnx.ModelProto, precision: str, rewritten: bool) -> KernelPlan:
     graphs = graphs_from_export(fixed, exported, precision, rewritten=rewritten)
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(graphs.tensorrt.SerializeToString())
-        rtx = check_tensorrt_rtx(path)
-    if rtx.status != "passed":
-        raise BuildError(
-            "TensorRT-RTX", f"{rtx.status}: {rtx.reason}", "pip install 'edgeexport[export]' on x86-64 Linux"
-        )
+    rtx = rtx_plan(graphs.tensorrt)
     return plan_from_check(rtx, graphs, fixed.recipe, REDUCED if fixed.recipe.reductions else DENSE, precision)
 
 
-def _figures(plan: KernelPlan, target: str) -> dict[str, Any]:
+def rtx_plan(graph: onnx.ModelProto) -> RtxCheck:
+    """TensorRT-RTX's check of a graph in standard operators, with its plan.
+
+    Raises:
+        BuildError: It refuses the graph, or is not there.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(graph.SerializeToString())
+        rtx = check_tensorrt_rtx(path)
+    if rtx.status != "passed":
+        remedy = "pip install 'edgeexport[export]' on x86-64 Linux"
+        raise BuildError("TensorRT-RTX", f"{rtx.status}: {rtx.reason}", remedy)
+    return rtx
+
+
+def plan_figures(plan: KernelPlan, target: str) -> dict[str, Any]:
+    """Kernels, megabytes moved, products, and predicted time in the first power mode of ``target``."""
     prediction = plan_predictions(plan, target)[0]
     return {
         "kernels": len(plan.kernels),

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="exports models")
 pytest.importorskip("tensorrt_rtx_bindings", reason="compiles for SM86")
 
+from benchmarks import kernels
 from benchmarks.plans import plan_rows
 
 
@@ -23,3 +24,20 @@ def test_rewritten_graphs_take_fewer_kernels(tiny_recipe: Path) -> None:
         assert after["MAXN ms"] < before["MAXN ms"]
     assert rows[2]["recipe"].endswith(", dense") and rows[2]["kernels"] < rows[0]["kernels"]
     json.dumps(rows, allow_nan=False)
+
+
+def test_plans_of_other_exports_stand_beside_ours(tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "MODELS", {"tiny": str(tiny_recipe)})
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    rows = kernels.kernel_rows()
+    assert [(row["form"], row["export"]) for row in rows] == [
+        ("dense", "timm"),
+        ("dense", "edgeexport"),
+        ("ToMe", "timm, patched"),
+        ("ToMe", "timm, patched without scatters"),
+        ("ToMe", "edgeexport"),
+    ]
+    assert "Unsupported reduction" in rows[2]["TensorRT-RTX"]
+    for theirs, ours in (rows[:2], rows[3:]):
+        assert 0 < ours["kernels"] < theirs["kernels"]
+        assert theirs["MB"] > 0 and theirs["MAXN ms"] > 0
