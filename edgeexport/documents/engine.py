@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from msgspec import Meta
-from typing_extensions import Required, TypedDict
+from typing_extensions import NotRequired, Required, TypedDict
 
 from edgeexport.documents.limits import Count, ElementCount, Figure, FileName, Line, Text
 from edgeexport.documents.reading import Kind
@@ -33,7 +33,7 @@ class Options(TypedDict, total=False):
     plugins: bool
     cuda_graph: bool
     dla_core: ElementCount | None
-    policy_dla_core: ElementCount | None
+    policy_dla_core: NotRequired[ElementCount | None]  # bundles of earlier versions have none
     threads: Annotated[int, Meta(ge=0, le=4096)] | None
     provider: Line | None
     power_mode: Line | None

@@ -8,7 +8,8 @@ from math import prod
 import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
-from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from edgeexport.graph.rewriting import remove_unused
 
 __all__ = ["fold_constants"]
 
@@ -47,7 +48,7 @@ def fold_constants(program: ir.Model, kept: Collection[str] = ()) -> int:
         value.name = f"{value.name}/computed"  # the name is free for the initializer
         graph.register_initializer(folded)
     before = len(graph)
-    RemoveUnusedNodesPass()(program)
+    remove_unused(program, kept)
     return before - len(graph)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.errors import BuildError
@@ -23,6 +22,7 @@ from edgeexport.graph.half_precision_policy import node_label
 from edgeexport.graph.inline import inlined_model
 from edgeexport.graph.outputs import select_outputs
 from edgeexport.graph.plugin_graph import plugin_model
+from edgeexport.graph.rewriting import remove_unused
 from edgeexport.graph.tensorrt_graph import rewrite_for_tensorrt
 from edgeexport.graph.told_targets import tell_targets
 from edgeexport.ops import (
@@ -123,11 +123,11 @@ def graphs_from_export(
     if rewritten:
         fold_constants(program, kept)
         fold_biases(program, kept)
-        RemoveUnusedNodesPass()(program)
+        remove_unused(program, kept)
     for_tensorrt = program.clone()
     if rewritten:
         rewrite_for_tensorrt(for_tensorrt, kept)
-        RemoveUnusedNodesPass()(for_tensorrt)
+        remove_unused(for_tensorrt, kept)
     half = None
     if precision == "fp16":
         half = convert_to_half(program, kept, keep_fp32)
@@ -143,7 +143,7 @@ def graphs_from_export(
     inputs = [_tensor_info(value) for value in model.graph.input]
     return BundleGraphs(
         with_functions=model,
-        for_plugins=plugin_model(for_plugins),
+        for_plugins=plugin_model(for_plugins, kept),
         plain=inlined_model(model),
         tensorrt_functions=tensorrt,
         tensorrt=inlined_model(tensorrt, kept),

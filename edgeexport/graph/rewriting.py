@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-__all__ = ["Place", "constant_of", "is_kept", "put_in_place", "rank_of", "shape_of", "stored"]
+__all__ = ["Place", "constant_of", "is_kept", "put_in_place", "rank_of", "remove_unused", "shape_of", "stored"]
 
 
 class Place:
@@ -79,3 +80,13 @@ def rank_of(value: ir.Value | None) -> int:
 def is_kept(values: Iterable[ir.Value], kept: Collection[str]) -> bool:
     """Whether somebody outside asks for one of them."""
     return any(value.is_graph_output() or value.name in kept for value in values)
+
+
+def remove_unused(program: ir.Model, kept: Collection[str] = ()) -> None:
+    """Removes nodes that lead nowhere; what is ``kept`` may have no reader, such as a decision that no image changes."""
+    outputs = program.graph.outputs
+    more = [value for node in program.graph for value in node.outputs if value.name in kept and value not in outputs]
+    outputs.extend(more)
+    RemoveUnusedNodesPass()(program)
+    for _ in more:
+        outputs.pop()

@@ -43,9 +43,6 @@ def merge_spec_from_config(
     if "r" not in given:
         raise place.missing("r", "r=8 (tokens to merge in each block)")
     r = parsed_r(given["r"], facts.depth, place.at("r"))
-    if facts.num_patches and max(r) >= facts.num_patches:
-        problem = f"leaves no token of the {facts.num_patches} patches"
-        raise place.at("r").error(given["r"], problem, f"use a value below {facts.num_patches}")
     dense = variant_from_config(given, place, facts) if "dense" in own else None
     metric = choice(given.get("metric", "k" if dense is None else "x"), place.at("metric"), _METRICS)
     if dense is not None:

@@ -336,4 +336,4 @@ def test_unknown_shapes_are_refused(tmp_path: Path) -> None:
 def test_file_has_a_line_per_node(tiny_bundle: Path) -> None:
     text = (tiny_bundle / WORK_FILE).read_text()
     found = json.loads(text)
-    assert len(text.splitlines()) == len(found["nodes"]) + len(found["calls"]) + 9
+    assert len(text.splitlines()) == sum(len(found[key]) for key in ("nodes", "calls", "steps")) + 11

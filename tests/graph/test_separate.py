@@ -41,7 +41,7 @@ def _whole(*, leaking: bool = False) -> onnx.ModelProto:
 
 def _graphs(model: onnx.ModelProto) -> BundleGraphs:
     image, y = TensorInfo("image", "float32", (2, 8)), TensorInfo("y", "float32", (2, 4))
-    return BundleGraphs(model, model, model, image, (), (y,), (CHOICE,))
+    return BundleGraphs(model, model, model, model, model, image, (), (y,), (CHOICE,))
 
 
 def test_without_a_decision_the_graph_stays_whole() -> None:
@@ -78,7 +78,7 @@ def test_a_choice_that_is_an_output_is_the_policys_alone() -> None:
     whole.graph.output.append(helper.make_tensor_value_info("choice", TensorProto.INT64, (2, 3)))
     graphs = _graphs(whole)
     parts = parts_of_graphs(
-        BundleGraphs(whole, whole, whole, graphs.input, (), (*graphs.outputs, CHOICE), ()), "choice"
+        BundleGraphs(whole, whole, whole, whole, whole, graphs.input, (), (*graphs.outputs, CHOICE), ()), "choice"
     )
     assert [item.name for item in parts["model"].outputs] == ["y"]
     assert [value.name for value in parts["model"].plain.graph.output] == ["y"]

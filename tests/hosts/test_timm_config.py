@@ -139,10 +139,10 @@ def test_a_name_is_a_string(value, refused):
         ("dynamic_img_pad", True, "unsupported: the graph has one input size"),
         ("patch_drop_rate", 0.5, "unsupported: no patch may be dropped at random"),
         ("attn_layer", "diff", "unsupported: the host's blocks and layers are timm's plain ones"),
-        ("features_only", True, "unsupported: the output is the classifier's logits"),
+        ("features_only", True, "unsupported: features are asked for with output='features'"),
         ("depth", "12", "expected an integer from 1 to 1024, found a str"),
         ("num_heads", True, "expected an integer of at least 1, found a bool"),
-        ("num_classes", 0, "out of range: expected an integer of at least 1"),
+        ("num_classes", -1, "out of range: expected an integer of at least 0"),
         ("class_token", 1, "expected True or False, found an int"),
         ("mlp_ratio", 0, "must be positive"),
         ("patch_size", (16, 8), "unsupported: patches are square, found 16x8 | give one number"),
@@ -177,11 +177,11 @@ def test_arguments_that_do_not_go_together_are_refused(changes, message, refused
     assert f"x.py: model.type = 'timm' | {message}" in found
 
 
-def test_a_host_without_a_classifier_asks_for_classes(refused, validated):
+def test_a_host_without_a_classifier_gives_its_embedding(validated):
     backbone = {NAME: "vit_tiny_patch16_224.augreg_in21k", ("model", "num_classes"): 3}
     assert validated(backbone, NAMED).model.num_classes == 3
-    message = refused({NAME: "vit_huge_patch14_224"}, NAMED)
-    assert "x.py: model.num_classes = 0 | this host has no classifier | give num_classes" in message
+    bare = {key: value for key, value in NAMED.items() if key not in ("output", "classes")}
+    assert validated({NAME: "vit_huge_patch14_224"}, bare).output == "embedding"
 
 
 def test_tubelets_divide_the_frames(refused):

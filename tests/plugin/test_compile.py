@@ -162,4 +162,4 @@ def test_plugin_library_compiles(architectures: tuple[int, ...]) -> None:
     assert built.facts.source_hash.encode() in library.edgeexport_plugins_build_info()
     count = ctypes.c_int32()
     library.getCreators(ctypes.byref(count))
-    assert count.value == 5
+    assert count.value == 7

@@ -76,7 +76,7 @@ def test_build_for_several_architectures(edgeexport: Command, small_sources: Pat
 )
 def test_arguments_that_do_not_fit(edgeexport: Command, arguments: tuple[object, ...], message: str) -> None:
     result = edgeexport("plugin", "build", *arguments, "--json")
-    assert (result.code, result.out) == (2, "")
+    assert (result.code, json.loads(result.out)["error"]["exit_code"]) == (2, 2)
     assert message in result.err and len(result.err.strip().splitlines()) == 1
 
 
@@ -89,7 +89,7 @@ def test_architecture_that_nvcc_does_not_know(edgeexport: Command, small_sources
 def test_missing_toolkit(edgeexport: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "Search", lambda: fake_search(tmp_path))
     result = edgeexport("plugin", "build", "--json")
-    assert (result.code, result.out) == (5, "")
+    assert (result.code, json.loads(result.out)["error"]["kind"]) == (5, "BuildError")
     assert "found no nvcc on PATH" in result.err and "CUDA_HOME" in result.err
 
 

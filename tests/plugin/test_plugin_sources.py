@@ -16,7 +16,15 @@ from edgeexport.plugin import sources
 from edgeexport.plugin.cmake import find_cmake
 from edgeexport.plugin.sources import copy_sources, source_hash, sources_folder
 
-OPS = ("token_match", "token_merge", "token_partition", "token_unmerge", "upsample_argmax")
+OPS = (
+    "token_match",
+    "token_match_merge",
+    "token_merge",
+    "token_partition",
+    "token_protect_select",
+    "token_unmerge",
+    "upsample_argmax",
+)
 
 
 def _names(folder: Path, paths: list[Path]) -> list[str]:

@@ -212,6 +212,7 @@ def engine(**changes: Any) -> dict[str, Any]:
             "plugins": True,
             "cuda_graph": True,
             "dla_core": None,
+            "policy_dla_core": None,
             "threads": None,
             "provider": None,
         },
