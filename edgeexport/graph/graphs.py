@@ -143,7 +143,7 @@ def graphs_from_export(
     inputs = [_tensor_info(value) for value in model.graph.input]
     return BundleGraphs(
         with_functions=model,
-        for_plugins=plugin_model(for_plugins, kept),
+        for_plugins=plugin_model(for_plugins, [name for name in kept if name in constants]),
         plain=inlined_model(model),
         tensorrt_functions=tensorrt,
         tensorrt=inlined_model(tensorrt, kept),
