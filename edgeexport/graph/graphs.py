@@ -133,26 +133,38 @@ def graphs_from_export(
         half = convert_to_half(program, kept, keep_fp32)
         convert_to_half(for_tensorrt, kept, _fitting(for_tensorrt, keep_fp32))
     for_plugins = ir.to_proto(for_tensorrt)
-    told = rewritten and tell_targets(for_tensorrt)
+    by_target = rewritten and tell_targets(for_tensorrt)
     model, tensorrt = ir.to_proto(program), ir.to_proto(for_tensorrt)
     model.functions.extend(_functions(fixed, model, counted))
     for_plugins.functions.extend(_functions(fixed, model, counted, _TENSORRT_OPS if rewritten else ()))
     tensorrt.functions.extend(
-        _functions(fixed, model, counted, (*(_TENSORRT_OPS if rewritten else ()), *(_MERGING if told else ())))
+        _functions(fixed, model, counted, (*(_TENSORRT_OPS if rewritten else ()), *(_MERGING if by_target else ())))
     )
     inputs = [_tensor_info(value) for value in model.graph.input]
+    told = [constants[name] for name in kept if name in constants]
     return BundleGraphs(
         with_functions=model,
-        for_plugins=plugin_model(for_plugins, [name for name in kept if name in constants]),
+        for_plugins=_with_constants(plugin_model(for_plugins), told),
         plain=inlined_model(model),
         tensorrt_functions=tensorrt,
-        tensorrt=inlined_model(tensorrt, kept),
+        tensorrt=_with_constants(inlined_model(tensorrt, kept), told),
         input=inputs[0],
         extra_inputs=tuple(inputs[1:]),
         outputs=tuple(available[name] for name in wanted),
         inner=tuple(inner),
         half=half,
     )
+
+
+def _with_constants(model: onnx.ModelProto, decisions: list[onnx.TensorProto]) -> onnx.ModelProto:
+    """Constant decisions that folding took along, given out by nodes again: an engine is asked for every one."""
+    alive = {name for node in model.graph.node for name in node.output}
+    lost = [decision for decision in decisions if decision.name not in alive]
+    _tell_constants(model, lost)
+    model.graph.value_info.extend(
+        onnx.helper.make_tensor_value_info(decision.name, decision.data_type, decision.dims) for decision in lost
+    )
+    return model
 
 
 def _fitting(program: ir.Model, patterns: Sequence[str]) -> list[str]:

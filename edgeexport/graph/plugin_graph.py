@@ -5,7 +5,6 @@ TensorRT 10.1 to 10.6 prefer a function body to the plugin and mis-bind its inpu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import onnx
@@ -33,16 +32,12 @@ PLUGIN_OPS = frozenset(
 )
 
 
-def plugin_model(model: onnx.ModelProto, kept: Sequence[str] = ()) -> onnx.ModelProto:
+def plugin_model(model: onnx.ModelProto) -> onnx.ModelProto:
     """`model.trt.onnx` from a model with function bodies; the input is unchanged, weights are copied once.
 
     Steps that one plugin takes whole become one node each (`edgeexport.graph.plugin_steps`). Ops of `PLUGIN_OPS` stay as
     nodes with the attributes by which TensorRT's parser finds a plugin (``plugin_version``, ``plugin_namespace``); the
     bodies of all other custom ops are inlined and their shape computations folded, as in the plugin-free graph.
-
-    Args:
-        model: With the bodies of its custom ops.
-        kept: Values that stay although nothing may read them.
 
     Raises:
         BuildError: A custom op has neither a plugin nor a body, or the functions do not fit the model.
@@ -55,7 +50,7 @@ def plugin_model(model: onnx.ModelProto, kept: Sequence[str] = ()) -> onnx.Model
     del small.functions[:]
     small.functions.extend(bodies)
     try:
-        folded = folded_skeleton(small, kept)
+        folded = folded_skeleton(small)
     except Exception as error:  # the passes raise ValueError, RuntimeError, PreconditionError, PassError...
         reason = " ".join(str(error.__cause__ or error).split())
         raise BuildError(
