@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from math import prod
 
+import onnx
 import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
 from edgeexport.graph.rewriting import remove_unused
 
-__all__ = ["fold_constants"]
+__all__ = ["constant_values", "fold_constants"]
 
 _GROWTH = 2
 """A folded value may have this many times the elements of what it is computed from; copies for a batch stay nodes."""
@@ -52,6 +53,14 @@ def fold_constants(program: ir.Model, kept: Collection[str] = ()) -> int:
     return before - len(graph)
 
 
+def constant_values(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, NDArray]:
+    """Values that no input of a complete model changes."""
+    program = ir.from_proto(model)
+    made = {value.name: value for node in program.graph for value in node.outputs}
+    values = [made[name] for name in names]
+    return dict(zip(names, _computed(program, values), strict=True)) if values else {}
+
+
 def _constant_nodes(graph: ir.Graph, kept: Collection[str]) -> dict[ir.Node, int]:
     """Nodes that read constants alone, with the elements of the weights behind them."""
     constant: dict[ir.Node, int] = {}
@@ -85,7 +94,7 @@ def _elements(value: ir.Value) -> float:
 
 def _computed(program: ir.Model, values: list[ir.Value]) -> list[NDArray]:
     graph = ir.convenience.extract(program.graph, [], values)
-    model = ir.to_proto(ir.Model(graph, ir_version=program.ir_version))
+    model = ir.to_proto(ir.Model(graph, ir_version=program.ir_version, functions=program.functions.values()))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -16,7 +16,7 @@ from edgeexport.fixed.model import FixedModel
 from edgeexport.graph.decoder import append_decoder
 from edgeexport.graph.export import exported_model
 from edgeexport.graph.folded_bias import fold_biases
-from edgeexport.graph.folded_constants import fold_constants
+from edgeexport.graph.folded_constants import constant_values, fold_constants
 from edgeexport.graph.half_precision import HalfPrecision, convert_to_half
 from edgeexport.graph.half_precision_policy import node_label
 from edgeexport.graph.inline import inlined_model
@@ -133,21 +133,20 @@ def graphs_from_export(
         half = convert_to_half(program, kept, keep_fp32)
         convert_to_half(for_tensorrt, kept, _fitting(for_tensorrt, keep_fp32))
     for_plugins = ir.to_proto(for_tensorrt)
-    by_target = rewritten and tell_targets(for_tensorrt)
+    told = rewritten and tell_targets(for_tensorrt)
     model, tensorrt = ir.to_proto(program), ir.to_proto(for_tensorrt)
     model.functions.extend(_functions(fixed, model, counted))
     for_plugins.functions.extend(_functions(fixed, model, counted, _TENSORRT_OPS if rewritten else ()))
     tensorrt.functions.extend(
-        _functions(fixed, model, counted, (*(_TENSORRT_OPS if rewritten else ()), *(_MERGING if by_target else ())))
+        _functions(fixed, model, counted, (*(_TENSORRT_OPS if rewritten else ()), *(_MERGING if told else ())))
     )
     inputs = [_tensor_info(value) for value in model.graph.input]
-    told = [constants[name] for name in kept if name in constants]
     return BundleGraphs(
         with_functions=model,
-        for_plugins=_with_constants(plugin_model(for_plugins), told),
+        for_plugins=_with_constants(plugin_model(for_plugins), model, kept),
         plain=inlined_model(model),
         tensorrt_functions=tensorrt,
-        tensorrt=_with_constants(inlined_model(tensorrt, kept), told),
+        tensorrt=_with_constants(inlined_model(tensorrt, kept), model, kept),
         input=inputs[0],
         extra_inputs=tuple(inputs[1:]),
         outputs=tuple(available[name] for name in wanted),
@@ -156,15 +155,19 @@ def graphs_from_export(
     )
 
 
-def _with_constants(model: onnx.ModelProto, decisions: list[onnx.TensorProto]) -> onnx.ModelProto:
-    """Constant decisions that folding took along, given out by nodes again: an engine is asked for every one."""
-    alive = {name for node in model.graph.node for name in node.output}
-    lost = [decision for decision in decisions if decision.name not in alive]
-    _tell_constants(model, lost)
-    model.graph.value_info.extend(
-        onnx.helper.make_tensor_value_info(decision.name, decision.data_type, decision.dims) for decision in lost
+def _with_constants(folded: onnx.ModelProto, whole: onnx.ModelProto, kept: Sequence[str]) -> onnx.ModelProto:
+    """``folded``, in which nodes give out again what folding took along: decisions that no image changes.
+
+    An engine is asked for every one. ``whole`` still computes them.
+    """
+    alive = {name for node in folded.graph.node for name in node.output}
+    lost = constant_values(whole, [name for name in kept if name not in alive])
+    decisions = [onnx.numpy_helper.from_array(array, name) for name, array in lost.items()]
+    _tell_constants(folded, decisions)
+    folded.graph.value_info.extend(
+        onnx.helper.make_tensor_value_info(decision.name, decision.data_type, decision.dims) for decision in decisions
     )
-    return model
+    return folded
 
 
 def _fitting(program: ir.Model, patterns: Sequence[str]) -> list[str]:
@@ -189,7 +192,7 @@ def _tell_constants(model: onnx.ModelProto, decisions: list[onnx.TensorProto]) -
             for position, value in enumerate(node.input):
                 if value == name:
                     node.input[position] = table
-        tensor = kept[name] if name in kept else model.graph.initializer.add()
+        tensor = kept.get(name) or kept.get(table) or model.graph.initializer.add()
         tensor.CopyFrom(decision)
         tensor.name = table
         model.graph.node.add(op_type="Identity", name=f"{name}/Identity", input=[table], output=[name])

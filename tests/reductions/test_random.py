@@ -18,6 +18,8 @@ from edgeexport.fixed.tokens import account, tokens_json
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.graph.lint import lint_model
+from edgeexport.graph.plugin_graph import PLUGIN_OPS
+from edgeexport.ops import DOMAIN
 from edgeexport.recipe.schema import Recipe
 
 CASES = {
@@ -80,6 +82,13 @@ def test_the_graph_carries_it_out(recipe: Recipe, tmp_path: Path) -> None:
     assert set(fixed.decisions) <= set(found)
     for name, value in found.items():
         np.testing.assert_allclose(value, outputs[name].numpy(), atol=1e-4, rtol=1e-3, err_msg=name)
+    on_device = OnnxRuntimeRunner(graphs.tensorrt.SerializeToString(), extra_outputs=graphs.inner).run(image.numpy())
+    for name in fixed.decisions:
+        np.testing.assert_array_equal(on_device[name], found[name], err_msg=name)
+    given = {name for node in graphs.for_plugins.graph.node for name in node.output}
+    assert {item.name for item in graphs.inner} <= given | {value.name for value in graphs.for_plugins.graph.output}
+    plugins = frozenset(f"{DOMAIN}::{name}" for name in PLUGIN_OPS)
+    lint_model(graphs.for_plugins, allowed_ops=plugins).raise_for_findings()
 
 
 @pytest.mark.parametrize("name", ["classifier, merged", "segmenter, at exits"])
