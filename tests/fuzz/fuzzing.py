@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import torch
 from harness import Finding, outcomes
 from hypothesis import HealthCheck, Phase, settings
 from kind import Kind
@@ -21,7 +22,8 @@ __all__ = ["drawn", "import_all", "layer", "shrunk", "signature"]
 
 
 def import_all() -> None:
-    """All of edgeexport, once, ahead of the processes that are forked."""
+    """All of edgeexport, once, ahead of the processes that are forked; one thread, for OpenMP's do not outlive a fork."""
+    torch.set_num_threads(1)
     for module in pkgutil.walk_packages(edgeexport.__path__, "edgeexport."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
