@@ -53,7 +53,7 @@ def test_bundle_says_what_it_is(half_bundle: Path, tiny_bundle: Path) -> None:
     assert manifest["checks"]["parity"] == {"status": "passed", "comparisons": 7}
     check = manifest["checks"]["half_precision"]
     assert check["status"] == "converted"
-    assert check["nodes"] > check["half_nodes"] > 250 and check["half_weights"] > 100_000
+    assert check["nodes"] > check["half_nodes"] > check["nodes"] / 2 and check["half_weights"] > 100_000
     reached = manifest["checks"]["float16_range"]
     assert reached["limit"] == 65504 and reached["observed"] > 100 and 1 < reached["largest"][0]["largest"] < 1000
     parity = json.loads((half_bundle / "parity.json").read_text())
