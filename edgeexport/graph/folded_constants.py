@@ -94,7 +94,7 @@ def _elements(value: ir.Value) -> float:
 
 def _computed(program: ir.Model, values: list[ir.Value]) -> list[NDArray]:
     graph = ir.convenience.extract(program.graph, [], values)
-    model = ir.to_proto(ir.Model(graph, ir_version=program.ir_version, functions=program.functions.values()))
+    model = ir.to_proto(ir.Model(graph, ir_version=program.ir_version, functions=tuple(program.functions.values())))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -106,6 +106,19 @@ def token_match_reference(metric: Tensor, tables: MatchTables) -> tuple[Tensor, 
     return sources[taken].to(torch.int32), target.to(torch.int32), kept.to(torch.int32)
 
 
+_UNIT = f"""
+            squared = Mul (metric, metric)
+            squared_norm = ReduceSum <keepdims = 1> (squared, last)
+            true_norm = Sqrt (squared_norm)
+            epsilon = Constant <value_float = {EPSILON}> ()
+            norm = Max (true_norm, epsilon)
+            unit = Div (metric, norm)
+            source_unit = Gather <axis = 1> (unit, source_index)
+            destination_unit = Gather <axis = 1> (unit, destination_index)
+"""
+"""Metrics of unit length, by source and by destination: part of both bodies."""
+
+
 def onnx_function() -> onnx.FunctionProto:
     """The op in standard operators, for every layout: the tables come from the node's attributes.
 
@@ -151,14 +164,7 @@ def onnx_function() -> onnx.FunctionProto:
             first_source = Mul (window, na)
             first_destination = Mul (window, nb)
 
-            squared = Mul (metric, metric)
-            squared_norm = ReduceSum <keepdims = 1> (squared, last)
-            true_norm = Sqrt (squared_norm)
-            epsilon = Constant <value_float = {EPSILON}> ()
-            norm = Max (true_norm, epsilon)
-            unit = Div (metric, norm)
-            source_unit = Gather <axis = 1> (unit, source_index)
-            destination_unit = Gather <axis = 1> (unit, destination_index)
+            {_UNIT}
             destination_columns = Transpose <perm = [0, 1, 3, 2]> (destination_unit)
             cosine = MatMul (source_unit, destination_columns)
             similarity = Add (cosine, destination_bias)
@@ -264,14 +270,7 @@ def tensorrt_function() -> onnx.FunctionProto:
             destination_float = Cast <to = 1> (destination_table)
             destination_token = Unsqueeze (destination_float, axis_one)
 
-            squared = Mul (metric, metric)
-            squared_norm = ReduceSum <keepdims = 1> (squared, last)
-            true_norm = Sqrt (squared_norm)
-            epsilon = Constant <value_float = {EPSILON}> ()
-            norm = Max (true_norm, epsilon)
-            unit = Div (metric, norm)
-            source_unit = Gather <axis = 1> (unit, source_index)
-            destination_unit = Gather <axis = 1> (unit, destination_index)
+            {_UNIT}
             source_wide = Unsqueeze (source_unit, axis_three)
             destination_wide = Unsqueeze (destination_unit, axis_two)
             pair = Mul (source_wide, destination_wide)
