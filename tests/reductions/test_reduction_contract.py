@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from recipe_cases import TINY, TINY_ATM, TINY_CLIP, TINY_DIFFUSION, TINY_TIMM
+from recipe_cases import TINY, TINY_ATM, TINY_CLIP, TINY_DIFFUSION, TINY_LINEAR, TINY_SEGMENTER, TINY_TIMM
 
 from edgeexport.cost.work import part_order
 from edgeexport.fixed.model import FixedModel, fixed_from_model
@@ -26,6 +26,9 @@ from edgeexport.verify.parity import original_comparison, reference_of
 CASES: dict[str, tuple[str, dict, dict[str, object], dict[str, object]]] = {
     "cts": ("cts", TINY, {"num_shared": 5, "align_tokens": 1}, {}),
     "cts with ATMHead": ("cts", TINY_ATM, {"num_shared": 5}, {}),
+    "cts on a Segmenter": ("cts", TINY_SEGMENTER, {"num_shared": 5, "align_tokens": 1}, {}),
+    "tome on a Segmenter": ("tome", TINY_SEGMENTER, {"r": [8, 0, 5], "metric": "k"}, {}),
+    "tome around blocks of a Segmenter": ("tome", TINY_LINEAR, {"r": 8, "unmerge": "block"}, {}),
     "dtop": ("dtop", TINY, {"prune": {2: 10, 3: 4}}, {}),
     "dtop after cts": ("dtop", TINY, {"prune": {2: 0, 3: 7}, "protect_per_class": 1}, {"cts": {"num_shared": 5}}),
     "tome": ("tome", TINY_TIMM, {"r": (4, -1.0), "metric": "q", "proportional_attention": False}, {}),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from edgeexport.config.place import Place
 from edgeexport.config.values import choice, integer, mapping, reject_unless, sequence
 from edgeexport.hosts.segmentation.backbone_config import backbone_from_config, resolved_backbone
-from edgeexport.hosts.segvit.head_config import head_from_config
+from edgeexport.hosts.segvit.head_config import check_head_type, head_from_config
 from edgeexport.hosts.segvit.spec import BackboneSpec, HeadSpec, SegVitSpec
 
 __all__ = ["resolved_model", "segvit_from_config"]
@@ -35,6 +35,7 @@ def segvit_from_config(value: object, place: Place) -> SegVitSpec:
             raise place.missing(key, f"{key}=dict(type='{_PARTS[kind][key == 'decode_head']}', ...)")
     reject_unless(config.get("neck"), place.at("neck"), (None,), "the heads read the backbone directly")
 
+    check_head_type(config["decode_head"], place.at("decode_head"))
     backbone = backbone_from_config(config["backbone"], place.at("backbone"))
     decode_head = head_from_config(config["decode_head"], place.at("decode_head"), backbone)
     for key, part, wanted in (
