@@ -82,6 +82,7 @@ def recipe_from_config(
         problem = f"the input has {math.prod(size.shape)} values, the runtimes' tensors at most {_LARGEST_TENSOR}"
         raise place.at("input").at("shape").error(list(size.shape), problem, "use a smaller batch or size")
     host.check(config, place, model, size)
+    model = host.sized(model, size)
     model = host.tapped(model, config.get("taps"), place.at("taps"))
     offered = host.available_outputs(model)
     reads = decoder_inputs(config.get("head"), place.at("head"))

@@ -17,6 +17,7 @@ from edgeexport.config.values import (
 )
 from edgeexport.hosts.segmentation.backbone_config import backbone_from_config, layer_norm_eps, resolved_backbone
 from edgeexport.hosts.segmentation.spec import BackboneSpec
+from edgeexport.hosts.segmentation.test_mode import slide_from_config
 from edgeexport.hosts.segmenter.spec import DecoderSpec, SegmenterSpec
 
 __all__ = ["FAMILY", "LINEAR", "MASK_TRANSFORMER", "resolved_segmenter", "segmenter_from_config"]
@@ -74,7 +75,8 @@ def segmenter_from_config(value: object, place: Place) -> SegmenterSpec:
     if backbone.type != "VisionTransformer":
         at = place.at("backbone").at("type")
         raise at.error(backbone.type, "does not go with a Segmenter", "write type='VisionTransformer'")
-    return SegmenterSpec(FAMILY, backbone, _decoder(config["decode_head"], place.at("decode_head"), backbone))
+    decoder = _decoder(config["decode_head"], place.at("decode_head"), backbone)
+    return SegmenterSpec(FAMILY, backbone, decoder, slide_from_config(config.get("test_cfg"), place.at("test_cfg")))
 
 
 def resolved_segmenter(value: dict[str, object], spec: SegmenterSpec) -> dict[str, object]:

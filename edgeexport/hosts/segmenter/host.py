@@ -12,6 +12,7 @@ from edgeexport.cost.macs import bilinear_resize_macs, layer_norm_macs, patch_em
 from edgeexport.hosts.checkpoint_file import Checkpoint
 from edgeexport.hosts.host import ExitTokens, Head, HostMacs, TailSpec
 from edgeexport.hosts.segmentation.host import SegmentationHost
+from edgeexport.hosts.segmentation.test_mode import window_grid, window_input
 from edgeexport.hosts.segmenter.checkpoint import from_published_keys, has_published_keys
 from edgeexport.hosts.segmenter.config import FAMILY, resolved_segmenter, segmenter_from_config
 from edgeexport.hosts.segmenter.macs import decoder_macs
@@ -39,6 +40,7 @@ class SegmenterHost(SegmentationHost):
     )
     scopes: ClassVar[Mapping[str, str]] = {
         "pixels": "embedding",
+        "windows": "embedding",
         "embedding": "embedding",
         "blocks.#": "block_#",
         "reading": "final_norm",
@@ -63,6 +65,7 @@ class SegmenterHost(SegmentationHost):
     def facts(self, spec: SegmenterSpec, size: InputSpec) -> HostFacts:
         """The decoder reads one block."""
         backbone = spec.backbone
+        size, windows = window_input(spec.slide, size), window_grid(spec.slide, size)
         return HostFacts(
             name="Segmenter",
             title="a Segmenter",
@@ -84,6 +87,7 @@ class SegmenterHost(SegmentationHost):
             ),
             why_no_sharing="",
             restores=True,
+            windows=1 if windows is None else windows.count,
         )
 
     def model(self, spec: SegmenterSpec) -> nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeexport.hosts.segmentation.spec import BackboneSpec
+from edgeexport.hosts.segmentation.test_mode import Slide
 
 __all__ = ["DecoderSpec", "SegmenterSpec"]
 
@@ -31,8 +32,9 @@ class DecoderSpec:
 
 @dataclass(frozen=True)
 class SegmenterSpec:
-    """Encoder and decoder; ``type`` is the family's name, whatever the config calls the whole."""
+    """Encoder and decoder. ``type`` is the family's name, whatever the config calls the whole; ``slide``: windows."""
 
     type: str
     backbone: BackboneSpec
     decode_head: DecoderSpec
+    slide: Slide | None = None

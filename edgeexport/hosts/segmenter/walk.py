@@ -58,7 +58,7 @@ class _Restored(nn.Module):
 class _Tail(nn.Module):
     def __init__(self, walk: SegmenterWalk) -> None:
         super().__init__()
-        self.grid, self.upsampled = walk.grid, TokenScoreTail(walk.class_map_tail, walk.size)
+        self.grid, self.upsampled = walk.grid, TokenScoreTail(walk)
 
     def forward(self, masks: Tensor) -> dict[str, Tensor]:
         return self.upsampled(masks.unflatten(2, self.grid))
@@ -69,8 +69,8 @@ class SegmenterWalk(SegmentationWalk):
 
     def __init__(self, model: Segmenter, size: InputSpec, output: str, tail: TailSpec) -> None:
         head = model.spec.decode_head
-        super().__init__(model.backbone, head.stages, size, output, head.num_classes)
-        if output == "class_map":
+        super().__init__(model.backbone, head.stages, size, output, head.num_classes, model.spec.slide)
+        if output == "class_map" and self.window_grid is None:
             self.class_map_tail = self.class_map_tail_of(tail)
         self.reading = _Reading(model.backbone, head.stages[0])
         self.decode_head = model.decode_head
@@ -94,7 +94,7 @@ class PublishedSegmenterWalk(PublishedSegmentationWalk):
     """The same layers image by image, masks handed back by plain lists, and the plain class-map tail."""
 
     def __init__(self, model: Segmenter, size: InputSpec, output: str) -> None:
-        super().__init__(model.backbone, size, output)
+        super().__init__(model.backbone, size, output, model.spec.slide)
         self.model = model
 
     def predict(
@@ -111,6 +111,5 @@ class PublishedSegmenterWalk(PublishedSegmentationWalk):
         scores = masks.T.unflatten(1, self.grid)
         if not upsample:
             return {"class_scores": scores}
-        image = (self.input.height, self.input.width)
-        full = F.interpolate(scores[None], size=image, mode="bilinear", align_corners=False)[0]
+        full = F.interpolate(scores[None], size=self.size, mode="bilinear", align_corners=False)[0]
         return {"class_scores": scores} | predicted(full)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from edgeexport.config.place import Place
 from edgeexport.config.values import choice, integer, mapping, reject_unless, sequence
 from edgeexport.hosts.segmentation.backbone_config import backbone_from_config, resolved_backbone
+from edgeexport.hosts.segmentation.test_mode import slide_from_config
 from edgeexport.hosts.segvit.head_config import check_head_type, head_from_config
 from edgeexport.hosts.segvit.spec import BackboneSpec, HeadSpec, SegVitSpec
 
@@ -59,7 +60,8 @@ def segvit_from_config(value: object, place: Place) -> SegVitSpec:
             )
         auxiliary = _auxiliary_heads(config.get("auxiliary_head"), place.at("auxiliary_head"), backbone, decode_head)
         decode_head = replace(decode_head, threshold=None)  # nothing is pruned after the last head
-    return SegVitSpec(type=kind, backbone=backbone, decode_head=decode_head, auxiliary_heads=auxiliary)
+    slide = slide_from_config(config.get("test_cfg"), place.at("test_cfg"))
+    return SegVitSpec(kind, backbone, decode_head, auxiliary, slide)
 
 
 def resolved_model(value: dict[str, object], spec: SegVitSpec) -> dict[str, object]:

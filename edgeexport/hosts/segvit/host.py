@@ -11,6 +11,7 @@ from edgeexport.config.place import Place
 from edgeexport.cost.macs import bilinear_resize_macs, layer_norm_macs, patch_embedding_macs
 from edgeexport.hosts.host import ExitTokens, Head, HostMacs, TailSpec
 from edgeexport.hosts.segmentation.host import SegmentationHost
+from edgeexport.hosts.segmentation.test_mode import window_grid, window_input
 from edgeexport.hosts.segvit.config import resolved_model, segvit_from_config
 from edgeexport.hosts.segvit.macs import atm_head_macs, mask_einsum_macs, prune_head_macs
 from edgeexport.hosts.segvit.seeded import seed_weights
@@ -39,6 +40,7 @@ class SegVitHost(SegmentationHost):
     )
     scopes: ClassVar[Mapping[str, str]] = {
         "pixels": "embedding",
+        "windows": "embedding",
         "embedding": "embedding",
         "blocks.#": "block_#",
         "exits.#.scores": "prune_#",
@@ -73,6 +75,7 @@ class SegVitHost(SegmentationHost):
                 f"needs PruneHead, found {head.type}: tokens leave at auxiliary PruneHeads",
                 "use type='EncoderDecoderPrune' with ViT_prune and PruneHead, or leave dtop out",
             )
+        size, windows = window_input(spec.slide, size), window_grid(spec.slide, size)
         return HostFacts(
             name="SegViT",
             title="a SegViT",
@@ -91,6 +94,7 @@ class SegVitHost(SegmentationHost):
             why_no_exits=why,
             why_no_sharing="",
             restores=True,
+            windows=1 if windows is None else windows.count,
         )
 
     def model(self, spec: SegVitSpec) -> nn.Module:

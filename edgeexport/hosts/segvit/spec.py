@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeexport.hosts.segmentation.spec import BackboneSpec
+from edgeexport.hosts.segmentation.test_mode import Slide
 
 __all__ = ["BackboneSpec", "HeadSpec", "SegVitSpec"]
 
@@ -30,9 +31,10 @@ class HeadSpec:
 
 @dataclass(frozen=True)
 class SegVitSpec:
-    """SegViT: backbone, final head, and DToP's auxiliary heads in order of depth."""
+    """SegViT: backbone, final head, and DToP's auxiliary heads in order of depth; ``slide``: windows over the image."""
 
     type: str
     backbone: BackboneSpec
     decode_head: HeadSpec
     auxiliary_heads: tuple[HeadSpec, ...]
+    slide: Slide | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -11,6 +10,7 @@ from edgeexport.hosts.restored import Restored
 from edgeexport.hosts.segmentation.vit import VitBackbone
 from edgeexport.hosts.segmentation.walk import (
     BroughtBack,
+    ImageScoreTail,
     PublishedSegmentationWalk,
     SegmentationWalk,
     TokenScoreTail,
@@ -62,16 +62,13 @@ class _Tail(nn.Module):
 
     def __init__(self, walk: SegVitWalk) -> None:
         super().__init__()
-        self.output, self.per_token, self.grid, self.size = walk.output, walk.per_token, walk.grid, walk.size
-        self.upsampled = TokenScoreTail(walk.class_map_tail, walk.size)
+        self.per_token, self.grid, self.size = walk.per_token, walk.grid, walk.size
+        self.upsampled = TokenScoreTail(walk) if self.per_token else ImageScoreTail(walk.output, walk.window_grid)
 
     def forward(self, class_logits: Tensor, mask_logits: Tensor) -> dict[str, Tensor]:
         if self.per_token:
             return self.upsampled(PruneHead.token_scores(class_logits, mask_logits).unflatten(2, self.grid))
-        scores = AtmHead.image_scores(class_logits, mask_logits, self.grid, self.size)
-        if self.output == "scores":
-            return {"scores": scores}
-        return {"class_map": scores.argmax(dim=1).to(torch.int32), "class_scores": scores}
+        return self.upsampled(AtmHead.image_scores(class_logits, mask_logits, self.grid, self.size))
 
 
 class SegVitWalk(SegmentationWalk):
@@ -79,9 +76,9 @@ class SegVitWalk(SegmentationWalk):
 
     def __init__(self, model: SegVit, size: InputSpec, output: str, tail: TailSpec) -> None:
         head = model.spec.decode_head
-        super().__init__(model.backbone, head.stages, size, output, head.num_classes)
+        super().__init__(model.backbone, head.stages, size, output, head.num_classes, model.spec.slide)
         self.per_token = isinstance(model.decode_head, PruneHead)
-        if output == "class_map" and self.per_token:
+        if output == "class_map" and self.per_token and self.window_grid is None:
             self.class_map_tail = self.class_map_tail_of(tail)
         heads = {str(head.spec.stages[0]): _Exit(head) for head in getattr(model, "auxiliary_head", [])}
         self.exits = nn.ModuleDict(heads)
@@ -106,7 +103,7 @@ class PublishedSegVitWalk(PublishedSegmentationWalk):
     """The same layers image by image, with a canvas written by indexing and the plain class-map tail."""
 
     def __init__(self, model: SegVit, size: InputSpec, output: str) -> None:
-        super().__init__(model.backbone, size, output)
+        super().__init__(model.backbone, size, output, model.spec.slide)
         self.model = model
 
     def exit(self, block: int, x: Tensor) -> ExitPrediction:
@@ -123,11 +120,10 @@ class PublishedSegVitWalk(PublishedSegmentationWalk):
         backbone, head = self.model.backbone, self.model.decode_head
         read = [backbone.patch_tokens(tokens.restored(block, stages[block]), block) for block in head.spec.stages]
         share = tokens.share
-        image = (self.input.height, self.input.width)
         if isinstance(head, AtmHead):
             class_logits, masks = head(read)
             masks = masks if share is None else masks[:, :, share]
-            scores = AtmHead.image_scores(class_logits, masks, self.grid, image)[0]
+            scores = AtmHead.image_scores(class_logits, masks, self.grid, self.size)[0]
             return predicted(scores) | {"class_scores": scores}
         class_logits, masks = head(read[0])
         canvas = masks.new_zeros(head.spec.num_classes, tokens.count - backbone.spec.prefix)
@@ -139,5 +135,5 @@ class PublishedSegVitWalk(PublishedSegmentationWalk):
         outputs = {"token_scores": token_scores[0], "class_scores": scores[0]}
         if not upsample:
             return outputs
-        full = F.interpolate(scores, size=image, mode="bilinear", align_corners=False)[0]
+        full = F.interpolate(scores, size=self.size, mode="bilinear", align_corners=False)[0]
         return outputs | predicted(full)
