@@ -81,19 +81,23 @@ def test_scores_are_those_of_slide_inference(base: dict, validated: Callable[...
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
 
 
+_CTS = {"num_shared": 3, "align_tokens": 1}
+_DTOP = {"prune": {2: 4}, "protect_per_class": 0}
 CASES = {
-    "Segmenter, CTS": (TINY_SEGMENTER, {"cts": {"num_shared": 3, "align_tokens": 1}}, {**SLIDE, "crop_size": (64, 96)}),
-    "Segmenter, ALGM": (TINY_SEGMENTER, {"algm": {"windows": 2, "r": 4}}, SLIDE),
-    "SegViT, CTS and DToP": (TINY, {"cts": {"num_shared": 3, "align_tokens": 1}, "dtop": {"prune": {2: 4}, "protect_per_class": 0}}, SLIDE),
-    "ATMHead, ToMe": (TINY_ATM, {"tome": {"r": 4}}, SLIDE),
+    "Segmenter, CTS": (TINY_SEGMENTER, {"cts": _CTS}),
+    "Segmenter, ALGM": (TINY_SEGMENTER, {"algm": {"windows": 2, "r": 4}}),
+    "SegViT, CTS and DToP": (TINY, {"cts": _CTS, "dtop": _DTOP}),
+    "ATMHead, ToMe": (TINY_ATM, {"tome": {"r": 4}}),
 }
 
 
-@pytest.mark.parametrize("name", list(CASES))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if "Segmenter" in name else [pytest.mark.slow]) for name in CASES]
+)
 def test_every_form_agrees_window_by_window(name: str, validated: Callable[..., Recipe]) -> None:
     """As published, fixed and exported (both graphs), two images at a time, decisions of every window among it."""
-    base, reduction, slide = CASES[name]
-    recipe = validated({TEST: slide, SHAPE: (2, 3, 100, 150), ("reduction",): reduction}, base)
+    base, reduction = CASES[name]
+    recipe = validated({TEST: SLIDE, SHAPE: (2, 3, 100, 150), ("reduction",): reduction}, base)
     fixed = fixed_of(recipe)
     pixels = torch.randn(2, 3, 100, 150, generator=torch.Generator().manual_seed(1)).numpy()
     reference = reference_of(fixed, ImageBatch(("one", "two"), pixels, {}))
