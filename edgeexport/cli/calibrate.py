@@ -30,7 +30,8 @@ __all__ = ["calibrate"]
 
 def calibrate(
     recipe: Annotated[
-        str, typer.Argument(help="A recipe of a SegViT; with --delay or --min-cosine one of a timm host, or timm:NAME.")
+        str,
+        typer.Argument(help="A recipe of a segmenter; with --delay or --min-cosine one of a timm host, or timm:NAME."),
     ],
     data: Annotated[
         Path | None,
@@ -39,7 +40,10 @@ def calibrate(
         ),
     ] = None,
     coverage: Annotated[
-        float | None, typer.Option(help="Share of images in which no token below its threshold is pruned, such as 0.9.")
+        float | None,
+        typer.Option(
+            help="Share of images in which no token below its threshold is pruned (ALGM: merged), such as 0.9."
+        ),
     ] = None,
     max_miou_drop: Annotated[
         float | None, typer.Option(help="The cheapest counts that lose at most so many points of mIoU, such as 0.5.")
@@ -76,6 +80,7 @@ def calibrate(
 ) -> None:
     """Choose a recipe's constants from images: tokens to share and prune, DSM's delay, or a method that merges and its r."""
     from edgeexport.calibration.options import CalibrationOptions
+    from edgeexport.recipe import load_recipe
 
     options = CalibrationOptions(
         data=data,
@@ -98,7 +103,12 @@ def calibrate(
             raise UsageError("--delay", "is not for --min-cosine", "leave one of them out")
         _calibrate_merging(recipe, options, min_cosine, json_output)
         return
-    (_calibrate_delay if delay else _calibrate_counts)(recipe, options, json_output)
+    if delay:
+        _calibrate_delay(recipe, options, json_output)
+    elif "algm" in load_recipe(recipe, options.cfg_options, options.checkpoint).reductions:
+        _calibrate_algm(recipe, options, json_output)
+    else:
+        _calibrate_counts(recipe, options, json_output)
 
 
 def _calibrate_merging(recipe: str, options: CalibrationOptions, min_cosine: float, json_output: bool) -> None:
@@ -108,6 +118,15 @@ def _calibrate_merging(recipe: str, options: CalibrationOptions, min_cosine: flo
     with images_shown("what was measured is kept, and the same command goes on from there") as on_progress:
         calibration = calibrate_merging(recipe, options, min_cosine, on_progress=on_progress, on_note=print_note)
     emit(json_output, calibration.as_dict(), lambda: print_merging(calibration))
+
+
+def _calibrate_algm(recipe: str, options: CalibrationOptions, json_output: bool) -> None:
+    from edgeexport.calibration.calibrate_algm import calibrate_algm
+    from edgeexport.terminal.calibration import print_algm
+
+    with stages_shown() as on_stage:
+        calibration = calibrate_algm(recipe, options, on_stage)
+    emit(json_output, calibration.as_dict(), lambda: print_algm(calibration))
 
 
 def _calibrate_counts(recipe: str, options: CalibrationOptions, json_output: bool) -> None:
