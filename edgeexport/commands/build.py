@@ -14,7 +14,7 @@ from edgeexport.backends.engine import build_engine_if_possible, check_engine_op
 from edgeexport.backends.separate import runner_of_parts
 from edgeexport.backends.tensorrt_rtx import RtxCheck
 from edgeexport.bundle import Bundle, check_replaceable, hashes_of, json_bytes, open_bundle, staged_bundle
-from edgeexport.bundle.places import check_bundle_path, check_writable
+from edgeexport.bundle.places import WEIGHTS_FILE, check_bundle_path, check_writable
 from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.checks import checks_json, half_comparison, rtx_check, tail_check, tensorrt_comparisons
 from edgeexport.commands.earlier_results import keep_results
@@ -29,7 +29,7 @@ from edgeexport.device.remains import temporary_folder
 from edgeexport.errors import ParityError
 from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.tokens import account, tokens_json
-from edgeexport.fixed.weights import WeightsOrigin, check_weights_fit_a_file, model_from_recipe
+from edgeexport.fixed.weights import WeightsOrigin, model_from_recipe
 from edgeexport.graph.export_cache import Export, kept_export
 from edgeexport.graph.graphs import BundleGraphs, graphs_from_export
 from edgeexport.graph.half_precision_range import HalfRange, half_range
@@ -39,6 +39,7 @@ from edgeexport.graph.macs import graph_macs
 from edgeexport.graph.node_work import graph_work
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
 from edgeexport.graph.separate import parts_of_graphs
+from edgeexport.graph.weights_apart import write_graphs
 from edgeexport.inputs.batches import image_batches
 from edgeexport.inputs.photos import shipped_photos
 from edgeexport.ops import DOMAIN
@@ -125,7 +126,6 @@ def build(
     check_replaceable(folder)
     check_writable(folder, "choose another --work-dir")
     with log.stage("load weights"):
-        check_weights_fit_a_file(request.recipe)
         model, origin = model_from_recipe(request.recipe)
         fixed = fixed_from_model(model, request.recipe)
     with log.stage("torch's exporter"):
@@ -215,10 +215,11 @@ def _write_graphs(
     """Writes both graphs of every part, and what is counted of the whole: tokens.json and work.json."""
     if request.recipe.decoder is not None:
         shutil.copyfile(request.recipe.decoder.path, staging / DECODER_FILE)
-    for stem, part in parts.items():
-        on_device = part.for_plugins if request.plugins else part.tensorrt
-        for name, graph in ((f"{stem}.onnx", part.with_functions), (f"{stem}.trt.onnx", on_device)):
-            (staging / name).write_bytes(graph.SerializeToString(deterministic=True))
+    written = {f"{stem}.onnx": part.with_functions for stem, part in parts.items()}
+    written |= {
+        f"{stem}.trt.onnx": part.for_plugins if request.plugins else part.tensorrt for stem, part in parts.items()
+    }
+    write_graphs(staging, written)
     tokens = {**tokens_json(request.recipe), "graph": _macs_json(graphs.plain), "weights": origin.statement}
     (staging / "tokens.json").write_bytes(json_bytes(tokens))
     work = graph_work(graphs.with_functions, graphs.plain, request.recipe)
@@ -329,12 +330,12 @@ def _plugin_library(staging: Path, request: BuildRequest, log: BuildLog) -> dict
 
 
 def _write_manifest(staging: Path, manifest: dict[str, object], library: dict[str, object] | None) -> None:
-    kernels = [KERNELS_FILE] if (staging / KERNELS_FILE).is_file() else []
+    some = [name for name in (WEIGHTS_FILE, KERNELS_FILE) if (staging / name).is_file()]
     written_once = [
         *sorted(path.name for path in staging.glob("*.onnx")),
         "tokens.json",
         WORK_FILE,
-        *kernels,
+        *some,
         "golden.npz",
         *plugin_files(staging),
     ]

@@ -18,6 +18,7 @@ from edgeexport.graph.inline import inlined_model
 from edgeexport.graph.lint import LintReport, lint_model
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
 from edgeexport.graph.read import model_from_file
+from edgeexport.graph.weights_apart import model_file
 from edgeexport.ops import DOMAIN
 from edgeexport.plugin.contract import check_nodes, contracts_from_sources
 from edgeexport.plugin.sources import sources_folder
@@ -137,6 +138,8 @@ def _lint_bundle(path: Path, target: str) -> LintReport:
 
 def _check_model(plain: onnx.ModelProto) -> RtxCheck:
     with temporary_folder() as folder:
-        file = folder / "plain.onnx"
-        file.write_bytes(plain.SerializeToString(deterministic=True))
-        return check_tensorrt_rtx(file)
+        file = model_file(plain, folder, "plain.onnx")
+        try:
+            return check_tensorrt_rtx(file)
+        finally:
+            file.unlink()
