@@ -79,7 +79,8 @@ def build_rows(
     Returns:
         A row each: ``model``, ``pixels``, ``weights_mb``; seconds, processor seconds and peak memory of ``build`` and
         ``exporter``; ``times``, how many times as long the build takes by the clock, ``cpu_times`` by processor time, and
-        ``times_apart_from_plans``, the clock's without the stage that a cache or --no-plans saves; ``stages``, the build's own account in seconds, and ``unaccounted``, interpreter and imports.
+        ``times_apart_from_plans``, the clock's without the stage that a cache or --no-plans saves; ``stages``, the build's own
+        account in seconds, and ``unaccounted``, interpreter and imports.
     """
     rows = []
     for model in models:
