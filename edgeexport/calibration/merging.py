@@ -93,9 +93,17 @@ class MergingCalibration:
 
     @property
     def beats_floor(self) -> bool:
-        """Whether the chosen one is better than the floor, intervals apart."""
+        """Whether these images tell that the chosen one loses less than the floor."""
         floor = self.floor
         return self.chosen is not None and floor is not None and self.chosen.clearly_better(floor, self.request)
+
+    @property
+    def better_than(self) -> tuple[str, ...]:
+        """Of the others at equal cost those that the chosen one is better than, as far as these images tell, by name."""
+        chosen = self.chosen
+        if chosen is None:
+            return ()
+        return tuple(item.setting.name for item in self.equal if chosen.clearly_better(item, self.request))
 
     @property
     def random_weights(self) -> bool:
@@ -132,6 +140,7 @@ class MergingCalibration:
             "reason": self.reason,
             "statement": self.statement,
             "beats_floor": self.beats_floor,
+            "better_than": list(self.better_than),
             "drop_of": self.drop_of,
             **{name: [item.as_dict() for item in getattr(self, name)] for name in lists},
             "delay_by_similarity": self.delay_by_similarity,

@@ -52,10 +52,15 @@ def statement(result: MergingCalibration) -> str:
             )
     if not result.beats_floor and result.floor is not None:
         sentences.append("Random merging at equal cost is as good, as far as these images tell.")
-    rivals = [item for item in result.equal if item is not result.floor]
-    if rivals and not any(chosen.clearly_better(item, result.request) for item in rivals):
-        names = ", ".join(item.setting.name for item in rivals)
-        sentences.append(f"At equal cost these images do not tell it from {names}.")
+    rivals = [item.setting.name for item in result.equal if item is not result.floor]
+    for names, said in (
+        ([name for name in rivals if name in result.better_than], "At equal cost it loses less than {}"),
+        (
+            [name for name in rivals if name not in result.better_than],
+            "These images do not tell it from {} at equal cost",
+        ),
+    ):
+        sentences += [f"{said.format(', '.join(names))}."] if names else []
     if result.similarity:
         sentences.append(result.similarity)
     sentences.append("Chosen and measured on the same images: on others expect a little less.")

@@ -15,6 +15,7 @@ from edgeexport.commands.evaluate_against import evaluate_against
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.against import AgainstOptions
 from edgeexport.evaluation.fidelity_result import Fidelity
+from edgeexport.evaluation.interval import mean_interval
 from edgeexport.fixed.tokens import account
 from edgeexport.inputs.photos import shipped_photos
 from edgeexport.recipe import load_recipe
@@ -74,7 +75,14 @@ def test_the_largest_r_that_holds_and_the_others_at_equal_work(recipe: Path, tmp
     lists = [(r, r) for r in range(1, 9)] + [(r + 1, r) for r in range(1, 8)]
     works = [account(load_recipe(recipe, (f"reduction.random.r=[{a}, {b}]",))).reduced.total for a, b in lists]
     assert abs(floor.macs - found.chosen.macs) == min(abs(work - found.chosen.macs) for work in works)
-    assert found.beats_floor == (found.chosen.worst.interval.low > floor.worst.interval.high)
+    floor_by_image = beside_dense(recipe, tmp_path / "f", {"random": floor.setting.reduction(floor.r)})
+    own_by_image = beside_dense(
+        recipe, tmp_path / "g", {found.chosen.method: found.chosen.setting.reduction(found.chosen.r)}
+    )
+    pairs = zip(own_by_image.measured, floor_by_image.measured, strict=True)
+    interval = mean_interval([own.figures["patch tokens"] - other.figures["patch tokens"] for own, other in pairs])
+    assert min(floor.cosines, key=lambda name: floor.cosines[name].interval.low) == "patch tokens"
+    assert found.beats_floor == (interval.low > 0)
     assert {item.setting.delay for item in found.compared} == {0, 1}  # of two blocks; 0 with windows alone
     assert json.loads(found.file.read_text()) == json.loads(json.dumps(found.as_dict()))
 
