@@ -8,7 +8,7 @@ import pytest
 from onnx import numpy_helper, parser
 
 from edgeexport.errors import UsageError
-from edgeexport.graph.read import model_from_file
+from edgeexport.hosts.onnx_reading import model_from_file
 from edgeexport.graph.skeleton import skeleton_from_model
 
 
