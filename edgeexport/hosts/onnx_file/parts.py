@@ -6,7 +6,6 @@ Nodes, values and weights keep the file's names; what is added is named after th
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,41 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeexport.hosts.onnx_file.token_axes import Axis, Table, TokenAxes
 from edgeexport.hosts.onnx_file.vit import FileVit
+from edgeexport.hosts.piece import Piece
 
-__all__ = ["ADDED", "Piece", "attending", "finishing", "opening", "table_rows", "tail"]
+__all__ = ["ADDED", "attending", "finishing", "opening", "row_width", "table_rows", "tail"]
 
 ADDED = "edgeexport"
 """Ahead of the names of nodes and values that are not the file's."""
-
-
-@dataclass
-class Piece:
-    """Nodes, the constants that they read, and what is known of their values.
-
-    ``inputs`` and ``outputs`` are values by name, in order.
-    """
-
-    inputs: list[str]
-    outputs: list[str] = field(default_factory=list)
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    dtypes: dict[str, int] = field(default_factory=dict)
-
-    def model(self) -> onnx.ModelProto:
-        """As a model of its own."""
-        infos = {
-            name: helper.make_tensor_value_info(name, self.dtypes[name], self.shapes[name])
-            for name in (*self.inputs, *self.outputs)
-        }
-        graph = helper.make_graph(
-            self.nodes,
-            "part",
-            [infos[name] for name in self.inputs],
-            [infos[name] for name in self.outputs],
-            list(self.constants.values()),
-        )
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
 
 
 class _Writer:
