@@ -16,7 +16,14 @@ from edgeexport.backends.tensorrt_rtx import RtxCheck
 from edgeexport.bundle import Bundle, check_replaceable, hashes_of, json_bytes, open_bundle, staged_bundle
 from edgeexport.bundle.places import check_bundle_path, check_writable
 from edgeexport.commands.build_log import BuildLog
-from edgeexport.commands.checks import checks_json, half_comparison, own_check, rtx_check, tail_check, tensorrt_comparisons
+from edgeexport.commands.checks import (
+    checks_json,
+    half_comparison,
+    own_check,
+    rtx_check,
+    tail_check,
+    tensorrt_comparisons,
+)
 from edgeexport.commands.earlier_results import keep_results
 from edgeexport.commands.manifest import manifest_of
 from edgeexport.commands.plans import plans_of_build, with_macs

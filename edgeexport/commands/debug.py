@@ -29,8 +29,8 @@ from edgeexport.graph.half_precision_policy import node_label
 from edgeexport.graph.half_precision_twin import twin_in_float32
 from edgeexport.graph.module_values import ModuleValues
 from edgeexport.graph.node_parts import parts_of_nodes
-from edgeexport.hosts.onnx_reading import model_from_file
 from edgeexport.graph.separate import joined_model
+from edgeexport.hosts.onnx_reading import model_from_file
 from edgeexport.inputs.batches import ImageBatch, image_batches
 from edgeexport.inputs.photos import photos_in_folder, shipped_photos
 from edgeexport.recipe.of_bundle import original_recipe

@@ -46,8 +46,10 @@ def put_pieces_in(model: onnx.ModelProto, walk: Walk) -> None:
         nodes += _scoped(piece.nodes, scope_of(node))
         constants |= piece.constants
         told |= _infos(piece)
-    renaming_back = {value.name: renamed[value.name] for value in graph.output if renamed.get(value.name, value.name) != value.name}
-    nodes += [helper.make_node("Identity", [source], [name], f"{name}/Identity") for name, source in renaming_back.items()]
+    moved = {value.name: renamed[value.name] for value in graph.output if value.name in renamed}
+    for name, source in moved.items():
+        if name != source:
+            nodes.append(helper.make_node("Identity", [source], [name], f"{name}/Identity"))
     del graph.node[:]
     graph.node.extend(_told_apart(nodes))
     graph.initializer.extend(constants.values())

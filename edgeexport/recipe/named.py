@@ -1,4 +1,4 @@
-"""A model in place of a recipe: by name, ``timm:vit_small_patch14_dinov2``, or as a file, ``model.onnx``; options for the rest."""
+"""A model in place of a recipe: a name, ``timm:vit_small_patch14_dinov2``, or a file, ``model.onnx``; options for the rest."""
 
 from __future__ import annotations
 

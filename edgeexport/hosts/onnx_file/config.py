@@ -48,7 +48,9 @@ def onnx_file_spec(value: object, place: Place, file: Path | None) -> OnnxFileSp
         raise place.missing("checkpoint", "checkpoint='model.onnx' beside model (or --checkpoint model.onnx)")
     image = None if given.get("image") is None else pair(given["image"], place.at("image"))
     prefix = None if given.get("prefix") is None else integer(given["prefix"], place.at("prefix"), minimum=0)
-    before = None if given.get("unmerge_before") is None else string(given["unmerge_before"], place.at("unmerge_before"))
+    before = (
+        None if given.get("unmerge_before") is None else string(given["unmerge_before"], place.at("unmerge_before"))
+    )
     reading = Reading(image, prefix, before)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return _spec(opened_file(file, digest, reading), file, digest, reading)

@@ -137,14 +137,15 @@ def _standard_attention(body: _Body) -> list[onnx.NodeProto]:
     if joined:
         heads = [int(own["q_num_heads"]), *[int(own["kv_num_heads"])] * 2]
         widths = [shape[2] // number for shape, number in zip(shapes, heads, strict=True)]
-        names = [body.heads(*item) for item in zip(names, heads, widths, strict=True)]
+        names = [body.heads(name, number, width) for name, number, width in zip(names, heads, widths, strict=True)]
     else:
         heads, widths = [shape[1] for shape in shapes], [shape[3] for shape in shapes]
     if len({*heads}) > 1:
         raise body.refuse("lets heads share keys and values")
     scale = float(own.get("scale") or 1 / math.sqrt(widths[0]))
     mask = body.given(3)
-    mixed = body.attention(*names, mask, scale, "" if joined else body.wanted(0))
+    query, key, value = names
+    mixed = body.attention(query, key, value, mask, scale, "" if joined else body.wanted(0))
     return _joined(body, mixed, heads[2] * widths[2]) if joined else body.nodes
 
 

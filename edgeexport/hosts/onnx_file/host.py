@@ -92,7 +92,9 @@ class OnnxFileHost(Host):
         batch = batch_of_shape(config, place, spec.size, names, remedy)
         if spec.batch is not None and batch != spec.batch:
             problem = f"the file was exported for a batch of {spec.batch}"
-            raise place.at("shape").error(config["shape"], problem, f"use {spec.batch}, or export it with an open batch")
+            raise place.at("shape").error(
+                config["shape"], problem, f"use {spec.batch}, or export it with an open batch"
+            )
         crop, rule = config.get("crop"), config.get("preprocess")
         return InputSpec(
             batch=batch,
@@ -163,9 +165,7 @@ class OnnxFileHost(Host):
     def seed(self, model: nn.Module, spec: OnnxFileSpec, seed: int) -> None:
         """There is nothing to draw."""
 
-    def walk(
-        self, model: nn.Module, spec: OnnxFileSpec, size: InputSpec, output: str, tail: TailSpec
-    ) -> OnnxFileWalk:
+    def walk(self, model: nn.Module, spec: OnnxFileSpec, size: InputSpec, output: str, tail: TailSpec) -> OnnxFileWalk:
         """See `OnnxFileWalk`."""
         return OnnxFileWalk(vit_of_spec(spec, size.batch), spec, size, output)
 

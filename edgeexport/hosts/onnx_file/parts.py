@@ -1,4 +1,4 @@
-"""Parts of a file as nodes for any number of tokens: what is put into a graph in place of stand-ins, and what the reference runs.
+"""Parts of a file as nodes for any number of tokens: what stands in for stand-ins in a graph, and what the reference runs.
 
 Nodes, values and weights keep the file's names; what is added is named after the package.
 """
@@ -35,7 +35,9 @@ class _Writer:
         self.piece.shapes[name], self.piece.dtypes[name] = tuple(shape), dtype
         return name
 
-    def op(self, op_type: str, inputs: Sequence[str], label: str, shape: Sequence[int], to: str = "", **own: Any) -> str:
+    def op(
+        self, op_type: str, inputs: Sequence[str], label: str, shape: Sequence[int], to: str = "", **own: Any
+    ) -> str:
         """Adds a node that is not the file's."""
         name = f"{ADDED}/{self.scope}/{label}"
         result = self.told(to or name, shape)

@@ -34,7 +34,9 @@ _QUANTISED = frozenset(
     }
 )  # fmt: skip
 _LOOPS = ("Loop", "Scan")
-_DRAWN = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
+_DRAWN = frozenset(
+    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
+)
 
 
 def loaded(path: Path) -> onnx.ModelProto:

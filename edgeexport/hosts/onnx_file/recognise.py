@@ -18,12 +18,14 @@ from edgeexport.hosts.onnx_file.graph import PlainGraph
 from edgeexport.hosts.onnx_file.refused import NotRecognised, label_of
 from edgeexport.hosts.onnx_file.token_axes import Axis, TokenAxes
 
-__all__ = ["Attention", "FileBlock", "attentions_of", "blocks_of", "entering_axes", "stripped"]
+__all__ = ["Attention", "FileBlock", "attention_at", "attentions_of", "blocks_of", "entering_axes", "stripped"]
 
 LAYOUT = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Cast", "Identity", "Flatten", "Expand", "Dropout"})
 _PROBABILITIES = frozenset({"Cast", "Identity", "Dropout", "IsNaN", "Where", "Mul", "Reshape", "Squeeze", "Unsqueeze"})
 _NORMS = frozenset({"LayerNormalization", "ReduceMean", "ReduceSum", "ReduceL2", "ReduceSumSquare"})
-_LOOKED_FOR = "a softmax over N x N tokens, multiplied with values and added to what it was computed from, was looked for"
+_LOOKED_FOR = (
+    "a softmax over N x N tokens, multiplied with values and added to what it was computed from, was looked for"
+)
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,7 @@ def attentions_of(graph: PlainGraph, path: str, batch: int) -> list[Attention]:
         if node.op_type != "Softmax":
             continue
         shape = graph.shapes[node.output[0]]
-        if len(shape) < 3 or shape[-1] != shape[-2] or shape[-1] < 4:
-            why.append(f"{label_of(node)} is over {list(shape)}")
-            continue
-        result = _attention(graph, position, batch)
+        result = attention_at(graph, position, batch)
         if isinstance(result, str):
             why.append(f"{label_of(node)} over {list(shape)}: {result}")
         else:
@@ -87,7 +86,11 @@ def attentions_of(graph: PlainGraph, path: str, batch: int) -> list[Attention]:
     return [attention for count, attention in found if count == tokens]
 
 
-def _attention(graph: PlainGraph, softmax: int, batch: int) -> Attention | str:
+def attention_at(graph: PlainGraph, softmax: int, batch: int) -> Attention | str:
+    """The self-attention around a softmax, or why there is none."""
+    shape = graph.shapes[graph.nodes[softmax].output[0]]
+    if len(shape) < 3 or shape[-1] != shape[-2] or shape[-1] < 4:
+        return "it is not over N x N"
     mixing = _mixing(graph, softmax)
     if mixing is None:
         return "its result is not multiplied with values"
@@ -219,12 +222,16 @@ def _block(
     axes = entering_axes(graph, attention.entering, tokens, batch)
     if axes is None:
         shape = list(graph.shapes[attention.entering])
-        problem = f"attention is over {tokens} x {tokens} tokens, and the residual stream is {shape}: windows, or a hierarchy"
+        problem = (
+            f"attention is over {tokens} x {tokens} tokens, and the residual stream is {shape}: windows, or a hierarchy"
+        )
         raise NotRecognised(where, problem, "attention over all tokens was looked for; windowed models are not reduced")
     attending = _between(graph, attention.entering, attention.leaving, where)
     normed = graph.above([attention.query], [attention.entering])
     if not any(graph.nodes[index].op_type in _NORMS for index in normed):
-        problem = "its queries are computed from the residual stream without a norm (post-norm), and a norm was looked for"
+        problem = (
+            "its queries are computed from the residual stream without a norm (post-norm), and a norm was looked for"
+        )
         raise NotRecognised(where, problem, "pre-norm blocks alone are reduced")
     last = following or end or _last_residual(graph, attention.leaving, where)
     finishing = _between(graph, attention.leaving, last, where)
@@ -235,7 +242,9 @@ def _block(
     except NotRecognised as error:
         raise NotRecognised(f"{where}: {error.where}", error.problem, error.remedy) from None
     if follower.axes[attention.leaving] != axes or follower.axes[last] != axes:
-        problem = f"tokens leave it as {list(graph.shapes[last])}, and entered as {list(graph.shapes[attention.entering])}"
+        problem = (
+            f"tokens leave it as {list(graph.shapes[last])}, and entered as {list(graph.shapes[attention.entering])}"
+        )
         raise NotRecognised(where, problem, "blocks that keep their tokens were looked for")
     if any(index in finishing for index, _ in follower.tables):
         raise NotRecognised(where, "a constant with a row per token is used in its MLP", "no such blocks are reduced")
@@ -251,7 +260,9 @@ def _between(graph: PlainGraph, start: str, end: str, where: str) -> set[int]:
     if graph.input in leaks or beside:
         reader = _reader(graph, inside - set(beside), earlier)
         problem = f"{label_of(reader)} reads something beside the residual stream '{start}'"
-        raise NotRecognised(where, problem, "blocks in a row were looked for; parallel branches and skips are not reduced")
+        raise NotRecognised(
+            where, problem, "blocks in a row were looked for; parallel branches and skips are not reduced"
+        )
     return inside
 
 

@@ -1,4 +1,4 @@
-"""A model in an ONNX file as a recipe describes it, and what was found in the file. Imports nothing but the standard library."""
+"""A model in an ONNX file as a recipe describes it, and what was found there. Imports nothing but the standard library."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -117,7 +117,9 @@ class TokenAxes:
         for name in filter(None, node.output):
             shape = tuple(axis.size(self.tokens) for axis in self.axes[name])
             if shape != self.graph.shapes[name]:
-                raise self.refusal(node, f"its result {list(self.graph.shapes[name])} does not follow from its inputs' tokens")
+                raise self.refusal(
+                    node, f"its result {list(self.graph.shapes[name])} does not follow from its inputs' tokens"
+                )
 
     def _elementwise(self, position: int, node: onnx.NodeProto) -> None:
         settings = node.op_type in _LAST_INPUTS_ARE_SETTINGS
@@ -260,11 +262,15 @@ class TokenAxes:
                 and not result[other].per_token
             ]
             if not found or (axis.fixed and shape[found[-1]] != unit):
-                raise self.refusal(node, f"from {list(self.graph.shapes[node.input[0]])} to {list(shape)} takes tokens apart")
+                raise self.refusal(
+                    node, f"from {list(self.graph.shapes[node.input[0]])} to {list(shape)} takes tokens apart"
+                )
             result[found[-1]] = axis if axis.fixed else Axis(shape[found[-1]] // self.tokens, 0)
         for count in (self.tokens, self.tokens + 7, 2 * self.tokens + 1):
             if _product_of(axes, count) != _product_of(result, count):
-                raise self.refusal(node, f"from {list(self.graph.shapes[node.input[0]])} to {list(shape)} takes tokens apart")
+                raise self.refusal(
+                    node, f"from {list(self.graph.shapes[node.input[0]])} to {list(shape)} takes tokens apart"
+                )
         self.axes[node.output[0]] = tuple(result)
         if node.op_type != "Reshape" or not any(axis.per_token for axis in axes):
             return
@@ -323,7 +329,9 @@ class TokenAxes:
             return Axis(1, axis.fixed - start)
         if axis.per_token == 1 and axis.fixed <= 0 and end <= ahead:
             return Axis(0, end - start)
-        raise self.refusal(node, f"takes elements {start} to {end} of {size} tokens, of which {prefix} stand ahead of the patches")
+        raise self.refusal(
+            node, f"takes elements {start} to {end} of {size} tokens, {prefix} of them ahead of the patches"
+        )
 
     def _slice(self, position: int, node: onnx.NodeProto) -> None:
         axes = list(self.of(node.input[0]))
@@ -368,7 +376,7 @@ class TokenAxes:
         self.axes[node.output[0]] = (*axes[:place], *index, *axes[place + 1 :])
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, int]:
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {item.name: helper.get_attribute_value(item) for item in node.attribute}
 
 

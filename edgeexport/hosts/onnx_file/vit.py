@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import onnx
 
-from edgeexport.errors import nearest_hint
 from edgeexport.hosts.onnx_file.graph import PlainGraph
 from edgeexport.hosts.onnx_file.plain import input_of_file, loaded, plain_graph
 from edgeexport.hosts.onnx_file.recognise import FileBlock, attentions_of, blocks_of, entering_axes
@@ -150,7 +150,11 @@ def _image(sizes: Sequence[int | None], reading: Reading, where: str) -> tuple[i
     if channels is None:
         channels = 3
     wanted = reading.image or (height or _DEFAULT_SIDE, width or _DEFAULT_SIDE)
-    for own, asked, what in ((height, wanted[0], "height"), (width, wanted[1], "width"), (batch, reading.batch, "batch")):
+    for own, asked, what in (
+        (height, wanted[0], "height"),
+        (width, wanted[1], "width"),
+        (batch, reading.batch, "batch"),
+    ):
         if own is not None and asked is not None and own != asked:
             problem = f"was exported for a {what} of {own}, and {asked} is asked for"
             raise NotRecognised(where, problem, f"use {own}, or export it again")
@@ -211,7 +215,9 @@ def _named_value(graph: PlainGraph, name: str | None, tokens: int, batch: int, w
         return None
     if name not in graph.place:
         known = [value for node in graph.nodes for value in node.output]
-        raise NotRecognised(f"--unmerge-before {name}", f"{where} has no such value", nearest_hint(name, known))
+        near = difflib.get_close_matches(name, known, n=1)
+        remedy = f"did you mean {near[0]}?" if near else "`edgeexport inspect` shows where blocks end"
+        raise NotRecognised(f"--unmerge-before {name}", f"{where} has no such value", remedy)
     if entering_axes(graph, name, tokens, batch) is None:
         problem = f"is {list(graph.shapes[name])}, and all {tokens} tokens were looked for"
         raise NotRecognised(f"--unmerge-before {name}", problem, "name a value behind the last block that has them all")
@@ -235,7 +241,9 @@ def _read_by_tail(
         else:
             beside.append(name)
     if not reads:
-        raise NotRecognised(where, "nothing reads the tokens after its blocks", "give a file that does something with them")
+        raise NotRecognised(
+            where, "nothing reads the tokens after its blocks", "give a file that does something with them"
+        )
     return tuple(sorted(reads, reverse=True)), tuple(beside)
 
 
@@ -259,5 +267,3 @@ def _keeps_merged(
         return False
     given = [axis for name in graph.outputs for axis in follower.of(name)]
     return not any(axis.per_token for axis in given) and not follower.tables
-
-

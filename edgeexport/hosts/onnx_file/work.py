@@ -37,7 +37,9 @@ def _norms(vit: FileVit, positions: Collection[int]) -> int:
     """Norms over the width of the tokens, as an operator or written out with one mean, or two."""
     graph = vit.graph
     nodes = [graph.nodes[position] for position in positions]
-    fused = sum(node.op_type == "LayerNormalization" and graph.shapes[node.output[0]][-1] == vit.width for node in nodes)
+    fused = sum(
+        node.op_type == "LayerNormalization" and graph.shapes[node.output[0]][-1] == vit.width for node in nodes
+    )
     means = sum(node.op_type == "ReduceMean" and graph.shapes[node.input[0]][-1] == vit.width for node in nodes)
     return fused + (means + 1) // 2
 
