@@ -64,7 +64,7 @@ def model_from_recipe(recipe: Recipe) -> tuple[nn.Module, WeightsOrigin]:
     taken: list[str] = []
     if recipe.checkpoint is None:
         host.seed(model, recipe.model, recipe.seed)
-    else:
+    elif not host.checkpoint_is_model:
         # A checkpoint may lack what this recipe does not run, and may hold it.
         optional += host.optional_keys(recipe.model, [leaving.block for leaving in schedule.exits])
         source = str(recipe.checkpoint)
