@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -23,9 +24,10 @@ from edgeexport.graph.inline import inlined_model
 from edgeexport.graph.outputs import select_outputs
 from edgeexport.graph.plugin_graph import plugin_model
 from edgeexport.graph.rewriting import remove_unused
+from edgeexport.graph.stand_ins import put_pieces_in
 from edgeexport.graph.tensorrt_graph import rewrite_for_tensorrt
 from edgeexport.graph.told_targets import tell_targets
-from edgeexport.graph.weights_apart import program_of, put_weights_apart
+from edgeexport.graph.weights_apart import program_of, put_weights_apart, weights_folder
 from edgeexport.ops import (
     DOMAIN,
     token_match,
@@ -77,6 +79,7 @@ class BundleGraphs:
 def export_of_fixed(fixed: FixedModel, metadata: dict[str, str]) -> onnx.ModelProto:
     """Torch's export of a fixed model: every output that it can give, custom ops as bare nodes; with its decoder behind."""
     model = exported_model(fixed, fixed.example_inputs(), fixed.input_names, fixed.exported_names, metadata)
+    put_pieces_in(model, fixed.walk)
     if fixed.recipe.decoder is not None:
         append_decoder(model, fixed.recipe.decoder)
     return model
@@ -138,6 +141,9 @@ def graphs_from_export(
     for_plugins = ir.to_proto(for_tensorrt)
     told = rewritten and tell_targets(for_tensorrt)
     model, tensorrt = ir.to_proto(program), ir.to_proto(for_tensorrt)
+    del program, for_tensorrt
+    if weights_folder(model) is not None:
+        gc.collect()  # programs are cyclic, and hold what they read of the weights mapped
     model.functions.extend(_functions(fixed, model, counted))
     for_plugins.functions.extend(_functions(fixed, model, counted, _TENSORRT_OPS if rewritten else ()))
     tensorrt.functions.extend(

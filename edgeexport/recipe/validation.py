@@ -75,7 +75,12 @@ def recipe_from_config(
         listed = " or ".join(f"type='{name}'" for name in MODEL_TYPES)
         raise place.at("model").missing("type", listed)
     host = host_of_model(choice(given_model["type"], place.at("model").at("type"), MODEL_TYPES), given_model)
-    model = host.spec_from_config(given_model, place.at("model"))
+    weights = (
+        file_from_option(checkpoint)
+        if checkpoint is not None
+        else file_from_config(config.get("checkpoint"), place.at("checkpoint"), path.parent)
+    )
+    model = host.spec_of_checkpoint(given_model, place.at("model"), weights)
     asked = _asked_reductions(config.get("reduction"), place.at("reduction"))
     size = host.input_from_config(config["input"], place.at("input"), model, _sides(host.patch_size(model), asked))
     if math.prod(size.shape) > _LARGEST_TENSOR:
@@ -102,9 +107,7 @@ def recipe_from_config(
         path=path,
         description=description,
         model=model,
-        checkpoint=file_from_option(checkpoint)
-        if checkpoint is not None
-        else file_from_config(config.get("checkpoint"), place.at("checkpoint"), path.parent),
+        checkpoint=weights,
         seed=integer(config.get("seed", 0), place.at("seed"), minimum=0, maximum=_LARGEST_SEED),
         input=size,
         output=output,

@@ -82,6 +82,8 @@ def test_tensorrt_rtx_gets_weights_apart(recipe: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx_bindings", reason="compiles for SM86")
     built = build(recipe, "orin", work_dir=tmp_path / "bundle")
     assert built.bundle.manifest["checks"]["tensorrt_rtx"]["status"] == "passed"
+    asked = lint_subject(str(built.bundle.path), "orin", (), ask_tensorrt=True)
+    assert asked.tensorrt is not None and asked.tensorrt.status == "passed"
     assert read_plans(built.bundle.path) is not None
 
 
