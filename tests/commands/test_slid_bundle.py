@@ -35,13 +35,13 @@ def test_build_verify_inspect_and_run(tmp_path: Path, edgeexport: Callable[..., 
     built = edgeexport("build", tmp_path / "slid.py", "--target", "cpu", "--work-dir", bundle)
     assert built.code == 0, built.err
     manifest = json.loads((bundle / "manifest.json").read_text())
-    assert manifest["windows"] == 4 and manifest["outputs"][0]["shape"] == [1, 100, 120]
+    assert manifest["windows"] == 6 and manifest["outputs"][0]["shape"] == [1, 100, 120]
     parity = json.loads((bundle / "parity.json").read_text())
     assert {item["status"] for item in parity["comparisons"]} == {"passed"}
     assert edgeexport("verify", bundle).code == 0
     inspected = edgeexport("inspect", bundle)
-    assert "4 windows of 64 x 64" in inspected.out
+    assert "6 windows of 64 x 64" in inspected.out
     ran = edgeexport("run", bundle, photo, "--out-dir", tmp_path / "out")
     assert ran.code == 0, ran.err
     assert list((tmp_path / "out").glob("*"))
-    assert "4 over an image, as a batch" in (bundle / "report.html").read_text()
+    assert "6 over an image, as a batch" in (bundle / "report.html").read_text()
