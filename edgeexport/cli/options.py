@@ -46,7 +46,7 @@ DsmOption = Annotated[
 RandomOption = Annotated[
     str | None, typer.Option("--random", metavar="R", help="At random, the floor to beat; sets reduction.random.r.")
 ]
-CfgOptions = Annotated[list[str] | None, typer.Option("--cfg-options", help="key=value; repeatable.")]
+CfgOptions = Annotated[list[str] | None, typer.Option("--cfg-options", help="key=value, one or several; repeatable.")]
 EngineOption = Annotated[
     str, typer.Option(help="auto: the bundle's engine if one was built here, else model.onnx; none: model.onnx.")
 ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from edgeexport.config.labels import palette_from_config
 from edgeexport.config.place import Place
 from edgeexport.cost.macs import BlockMacs, bilinear_resize_macs, layer_norm_macs, patch_embedding_macs
+from edgeexport.hosts.checkpoint_file import Checkpoint
 from edgeexport.hosts.host import ExitTokens, Head, Host, HostMacs, TailSpec, vit_macs
+from edgeexport.hosts.patch_bias import state_with_patch_bias
 from edgeexport.hosts.segvit.config import check_test_mode, resolved_model, segvit_from_config
 from edgeexport.hosts.segvit.input_config import input_from_config, tail_from_config
 from edgeexport.hosts.segvit.macs import atm_head_macs, mask_einsum_macs, prune_head_macs
@@ -127,6 +129,12 @@ class SegVitHost(Host):
         """See `edgeexport.hosts.segvit.seeded`."""
         assert isinstance(model, SegVit)
         seed_weights(model, seed)
+
+    def adapted(
+        self, model: nn.Module, spec: SegVitSpec, checkpoint: Checkpoint, source: str
+    ) -> tuple[dict[str, Tensor], str]:
+        """With or without the patch embedding's bias; see `state_with_patch_bias`."""
+        return state_with_patch_bias(model, checkpoint.state)
 
     def optional_keys(self, spec: SegVitSpec, exits: Iterable[int]) -> tuple[str, ...]:
         """The class token where none is used, and auxiliary heads at which nothing leaves."""
