@@ -12,12 +12,15 @@ from edgeexport.cli.options import (
     DsmOption,
     HostOption,
     JsonFlag,
+    PrefixOption,
     RandomOption,
     RemoteCommandOption,
     TomeOption,
     TrustFileOption,
     TrustOption,
+    UnmergeBeforeOption,
     device_from_options,
+    file_options,
     recipe_options,
     refuse_with_host,
 )
@@ -36,9 +39,9 @@ def build(
     subject: Annotated[
         str,
         typer.Argument(
-            metavar="RECIPE|timm:NAME|BUNDLE",
-            help="A recipe file, or the name of a shipped recipe; a model of timm, such as timm:deit_small_patch16_224; or "
-            "a bundle folder, to build its engine here.",
+            metavar="RECIPE|timm:NAME|MODEL.onnx|BUNDLE",
+            help="A recipe file, or the name of a shipped recipe; a model of timm, such as timm:deit_small_patch16_224; an "
+            "ONNX file of a Vision Transformer; or a bundle folder, to build its engine here.",
         ),
     ],
     target: Annotated[
@@ -52,6 +55,8 @@ def build(
     tome: TomeOption = None,
     dsm: DsmOption = None,
     random: RandomOption = None,
+    prefix: PrefixOption = None,
+    unmerge_before: UnmergeBeforeOption = None,
     keep_fp32: Annotated[
         list[str] | None,
         typer.Option("--keep-fp32", metavar="PATTERN", help="fp16: nodes whose results stay in float32; repeatable."),
@@ -127,6 +132,8 @@ def build(
             "--tome": tome,
             "--dsm": dsm,
             "--random": random,
+            "--prefix": prefix,
+            "--unmerge-before": unmerge_before,
             "--cfg-options": cfg_options,
             "--work-dir": work_dir,
             "--no-plans": no_plans,
@@ -139,7 +146,7 @@ def build(
         with trusting(trust or (), trust_file or ()):
             _build_engine(Path(subject), target, engine, device, json_output)
         return
-    if target is None and Path(subject).suffix != ".py":
+    if target is None and Path(subject).suffix not in (".py", ".onnx"):
         remedy = "check the path of the bundle; or give --target orin with a recipe"
         raise UsageError(subject, "is no folder here, and a recipe needs --target", remedy)
     if target is None:
@@ -149,7 +156,10 @@ def build(
         target=target,
         precision=precision or "fp32",
         keep_fp32=tuple(keep_fp32 or ()),
-        cfg_options=recipe_options(cfg_options, tome=tome, dsm=dsm, random=random),
+        cfg_options=(
+            *file_options(prefix, unmerge_before),
+            *recipe_options(cfg_options, tome=tome, dsm=dsm, random=random),
+        ),
         checkpoint=checkpoint,
         work_dir=work_dir,
         plans=not no_plans,
@@ -215,7 +225,7 @@ def _dry_run(options: BuildOptions, json_output: bool) -> None:
     from edgeexport.commands.request import default_work_dir, request_from_arguments
     from edgeexport.config.lookup import recipe_path, shipped_recipes_folder
     from edgeexport.fixed.tokens import tokens_json
-    from edgeexport.fixed.weights import check_weights_fit_a_file, model_from_recipe
+    from edgeexport.fixed.weights import model_from_recipe
     from edgeexport.recipe.named import family_of_name
     from edgeexport.terminal.results import print_tokens
 
@@ -239,7 +249,6 @@ def _dry_run(options: BuildOptions, json_output: bool) -> None:
         folder = default_work_dir(recipe, options.target, options.precision)
     check_bundle_path(folder)
     check_replaceable(folder)
-    check_weights_fit_a_file(recipe)
     weights = "not read"
     if recipe.checkpoint is not None:
         weights = model_from_recipe(recipe)[1].statement

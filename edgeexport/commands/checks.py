@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,19 +14,22 @@ from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.request import BuildRequest
 from edgeexport.errors import BuildError
-from edgeexport.fixed.model import FixedModel
-from edgeexport.graph.graphs import BundleGraphs
+from edgeexport.fixed.model import FixedModel, fixed_from_model
+from edgeexport.fixed.schedule import dense_recipe
+from edgeexport.graph.graphs import BundleGraphs, graphs_from_export
 from edgeexport.graph.half_precision import HalfPrecision
 from edgeexport.graph.half_precision_range import HalfRange
 from edgeexport.graph.half_precision_twin import twin_in_float32
 from edgeexport.graph.lint_report import LintReport
+from edgeexport.graph.weights_apart import model_file, weights_folder
 from edgeexport.ops.upsample_argmax import candidates_needed
 from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
+from edgeexport.verify.own import own_comparisons
 from edgeexport.verify.parity import runtime_comparison
 from edgeexport.verify.reference import HALF_CHECK, TENSORRT_CHECK, Reference
 from edgeexport.verify.suite import parity_status
 
-__all__ = ["checks_json", "half_comparison", "rtx_check", "tail_check", "tensorrt_comparisons"]
+__all__ = ["checks_json", "half_comparison", "own_check", "rtx_check", "tail_check", "tensorrt_comparisons"]
 
 
 def tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dict[str, object], list[str]]:
@@ -85,8 +88,7 @@ def rtx_check(
 def _verdict(staging: Path, plugins: bool, graph: onnx.ModelProto, stem: str) -> RtxCheck:
     if not plugins:
         return check_tensorrt_rtx(staging / f"{stem}.trt.onnx")
-    path = staging / "plain.onnx"
-    path.write_bytes(graph.SerializeToString(deterministic=True))
+    path = model_file(graph, staging, "plain.onnx")
     try:
         return check_tensorrt_rtx(path)
     finally:
@@ -95,19 +97,38 @@ def _verdict(staging: Path, plugins: bool, graph: onnx.ModelProto, stem: str) ->
 
 def tensorrt_comparisons(fixed: FixedModel, graphs: BundleGraphs, references: Sequence[Reference]) -> list[Comparison]:
     """Fixed torch against the graph in TensorRT's forms, which ONNX Runtime can run too, on batches drawn before."""
-    runner = OnnxRuntimeRunner(graphs.tensorrt.SerializeToString(), extra_outputs=graphs.inner)
+    content, weights = graphs.tensorrt.SerializeToString(), weights_folder(graphs.tensorrt)
+    runner = OnnxRuntimeRunner(content, extra_outputs=graphs.inner, weights=weights, prepacked=weights is None)
     return [
         replace(runtime_comparison(fixed, reference, runner), check=TENSORRT_CHECK)
         for reference in references[:IMAGES_NEEDED]
     ]
 
 
+def own_check(
+    fixed: FixedModel, export: Callable[[FixedModel], onnx.ModelProto], references: Sequence[Reference]
+) -> list[Comparison]:
+    """The model run whole by what its owner runs it with, against its graph without reductions; nothing for families that have
+    no such run.
+    """
+    if fixed.recipe.host.own_run(fixed.recipe.model, fixed.recipe.input) is None:
+        return []
+    dense = fixed_from_model(fixed.model, dense_recipe(fixed.recipe))
+    graphs = graphs_from_export(dense, export(dense))
+    return own_comparisons(dense, references, OnnxRuntimeRunner(graphs.with_functions.SerializeToString()))
+
+
 def half_comparison(
     fixed: FixedModel, executed: onnx.ModelProto, inner: Sequence[TensorInfo], reference: Reference
 ) -> Comparison:
     """Fixed torch against a mixed-precision graph with every float16 value rounded as float16 is, on one batch."""
-    twin = twin_in_float32(executed, rounded=True).SerializeToString()
-    runner = OnnxRuntimeRunner(twin, extra_outputs=inner, optimised=True, name="float16 arithmetic in onnxruntime")
+    runner = OnnxRuntimeRunner(
+        twin_in_float32(executed, rounded=True).SerializeToString(),
+        extra_outputs=inner,
+        optimised=True,
+        name="float16 arithmetic in onnxruntime",
+        weights=weights_folder(executed),
+    )
     return replace(runtime_comparison(fixed, reference, runner), check=HALF_CHECK)
 
 

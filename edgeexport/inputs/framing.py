@@ -1,7 +1,8 @@
 """The part of a photograph that a model sees, at the model's size. Pillow and numpy alone, so that it runs on the device.
 
 With a `Crop` that cuts it is what timm's own evaluation transform cuts out, pixel by pixel, in timm's order of roundings;
-with one that pads, mmcv's rescaled size and mmsegmentation's padding, at the right and below, by the mean colour: 0 once normalised.
+with one that pads, mmcv's rescaled size and mmsegmentation's padding, at the right and below, by the mean colour, which is 0
+once normalised.
 """
 
 from __future__ import annotations

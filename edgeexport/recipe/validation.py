@@ -14,7 +14,7 @@ from edgeexport.config.paths import shown_path
 from edgeexport.config.place import Place
 from edgeexport.config.values import choice, integer, mapping
 from edgeexport.errors import RecipeError, nearest_hint, plain_text
-from edgeexport.hosts import HOSTS
+from edgeexport.hosts import HOSTS, host_of_model
 from edgeexport.hosts.input_config import input_shape
 from edgeexport.recipe.decoder import DECODER_FILE, decoder_from_config, decoder_inputs
 from edgeexport.recipe.labels import labels_from_config, resolved_labels
@@ -76,14 +76,20 @@ def recipe_from_config(
     if not isinstance(given_model, dict) or "type" not in given_model:
         listed = " or ".join(f"type='{name}'" for name in MODEL_TYPES)
         raise place.at("model").missing("type", listed)
-    host = HOSTS[choice(given_model["type"], place.at("model").at("type"), MODEL_TYPES)]
-    model = host.spec_from_config(given_model, place.at("model"))
+    host = host_of_model(choice(given_model["type"], place.at("model").at("type"), MODEL_TYPES), given_model)
+    weights = (
+        file_from_option(checkpoint)
+        if checkpoint is not None
+        else file_from_config(config.get("checkpoint"), place.at("checkpoint"), path.parent)
+    )
+    model = host.spec_of_checkpoint(given_model, place.at("model"), weights)
     asked = _asked_reductions(config.get("reduction"), place.at("reduction"))
     size = host.input_from_config(config["input"], place.at("input"), model, _sides(host.patch_size(model), asked))
     if math.prod(size.shape) > _LARGEST_TENSOR:
         problem = f"the input has {math.prod(size.shape)} values, the runtimes' tensors at most {_LARGEST_TENSOR}"
         raise place.at("input").at("shape").error(list(size.shape), problem, "use a smaller batch or size")
     host.check(config, place, model, size)
+    model = host.sized(model, size)
     model = host.tapped(model, config.get("taps"), place.at("taps"))
     offered = host.available_outputs(model)
     reads = decoder_inputs(config.get("head"), place.at("head"))
@@ -103,9 +109,7 @@ def recipe_from_config(
         path=path,
         description=description,
         model=model,
-        checkpoint=file_from_option(checkpoint)
-        if checkpoint is not None
-        else file_from_config(config.get("checkpoint"), place.at("checkpoint"), path.parent),
+        checkpoint=weights,
         seed=integer(config.get("seed", 0), place.at("seed"), minimum=0, maximum=_LARGEST_SEED),
         input=size,
         output=output,
