@@ -39,7 +39,7 @@ from edgeexport.graph.macs import graph_macs
 from edgeexport.graph.node_work import graph_work
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
 from edgeexport.graph.separate import parts_of_graphs
-from edgeexport.graph.weights_apart import write_graphs
+from edgeexport.graph.weights_apart import weights_folder, write_graphs
 from edgeexport.inputs.batches import image_batches
 from edgeexport.inputs.photos import shipped_photos
 from edgeexport.ops import DOMAIN
@@ -158,6 +158,7 @@ def build(
             _write_manifest(staging, {**manifest_of(request, fixed, origin, parts, checks), "pays": pays}, library)
         warnings += [*_warnings(request, comparisons, rtx["model"], library), *(() if made is None else made.missing)]
         warnings += ranges.warnings if ranges is not None else []
+        del model, fixed, exported, untouched, graphs, parts, references  # the engine's builder wants the memory
         with log.stage("engine"):
             engine, no_engine = None, "left to another machine"
             if local_engine:
@@ -250,7 +251,9 @@ def _verify(
     Returns:
         Every comparison, what fixed torch computed for the photographs that were drawn, and how large float16 values become.
     """
-    runner = runner_of_parts(staging, {stem: part.inner for stem, part in parts.items()}, fixed.separate)
+    inner = {stem: part.inner for stem, part in parts.items()}
+    apart = weights_folder(graphs.with_functions) is not None
+    runner = runner_of_parts(staging, inner, fixed.separate, prepacked=not apart)
     references: list[Reference] = []
     batches = image_batches(request.recipe.input, shipped_photos())
     kept = kept_references(fixed, batches, references, tolerances_of(request.precision))

@@ -96,7 +96,7 @@ def _verdict(staging: Path, plugins: bool, graph: onnx.ModelProto, stem: str) ->
 def tensorrt_comparisons(fixed: FixedModel, graphs: BundleGraphs, references: Sequence[Reference]) -> list[Comparison]:
     """Fixed torch against the graph in TensorRT's forms, which ONNX Runtime can run too, on batches drawn before."""
     content, weights = graphs.tensorrt.SerializeToString(), weights_folder(graphs.tensorrt)
-    runner = OnnxRuntimeRunner(content, extra_outputs=graphs.inner, weights=weights)
+    runner = OnnxRuntimeRunner(content, extra_outputs=graphs.inner, weights=weights, prepacked=weights is None)
     return [
         replace(runtime_comparison(fixed, reference, runner), check=TENSORRT_CHECK)
         for reference in references[:IMAGES_NEEDED]

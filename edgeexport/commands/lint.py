@@ -18,7 +18,7 @@ from edgeexport.graph.inline import inlined_model
 from edgeexport.graph.lint import LintReport, lint_model
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
 from edgeexport.graph.read import model_from_file
-from edgeexport.graph.weights_apart import model_file
+from edgeexport.graph.weights_apart import graph_of_file, model_file
 from edgeexport.ops import DOMAIN
 from edgeexport.plugin.contract import check_nodes, contracts_from_sources
 from edgeexport.plugin.sources import sources_folder
@@ -66,7 +66,7 @@ def lint_subject(
     if path.is_dir():
         on_stage("lint")
         report = _lint_bundle(path, target)
-        plain = inlined_model(onnx.load(path / "model.onnx")) if ask_tensorrt else None
+        plain = inlined_model(graph_of_file(path / "model.onnx")) if ask_tensorrt else None
     elif subject.endswith(".onnx"):
         on_stage("lint")
         report, plain = lint_model(path, target=target), None

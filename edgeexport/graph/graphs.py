@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -25,7 +26,7 @@ from edgeexport.graph.plugin_graph import plugin_model
 from edgeexport.graph.rewriting import remove_unused
 from edgeexport.graph.tensorrt_graph import rewrite_for_tensorrt
 from edgeexport.graph.told_targets import tell_targets
-from edgeexport.graph.weights_apart import program_of, put_weights_apart
+from edgeexport.graph.weights_apart import program_of, put_weights_apart, weights_folder
 from edgeexport.ops import (
     DOMAIN,
     token_match,
@@ -138,6 +139,9 @@ def graphs_from_export(
     for_plugins = ir.to_proto(for_tensorrt)
     told = rewritten and tell_targets(for_tensorrt)
     model, tensorrt = ir.to_proto(program), ir.to_proto(for_tensorrt)
+    del program, for_tensorrt
+    if weights_folder(model) is not None:
+        gc.collect()  # programs are cyclic, and hold what they read of the weights mapped
     model.functions.extend(_functions(fixed, model, counted))
     for_plugins.functions.extend(_functions(fixed, model, counted, _TENSORRT_OPS if rewritten else ()))
     tensorrt.functions.extend(

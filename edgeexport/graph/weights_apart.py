@@ -166,8 +166,15 @@ def weights_folder(model: onnx.ModelProto) -> Path | None:
 
 
 def model_file(model: onnx.ModelProto, folder: Path, name: str) -> Path:
-    """Writes a graph that another process is to read, and that the caller removes: into ``folder``, or beside its weights."""
-    path = (weights_folder(model) or folder) / name
+    """Writes a graph that another process is to read, and that the caller removes: into ``folder``, or beside its weights in
+    this process's folder.
+    """
+    where = weights_folder(model)
+    if where is not None and _own and where == _own[0].path.parent:
+        folder = where
+    elif where is not None:  # a bundle's, into which nothing is written
+        (folder / WEIGHTS_FILE).symlink_to((where / WEIGHTS_FILE).resolve())
+    path = folder / name
     path.write_bytes(model.SerializeToString(deterministic=True))
     return path
 
