@@ -17,6 +17,7 @@ from edgeexport.graph.fixed_shapes import FixedFile, fixed_file, input_shapes_fr
 from edgeexport.graph.inline import inlined_model
 from edgeexport.graph.lint import LintReport, lint_model
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
+from edgeexport.graph.weights_apart import graph_of_file, model_file
 from edgeexport.hosts.onnx_reading import model_from_file
 from edgeexport.ops import DOMAIN
 from edgeexport.plugin.contract import check_nodes, contracts_from_sources
@@ -65,7 +66,7 @@ def lint_subject(
     if path.is_dir():
         on_stage("lint")
         report = _lint_bundle(path, target)
-        plain = inlined_model(onnx.load(path / "model.onnx")) if ask_tensorrt else None
+        plain = inlined_model(graph_of_file(path / "model.onnx")) if ask_tensorrt else None
     elif subject.endswith(".onnx"):
         on_stage("lint")
         report, plain = lint_model(path, target=target), None
@@ -137,6 +138,8 @@ def _lint_bundle(path: Path, target: str) -> LintReport:
 
 def _check_model(plain: onnx.ModelProto) -> RtxCheck:
     with temporary_folder() as folder:
-        file = folder / "plain.onnx"
-        file.write_bytes(plain.SerializeToString(deterministic=True))
-        return check_tensorrt_rtx(file)
+        file = model_file(plain, folder, "plain.onnx")
+        try:
+            return check_tensorrt_rtx(file)
+        finally:
+            file.unlink()

@@ -216,6 +216,7 @@ class Manifest(TypedDict, total=False):
     outputs: Annotated[list[Tensor], Meta(min_length=1, max_length=256)]
     inner_outputs: Required[Annotated[list[Tensor], Meta(max_length=4096)]]
     grid: Grid
+    windows: ElementCount
     num_shared: ElementCount
     policy: Policy | None
     prune: Annotated[list[Pruning], Meta(max_length=4096)]

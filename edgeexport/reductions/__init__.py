@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgeexport.reductions.algm import Algm
 from edgeexport.reductions.cts import Cts
 from edgeexport.reductions.dsm import Dsm
 from edgeexport.reductions.dtop import Dtop
@@ -16,6 +17,7 @@ REDUCTIONS: dict[str, Reduction] = {
     "dtop": Dtop(),
     "tome": Tome(),
     "dsm": Dsm(),
+    "algm": Algm(),
     "random": Random(),
 }
 """Key of a recipe's ``reduction`` -> the method, in the order in which methods act."""
