@@ -140,14 +140,22 @@ _OPTIMISED = (("old", 17), ("new", 20))
 
 
 def cases() -> Iterator[Case]:
-    """Every combination; optimised forms of models that attend in one way, or eagerly."""
-    for model in _MODELS:
-        for attention in ("",) if model == "torchvision" else ("eager", "sdpa"):
-            for exporter, opset in _EXPORTS:
-                for batch in ("static", "dynamic"):
-                    forms = FORMS if (exporter, opset) in _OPTIMISED and attention != "sdpa" else FORMS[:1]
-                    for form in forms:
-                        yield Case(model, attention, exporter, opset, batch, form)
+    """Every combination; optimised forms of models that attend in one way, or eagerly. The widest apart come first, so that a
+    run that is stopped has seen something of each.
+    """
+    every = [
+        Case(model, attention, exporter, opset, batch, form)
+        for model in _MODELS
+        for attention in (("",) if model == "torchvision" else ("eager", "sdpa"))
+        for exporter, opset in _EXPORTS
+        for batch in ("static", "dynamic")
+        for form in (FORMS if (exporter, opset) in _OPTIMISED and attention != "sdpa" else FORMS[:1])
+    ]
+    places: dict[str, int] = {}
+    order = {}
+    for case in every:
+        order[case] = places[case.model] = places.get(case.model, -1) + 1
+    return iter(sorted(every, key=lambda case: (order[case] * 7 % 31, order[case])))
 
 
 def exported(case: Case, path: Path) -> None:
@@ -324,7 +332,9 @@ def main(
         print(case.label, outcomes[case].status, outcomes[case].reason, f"{outcomes[case].seconds:.1f} s", flush=True)
         with record.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(asdict(outcomes[case])) + "\n")
-    text = table([outcomes[case] for case in cases() if case in outcomes])
+    known = {case: place for place, case in enumerate(sorted(outcomes, key=lambda case: [*_MODELS].index(case.model)))}
+    text = table([outcomes[case] for case in known])
+    text += f"\n{len(known)} of {sum(1 for _ in cases())} combinations were run.\n"
     (out / "coverage.md").write_text(text, encoding="utf-8")
     print(text)
 

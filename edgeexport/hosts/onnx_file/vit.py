@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import onnx
-
 from edgeexport.hosts.onnx_file.graph import PlainGraph
 from edgeexport.hosts.onnx_file.plain import input_of_file, loaded, plain_graph
 from edgeexport.hosts.onnx_file.recognise import FileBlock, attentions_of, blocks_of, entering_axes
@@ -45,7 +43,6 @@ class FileVit:
 
     Attributes:
         path: Of the file, for messages.
-        model: The file.
         graph: Its plain form.
         open_batch, open_size: Whether the file leaves them open.
         image: (B, channels, height, width).
@@ -62,7 +59,6 @@ class FileVit:
     """
 
     path: str
-    model: onnx.ModelProto
     graph: PlainGraph
     open_batch: bool
     open_size: bool
@@ -125,7 +121,6 @@ def opened_file(path: Path, sha256: str, reading: Reading) -> FileVit:
     keeps = _keeps_merged(graph, follower, blocks, reads, tail, tokens, batch)
     return FileVit(
         path=where,
-        model=model,
         graph=graph,
         open_batch=sizes[0] is None,
         open_size=sizes[2] is None or sizes[3] is None,
