@@ -1,6 +1,6 @@
 """Which exports of Vision Transformers are recognised as ONNX files, and proven: the table of docs/onnx-files.md.
 
-    python -m benchmarks.onnx_files --out work_dirs/onnx_files
+    python -m benchmarks.onnx_files --out work_dirs/onnx_files --page docs/onnx-files.md
 
 Every model has 4 blocks and random weights and is exported on the spot; files that other programs optimise are optimised here.
 Recognised: `edgeexport build` takes the file. Proven: without reductions the graph equals the file, and with ToMe it equals the
@@ -47,6 +47,7 @@ __all__ = ["Case", "Outcome", "cases", "exported", "optimised", "outcome_of", "p
 SIDE, PATCH, WIDTH, HEADS, BLOCKS = 64, 16, 48, 4, 4
 FORMS = ("plain", "onnxslim", "onnxsim", "ort basic", "ort extended")
 _SEED = 7
+_MARKS = ("<!-- coverage:", "<!-- end of coverage -->")
 
 
 @dataclass(frozen=True)
@@ -318,9 +319,10 @@ def table(outcomes: list[Outcome]) -> str:
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the files and the table.")],
-    only: Annotated[str, typer.Option(help="Only cases whose label holds this.")] = "",
+    only: Annotated[str, typer.Option(help="Only cases whose label holds this; 'nothing' runs none.")] = "",
+    page: Annotated[Path | None, typer.Option(help="The page whose table is written anew.")] = None,
 ) -> None:
-    """Runs every case and writes coverage.md and coverage.json; a case that is there already is not run again."""
+    """Runs every case and writes coverage.md; a case that coverage.jsonl holds already is not run again."""
     out.mkdir(parents=True, exist_ok=True)
     record = out / "coverage.jsonl"
     done = [json.loads(line) for line in record.read_text().splitlines()] if record.is_file() else []
@@ -336,6 +338,11 @@ def main(
     text = table([outcomes[case] for case in known])
     text += f"\n{len(known)} of {sum(1 for _ in cases())} combinations were run.\n"
     (out / "coverage.md").write_text(text, encoding="utf-8")
+    if page is not None:
+        content = page.read_text(encoding="utf-8")
+        start, end = (content.index(mark) for mark in _MARKS)
+        start = content.index("\n", start) + 1
+        page.write_text(f"{content[:start]}\n{text}\n{content[end:]}", encoding="utf-8")
     print(text)
 
 

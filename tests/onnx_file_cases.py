@@ -36,6 +36,13 @@ class Attention(nn.Module):
         return torch.cat([ahead, patches * self.cos + turned * self.sin], dim=2)
 
     def forward(self, x: Tensor) -> Tensor:
+        if "sequence first" in self.options:
+            return self.attended(x.transpose(0, 1)).transpose(0, 1)
+        if "rows" in self.options:
+            return self.attended(x.reshape(-1, self.mask.shape[-1], WIDTH)).reshape(-1, WIDTH)
+        return self.attended(x)
+
+    def attended(self, x: Tensor) -> Tensor:
         batch, tokens, _ = x.shape
         q, k, v = (part(x).reshape(batch, tokens, HEADS, -1).transpose(1, 2) for part in (self.q, self.k, self.v))
         if "rotary" in self.options:
@@ -101,10 +108,13 @@ class Vit(nn.Module):
             parts = [self.prefix.expand(x.shape[0], -1, -1), x]
             x = torch.cat(parts[::-1] if "prefix behind" in self.options else parts, dim=1)
         x = x + self.position
-        taps = []
+        taps, shape = [], x.shape
+        x = x.transpose(0, 1) if "sequence first" in self.options else x
+        x = x.reshape(-1, WIDTH) if "rows" in self.options else x
         for layer in self.layers:
             x = layer(x)
             taps.append(x)
+        x = x.transpose(0, 1) if "sequence first" in self.options else x.reshape(shape)
         x = self.norm(x)
         if "tokens" in self.options:
             return x

@@ -1,4 +1,4 @@
-"""What is recognised of an ONNX file, whatever its nodes are called; and what is refused, with the node that stands in the way."""
+"""What is recognised of an ONNX file, whatever its nodes are called; and what is refused, with the node in the way."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def test_refused(options: tuple[str, ...], said: str, tmp_path: Path) -> None:
 
 def _quantised(model: onnx.ModelProto) -> None:
     node = model.graph.node[0]
-    scale, zero = (numpy_helper.from_array(np.array(value), name) for value, name in ((np.float32(1), "s"), (np.uint8(0), "z")))
+    scale, zero = (
+        numpy_helper.from_array(np.array(value), name) for value, name in ((np.float32(1), "s"), (np.uint8(0), "z"))
+    )
     model.graph.initializer.extend([scale, zero])
     model.graph.node.insert(0, helper.make_node("DequantizeLinear", ["q", "s", "z"], ["dq"], "dq"))
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(4, np.uint8), "q"))
@@ -138,7 +140,7 @@ def test_external_data_that_is_missing(tmp_path: Path) -> None:
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="w.bin", size_threshold=0)
     opened(path)
     (tmp_path / "w.bin").unlink()
-    with pytest.raises(UsageError, match="'w.bin' is missing"):
+    with pytest.raises(UsageError, match=r"'w\.bin' is missing"):
         load_recipe(path)
 
 

@@ -81,7 +81,9 @@ def layouts(draw: st.DrawFn) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray
         helper.make_node("Reshape", ["x", "split"], ["s"]),
         helper.make_node("Transpose", ["s"], ["t"], perm=list(order)),
     ]
-    constants = {"split": np.array([draw(st.sampled_from([BATCH, 0])), draw(st.sampled_from([TOKENS, 0])), HEADS, HEAD])}
+    constants = {
+        "split": np.array([draw(st.sampled_from([BATCH, 0])), draw(st.sampled_from([TOKENS, 0])), HEADS, HEAD])
+    }
     joins = [place for place in range(3) if where != place]  # tokens may be the second of two, never the first
     if draw(st.booleans()) and joins:
         place = draw(st.sampled_from(joins))

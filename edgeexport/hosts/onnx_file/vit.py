@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from onnx import TensorProto
+
 from edgeexport.hosts.onnx_file.graph import PlainGraph
 from edgeexport.hosts.onnx_file.plain import input_of_file, loaded, plain_graph
 from edgeexport.hosts.onnx_file.recognise import FileBlock, attentions_of, blocks_of, entering_axes
@@ -110,6 +112,10 @@ def opened_file(path: Path, sha256: str, reading: Reading) -> FileVit:
     axes = entering_axes(graph, first.entering, tokens, batch)
     if axes is None:  # the error of the first block says it
         blocks_of(graph, attentions, None, batch, None, where)
+    if graph.dtypes[first.entering] != TensorProto.FLOAT:
+        kind = TensorProto.DataType.Name(graph.dtypes[first.entering]).lower()
+        problem = f"its tokens '{first.entering}' are {kind}, and float32 was looked for"
+        raise NotRecognised(where, problem, "give the float32 file; --precision fp16 makes half of it")
     opening = graph.above([first.entering])
     grid, prefix = _patches(graph, opening, tokens, image, reading.prefix, where)
     end = _named_value(graph, reading.unmerge_before, tokens, batch, where)
