@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from edgeexport.documents.reading import Kind
 from edgeexport.errors import CheckpointError
 
-__all__ = ["HUGGING_FACE_CONFIG", "HuggingFaceConfig"]
+__all__ = ["HUGGING_FACE_CONFIG", "LANGUAGE_MODEL_CONFIG", "TOKENIZER_CONFIG", "HuggingFaceConfig"]
 
 
 class _Vision(TypedDict, total=False):
@@ -24,3 +24,13 @@ class HuggingFaceConfig(_Vision, total=False):
 HUGGING_FACE_CONFIG: Kind[HuggingFaceConfig] = Kind(
     HuggingFaceConfig, remedy="copy the folder again", error=CheckpointError, loose=True
 )
+
+LANGUAGE_MODEL_CONFIG: Kind[dict[str, Any]] = Kind(
+    dict[str, Any], remedy="copy the folder again", error=CheckpointError, loose=True
+)
+"""config.json of a language model, whose entries are validated as a recipe's are (`edgeexport.hosts.decoder.config`)."""
+
+TOKENIZER_CONFIG: Kind[dict[str, Any]] = Kind(
+    dict[str, Any], remedy="copy the folder again", error=CheckpointError, loose=True
+)
+"""tokenizer_config.json: of it, ``chat_template`` is read."""
