@@ -31,16 +31,18 @@ def patch_places(grids: Sequence[tuple[int, int]], merge: int) -> Tensor:
     return torch.tensor(places)
 
 
-class TowerGroups:
+class TowerGroups(nn.Module):
     """Which patches attend to each other: ``index`` int64 (G, S), ``padding`` bool (G, S), and ``place`` int64 (N,), where a
     patch stands among the G x S.
     """
 
     def __init__(self, members: Sequence[Sequence[int]]) -> None:
+        super().__init__()
         longest = max(map(len, members))
-        self.index = torch.zeros(len(members), longest, dtype=torch.int64)
-        self.padding = torch.ones(len(members), longest, dtype=torch.bool)
-        self.place = torch.zeros(sum(map(len, members)), dtype=torch.int64)
+        self.padded = min(map(len, members)) < longest
+        self.register_buffer("index", torch.zeros(len(members), longest, dtype=torch.int64), persistent=False)
+        self.register_buffer("padding", torch.ones(len(members), longest, dtype=torch.bool), persistent=False)
+        self.register_buffer("place", torch.zeros(sum(map(len, members)), dtype=torch.int64), persistent=False)
         for group, patches in enumerate(members):
             self.index[group, : len(patches)] = torch.tensor(patches)
             self.padding[group, : len(patches)] = False
@@ -89,7 +91,7 @@ class _Attention(nn.Module):
         query, key = (turned(made[:, part], rotation) for part in (0, 1))
         query, key, value = (part[groups.index].transpose(1, 2) for part in (query, key, made[:, 2]))
         logits = (query * (width // self.heads) ** -0.5) @ key.transpose(2, 3)
-        if bool(groups.padding.any()):
+        if groups.padded:
             logits = torch.where(groups.padding[:, None, None], torch.finfo(torch.float32).min, logits)
         attended = (torch.softmax(logits, dim=-1) @ value).transpose(1, 2).reshape(-1, width)
         return self.proj(attended[groups.place])
