@@ -33,7 +33,9 @@ def folder_of(value: Mapping[str, object], place: Place, base: Path) -> Path | N
         CheckpointError: There is no such folder, or it lacks config.json or weights.
     """
     if ("folder" in value) == ("config" in value):
-        raise place.error(value, "expected either folder or config", "folder='path', or config=dict(model_type=..., ...)")
+        raise place.error(
+            value, "expected either folder or config", "folder='path', or config=dict(model_type=..., ...)"
+        )
     if "folder" not in value:
         return None
     folder = base / string(value["folder"], place.at("folder"))
@@ -69,7 +71,9 @@ def decoder_from_config(value: object, given_input: object, place: Place, base: 
     config, where = model_config(entries, at, base)
     architecture = config.get("model_type")
     if architecture not in ARCHITECTURES:
-        raise where.at("model_type").error(architecture, "unsupported architecture", f"known: {', '.join(ARCHITECTURES)}")
+        raise where.at("model_type").error(
+            architecture, "unsupported architecture", f"known: {', '.join(ARCHITECTURES)}"
+        )
     inner = config.get("text_config") or config
     text = _text(inner, where if inner is config else where.at("text_config"), str(architecture), config)
     vision, image_token = None, None
@@ -109,7 +113,9 @@ def _text(config: Mapping[str, Any], place: Place, architecture: str, outer: Map
     if config.get("head_dim") is None and width % heads:
         raise place.at("num_attention_heads").error(heads, f"does not divide hidden_size = {width}")
     if config.get("use_sliding_window"):
-        raise place.at("use_sliding_window").error(True, "unsupported: attention in a sliding window", "use another model")
+        raise place.at("use_sliding_window").error(
+            True, "unsupported: attention in a sliding window", "use another model"
+        )
     choice(config.get("hidden_act", "silu"), place.at("hidden_act"), ("silu",))
     size = whole("head_dim", width // heads)
     theta, sections = _rope(config, place, size, architecture == "qwen2_5_vl")
@@ -146,7 +152,9 @@ def _rope(
     values = sequence(rope.get("mrope_section", [16, 24, 24]), at.at("mrope_section"), 3)
     time, row, column = (integer(item, at.at("mrope_section").at(n), 0) for n, item in enumerate(values))
     if time + row + column != size // 2:
-        raise at.at("mrope_section").error(values, f"adds up to {time + row + column}, a head has {size // 2} frequencies")
+        raise at.at("mrope_section").error(
+            values, f"adds up to {time + row + column}, a head has {size // 2} frequencies"
+        )
     return theta, (time, row, column)
 
 
@@ -159,7 +167,9 @@ def _vision(config: Mapping[str, Any], place: Place, text_width: int) -> VisionS
         raise place.at("num_heads").error(heads, f"hidden_size = {width} is no multiple of 4 x num_heads")
     out_width = whole("out_hidden_size", text_width)
     if out_width != text_width:
-        raise place.at("out_hidden_size").error(out_width, f"differs from the language model's hidden_size = {text_width}")
+        raise place.at("out_hidden_size").error(
+            out_width, f"differs from the language model's hidden_size = {text_width}"
+        )
     patch, merge, window = whole("patch_size", 14), whole("spatial_merge_size", 2), whole("window_size", 112)
     if window < patch * merge:
         raise place.at("window_size").error(window, f"smaller than {merge} patches of {patch} pixels")
@@ -183,9 +193,7 @@ def _vision(config: Mapping[str, Any], place: Place, text_width: int) -> VisionS
     )
 
 
-def _input(
-    value: object, place: Place, vision: VisionSpec | None
-) -> tuple[int, int, tuple[tuple[int, int], ...]]:
+def _input(value: object, place: Place, vision: VisionSpec | None) -> tuple[int, int, tuple[tuple[int, int], ...]]:
     """``prompt``, ``new_tokens`` and the grids of ``images``, which are given in pixels (height, width)."""
     config = mapping(value, place, _INPUT_KEYS)
     if "prompt" not in config:
@@ -205,9 +213,13 @@ def _input(
     for n, image in enumerate(images):
         height, width = pair(image, at.at(n))
         if height % step or width % step:
-            raise at.at(n).error(image, f"expected multiples of {step}: {vision.merge} patches of {vision.patch} pixels")
+            raise at.at(n).error(
+                image, f"expected multiples of {step}: {vision.merge} patches of {vision.patch} pixels"
+            )
         grids.append((height // vision.patch, width // vision.patch))
     visual = sum(rows * columns for rows, columns in grids) // vision.merge**2
     if visual >= prompt:
-        raise place.at("prompt").error(prompt, f"the images alone have {visual} tokens", "use a longer prompt or smaller images")
+        raise place.at("prompt").error(
+            prompt, f"the images alone have {visual} tokens", "use a longer prompt or smaller images"
+        )
     return prompt, new_tokens, tuple(grids)
