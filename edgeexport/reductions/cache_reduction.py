@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from edgeexport.config.place import Place
 from edgeexport.tokens.cache import CacheFacts, PromptLayer
@@ -41,6 +41,10 @@ class CacheReduction(ABC):
         """Slots that are left per layer and KV head."""
 
     @abstractmethod
+    def flow(self, spec: Any) -> tuple[bool, ...]:
+        """Per layer, whether slots take tokens of another modality; empty where nothing merges."""
+
+    @abstractmethod
     def why_not_fixed(self, spec: Any) -> str:
         """What constants a graph lacks; empty where it has all of them."""
 
@@ -53,8 +57,11 @@ class CacheReduction(ABC):
         """
 
     @abstractmethod
-    def published(self, spec: Any, layer: PromptLayer, number: int) -> Any:
-        """The same as published, in loops: something with ``kept``, ``importance`` and ``lead`` (see `PublishedCache`)."""
+    def published(self, spec: Any, layer: PromptLayer, number: int, attention: Tensor | None = None) -> Any:
+        """The same as published, in loops: something with ``kept``, ``importance`` and ``lead`` (see `PublishedCache`).
+
+        ``attention`` (B, Hkv, G, n, L) is another execution's, in place of the layer's own.
+        """
 
     @abstractmethod
     def macs(self, spec: Any, facts: CacheFacts) -> int:

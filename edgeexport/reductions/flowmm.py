@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from edgeexport.config.place import Place
 from edgeexport.ops.cache_match import cache_match
 from edgeexport.ops.cache_merge import cache_merge
 from edgeexport.reductions.cache_reduction import CacheReduction
 from edgeexport.reductions.flowmm_config import flowmm_from_config, resolved_flowmm
-from edgeexport.reductions.flowmm_published import PublishedCache, published_cache
+from edgeexport.reductions.flowmm_published import PublishedCache, cache_by_attention, published_cache
 from edgeexport.reductions.flowmm_spec import FlowMMSpec
 from edgeexport.tokens.cache import CacheFacts, KeptCache, PromptLayer, proxy_importance
 
@@ -63,6 +63,10 @@ class FlowMM(CacheReduction):
         """The budget."""
         return spec.budget
 
+    def flow(self, spec: FlowMMSpec) -> tuple[bool, ...]:
+        """As fixed; nothing for eviction."""
+        return () if spec.merge == "evict" or spec.flow is None else spec.flow
+
     def why_not_fixed(self, spec: FlowMMSpec) -> str:
         """The adaptive form needs all attention, and its decisions change with the prompt."""
         if spec.fixed:
@@ -76,8 +80,12 @@ class FlowMM(CacheReduction):
         """See `CacheReduction.step`."""
         return _Step(spec, facts, layer)
 
-    def published(self, spec: FlowMMSpec, layer: PromptLayer, number: int) -> PublishedCache:
-        """See `published_cache`."""
+    def published(
+        self, spec: FlowMMSpec, layer: PromptLayer, number: int, attention: Tensor | None = None
+    ) -> PublishedCache:
+        """See `published_cache` and `cache_by_attention`."""
+        if attention is not None:
+            return cache_by_attention(attention, layer, spec, number)
         return published_cache(layer, spec, number)
 
     def macs(self, spec: FlowMMSpec, facts: CacheFacts) -> int:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from edgeexport.reductions.flowmm_spec import FlowMMSpec
 from edgeexport.tokens.cache import KeptCache, PromptLayer, prompt_attention
 
-__all__ = ["PublishedCache", "flow_ratio", "published_cache"]
+__all__ = ["PublishedCache", "cache_by_attention", "flow_ratio", "published_cache"]
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,18 @@ def published_cache(layer: PromptLayer, spec: FlowMMSpec, number: int) -> Publis
 
     Cosine, importance and rho are float64.
     """
+    weights = prompt_attention(layer.query.double(), layer.key.double(), layer.valid)
+    return cache_by_attention(weights, layer, spec, number)
+
+
+def cache_by_attention(attention: Tensor, layer: PromptLayer, spec: FlowMMSpec, number: int) -> PublishedCache:
+    """The same by attention that another execution computed: (B, Hkv, G, n, L), of the last n places; queries are not read."""
+    weights = attention.double().numpy()
     batch, heads, length, size = layer.key.shape
-    weights = prompt_attention(layer.query.double(), layer.key.double(), layer.valid).numpy()
     key, value = layer.key.double().numpy(), layer.value.double().numpy()
     modality, valid = layer.modality.numpy(), layer.valid.numpy() > 0
-    whole = layer.query.shape[2] == length
+    places_seen = weights.shape[3]
+    whole = places_seen == length
     rho = np.full(batch, np.nan)
     importance = np.zeros((batch, heads, length))
     lead = np.full((batch, heads, length), np.inf)
@@ -71,7 +79,7 @@ def published_cache(layer: PromptLayer, spec: FlowMMSpec, number: int) -> Publis
             rho[b] = flow_ratio(weights[b].reshape(-1, length, length), modality[b], valid[b])
         cross = _crosses(spec, number, rho[b])
         proxies = [place for place in range(length) if valid[b, place]][-spec.proxies :]
-        rows = [place - length + layer.query.shape[2] for place in proxies]
+        rows = [place - length + places_seen for place in proxies]
         for h in range(heads):
             importance[b, h] = weights[b, h][:, rows].sum(axis=(0, 1))
             chosen = _pivots(importance[b, h], valid[b], spec)

@@ -9,35 +9,8 @@ TILES = ("topleft", "topright", "bottomleft", "bottomright")
 PLACES = ("first", "second", "third")
 KEYS = tuple(f"key{n}" for n in range(16))
 VALUES = tuple(f"value{n}" for n in range(16))
-FILLERS = tuple(
-    [
-        "the",
-        "a",
-        "of",
-        "and",
-        "to",
-        "in",
-        "it",
-        "is",
-        "was",
-        "for",
-        "on",
-        "with",
-        "as",
-        "at",
-        "by",
-        "from",
-        "or",
-        "an",
-        "be",
-        "this",
-        "that",
-        "which",
-        "one",
-        "all",
-        "were",
-    ]
-)
+_COMMON = "the a of and to in it is was for on with as at by from or an be this that which one all were"
+FILLERS = tuple(_COMMON.split())
 
 _SPECIAL = ("<pad>", "<begin>", "<image>", "<picture>", "</picture>", "<end>", "tell", "show", "change", "?")
 _WORDS = (*_SPECIAL, *PLACES, *TILES, *COLOURS, *KEYS, *VALUES, *FILLERS)

@@ -115,8 +115,8 @@ class Prefill(nn.Module):
 class Decode(nn.Module):
     """One new token.
 
-    Inputs ``inputs_embeds`` (1, 1, C), ``attention_mask`` int64 (1, S), slots that hold something, the last of
-    them the new token's, ``position_ids`` int64 (1, 1) or (3, 1, 1), true positions, then per layer ``past_key_values.%d.key`` and
+    Inputs ``inputs_embeds`` (1, 1, C), ``attention_mask`` int64 (1, S), slots that hold something, the last of them the new
+    token's, ``position_ids`` int64 (1, 1) or (3, 1, 1), true positions, then per layer ``past_key_values.%d.key`` and
     ``.value`` (1, Hkv, S, D). Outputs ``logits`` (1, 1, V) and the same caches as ``present.%d``.
     """
 
