@@ -15,6 +15,7 @@ from edgeexport.backends.separate import runner_of_parts
 from edgeexport.backends.tensorrt_rtx import RtxCheck
 from edgeexport.bundle import Bundle, check_replaceable, hashes_of, json_bytes, open_bundle, staged_bundle
 from edgeexport.bundle.places import check_bundle_path, check_writable
+from edgeexport.commands.build_graphs import GraphsBuild, build_graphs, refuse_given
 from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.checks import checks_json, half_comparison, rtx_check, tail_check, tensorrt_comparisons
 from edgeexport.commands.earlier_results import keep_results
@@ -46,6 +47,7 @@ from edgeexport.plugin.bundle import bundle_plugins, plugin_files
 from edgeexport.plugin.contract import check_nodes, contracts_from_sources
 from edgeexport.plugin.sources import sources_folder
 from edgeexport.recipe.decoder import DECODER_FILE
+from edgeexport.recipe.prompt import prompt_recipe
 from edgeexport.recipe.schema import Recipe
 from edgeexport.report.html import write_report
 from edgeexport.verify.compare import Comparison
@@ -93,7 +95,7 @@ def build(
     local_engine: bool = True,
     export: onnx.ModelProto | None = None,
     on_stage: Callable[[str], None] = lambda name: None,
-) -> BuildResult:
+) -> BuildResult | GraphsBuild:
     """Builds a bundle: what `edgeexport build` does.
 
     Args:
@@ -115,6 +117,10 @@ def build(
     Raises:
         EdgeExportError: With the exit code that its class carries.
     """
+    listed = prompt_recipe(recipe, cfg_options)
+    if listed is not None:
+        refuse_given(listed, checkpoint=checkpoint, keep_fp32=keep_fp32, export=export)
+        return build_graphs(listed, target, precision=precision, work_dir=work_dir, on_stage=on_stage)
     log = BuildLog(on_stage)
     asked = engine_options or EngineOptions()
     with log.stage("read recipe"):

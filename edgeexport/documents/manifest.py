@@ -239,6 +239,15 @@ class Prompt(TypedDict):
     cache_update: Literal["operators", "tensor_scatter"]
 
 
+class CacheCost(TypedDict):
+    """A budget and what the cache costs by it (`edgeexport.cost.cache.CacheCost`)."""
+
+    share: Annotated[float, Meta(gt=0, le=1)]
+    slots: _Size
+    cache_bytes: Annotated[int, Meta(ge=0, le=2**62)]
+    predicted_ms: Annotated[float, Meta(ge=0)] | None
+
+
 class Manifest(TypedDict, total=False):
     """What stands in every manifest is required; the rest came with later versions, or is asked for where it is needed."""
 
@@ -257,6 +266,7 @@ class Manifest(TypedDict, total=False):
     inner_outputs: Annotated[list[Tensor], Meta(max_length=4096)]
     graphs: Annotated[list[Graph], Meta(min_length=1, max_length=64)]
     prompt: Prompt
+    cache_costs: Annotated[list[CacheCost], Meta(max_length=64)]
     chat_template: Text
     grid: Grid
     num_shared: ElementCount

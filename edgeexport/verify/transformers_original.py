@@ -15,12 +15,23 @@ import torch
 from edgeexport.backends.prompt_runner import PromptRunner
 from edgeexport.fixed.prompt_model import PromptModel
 from edgeexport.tokens.cache import PromptLayer
-from edgeexport.verify.compare import Comparison, DecisionDifference, decision_difference, float_difference, judged
+from edgeexport.verify.compare import (
+    Comparison,
+    DecisionDifference,
+    OutputDifference,
+    decision_difference,
+    float_difference,
+    judged,
+)
 from edgeexport.verify.prompts import PromptCase
+from edgeexport.verify.tolerances import FP32
 
 __all__ = ["original_comparison", "transformers_model"]
 
 _CHECK = "original"
+_GREEDY = 8
+"""Further tokens, the likeliest by the graphs: each has to be the original's likeliest too, or nearly."""
+
 _CLASSES = {
     "llama": ("LlamaConfig", "LlamaForCausalLM"),
     "qwen2": ("Qwen2Config", "Qwen2ForCausalLM"),
@@ -112,7 +123,14 @@ def original_comparison(fixed: PromptModel, case: PromptCase, runner: PromptRunn
                     )
                 )  # fmt: skip
         merged.update(key, value, number)
-    for step, token in enumerate(case.following):
+    likeliest: list[bool] = []
+    for step in range(min(len(case.following) + _GREEDY, facts.new_tokens)):
+        greedy = step >= len(case.following)
+        token = int(np.argmax(logits[-1])) if greedy else case.following[step]
+        if greedy:
+            best = said[-1].float().numpy()
+            near = best.max() - best[token] <= FP32.atol + FP32.rtol * abs(float(best.max()))
+            likeliest.append(bool(near))
         shape = (1, 1) if facts.axes == 1 else (3, 1, 1)
         position = torch.full(shape, prompt.next_position + step)
         out = model(
@@ -122,5 +140,7 @@ def original_comparison(fixed: PromptModel, case: PromptCase, runner: PromptRunn
         logits.append(runner.next(token))
     reference = torch.stack(said).float().numpy()
     outputs = [float_difference("logits", np.stack(logits), reference)]
+    wrong = likeliest.count(False)
+    outputs.append(OutputDifference("greedy tokens", wrong == 0, differing=wrong, unexplained=wrong))
     name = f"transformers {transformers.__version__}, eager"
     return judged(_CHECK, name, f"graphs in onnxruntime {runner.version}", (case.name,), outputs, decisions)
