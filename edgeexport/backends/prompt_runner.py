@@ -57,6 +57,30 @@ class PromptRunner:
         self._step, self._next_position = 0, prompt.next_position
         return self.prefilled["logits"][0, -1]
 
+    def adopt(self, caches: Mapping[str, NDArray], tokens: int, next_position: int) -> None:
+        """Goes on from a cache that was kept from before, in place of `prompt`.
+
+        Args:
+            caches: ``present.%d.key`` and ``.value``, as a prefill graph of this bundle gave them.
+            tokens: Of the prompt that they are of.
+            next_position: Of the next token.
+
+        Raises:
+            UsageError: They are of another bundle: of another budget, room for new tokens, or model.
+        """
+        facts = self.facts
+        shape = (1, facts.kv_heads, facts.capacity, facts.head_size)
+        names = [f"present.{layer}.{part}" for layer in range(facts.layers) for part in ("key", "value")]
+        for name in names:
+            if name not in caches or caches[name].shape != shape:
+                found = "is missing" if name not in caches else f"is {list(caches[name].shape)}"
+                problem = f"{found}, expected {list(shape)}: a cache of another budget or model"
+                raise UsageError(f"cache: {name}", problem, "decode with the bundle whose prefill made the cache")
+        self._caches = {name: caches[name] for name in names}
+        self._mask[:] = 0
+        self._mask[:, : min(tokens, facts.slots)] = 1
+        self._step, self._next_position = 0, next_position
+
     def next(self, token: int) -> NDArray:
         """Appends a token; logits (V,) of the one after it.
 

@@ -14,7 +14,7 @@ from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.device.remains import clear_remains
 from edgeexport.documents import IN_A_BUNDLE, Manifest, read_document
 from edgeexport.documents.manifest import MANIFEST, MANIFEST_SCHEMA
-from edgeexport.errors import BundleError
+from edgeexport.errors import BundleError, UsageError
 from edgeexport.inputs.spec import Crop, InputSpec, Preprocess
 
 __all__ = [
@@ -62,6 +62,9 @@ class Bundle:
     @property
     def input(self) -> InputSpec:
         """The model's input form; bundles of the first version know colour images alone, and leave the sizes to the shape."""
+        if "graphs" in self.manifest:
+            problem = "holds several graphs of a language model, which this command does not take"
+            raise UsageError(str(self.path), problem, "build, inspect, lint, verify and run take it")
         entry = self.manifest["input"]
         shape, rule = entry["shape"], entry["preprocess"]
         preprocess = None

@@ -17,6 +17,7 @@ from edgeexport.bundle import Bundle, check_replaceable, hashes_of, json_bytes, 
 from edgeexport.bundle.places import check_bundle_path, check_writable
 from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.build_report import build_report
+from edgeexport.commands.graph_lint import accepted_findings
 from edgeexport.cost.cache import cache_costs
 from edgeexport.device.targets import Target, target_named
 from edgeexport.documents.hugging_face import TOKENIZER_CONFIG
@@ -26,15 +27,15 @@ from edgeexport.errors import LintError, ParityError, UsageError
 from edgeexport.fixed.prompt_model import PromptModel, prompt_model
 from edgeexport.graph.graph_list import ListedGraph, graphs_from_forms
 from edgeexport.graph.lint import lint_model
-from edgeexport.graph.lint_report import LintReport
 from edgeexport.graph.macs import graph_macs
 from edgeexport.recipe.prompt import PromptRecipe
 from edgeexport.verify.compare import Comparison
+from edgeexport.verify.prompt_golden import PROMPT_ARRAYS
 from edgeexport.verify.prompts import graph_comparison, prompt_cases, published_comparison, whole_comparison
 from edgeexport.verify.transformers_original import original_comparison
 from edgeexport.version import __version__
 
-__all__ = ["TOKENIZER", "GraphsBuild", "accepted_findings", "build_graphs", "lint_graph", "refuse_given"]
+__all__ = ["TOKENIZER", "GraphsBuild", "build_graphs", "lint_graph", "refuse_given"]
 
 TOKENIZER = "tokenizer.json"
 _VERSIONED = ("torch", "onnx", "onnxscript", "onnxruntime", "transformers", "tokenizers", "numpy")
@@ -129,15 +130,6 @@ def refuse_given(recipe: PromptRecipe, **options: object) -> None:
             raise UsageError(option, problem, "leave it out; model.folder in the recipe names the weights")
 
 
-def accepted_findings(graph: ListedGraph, report: LintReport) -> tuple[list[str], list[str]]:
-    """Findings that stand, and rules whose findings are meant: 64-bit ids, positions and masks, as ONNX Runtime GenAI feeds
-    them, and opset 24 where the recipe asks for its operators (JetPack 7.2).
-    """
-    meant = {"boundary-dtype"} | ({"opset"} if graph.opset > 20 else set())
-    standing = [str(item) for item in report.findings if item.severity == "error" and item.rule not in meant]
-    return standing, sorted({item.rule for item in report.findings if item.rule in meant})
-
-
 def lint_graph(graph: ListedGraph, target: str) -> list[str]:
     """Lints both forms of a graph; the rules whose findings are meant.
 
@@ -146,10 +138,10 @@ def lint_graph(graph: ListedGraph, target: str) -> list[str]:
     """
     meant: set[str] = set()
     for model in (graph.with_functions, graph.plain):
-        standing, accepted = accepted_findings(graph, lint_model(model, target=target))
+        standing, accepted = accepted_findings(graph.opset, lint_model(model, target=target))
         meant |= set(accepted)
         if standing:
-            raise LintError(f"{graph.name}.onnx", standing[0], "report it with the recipe", standing[1:])
+            raise LintError(f"{graph.name}.onnx", str(standing[0]), "report it with the recipe", map(str, standing[1:]))
     return sorted(meant)
 
 
@@ -193,7 +185,8 @@ def _verify(staging: Path, fixed: PromptModel, graphs: Sequence[ListedGraph]) ->
         logits = [runner.prompt(case.prompt, case.pixels)]
         decided = {name: value for name, value in runner.prefilled.items() if name.startswith(("pivot", "target"))}
         logits += [runner.next(token) for token in case.following]
-        own = {"input_ids": case.prompt.input_ids, "following": np.array(case.following), "logits": np.stack(logits)}
+        own = {name: getattr(case.prompt, name) for name in PROMPT_ARRAYS}
+        own |= {"following": np.array(case.following), "logits": np.stack(logits)}
         own |= {} if case.pixels is None else {"pixel_values": case.pixels}
         golden |= {f"case{number}/{name}": value for name, value in {**own, **decided}.items()}
         comparisons.append(original_comparison(fixed, case, runner))

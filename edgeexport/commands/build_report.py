@@ -20,7 +20,8 @@ td.n{text-align:right}</style></head><body><h1>{{ m.name }}</h1><p>{{ m.descript
 <h2>Graphs</h2><table><tr><th>graph</th><th>opset</th><th>inputs</th><th>outputs</th><th>million multiply-accumulates
 (computed)</th><th>weights, MB</th><th>TensorRT-RTX</th></tr>
 {% for g in m.graphs %}<tr><td>{{ g.name }}.onnx</td><td>{{ g.opset }}</td><td class="n">{{ g.inputs|length }}</td>
-<td class="n">{{ g.outputs|length }}</td><td class="n">{{ "%.2f"|format(g.macs / 1e6) if g.opset <= 20 else "not counted" }}</td>
+<td class="n">{{ g.outputs|length }}</td><td class="n">{{ "%.2f"|format(g.macs / 1e6) if g.opset <= 20 else "not counted"
+}}</td>
 <td class="n">{{ "%.2f"|format(g.weight_bytes / 1e6) }}</td>
 <td>{{ m.checks.get("tensorrt_rtx." ~ g.name, m.checks.tensorrt_rtx).status }}</td></tr>{% endfor %}</table>
 <h2>Cache</h2><p>{{ p.cache_bytes_per_token }} bytes per token; {{ p.slots }} of {{ p.length }} places are kept, and

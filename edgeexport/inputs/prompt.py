@@ -121,7 +121,7 @@ def image_patches(photo: Image.Image, grid: tuple[int, int], patch: int, frames:
     """
     rows, columns = grid
     resized = photo.convert("RGB").resize((columns * patch, rows * patch), Image.Resampling.BICUBIC)
-    pixels = (np.asarray(resized, np.float32) / 255 - np.float32(_MEAN)) / np.float32(_STD)
+    pixels = (np.asarray(resized, np.float32) / 255 - np.asarray(_MEAN, np.float32)) / np.asarray(_STD, np.float32)
     cut = pixels.reshape(rows // merge, merge, patch, columns // merge, merge, patch, 3)
     squares = cut.transpose(0, 3, 1, 4, 6, 2, 5).reshape(rows * columns, 3, 1, patch * patch)
     return np.ascontiguousarray(np.broadcast_to(squares, (rows * columns, 3, frames, patch * patch))).reshape(

@@ -119,6 +119,7 @@ def _text(config: Mapping[str, Any], place: Place, architecture: str, outer: Map
     choice(config.get("hidden_act", "silu"), place.at("hidden_act"), ("silu",))
     size = whole("head_dim", width // heads)
     theta, sections = _rope(config, place, size, architecture == "qwen2_5_vl")
+    epsilon = 1e-5 if architecture == "qwen2_5_vl" else 1e-6  # transformers' own, where a config is silent
     tied = outer.get("tie_word_embeddings", config.get("tie_word_embeddings", False))
     return TextSpec(
         layers=whole("num_hidden_layers", most=MOST_LAYERS),
@@ -129,7 +130,7 @@ def _text(config: Mapping[str, Any], place: Place, architecture: str, outer: Map
         head_size=size,
         vocabulary=whole("vocab_size"),
         rope_theta=theta,
-        norm_epsilon=number(config.get("rms_norm_eps", 1e-6), place.at("rms_norm_eps")),
+        norm_epsilon=number(config.get("rms_norm_eps", epsilon), place.at("rms_norm_eps")),
         qkv_bias=architecture != "llama" or bool(config.get("attention_bias", False)),
         tied=bool(tied),
         sections=sections,
@@ -146,7 +147,8 @@ def _rope(
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind not in ("default", "mrope"):
         raise at.error(kind, "unsupported: scaled rotary positions", "supported: 'default' and 'mrope'")
-    theta = number(rope.get("rope_theta", config.get("rope_theta", 10000.0)), at)
+    silent = 1e6 if multimodal else 1e4
+    theta = number(rope.get("rope_theta", config.get("rope_theta", silent)), at)
     if not multimodal:
         return theta, None
     values = sequence(rope.get("mrope_section", [16, 24, 24]), at.at("mrope_section"), 3)
