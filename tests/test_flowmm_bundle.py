@@ -127,7 +127,7 @@ def test_flowmm_run_refuses(bundle: Path, photo: Path, edgeexport: Run, argument
         ("model.config.num_key_value_heads=3", "does not divide"),
         ("input.images=[(50,50)]", "multiples of 28"),
         ("input.prompt=4", "the images alone"),
-        ("model=dict(type='decoder',folder='nowhere')", "nowhere"),
+        ("model={'_delete_':True,'type':'decoder','folder':'nowhere'}", "nowhere"),
     ],
 )
 def test_flowmm_recipes_refuse(tmp_path: Path, edgeexport: Run, option: str, told: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=MODEL_FOLDER)
+    parser.add_argument("--resume", type=Path, help="a model.safetensors to go on from, with a new seed")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(asked.seed)
@@ -78,9 +79,12 @@ def main() -> None:
     for name, weight in model.named_parameters():
         if weight.ndim >= 2:
             torch.nn.init.normal_(weight, 0, 0.5 if "embed" in name else weight[0].numel() ** -0.5)
+    if asked.resume is not None:
+        model.load_state_dict(load_file(asked.resume))
     optimiser = torch.optim.AdamW(model.parameters(), lr=_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     asked.out.mkdir(parents=True, exist_ok=True)
-    log = (asked.out / "training.log").open("w")
+    log = (asked.out / "training.log").open("a")
+    log.write(f"minutes {asked.minutes} seed {asked.seed} resumed {asked.resume is not None}\n")
     start, cpu, step, right = time.time(), time.process_time(), 0, dict.fromkeys(TASKS, 0.0)
     while (share := (time.time() - start) / (60 * asked.minutes)) < 1:
         batch = batch_of([drawn_scene(rng) for _ in range(_BATCH)], rng)
