@@ -8,6 +8,7 @@
 ``python -m benchmarks predicted [RECIPE ...] [--target T]`` predicts latencies on a Jetson, per precision and power mode.
 ``python -m benchmarks kernels`` sets the kernel plans of other exports beside ours.
 ``python -m benchmarks lint`` plays the lint against TensorRT-RTX's parser: exit 1 where they differ without a reason.
+``python -m benchmarks pays [RECIPE ...]`` predicts each shipped recipe beside its dense model, from kernel plans.
 ``python -m benchmarks plans [RECIPE ...]`` prints kernel plans of the graphs as exported and as TensorRT gets them.
 ``python -m benchmarks roofline`` checks the latency model of predictions: exit 1 where it is further off than --limit.
 """
@@ -39,6 +40,7 @@ from benchmarks import (
     lint_agreement,
     merging,
     models,
+    pays,
     plans,
     predicted,
     published,
@@ -352,6 +354,35 @@ def show_plans(
     print(json.dumps({"provenance": "predicted", "target": target, "precision": precision, "rows": rows}, indent=1))
 
 
+def show_pays(
+    recipes: Annotated[list[str] | None, typer.Argument(help="Names or paths; every shipped one that reduces.")] = None,
+    target: Annotated[str, typer.Option(help="What the time is predicted for.")] = "orin",
+    precision: Annotated[str, typer.Option(help="fp16 or fp32.")] = "fp16",
+) -> None:
+    """Predicted time of each recipe beside its dense model, in the target's first power mode."""
+    try:
+        rows = pays.pays_rows(recipes or [], target, precision, _say)
+    except EdgeExportError as error:
+        _err.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(error.exit_code) from None
+    shown = [
+        {"recipe": row["recipe"]}
+        | {
+            form: "{reduced ms} of {dense ms} ({dense over reduced})".format_map(row[form])
+            for form in pays.FORMS
+            if form in row
+        }
+        | ({"missing": row["missing"]} if "missing" in row else {})
+        for row in rows
+    ]
+    columns = dict.fromkeys(key for row in shown for key in row)
+    _show_rows(
+        f"Predicted ms on {target} in {precision.upper()}: reduced of dense (times as fast)",
+        [dict.fromkeys(columns, "") | row for row in shown],
+    )
+    print(json.dumps({"provenance": "predicted", "target": target, "precision": precision, "rows": rows}, indent=1))
+
+
 def show_kernels(target: Annotated[str, typer.Option(help="What the time is predicted for.")] = "orin") -> None:
     """FP16 kernel plans for SM86 of the same models by timm, a patched timm, transformers (where installed) and edgeexport."""
     try:
@@ -370,6 +401,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "half-precision": compare_half_precision,
     "kernels": show_kernels,
     "lint": compare_lint,
+    "pays": show_pays,
     "plans": show_plans,
     "predicted": predict_latencies,
     "roofline": check_roofline,

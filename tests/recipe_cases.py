@@ -7,7 +7,18 @@ from collections.abc import Mapping
 
 from edgeexport.errors import EdgeExportError
 
-__all__ = ["ABSENT", "TINY", "TINY_ATM", "TINY_CLIP", "TINY_DIFFUSION", "TINY_TIMM", "changed", "message_of"]
+__all__ = [
+    "ABSENT",
+    "TINY",
+    "TINY_ATM",
+    "TINY_CLIP",
+    "TINY_DIFFUSION",
+    "TINY_LINEAR",
+    "TINY_SEGMENTER",
+    "TINY_TIMM",
+    "changed",
+    "message_of",
+]
 
 ABSENT = object()
 
@@ -41,6 +52,45 @@ TINY_ATM = dict(
         type="EncoderDecoder",
         backbone={**TINY["model"]["backbone"], "type": "VisionTransformer"},
         decode_head=dict(type="ATMHead", in_channels=48, embed_dims=24, num_heads=2, num_classes=5, num_layers=2),
+    ),
+    input=dict(shape=(1, 3, 128, 128)),
+)
+
+# A class token and 8x8 patches of 128x128 pixels; the mask transformer is wider than the encoder's heads.
+TINY_SEGMENTER = dict(
+    model=dict(
+        type="EncoderDecoder",
+        backbone=dict(
+            type="VisionTransformer",
+            img_size=(128, 128),
+            embed_dims=48,
+            num_layers=4,
+            num_heads=3,
+            final_norm=True,
+            patch_bias=True,
+            norm_cfg=dict(type="LN", eps=1e-6),
+        ),
+        decode_head=dict(
+            type="SegmenterMaskTransformerHead",
+            in_channels=48,
+            channels=48,
+            num_classes=5,
+            num_layers=2,
+            num_heads=2,
+            embed_dims=32,
+        ),
+    ),
+    input=dict(shape=(1, 3, 128, 128)),
+)
+
+# The linear decoder, behind a class and a distillation token.
+TINY_LINEAR = dict(
+    model=dict(
+        type="EncoderDecoder",
+        backbone={**TINY_SEGMENTER["model"]["backbone"], "with_dist_token": True},
+        decode_head=dict(
+            type="FCNHead", in_channels=48, channels=48, num_classes=5, num_convs=0, concat_input=False, kernel_size=1
+        ),
     ),
     input=dict(shape=(1, 3, 128, 128)),
 )

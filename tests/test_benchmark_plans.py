@@ -26,8 +26,18 @@ def test_rewritten_graphs_take_fewer_kernels(tiny_recipe: Path) -> None:
     json.dumps(rows, allow_nan=False)
 
 
-def test_plans_of_other_exports_stand_beside_ours(tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "MODELS", {"tiny": str(tiny_recipe)})
+TINY_TOME = """
+model = dict(type="timm", img_size=64, patch_size=16, embed_dim=64, depth=2, num_heads=2, num_classes=5)
+input = dict(shape=(1, 3, 64, 64))
+output = "logits"
+reduction = dict(tome=dict(r=3))
+"""
+
+
+def test_plans_of_other_exports_stand_beside_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tmp_path / "tiny_tome.py"
+    recipe.write_text(TINY_TOME)
+    monkeypatch.setattr(kernels, "MODELS", {"tiny": str(recipe)})
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     rows = kernels.kernel_rows()
     assert [(row["form"], row["export"]) for row in rows] == [

@@ -15,16 +15,22 @@ from numpy.typing import NDArray
 from edgeexport.backends.graph_outputs import appended_outputs
 from edgeexport.backends.onnxruntime_profile import node_times_from_events
 from edgeexport.backends.runner import NodeTime, Timing
+from edgeexport.bundle.places import WEIGHTS_FILE
 from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.device.remains import temporary_folder
 from edgeexport.documents import read_document
 from edgeexport.documents.traces import RUN_EVENTS
 from edgeexport.errors import BuildError, UsageError
 
-__all__ = ["CPU_PROVIDER", "CUDA_PROVIDER", "OnnxRuntimeRunner", "installed_onnxruntime"]
+__all__ = ["CPU_PROVIDER", "CUDA_PROVIDER", "EXTERNAL_FOLDER", "OnnxRuntimeRunner", "installed_onnxruntime"]
 
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
+
+EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
+"""ONNX Runtime's setting: where the weights lie to which a serialized graph refers."""
+
+_IN_ONE_FILE_BYTES = 1 << 30  # optimised, weights may take up to twice as much: reordered ones lie beside the others
 
 _PROFILE_WARM_UP_RUNS = 2
 
@@ -39,6 +45,8 @@ class _Setting:
     shared_pool: bool
     provider: str
     optimised: bool
+    weights: Path | None
+    prepacked: bool
 
     @property
     def where(self) -> str:
@@ -61,6 +69,9 @@ class OnnxRuntimeRunner:
         own_outputs: How many outputs are the graph's own, where others were saved behind them; None: all but
             ``extra_outputs``.
         name: Of the runner, in comparisons and reports.
+        weights: Folder of the files to which serialized bytes refer for weights; a file refers to its neighbours.
+        prepacked: False keeps no second copy of the weights in the order that products read them in: slower runs, half the
+            memory.
 
     Raises:
         UsageError: ONNX Runtime is not installed, or has no such provider.
@@ -79,9 +90,13 @@ class OnnxRuntimeRunner:
         save_to: Path | None = None,
         own_outputs: int | None = None,
         name: str = "onnxruntime",
+        weights: Path | None = None,
+        prepacked: bool = True,
     ) -> None:
         self.name = name
-        self._setting = _Setting(model, tuple(extra_outputs), threads, shared_pool, provider, optimised)
+        self._setting = _Setting(
+            model, tuple(extra_outputs), threads, shared_pool, provider, optimised, weights, prepacked
+        )
         self.session = _session(self._setting, save_to)
         self.version: str = installed_onnxruntime().__version__
         self.input_name, *extra_names = (value.name for value in self.session.get_inputs())
@@ -196,6 +211,9 @@ def _session(setting: _Setting, save_to: Path | None = None, profile: Path | Non
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if save_to is not None:
         options.optimized_model_filepath = str(save_to)
+        if isinstance(setting.model, Path) and _bytes_of(setting.model.with_name(WEIGHTS_FILE)) > _IN_ONE_FILE_BYTES:
+            entry = "session.optimized_model_external_initializers_file_name"
+            options.add_session_config_entry(entry, save_to.with_suffix(".weights.bin").name)
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
@@ -207,6 +225,11 @@ def _session(setting: _Setting, save_to: Path | None = None, profile: Path | Non
         if setting.extra_outputs:
             content = model if isinstance(model, bytes) else model.read_bytes()
             source = content + appended_outputs(setting.extra_outputs)
+        folder = setting.weights if isinstance(model, bytes) else model.parent
+        if not setting.prepacked:
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        if folder is not None:
+            options.add_session_config_entry(EXTERNAL_FOLDER, str(folder))
         session = onnxruntime.InferenceSession(source, options, providers=[setting.provider])
     except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
         problem = f"ONNX Runtime {onnxruntime.__version__} refuses the graph: {error}"
@@ -219,6 +242,10 @@ def _session(setting: _Setting, save_to: Path | None = None, profile: Path | Non
             "its log on standard error names the library that is missing; install the CUDA and cuDNN that it expects",
         )
     return session
+
+
+def _bytes_of(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _timed_on_gpu(session: Any, feeds: Mapping[str, NDArray], outputs: Sequence[str], device: str = "cuda") -> Timing:

@@ -122,7 +122,11 @@ def every_nth(runner: Runner, every: int, where: str) -> ReusedChoice | None:
 
 
 def runner_of_parts(
-    folder: Path, inner: Mapping[str, Sequence[TensorInfo]], choice: str | None, threads: int = 0
+    folder: Path,
+    inner: Mapping[str, Sequence[TensorInfo]],
+    choice: str | None,
+    threads: int = 0,
+    prepacked: bool = True,
 ) -> Runner:
     """What runs a bundle's graphs in ONNX Runtime: the model's, behind the policy's where that is a graph of its own.
 
@@ -131,12 +135,13 @@ def runner_of_parts(
         inner: Stem of a graph's file ('policy', 'model') -> inner values that it returns as well.
         choice: What the policy gives the model; None where there is none.
         threads: For ONNX Runtime; 0 lets it choose.
+        prepacked: As for `OnnxRuntimeRunner`.
 
     Raises:
         UsageError: ONNX Runtime is not installed. BuildError: It refuses a graph.
     """
     runners = {
-        stem: OnnxRuntimeRunner(folder / f"{stem}.onnx", extra_outputs=values, threads=threads)
+        stem: OnnxRuntimeRunner(folder / f"{stem}.onnx", extra_outputs=values, threads=threads, prepacked=prepacked)
         for stem, values in inner.items()
     }
     return runners["model"] if choice is None else SeparateRunner(runners["policy"], runners["model"], choice)

@@ -172,7 +172,7 @@ def _serialized(
     network = builder.create_network(trt.network_flags)
     parser = trt.module.OnnxParser(network, logger)  # it holds the weights, and so has to outlive the build
     start = len(log.lines)
-    parsed = parser.parse(request.graph.read_bytes() + appended_outputs(request.inner_outputs))
+    parsed = parser.parse(request.graph.read_bytes() + appended_outputs(request.inner_outputs), str(request.graph))
     if not parsed or parser.num_errors:
         raise _refused(trt, parser, request.graph, log.errors(start))
     config = _config(trt, builder, request, verbosity)

@@ -9,7 +9,10 @@ from pathlib import Path
 from edgeexport.bundle.files import disk_errors, replaced_file, sync
 from edgeexport.errors import BuildError, EdgeExportError, UsageError
 
-__all__ = ["check_bundle_path", "check_writable"]
+__all__ = ["WEIGHTS_FILE", "check_bundle_path", "check_writable"]
+
+WEIGHTS_FILE = "weights.bin"
+"""Weights that a bundle's graphs refer to, where they do not lie in the graphs."""
 
 _LONGEST_NAME = 200  # bytes: file systems take 255, and what stands beside a bundle for a while has longer names
 

@@ -78,6 +78,10 @@ def task_from_recipe(recipe: Recipe, request: Request, latency_table: Path | Non
         remedy = "give one such as segvit_cts_dtop.py; for DSM's delay in a timm host give --delay"
         problem = f"needs a SegViT with auxiliary heads or CTS, found {kind}"
         raise UsageError(f"calibrate {recipe.name}", problem, remedy)
+    if recipe.facts.windows > 1:
+        problem = f"needs whole images, found test_cfg with {recipe.facts.windows} windows over one"
+        remedy = "calibrate at input.shape of one window, with model.test_cfg=None; counts of a window stay the same"
+        raise UsageError(f"calibrate {recipe.name}", problem, remedy)
     if request.method == "latency-ms" and latency_table is None:
         remedy = "python -m benchmarks block-table measures one"
         raise UsageError("--latency-ms", "needs --latency-table", remedy)

@@ -213,7 +213,7 @@ def _dry_run(options: BuildOptions, json_output: bool) -> None:
     from edgeexport.commands.request import default_work_dir, request_from_arguments
     from edgeexport.config.lookup import recipe_path, shipped_recipes_folder
     from edgeexport.fixed.tokens import tokens_json
-    from edgeexport.fixed.weights import check_weights_fit_a_file, model_from_recipe
+    from edgeexport.fixed.weights import model_from_recipe
     from edgeexport.recipe.named import family_of_name
     from edgeexport.terminal.results import print_tokens
 
@@ -237,7 +237,6 @@ def _dry_run(options: BuildOptions, json_output: bool) -> None:
         folder = default_work_dir(recipe, options.target, options.precision)
     check_bundle_path(folder)
     check_replaceable(folder)
-    check_weights_fit_a_file(recipe)
     weights = "not read"
     if recipe.checkpoint is not None:
         weights = model_from_recipe(recipe)[1].statement

@@ -14,7 +14,7 @@ from edgeexport.backends.engine import build_engine_if_possible, check_engine_op
 from edgeexport.backends.separate import runner_of_parts
 from edgeexport.backends.tensorrt_rtx import RtxCheck
 from edgeexport.bundle import Bundle, check_replaceable, hashes_of, json_bytes, open_bundle, staged_bundle
-from edgeexport.bundle.places import check_bundle_path, check_writable
+from edgeexport.bundle.places import WEIGHTS_FILE, check_bundle_path, check_writable
 from edgeexport.commands.build_graphs import GraphsBuild, build_graphs, refuse_given
 from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.checks import checks_json, half_comparison, rtx_check, tail_check, tensorrt_comparisons
@@ -30,7 +30,7 @@ from edgeexport.device.remains import temporary_folder
 from edgeexport.errors import ParityError
 from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.tokens import account, tokens_json
-from edgeexport.fixed.weights import WeightsOrigin, check_weights_fit_a_file, model_from_recipe
+from edgeexport.fixed.weights import WeightsOrigin, model_from_recipe
 from edgeexport.graph.export_cache import Export, kept_export
 from edgeexport.graph.graphs import BundleGraphs, graphs_from_export
 from edgeexport.graph.half_precision_range import HalfRange, half_range
@@ -40,6 +40,7 @@ from edgeexport.graph.macs import graph_macs
 from edgeexport.graph.node_work import graph_work
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
 from edgeexport.graph.separate import parts_of_graphs
+from edgeexport.graph.weights_apart import weights_folder, write_graphs
 from edgeexport.inputs.batches import image_batches
 from edgeexport.inputs.photos import shipped_photos
 from edgeexport.ops import DOMAIN
@@ -131,7 +132,6 @@ def build(
     check_replaceable(folder)
     check_writable(folder, "choose another --work-dir")
     with log.stage("load weights"):
-        check_weights_fit_a_file(request.recipe)
         model, origin = model_from_recipe(request.recipe)
         fixed = fixed_from_model(model, request.recipe)
     with log.stage("torch's exporter"):
@@ -164,6 +164,7 @@ def build(
             _write_manifest(staging, {**manifest_of(request, fixed, origin, parts, checks), "pays": pays}, library)
         warnings += [*_warnings(request, comparisons, rtx["model"], library), *(() if made is None else made.missing)]
         warnings += ranges.warnings if ranges is not None else []
+        del model, fixed, exported, untouched, graphs, parts, references  # the engine's builder wants the memory
         with log.stage("engine"):
             engine, no_engine = None, "left to another machine"
             if local_engine:
@@ -221,10 +222,11 @@ def _write_graphs(
     """Writes both graphs of every part, and what is counted of the whole: tokens.json and work.json."""
     if request.recipe.decoder is not None:
         shutil.copyfile(request.recipe.decoder.path, staging / DECODER_FILE)
-    for stem, part in parts.items():
-        on_device = part.for_plugins if request.plugins else part.tensorrt
-        for name, graph in ((f"{stem}.onnx", part.with_functions), (f"{stem}.trt.onnx", on_device)):
-            (staging / name).write_bytes(graph.SerializeToString(deterministic=True))
+    written = {f"{stem}.onnx": part.with_functions for stem, part in parts.items()}
+    written |= {
+        f"{stem}.trt.onnx": part.for_plugins if request.plugins else part.tensorrt for stem, part in parts.items()
+    }
+    write_graphs(staging, written)
     tokens = {**tokens_json(request.recipe), "graph": _macs_json(graphs.plain), "weights": origin.statement}
     (staging / "tokens.json").write_bytes(json_bytes(tokens))
     work = graph_work(graphs.with_functions, graphs.plain, request.recipe)
@@ -255,7 +257,9 @@ def _verify(
     Returns:
         Every comparison, what fixed torch computed for the photographs that were drawn, and how large float16 values become.
     """
-    runner = runner_of_parts(staging, {stem: part.inner for stem, part in parts.items()}, fixed.separate)
+    inner = {stem: part.inner for stem, part in parts.items()}
+    apart = weights_folder(graphs.with_functions) is not None
+    runner = runner_of_parts(staging, inner, fixed.separate, prepacked=not apart)
     references: list[Reference] = []
     batches = image_batches(request.recipe.input, shipped_photos())
     kept = kept_references(fixed, batches, references, tolerances_of(request.precision))
@@ -335,12 +339,12 @@ def _plugin_library(staging: Path, request: BuildRequest, log: BuildLog) -> dict
 
 
 def _write_manifest(staging: Path, manifest: dict[str, object], library: dict[str, object] | None) -> None:
-    kernels = [KERNELS_FILE] if (staging / KERNELS_FILE).is_file() else []
+    some = [name for name in (WEIGHTS_FILE, KERNELS_FILE) if (staging / name).is_file()]
     written_once = [
         *sorted(path.name for path in staging.glob("*.onnx")),
         "tokens.json",
         WORK_FILE,
-        *kernels,
+        *some,
         "golden.npz",
         *plugin_files(staging),
     ]

@@ -20,6 +20,7 @@ from edgeexport.graph.half_precision import HalfPrecision
 from edgeexport.graph.half_precision_range import HalfRange
 from edgeexport.graph.half_precision_twin import twin_in_float32
 from edgeexport.graph.lint_report import LintReport
+from edgeexport.graph.weights_apart import model_file, weights_folder
 from edgeexport.ops.upsample_argmax import candidates_needed
 from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
 from edgeexport.verify.parity import runtime_comparison
@@ -85,8 +86,7 @@ def rtx_check(
 def _verdict(staging: Path, plugins: bool, graph: onnx.ModelProto, stem: str) -> RtxCheck:
     if not plugins:
         return check_tensorrt_rtx(staging / f"{stem}.trt.onnx")
-    path = staging / "plain.onnx"
-    path.write_bytes(graph.SerializeToString(deterministic=True))
+    path = model_file(graph, staging, "plain.onnx")
     try:
         return check_tensorrt_rtx(path)
     finally:
@@ -95,7 +95,8 @@ def _verdict(staging: Path, plugins: bool, graph: onnx.ModelProto, stem: str) ->
 
 def tensorrt_comparisons(fixed: FixedModel, graphs: BundleGraphs, references: Sequence[Reference]) -> list[Comparison]:
     """Fixed torch against the graph in TensorRT's forms, which ONNX Runtime can run too, on batches drawn before."""
-    runner = OnnxRuntimeRunner(graphs.tensorrt.SerializeToString(), extra_outputs=graphs.inner)
+    content, weights = graphs.tensorrt.SerializeToString(), weights_folder(graphs.tensorrt)
+    runner = OnnxRuntimeRunner(content, extra_outputs=graphs.inner, weights=weights, prepacked=weights is None)
     return [
         replace(runtime_comparison(fixed, reference, runner), check=TENSORRT_CHECK)
         for reference in references[:IMAGES_NEEDED]
@@ -106,8 +107,13 @@ def half_comparison(
     fixed: FixedModel, executed: onnx.ModelProto, inner: Sequence[TensorInfo], reference: Reference
 ) -> Comparison:
     """Fixed torch against a mixed-precision graph with every float16 value rounded as float16 is, on one batch."""
-    twin = twin_in_float32(executed, rounded=True).SerializeToString()
-    runner = OnnxRuntimeRunner(twin, extra_outputs=inner, optimised=True, name="float16 arithmetic in onnxruntime")
+    runner = OnnxRuntimeRunner(
+        twin_in_float32(executed, rounded=True).SerializeToString(),
+        extra_outputs=inner,
+        optimised=True,
+        name="float16 arithmetic in onnxruntime",
+        weights=weights_folder(executed),
+    )
     return replace(runtime_comparison(fixed, reference, runner), check=HALF_CHECK)
 
 

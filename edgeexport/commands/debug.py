@@ -29,8 +29,8 @@ from edgeexport.graph.half_precision_policy import node_label
 from edgeexport.graph.half_precision_twin import twin_in_float32
 from edgeexport.graph.module_values import ModuleValues
 from edgeexport.graph.node_parts import parts_of_nodes
-from edgeexport.graph.read import model_from_file
 from edgeexport.graph.separate import joined_model
+from edgeexport.graph.weights_apart import graph_of_file, weights_folder
 from edgeexport.inputs.batches import ImageBatch, image_batches
 from edgeexport.inputs.photos import photos_in_folder, shipped_photos
 from edgeexport.recipe.of_bundle import original_recipe
@@ -148,7 +148,8 @@ class _Graph:
         """Those of ``names`` that it has."""
         own = {value.name for value in self.model.graph.output}
         extra = [self.values[name] for name in names if name in self.values and name not in own]
-        runner = OnnxRuntimeRunner(self.model.SerializeToString(), extra_outputs=extra, optimised=True)
+        content, weights = self.model.SerializeToString(), weights_folder(self.model)
+        runner = OnnxRuntimeRunner(content, extra_outputs=extra, optimised=True, weights=weights)
         return runner.run(self.batch.pixels, self.batch.extra)
 
 
@@ -192,9 +193,9 @@ def _of_modules(export: _Graph, fixed: FixedModel, imposed: Mapping[str, torch.T
 
 def _candidate(bundle: Bundle, precision: str | None, exported: BundleGraphs) -> tuple[onnx.ModelProto, str]:
     """The graph that is looked into, and its name for people."""
-    model = model_from_file(bundle.path / "model.onnx")
+    model = graph_of_file(bundle.path / "model.onnx")
     if bundle.policy is not None:
-        ahead = model_from_file(bundle.path / bundle.policy.graph("model.onnx"))
+        ahead = graph_of_file(bundle.path / bundle.policy.graph("model.onnx"))
         model = joined_model(ahead, model, bundle.policy.outputs[0].name)
     if precision != "fp16":
         return model, "model.onnx in onnxruntime"

@@ -18,6 +18,7 @@ from edgeexport.fixed.model import fixed_from_model
 from edgeexport.fixed.original import checked_recipe
 from edgeexport.fixed.schedule import dense_recipe
 from edgeexport.fixed.weights import model_from_recipe
+from edgeexport.graph.weights_apart import weights_folder
 from edgeexport.recipe import load_recipe
 
 __all__ = ["evaluate_against"]
@@ -112,7 +113,8 @@ def _dense_of_bundle(bundle: Bundle, files: GivenWeights) -> OnnxRuntimeRunner:
     graphs = exported_graphs(
         fixed_from_model(model, dense_recipe(recipe)), origin, precision=str(bundle.manifest["precision"])
     )
-    return OnnxRuntimeRunner(graphs.with_functions.SerializeToString())
+    dense = graphs.with_functions
+    return OnnxRuntimeRunner(dense.SerializeToString(), weights=weights_folder(dense))
 
 
 def _other_bundle(bundle: Bundle, against: str) -> Bundle:

@@ -19,6 +19,7 @@ from edgeexport.graph.inline import inlined_model
 from edgeexport.graph.lint import LintReport, lint_model
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
 from edgeexport.graph.read import model_from_file
+from edgeexport.graph.weights_apart import graph_of_file, model_file
 from edgeexport.ops import DOMAIN
 from edgeexport.plugin.contract import check_nodes, contracts_from_sources
 from edgeexport.plugin.sources import sources_folder
@@ -77,7 +78,7 @@ def lint_subject(
             checks = [check_tensorrt_rtx(path / f"{name}.trt.onnx") for name in names] if ask_tensorrt else []
             return LintResult(report, worst_check(checks))
         report = _lint_bundle(path, target)
-        plain = inlined_model(onnx.load(path / "model.onnx")) if ask_tensorrt else None
+        plain = inlined_model(graph_of_file(path / "model.onnx")) if ask_tensorrt else None
     elif subject.endswith(".onnx"):
         on_stage("lint")
         report, plain = lint_model(path, target=target), None
@@ -160,6 +161,8 @@ def _lint_bundle(path: Path, target: str) -> LintReport:
 
 def _check_model(plain: onnx.ModelProto) -> RtxCheck:
     with temporary_folder() as folder:
-        file = folder / "plain.onnx"
-        file.write_bytes(plain.SerializeToString(deterministic=True))
-        return check_tensorrt_rtx(file)
+        file = model_file(plain, folder, "plain.onnx")
+        try:
+            return check_tensorrt_rtx(file)
+        finally:
+            file.unlink()

@@ -42,6 +42,7 @@ from edgeexport.graph.export_key import structure_key
 from edgeexport.graph.graphs import BundleGraphs, graphs_from_export
 from edgeexport.graph.node_work import graph_work
 from edgeexport.graph.separate import parts_of_graphs
+from edgeexport.graph.weights_apart import model_file
 from edgeexport.plugin.contract import contracts_from_sources
 from edgeexport.plugin.search import cache_folder
 from edgeexport.plugin.sources import sources_folder
@@ -161,8 +162,7 @@ def _submitted(
             own = onnx.ModelProto()
             own.CopyFrom(exported)
             graphs = parts_of_graphs(graphs_from_export(form, own, precision, patterns), form.separate)[stem]
-            path = folder / f"{label}-{precision}.onnx"
-            path.write_bytes(graphs.tensorrt.SerializeToString(deterministic=True))
+            path = model_file(graphs.tensorrt, folder, f"{label}-{precision}.onnx")
             made.append(((label, precision), pool.submit(_checked, path, graphs, form.recipe, label, precision, kept)))
     return made
 

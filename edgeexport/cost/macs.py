@@ -28,6 +28,10 @@ class BlockMacs:
     norms: int
     matching: int = 0
 
+    def times(self, count: int) -> BlockMacs:
+        """Of as many runs."""
+        return BlockMacs(count * self.attention, count * self.mlp, count * self.norms, count * self.matching)
+
     @property
     def total(self) -> int:
         return self.attention + self.mlp + self.norms + self.matching

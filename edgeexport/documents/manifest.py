@@ -269,6 +269,7 @@ class Manifest(TypedDict, total=False):
     cache_costs: Annotated[list[CacheCost], Meta(max_length=64)]
     chat_template: Text
     grid: Grid
+    windows: ElementCount
     num_shared: ElementCount
     policy: Policy | None
     prune: Annotated[list[Pruning], Meta(max_length=4096)]

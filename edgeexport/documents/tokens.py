@@ -91,6 +91,13 @@ class Graph(TypedDict, total=False):
     resize_macs: Count
 
 
+class Windows(TypedDict, total=False):
+    """Windows that slide over an image: how many, and their height and width in pixels; token counts are one window's."""
+
+    count: ElementCount
+    size: list[Side]
+
+
 class Tokens(TypedDict, total=False):
     """The document."""
 
@@ -102,6 +109,7 @@ class Tokens(TypedDict, total=False):
     grid: list[Side]
     patches: ElementCount
     class_token: bool
+    windows: Windows | None
     num_prefix: ElementCount
     sharing: dict[str, Count | None] | None
     merging: Merging | None

@@ -184,7 +184,11 @@ def _torch_executions(
     executions: list[Execution] = []
     not_run: dict[str, str] = {}
     thresholds = stage_thresholds(recipe, options.thresholds)
-    if not options.executions and (reason := _why_thresholds_tell_nothing(thresholds)):
+    if (windows := recipe.facts.windows) > 1:
+        not_run["adaptive"] = (
+            f"counts by threshold differ between the {windows} windows of an image, and have no cost of one"
+        )
+    elif not options.executions and (reason := _why_thresholds_tell_nothing(thresholds)):
         not_run["adaptive"] = f"{reason}; --form adaptive runs it all the same"
     elif _asked(options, "adaptive"):
         executions.append(PublishedExecution(model, recipe, thresholds))

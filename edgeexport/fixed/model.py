@@ -98,6 +98,8 @@ class FixedModel(nn.Module):
             "prune": [],
             "merges": [],
         }
+        if facts.windows > 1:
+            entries["windows"] = facts.windows
         for key, changes in self.schedule.changes.items():
             acting = [change for change in changes if change.acts]
             entries |= REDUCTIONS[key].manifest(self.recipe.reductions[key], acting)

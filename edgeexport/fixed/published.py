@@ -36,11 +36,18 @@ class PublishedImage:
         outputs: Name -> tensor, as the fixed form names them, without a batch axis; numbers of tokens are the image's own.
         scores: Decision -> the scores behind it, where the method keeps them.
         stages: Block -> what the exit there saw.
+        windows: The same of every window, where windows slide over the image; decisions are there alone.
     """
 
     outputs: dict[str, Tensor]
     scores: dict[str, Tensor] = field(default_factory=dict)
     stages: dict[int, PublishedStage] = field(default_factory=dict)
+    windows: tuple[PublishedImage, ...] = ()
+
+    @property
+    def seen(self) -> tuple[PublishedImage, ...]:
+        """What the model saw one by one: the windows, or the image."""
+        return self.windows or (self,)
 
     @property
     def pruned(self) -> dict[int, int]:
@@ -78,16 +85,29 @@ class PublishedModel:
 
         Args:
             inputs: In the recipe's form, batch first.
-            settings: One per image; None: `own_settings` for all.
+            settings: One per image, or per window of an image, image by image; None: `own_settings` for all.
             upsample: False may leave predictions per pixel out.
         """
-        each = [self.own_settings] * inputs[0].shape[0] if settings is None else settings
-        return [self._one([value[row : row + 1] for value in inputs], own, upsample) for row, own in enumerate(each)]
+        images, count = inputs[0].shape[0], self.schedule.facts.windows
+        each = [self.own_settings] * (images * count) if settings is None else settings
+        return [
+            self._image([value[row : row + 1] for value in inputs], each[row * count : (row + 1) * count], upsample)
+            for row in range(images)
+        ]
 
-    def _one(self, inputs: Sequence[Tensor], settings: Settings, upsample: bool) -> PublishedImage:
+    def _image(self, inputs: Sequence[Tensor], settings: Sequence[Settings], upsample: bool) -> PublishedImage:
+        pixels, context = self.walk.begin(*inputs)
+        seen = [
+            self._one(window, context, own, upsample)
+            for window, own in zip(self.walk.windows_of(pixels), settings, strict=True)
+        ]
+        if len(seen) == 1:
+            return seen[0]
+        return PublishedImage(self.walk.joined([window.outputs for window in seen]), windows=tuple(seen))
+
+    def _one(self, pixels: Tensor, context: Tensor | None, settings: Settings, upsample: bool) -> PublishedImage:
         walk, tokens = self.walk, PublishedTokens()
         methods = self._methods(settings)
-        pixels, context = walk.begin(*inputs)
         x = self._embedded(methods, pixels, tokens)
         tokens.enter(x.shape[1])
         tokens.rotation = walk.rotation

@@ -147,18 +147,22 @@ def tokens_json(recipe: Recipe) -> dict[str, object]:
 def _model_macs(recipe: Recipe) -> ModelMacs:
     schedule = token_schedule(recipe)
     facts = schedule.facts
-    own = recipe.host.macs(recipe.model, recipe.input, schedule.embedded, schedule.blocks, schedule.exits)
+    seen = recipe.input
+    if facts.windows > 1:
+        seen = replace(seen, height=facts.image[0], width=facts.image[1])
+    own = recipe.host.macs(recipe.model, seen, schedule.embedded, schedule.blocks, schedule.exits)
     blocks = list(own.blocks)
     for key, change in schedule.acting:
         matching = REDUCTIONS[key].matching_macs(recipe.reductions[key], facts, change)
         block = blocks[change.block - 1]
         blocks[change.block - 1] = replace(block, matching=block.matching + matching)
+    times = facts.windows
     return ModelMacs(
         schedule=schedule,
-        embedding=own.embedding,
-        blocks=tuple(blocks),
-        final_norm=own.final_norm,
-        heads=own.heads,
-        tail=own.tail,
-        policy=sum(REDUCTIONS[key].network_macs(spec, facts) for key, spec in recipe.reductions.items()),
+        embedding=times * own.embedding,
+        blocks=tuple(block.times(times) for block in blocks),
+        final_norm=times * own.final_norm,
+        heads=tuple(replace(head, macs=times * head.macs) for head in own.heads),
+        tail=times * own.tail,
+        policy=times * sum(REDUCTIONS[key].network_macs(spec, facts) for key, spec in recipe.reductions.items()),
     )

@@ -9,16 +9,14 @@ from pathlib import Path
 from torch import nn
 
 from edgeexport.bundle import sha256_of
-from edgeexport.errors import BuildError, plain_text
+from edgeexport.errors import plain_text
 from edgeexport.fixed.schedule import token_schedule
 from edgeexport.hosts.checkpoint import load_network_weights, load_weights
 from edgeexport.hosts.checkpoint_file import checkpoint_from_file
 from edgeexport.recipe.schema import Recipe
 from edgeexport.reductions import REDUCTIONS
 
-__all__ = ["WeightsOrigin", "check_weights_fit_a_file", "model_from_recipe"]
-
-_LARGEST_BYTES = 2**31 - 1  # of a file of protobuf, which ONNX is
+__all__ = ["WeightsOrigin", "model_from_recipe"]
 
 
 @dataclass(frozen=True)
@@ -76,19 +74,6 @@ def model_from_recipe(recipe: Recipe) -> tuple[nn.Module, WeightsOrigin]:
     for name, file in files.items():
         load_network_weights(model.get_submodule(name), file, f"{name}.")
     return model, _origin(recipe, next(iter(files.values()), None), taken)
-
-
-def check_weights_fit_a_file(recipe: Recipe) -> None:
-    """Refuses a model whose float32 weights are larger than an ONNX file may be, before any of them is read or drawn.
-
-    Raises:
-        BuildError: See above.
-    """
-    model = recipe.host.model(recipe.model)
-    size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
-    if size > _LARGEST_BYTES:
-        problem = f"its weights are {size} bytes in float32, protobuf's limit for an ONNX file is {_LARGEST_BYTES}"
-        raise BuildError(plain_text(recipe.path.name), problem, "use a smaller model; external data is not written yet")
 
 
 def _origin(recipe: Recipe, policy: Path | None, taken: Sequence[str]) -> WeightsOrigin:

@@ -16,12 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
 from edgeexport.errors import BuildError
 from edgeexport.graph.quiet import quiet_libraries
 from edgeexport.graph.source import SOURCE_KEY
+from edgeexport.graph.weights_apart import WEIGHTS_FOLDER, put_weights_apart
 from edgeexport.ops import DOMAIN_VERSION, OPSET
 
 __all__ = ["SCOPE_KEY", "WALK", "exported_model", "known_scopes", "scope_of"]
@@ -65,12 +67,15 @@ def exported_model(
             f"cannot export the model: {type(error).__name__}: {reason}",
             "report it with the recipe",
         ) from error
-    model = program.model_proto
+    put_weights_apart(program.model)
+    model = ir.to_proto(program.model)
     _clean_metadata(model)
     _drop_scatter_none(model)
     _set_opsets(model, opset)
     model.producer_name, model.producer_version = "edgeexport", ""
+    kept = [item for item in model.metadata_props if item.key == WEIGHTS_FOLDER]
     del model.metadata_props[:]
+    model.metadata_props.extend(kept)
     for key, value in sorted(metadata.items()):
         model.metadata_props.add(key=key, value=value)
     return model

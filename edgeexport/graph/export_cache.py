@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError, EncodeError
+from google.protobuf.message import DecodeError
 
 from edgeexport.bundle.files import replaced_file
 from edgeexport.errors import UsageError
 from edgeexport.fixed.model import FixedModel
 from edgeexport.graph.export_key import export_key
 from edgeexport.graph.graphs import export_of_fixed
+from edgeexport.graph.weights_apart import weights_folder
 
 try:
     import fcntl
@@ -111,12 +112,9 @@ class ExportCache:
         return None
 
     def _write(self, key: str, model: onnx.ModelProto) -> None:
-        if 4 * model.ByteSize() > self.limit_bytes:
+        if weights_folder(model) is not None or 4 * model.ByteSize() > self.limit_bytes:
             return
-        try:
-            body = model.SerializeToString(deterministic=True)
-        except (EncodeError, ValueError):  # more than protobuf's two gigabytes
-            return
+        body = model.SerializeToString(deterministic=True)
         with replaced_file(self.folder / f"{key}{_ENDING}") as file:
             file.write(hashlib.sha256(body).digest())
             file.write(body)

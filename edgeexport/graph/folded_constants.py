@@ -10,7 +10,9 @@ import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
+from edgeexport.backends.onnxruntime import EXTERNAL_FOLDER
 from edgeexport.graph.rewriting import remove_unused
+from edgeexport.graph.weights_apart import WEIGHTS_FOLDER, program_of
 
 __all__ = ["constant_values", "fold_constants"]
 
@@ -55,7 +57,7 @@ def fold_constants(program: ir.Model, kept: Collection[str] = ()) -> int:
 
 def constant_values(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, NDArray]:
     """Values that no input of a complete model changes."""
-    program = ir.from_proto(model)
+    program = program_of(model)
     made = {value.name: value for node in program.graph for value in node.outputs}
     values = [made[name] for name in names]
     return dict(zip(names, _computed(program, values), strict=True)) if values else {}
@@ -97,6 +99,9 @@ def _computed(program: ir.Model, values: list[ir.Value]) -> list[NDArray]:
     model = ir.to_proto(ir.Model(graph, ir_version=program.ir_version, functions=tuple(program.functions.values())))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    folder = program.metadata_props.get(WEIGHTS_FOLDER)
+    if folder is not None:
+        options.add_session_config_entry(EXTERNAL_FOLDER, folder)
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return session.run([value.name for value in values], {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -25,6 +26,7 @@ from edgeexport.graph.plugin_graph import plugin_model
 from edgeexport.graph.rewriting import remove_unused
 from edgeexport.graph.tensorrt_graph import rewrite_for_tensorrt
 from edgeexport.graph.told_targets import tell_targets
+from edgeexport.graph.weights_apart import program_of, put_weights_apart, weights_folder
 from edgeexport.ops import (
     DOMAIN,
     token_match,
@@ -119,7 +121,7 @@ def graphs_from_export(
     alive = {name for node in model.graph.node for name in node.output}
     inner = [available[name] for name in decisions if name in available and name in alive and name not in wanted]
     kept = [item.name for item in inner]
-    program = ir.from_proto(model)
+    program = program_of(model)
     if rewritten:
         fold_constants(program, kept)
         fold_biases(program, kept)
@@ -132,9 +134,14 @@ def graphs_from_export(
     if precision == "fp16":
         half = convert_to_half(program, kept, keep_fp32)
         convert_to_half(for_tensorrt, kept, _fitting(for_tensorrt, keep_fp32))
+    for form in (program, for_tensorrt):
+        put_weights_apart(form)
     for_plugins = ir.to_proto(for_tensorrt)
     told = rewritten and tell_targets(for_tensorrt)
     model, tensorrt = ir.to_proto(program), ir.to_proto(for_tensorrt)
+    del program, for_tensorrt
+    if weights_folder(model) is not None:
+        gc.collect()  # programs are cyclic, and hold what they read of the weights mapped
     model.functions.extend(_functions(fixed, model, counted))
     for_plugins.functions.extend(_functions(fixed, model, counted, _TENSORRT_OPS if rewritten else ()))
     tensorrt.functions.extend(

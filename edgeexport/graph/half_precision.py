@@ -14,6 +14,7 @@ import onnx_ir as ir
 from edgeexport.errors import BuildError, ParityError
 from edgeexport.graph.half_precision_policy import HALF, half_nodes, is_float, keep_options, node_label
 from edgeexport.graph.half_precision_weights import LARGEST, WeightLoss, half_tensor, too_large
+from edgeexport.graph.weights_apart import program_of, put_weights_apart
 
 __all__ = ["HalfPrecision", "convert_to_half", "half_precision_model"]
 
@@ -65,8 +66,9 @@ def half_precision_model(
     model: onnx.ModelProto, kept: Collection[str] = (), keep_fp32: Sequence[str] = ()
 ) -> tuple[onnx.ModelProto, HalfPrecision]:
     """`convert_to_half` for a protobuf, which is unchanged; weights are copied once."""
-    program = ir.from_proto(model)
+    program = program_of(model)
     report = convert_to_half(program, kept, keep_fp32)
+    put_weights_apart(program)
     return ir.to_proto(program), report
 
 

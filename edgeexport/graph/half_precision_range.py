@@ -19,6 +19,7 @@ from edgeexport.errors import ParityError
 from edgeexport.graph.half_precision_policy import WEIGHTED, keep_options, node_label
 from edgeexport.graph.half_precision_twin import computed_in_half, twin_in_float32
 from edgeexport.graph.half_precision_weights import LARGEST, TOO_LARGE
+from edgeexport.graph.weights_apart import weights_folder
 from edgeexport.inputs.batches import ImageBatch
 
 __all__ = ["HalfRange", "ValueRange", "half_range"]
@@ -129,9 +130,8 @@ def half_range(model: onnx.ModelProto, batches: Iterable[ImageBatch]) -> HalfRan
     values = list(_observed(model.graph))
     twin = twin_in_float32(model, rounded=False)
     _observe(twin, values)
-    runner = OnnxRuntimeRunner(
-        twin.SerializeToString(), optimised=True
-    )  # unoptimised: weights are widened one at a time
+    # unoptimised: weights are widened one at a time
+    runner = OnnxRuntimeRunner(twin.SerializeToString(), optimised=True, weights=weights_folder(twin))
     del twin
     images: list[str] = []
     found: dict[str, float] = {}

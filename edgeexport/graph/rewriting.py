@@ -41,6 +41,21 @@ class Place:
         """A constant of this place; a sequence of numbers is int64, as axes and shapes are."""
         return stored(self.graph, f"{self.base}/{label}", np.asarray(array))
 
+    def transposed(self, label: str, matrix: ir.Value) -> ir.Value:
+        """An initializer with rows and columns exchanged whenever it is read, so that its numbers are held once."""
+        tensor, name = matrix.const_value, f"{self.base}/{label}"
+        assert tensor is not None
+        rows, columns = shape_of(matrix)
+        lazy = ir.LazyTensor(
+            lambda: ir.tensor(np.ascontiguousarray(tensor.numpy().T)),
+            tensor.dtype,
+            ir.Shape([columns, rows]),
+            name=name,
+        )
+        value = ir.Value(name=name, shape=lazy.shape, type=ir.TensorType(lazy.dtype), const_value=lazy)
+        self.graph.register_initializer(value)
+        return value
+
 
 def stored(graph: ir.Graph, name: str, array: NDArray) -> ir.Value:
     """The initializer called ``name``, made of ``array`` where there is none yet."""

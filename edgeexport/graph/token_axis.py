@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from math import prod
 
-import numpy as np
 import onnx_ir as ir
 
 from edgeexport.graph.rewriting import Place, constant_of, is_kept, rank_of, shape_of
@@ -97,10 +96,10 @@ def _put_beside(graph: ir.Graph, node: ir.Node, tokens: _Tokens) -> None:
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     op_type, added = node.op_type, None
     if node.op_type == "Gemm":
-        weight = constant_of(inputs[1])
+        weight = inputs[1]
         assert weight is not None
         if attributes.get("transB", 0):
-            inputs[1] = Place(graph, node).constant("columns", np.ascontiguousarray(weight.T))
+            inputs[1] = Place(graph, node).transposed("columns", weight)
         op_type, attributes, added = "MatMul", {}, inputs[2] if len(inputs) > 2 else None
         inputs = inputs[:2]
     elif "axis" in attributes:

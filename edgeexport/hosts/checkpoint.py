@@ -77,9 +77,13 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, *, 
 
 
 def load_network_weights(network: nn.Module, path: Path, prefix: str) -> None:
-    """Loads a network from its own file, whose keys may begin with ``prefix``. Raises as `load_weights` does."""
+    """Loads a network from its own file, or from a model's file, where its keys begin with ``prefix``.
+
+    Raises as `load_weights` does.
+    """
     state = checkpoint_from_file(path).state
-    load_weights(network, {key.removeprefix(prefix): value for key, value in state.items()}, str(path))
+    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    load_weights(network, own or state, str(path))
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

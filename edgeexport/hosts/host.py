@@ -199,6 +199,15 @@ class PublishedWalk(ABC):
     def begin(self, *inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """See `Walk.begin`."""
 
+    def windows_of(self, pixels: Tensor) -> list[Tensor]:
+        """What the model sees one by one of an image; usually the image."""
+        return [pixels]
+
+    def joined(self, windows: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Predictions of the image from those of what `windows_of` gave."""
+        (whole,) = windows
+        return whole
+
     @abstractmethod
     def embed(self, pixels: Tensor) -> Tensor:
         """See `Walk.embed`."""
@@ -284,6 +293,10 @@ class Host(ABC):
 
     def check(self, config: Mapping[str, object], place: Place, spec: Any, size: InputSpec) -> None:  # noqa: B027
         """Validates what depends on model and input together. Raises: RecipeError."""
+
+    def sized(self, spec: Any, size: InputSpec) -> Any:
+        """``spec`` with an input of this size: what means nothing for it left out."""
+        return spec
 
     @abstractmethod
     def tail_from_config(self, value: object, place: Place, spec: Any) -> TailSpec:

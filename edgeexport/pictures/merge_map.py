@@ -15,7 +15,7 @@ from edgeexport.pictures.token_map import TokenMap, disagreement
 
 __all__ = ["MergeMap", "MergedBlock", "is_merge_decision", "merge_map_from_decisions"]
 
-_SOURCE, _TARGET, _KEPT = "merge_source_", "merge_target_", "merge_kept_"
+_SOURCE, _TARGET, _KEPT, _WINDOWS = "merge_source_", "merge_target_", "merge_kept_", "merged_windows_"
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,9 @@ class MergeMap:
 
 
 def is_merge_decision(name: str) -> bool:
-    """Whether a graph value is one of the three that say what a block merged."""
-    return any(name.startswith(kind) and name[len(kind) :].isdecimal() for kind in (_SOURCE, _TARGET, _KEPT))
+    """Whether a graph value is one of those that say what a block merged."""
+    kinds = (_SOURCE, _TARGET, _KEPT, _WINDOWS)
+    return any(name.startswith(kind) and name[len(kind) :].isdecimal() for kind in kinds)
 
 
 def merge_map_from_decisions(
@@ -75,7 +76,8 @@ def merge_map_from_decisions(
     Args:
         grid: Patch rows and columns.
         merges: The manifest's ``merges``, not empty: block, raster, dense and the fields of `MatchLayout`.
-        decisions: ``merge_source_<block>`` and ``merge_target_<block>`` int (r,), ``merge_kept_<block>`` int (k,).
+        decisions: ``merge_source_<block>`` and ``merge_target_<block>`` int (r,), ``merge_kept_<block>`` int (k,); where
+            whole windows merge, ``merged_windows_<block>`` int (r / 3,).
         tokens: What else a dense model does to its tokens: sharing and pruning.
 
     Raises:
@@ -124,6 +126,8 @@ def _output_of_token(
     block: int, layout: MatchLayout, raster: bool, decisions: Mapping[str, NDArray]
 ) -> NDArray[np.int64]:
     """For every token entering the block its place in the block's output, int64 (layout.tokens,)."""
+    if layout.kind == "pools":
+        return _output_of_pooled(block, layout, decisions)
     nothing = np.zeros(0, dtype=np.int64)  # an array without entries may be left out of the graph
     source, target, kept = (
         np.asarray(decisions.get(f"{kind}{block}", nothing), dtype=np.int64) for kind in (_SOURCE, _TARGET, _KEPT)
@@ -137,6 +141,29 @@ def _output_of_token(
     position[order] = layout.prefix + np.arange(order.size)
     position[source] = position[target]
     return position
+
+
+def _output_of_pooled(block: int, layout: MatchLayout, decisions: Mapping[str, NDArray]) -> NDArray[np.int64]:
+    """The same where whole windows of 2x2 patches merged: the windows chosen come first, in their order, then the others."""
+    name, prefix, columns = f"{_WINDOWS}{block}", layout.prefix, layout.columns
+    chosen = np.asarray(decisions.get(name, ()), dtype=np.int64)
+    patches = layout.tokens - prefix
+    if columns < 2 or columns % 2 or patches % (2 * columns) or layout.r % 3:
+        raise disagreement(
+            f"merges of block {block}", f"has {patches} patches in {columns} columns, no windows of 2 x 2"
+        )
+    if chosen.shape != (layout.r // 3,) or len(set(chosen.tolist())) != chosen.size:
+        raise disagreement(name, f"holds {chosen.size} windows, expected {layout.r // 3}, none twice")
+    if chosen.size and (chosen.min() < 0 or chosen.max() >= patches // 4):
+        raise disagreement(name, f"holds windows {chosen.min()} to {chosen.max()}, expected 0 to {patches // 4 - 1}")
+    patch = np.arange(patches)
+    window = patch // (2 * columns) * (columns // 2) + patch % columns // 2
+    place = np.full(patches // 4, -1)
+    place[chosen] = np.arange(chosen.size)
+    position = place[window]
+    alone = position < 0
+    position[alone] = chosen.size + np.arange(np.count_nonzero(alone))
+    return np.concatenate([np.arange(prefix), prefix + position])
 
 
 def _check(

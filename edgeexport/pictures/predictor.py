@@ -108,7 +108,8 @@ class Predictor:
         outputs = {str(entry["name"]): tuple(entry["shape"]) for entry in manifest["outputs"]}
         extra = [info for info in bundle.inner_outputs if _is_decision(info.name) and info.name not in outputs]
         shapes = {**outputs, **{info.name: info.shape for info in bundle.inner_outputs}}
-        self.merges = bool(self._merges)
+        self._windows = int(manifest.get("windows", 1))
+        self.merges = bool(self._merges) and self._windows == 1
         self.num_classes = _class_count(self.classes, shapes)
         self.runner = runner_from_bundle(bundle, engine, extra_outputs=extra, threads=threads)
         self.reused = every_nth(self.runner, policy_every, bundle.path.name)
@@ -130,8 +131,11 @@ class Predictor:
             prediction = prediction.argmax(axis=1)
         for index in range(len(photos)):
             decisions = {name: value[index] for name, value in outputs.items() if _is_decision(name)}
-            tokens = self._token_map(decisions)
-            merges = merge_map_from_decisions(self.grid, self._merges, decisions, tokens) if self._merges else None
+            followed = self._windows == 1  # several windows' tokens make no one picture
+            tokens = self._token_map(decisions) if followed else None
+            merges = None
+            if self._merges and followed:
+                merges = merge_map_from_decisions(self.grid, self._merges, decisions, tokens)
             yield PhotoResult(
                 prediction[index] if self.segments else None,
                 prediction[index] if self.classifies else None,

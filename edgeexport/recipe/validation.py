@@ -14,7 +14,7 @@ from edgeexport.config.paths import shown_path
 from edgeexport.config.place import Place
 from edgeexport.config.values import choice, integer, mapping
 from edgeexport.errors import RecipeError, nearest_hint, plain_text
-from edgeexport.hosts import HOSTS
+from edgeexport.hosts import HOSTS, host_of_model
 from edgeexport.hosts.input_config import input_shape
 from edgeexport.recipe.decoder import DECODER_FILE, decoder_from_config, decoder_inputs
 from edgeexport.recipe.outputs import extra_outputs_from_config, strings
@@ -74,7 +74,7 @@ def recipe_from_config(
     if not isinstance(given_model, dict) or "type" not in given_model:
         listed = " or ".join(f"type='{name}'" for name in MODEL_TYPES)
         raise place.at("model").missing("type", listed)
-    host = HOSTS[choice(given_model["type"], place.at("model").at("type"), MODEL_TYPES)]
+    host = host_of_model(choice(given_model["type"], place.at("model").at("type"), MODEL_TYPES), given_model)
     model = host.spec_from_config(given_model, place.at("model"))
     asked = _asked_reductions(config.get("reduction"), place.at("reduction"))
     size = host.input_from_config(config["input"], place.at("input"), model, _sides(host.patch_size(model), asked))
@@ -82,6 +82,7 @@ def recipe_from_config(
         problem = f"the input has {math.prod(size.shape)} values, the runtimes' tensors at most {_LARGEST_TENSOR}"
         raise place.at("input").at("shape").error(list(size.shape), problem, "use a smaller batch or size")
     host.check(config, place, model, size)
+    model = host.sized(model, size)
     model = host.tapped(model, config.get("taps"), place.at("taps"))
     offered = host.available_outputs(model)
     reads = decoder_inputs(config.get("head"), place.at("head"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgeexport.reductions.algm import Algm
 from edgeexport.reductions.cache_reduction import CacheReduction
 from edgeexport.reductions.cts import Cts
 from edgeexport.reductions.dsm import Dsm
@@ -18,6 +19,7 @@ REDUCTIONS: dict[str, Reduction] = {
     "dtop": Dtop(),
     "tome": Tome(),
     "dsm": Dsm(),
+    "algm": Algm(),
     "random": Random(),
 }
 """Key of a recipe's ``reduction`` -> the method, in the order in which methods act."""

@@ -129,7 +129,7 @@ class Cts(Reduction):
 
     def refuses(self, facts: HostFacts) -> str:
         """Patches are chosen ahead of the embedding."""
-        return "CTS is for SegViT" if facts.why_no_sharing else ""
+        return "CTS is for SegViT and Segmenter" if facts.why_no_sharing else ""
 
     def sides(self, patch_size: int) -> tuple[int, str] | None:
         """The policy network's stride, where it is two patches."""

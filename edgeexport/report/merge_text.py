@@ -33,6 +33,9 @@ def merge_text(merges: Sequence[Json]) -> str:
         text += f", inside windows of {span} tokens in {_ranges([int(entry['block']) for entry in windows])}"
     if any(entry["kind"] == "cells" for entry in merges):
         text += ", into one token of every 2 x 2 cell"
+    pools = [int(entry["block"]) for entry in merges if entry["kind"] == "pools"]
+    if pools:
+        text += f", whole windows of 2 x 2 in {_ranges(pools)}"
     dense = {entry.get("dense") for entry in merges}
     if "sd" in dense:
         return f"{text}, around every residual branch"

@@ -182,6 +182,7 @@ def _facts(manifest: Json) -> tuple[tuple[str, str], ...]:
         ("Input", "; ".join(inputs)),
         ("Output", "; ".join(map(_named, manifest["outputs"]))),
         _grid_fact(manifest["grid"], entry.get("frames")),
+        *([("Windows", f"{manifest['windows']} over an image, as a batch")] if manifest.get("windows", 1) > 1 else []),
         ("Reduction", "; ".join(stages) or "none (dense)"),
         *([("Plugin library", library)] if library else []),
     )

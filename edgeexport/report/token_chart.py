@@ -97,6 +97,8 @@ def token_chart(tokens: Json) -> Chart:
 def _input_note(tokens: Json) -> str:
     """What the tokens of the dense model are."""
     noun = "patches" if tokens["embedding"]["macs"] else "positions"
+    if windows := tokens.get("windows"):
+        noun = f"{noun} in each of {count_text(windows['count'])} windows"
     prefix = tokens.get("num_prefix", 0)
     if not prefix:
         return f"{count_text(tokens['patches'])} {noun}"

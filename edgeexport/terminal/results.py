@@ -105,6 +105,9 @@ def print_tokens(name: str, tokens: dict[str, Any]) -> None:
     if policy:
         add("", {"macs": totals["macs_without_policy"]}, why="without")
     results_console.print(table)
+    if windows := tokens.get("windows"):
+        size = " x ".join(map(str, windows["size"]))
+        results_console.print(f"{windows['count']} windows of {size}: tokens are one window's, MACs all windows'")
     ratio = f"dense / reduced: {totals['dense_over_reduced']:.3f}"
     results_console.print(ratio + (" with policy network" if policy else ""))
     if tokens.get("merging"):

@@ -43,6 +43,7 @@ class HostFacts:
         why_no_exits: Why tokens cannot leave before the final head, and what would help; both empty where they can.
         why_no_sharing: Why patches cannot share a token ahead of the embedding; empty where they can.
         rotary: Queries and keys are turned by the place of their token.
+        windows: Windows of an image that the model sees one by one; ``grid``, ``image`` and all counts are one window's.
     """
 
     name: str
@@ -63,6 +64,7 @@ class HostFacts:
     why_no_sharing: str
     restores: bool = False
     rotary: bool = False
+    windows: int = 1
 
     @property
     def num_patches(self) -> int:

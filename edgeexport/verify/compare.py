@@ -12,7 +12,7 @@ on the device judge alike:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -33,6 +33,8 @@ __all__ = [
     "integer_difference",
     "judged",
     "output_difference",
+    "rows_of_images",
+    "windows_of_scores",
 ]
 
 IMAGES_NEEDED = 2
@@ -241,10 +243,24 @@ def decision_differences(
     ]
 
 
-def comparable_images(decisions: Sequence[DecisionDifference], count: int) -> list[int]:
-    """Images of a batch of ``count`` whose outputs can be compared: both executions went on with the same tokens."""
-    apart = {item.image for item in decisions if not item.equal}
+def windows_of_scores(scores: Mapping[str, NDArray], count: int) -> int:
+    """Windows of an image, where a model sees several one by one, by the rows of a batch's decisions; 1 without decisions."""
+    return next((value.shape[0] // count for value in scores.values()), 1)
+
+
+def comparable_images(decisions: Sequence[DecisionDifference], count: int, windows: int = 1) -> list[int]:
+    """Images of a batch of ``count`` whose outputs can be compared: both executions went on with the same tokens.
+
+    Where windows slide, decisions count windows, so many to an image.
+    """
+    apart = {item.image // windows for item in decisions if not item.equal}
     return [image for image in range(count) if image not in apart]
+
+
+def rows_of_images(value: NDArray, images: Sequence[int], count: int) -> NDArray:
+    """Rows that belong to some of ``count`` images: one each, or where windows slide as many as an image has windows."""
+    each = max(value.shape[0] // count, 1)
+    return value[[image * each + window for image in images for window in range(each)]]
 
 
 def integer_difference(name: str, candidate: NDArray, reference: NDArray, *, tolerance: int = 0) -> OutputDifference:

@@ -1,13 +1,14 @@
 """Token decisions of two executions, image by image: selections (CTS, DToP), and merges (ToMe, DSM). Runs without torch.
 
-A decision has a name, under which the reference keeps its scores. A selection is the output of that name; a merge
+A decision has a name, under which the reference keeps its scores. A selection is the output of that name (``merged_windows_1``
+in falling order of its scores); a merge
 ``merges_3`` is the three outputs ``merge_source_3``, ``merge_target_3`` and ``merge_kept_3``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from edgeexport.verify.tolerances import FP32, Tolerances
 __all__ = ["MergeDecision", "decision_outputs", "decisions_between", "merge_difference", "with_empty_decisions"]
 
 _MERGES = "merges_"
+_ORDERED = "merged_windows_"  # a selection whose order later decisions depend on
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,11 @@ def decisions_between(
     differences: list[DecisionDifference] = []
     for name, score in scores.items():
         if not name.startswith(_MERGES):
-            differences += decision_differences(name, candidate[name], reference[name], score, tolerances)
+            found = decision_differences(name, candidate[name], reference[name], score, tolerances)
+            if name.startswith(_ORDERED):
+                rows = zip(found, candidate[name], reference[name], score, strict=True)
+                found = [_in_order(item, *row) for item, *row in rows]
+            differences += found
             continue
         ours, theirs = ([values[output] for output in _outputs_of(name)] for values in (candidate, reference))
         differences += [
@@ -93,6 +99,14 @@ def decisions_between(
             for image in range(score.shape[0])
         ]
     return differences
+
+
+def _in_order(difference: DecisionDifference, ours: NDArray, theirs: NDArray, score: NDArray) -> DecisionDifference:
+    """The same, of a selection whose members stand in falling order of their scores: a swap counts like another member."""
+    if not difference.equal or np.array_equal(ours, theirs):
+        return difference
+    farthest = float(_swapped_distances(ours, theirs, score).max())
+    return replace(difference, equal=False, differing=_places(ours, theirs), farthest=farthest)
 
 
 def merge_difference(

@@ -19,6 +19,8 @@ from edgeexport.verify.compare import (
     comparable_images,
     judged,
     output_difference,
+    rows_of_images,
+    windows_of_scores,
 )
 from edgeexport.verify.decisions import decision_outputs, decisions_between, with_empty_decisions
 from edgeexport.verify.tolerances import Tolerances, tolerances_of
@@ -81,7 +83,7 @@ def _one_case(
     returned = {name: score for name, score in scores.items() if set(decision_outputs([name])) <= outputs.keys()}
     decisions = decisions_between(outputs, stored, returned, gaps, tolerances)
     decided = decision_outputs(scores)
-    rows = comparable_images(decisions, len(names))
+    rows = comparable_images(decisions, len(names), windows_of_scores(scores, len(names)))
     ties = None
     if "near_tie" in stored:
         shape = stored["class_map"].shape
@@ -92,7 +94,13 @@ def _one_case(
     def differences(images: list[int]) -> list[OutputDifference]:
         tied = None if ties is None else ties[images]
         return [
-            output_difference(name, value[images], stored[name][images], tied, tolerances)
+            output_difference(
+                name,
+                rows_of_images(value, images, len(names)),
+                rows_of_images(stored[name], images, len(names)),
+                tied,
+                tolerances,
+            )
             for name, value in compared.items()
             if images
         ]

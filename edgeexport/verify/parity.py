@@ -74,17 +74,20 @@ def original_comparison(fixed: FixedModel, reference: Reference) -> Comparison:
     names = reference.batch.names
     published = PublishedModel(fixed.model, fixed.recipe)
     pair = "torch fixed", "torch original"
-    settings = []
-    for image, name in enumerate(names):
+    settings, windows = [], fixed.schedule.facts.windows
+    for row in range(len(names) * windows):
         try:
-            settings.append(settings_for_counts(fixed, reference.trace, image))
+            settings.append(settings_for_counts(fixed, reference.trace, row))
         except NotApplicable as error:
+            name = names[row // windows]
             return Comparison(ORIGINAL_CHECK, *pair, names, "not-applicable", f"{name}: {error}")
     images = published.run(_inputs(reference.batch), settings)
+    seen = [window for image in images for window in image.seen]
     outputs = {
-        name: np.stack([image.outputs[name].numpy() for image in images])
+        name: np.stack([one.outputs[name].numpy() for one in rows])
         for name in fixed.output_names
-        if all(name in image.outputs for image in images)
+        for rows in [seen if windows > 1 and name not in fixed.walk.output_names else images]
+        if all(name in one.outputs for one in rows)
     }
     comparison = compared(fixed, ORIGINAL_CHECK, pair, reference, outputs, one_by_one=False)
     return replace(comparison, facts={**comparison.facts, **_published_facts(published, reference.batch, settings)})
@@ -148,7 +151,7 @@ def settings_for_counts(fixed: FixedModel, trace: Trace, image: int) -> dict[str
     Args:
         fixed: The model.
         trace: Of its pass.
-        image: Which of the batch.
+        image: Which of the batch; where windows slide, which window of all images'.
 
     Raises:
         NotApplicable: There are no such settings.
@@ -208,7 +211,7 @@ def _following(
 ) -> Reference:
     batch = reference.batch
     complete = with_empty_decisions(returned, reference.outputs, decision_outputs(reference.decision_scores))
-    decided = decision_outputs(reference.decision_scores)
+    decided, windows = decision_outputs(reference.decision_scores), fixed.schedule.facts.windows
 
     def followed(part: ImageBatch, images: slice) -> Reference:
         imposed = {name: torch.from_numpy(complete[name][images]) for name in decided}
@@ -217,7 +220,8 @@ def _following(
     if not one_by_one:
         return followed(batch, slice(None))
     return joined_reference(
-        batch, [followed(batch.single(row), slice(row, row + 1)) for row in range(len(batch.names))]
+        batch,
+        [followed(batch.single(row), slice(row * windows, (row + 1) * windows)) for row in range(len(batch.names))],
     )
 
 

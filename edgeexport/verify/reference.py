@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from edgeexport.errors import BundleError
 from edgeexport.inputs.batches import ImageBatch
-from edgeexport.verify.compare import Comparison, comparable_images, judged, output_difference
+from edgeexport.verify.compare import (
+    Comparison,
+    comparable_images,
+    judged,
+    output_difference,
+    rows_of_images,
+    windows_of_scores,
+)
 from edgeexport.verify.decisions import decision_outputs, decisions_between, with_empty_decisions
 from edgeexport.verify.tolerances import FP32, Tolerances
 
@@ -100,10 +107,17 @@ def compare_outputs(
     )
     near_ties = [item for item in decisions if item.near_tie] if following else []
     judged_decisions = [item for item in decisions if item not in near_ties]
-    rows = comparable_images(judged_decisions, len(reference.batch.names))
+    count = len(reference.batch.names)
+    rows = comparable_images(judged_decisions, count, windows_of_scores(reference.decision_scores, count))
     ties = None if reference.near_tie is None else reference.near_tie[rows]
     outputs = [
-        output_difference(name, value[rows], reference.outputs[name][rows], ties, tolerances)
+        output_difference(
+            name,
+            rows_of_images(value, rows, count),
+            rows_of_images(reference.outputs[name], rows, count),
+            ties,
+            tolerances,
+        )
         for name, value in returned.items()
         if name not in decided and rows
     ]

@@ -29,8 +29,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from edgeexport.evaluation.areas import Areas, areas_of, scores_from_areas
+from edgeexport.hosts.segmentation.vit import VitBackbone
 from edgeexport.hosts.segvit.segvit import SegVit
-from edgeexport.hosts.segvit.vit import VitBackbone
 from edgeexport.recipe import load_recipe
 from edgeexport.reductions.cts_policy import PolicyNetwork
 from examples.scenes.labelled_scenes import Scenes, batches, normalised, read_scenes

@@ -172,8 +172,8 @@ def _exported(module: object, shape: tuple[int, ...]) -> onnx.ModelProto:
 
 def test_formula_of_the_vit_block_against_its_graph() -> None:
     pytest.importorskip("torch", reason="exports a torch block")
+    from edgeexport.hosts.segmentation.vit import VitBlock
     from edgeexport.hosts.segvit.spec import BackboneSpec
-    from edgeexport.hosts.segvit.vit import VitBlock
 
     spec = BackboneSpec(
         "ViT_prune", (96, 160), 16, 3, 48, 1, 3, 4.0, True, True, 1e-6, False, False, "bicubic", (0,)

@@ -7,7 +7,7 @@ import pytest
 from recipe_cases import ABSENT, TINY_ATM
 
 from edgeexport.config.place import Place
-from edgeexport.hosts.segvit.backbone_config import backbone_from_config
+from edgeexport.hosts.segmentation.backbone_config import backbone_from_config
 
 HERE = Place("x.py", "model.backbone")
 AT = ("model", "backbone")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from recipe_cases import TINY, TINY_ATM, TINY_CLIP, TINY_DIFFUSION, TINY_TIMM
+from recipe_cases import TINY, TINY_ATM, TINY_CLIP, TINY_DIFFUSION, TINY_LINEAR, TINY_SEGMENTER, TINY_TIMM
 
 from edgeexport.cost.work import OTHER, part_order
 from edgeexport.fixed.model import FixedModel, fixed_from_model
@@ -21,7 +21,15 @@ from edgeexport.graph.node_parts import parts_of_nodes
 from edgeexport.hosts import HOSTS
 from edgeexport.recipe.schema import Recipe
 
-BASES = {"PruneHead": TINY, "ATMHead": TINY_ATM, "timm": TINY_TIMM, "clip": TINY_CLIP, "sd_block": TINY_DIFFUSION}
+BASES = {
+    "PruneHead": TINY,
+    "ATMHead": TINY_ATM,
+    "mask transformer": TINY_SEGMENTER,
+    "linear decoder": TINY_LINEAR,
+    "timm": TINY_TIMM,
+    "clip": TINY_CLIP,
+    "sd_block": TINY_DIFFUSION,
+}
 # One of each family with every method that changes its graph: 'other' nodes would show in the work of a bundle.
 GRAPHS: dict[str, tuple[dict, dict, list[str]]] = {
     "segvit shared and pruned": (
@@ -41,6 +49,17 @@ GRAPHS: dict[str, tuple[dict, dict, list[str]]] = {
         TINY_ATM,
         {("reduction",): {"tome": {"r": [8, 0, 5], "metric": "k"}},
          ("model", "backbone", "final_norm"): True, ("model", "backbone", "with_cls_token"): True},
+        ["embedding", "merge_1", "block_1", "block_2", "merge_3", "block_3", "block_4", "restore", "final_norm",
+         "decode_head", "tail"],
+    ),
+    "segmenter with shared tokens": (
+        TINY_SEGMENTER,
+        {("reduction",): {"cts": {"num_shared": 5, "align_tokens": 1}}},
+        ["policy", "share", "embedding", "block_1", "block_2", "block_3", "block_4", "final_norm", "decode_head", "tail"],
+    ),
+    "segmenter merged to the end": (
+        TINY_LINEAR,
+        {("reduction",): {"tome": {"r": [8, 0, 5], "metric": "k"}}},
         ["embedding", "merge_1", "block_1", "block_2", "merge_3", "block_3", "block_4", "restore", "final_norm",
          "decode_head", "tail"],
     ),

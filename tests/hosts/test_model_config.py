@@ -65,13 +65,16 @@ def test_auxiliary_heads_of_an_encoder_decoder_serve_training_alone(validated):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("type",), "EncoderDecoderPrun", "model.type = 'EncoderDecoderPrun' | expected one of 'EncoderDecoderPrune', 'EncoderDecoder', 'timm', 'sd_block' | did you mean 'EncoderDecoderPrune'?"),
+        (("type",), "EncoderDecoderPrun", "model.type = 'EncoderDecoderPrun' | expected one of 'EncoderDecoderPrune', 'EncoderDecoder', 'Segmenter', 'timm', 'sd_block' | did you mean 'EncoderDecoderPrune'?"),
         (("type",), ABSENT, "model | required key 'type' is missing"),
         (("backbone",), ABSENT, "model | required key 'backbone' is missing | add backbone=dict(type='ViT_prune', ...)"),
         (("decode_head",), ABSENT, "model | required key 'decode_head' is missing | add decode_head=dict(type='PruneHead', ...)"),
         (("decode_heads",), {}, "model.decode_heads = {} | unknown key 'decode_heads' | did you mean 'decode_head'?"),
         (("neck",), {"type": "FPN"}, "model.neck = {'type': 'FPN'} | unsupported: the heads read the backbone directly | supported: None"),
-        (("test_cfg",), {"mode": "slide", "crop_size": (64, 64)}, "model.test_cfg.crop_size = (64, 64) | slides over the input of 128 x 128: a bundle predicts one image of the input's shape | give input.shape the window's size, or set test_cfg=dict(mode='whole')"),
+        (("test_cfg",), {"mode": "slide"}, "model.test_cfg | required key 'crop_size' is missing | add crop_size=(512, 512)"),
+        (("test_cfg",), {"mode": "slide", "crop_size": (144, 128)}, "model.test_cfg.crop_size = (144, 128) | is larger than the input of 128 x 128"),
+        (("test_cfg",), {"mode": "slide", "crop_size": (72, 64), "stride": 32}, "model.test_cfg.crop_size = (72, 64) | the height 72 is not divisible by the patch size 16 | use 64 or 80"),
+        (("test_cfg",), {"mode": "slide", "crop_size": (64, 64), "stride": (64, 65)}, "model.test_cfg.stride = (64, 65) | steps further than the window of 64 x 64: pixels between windows have no prediction"),
         (("test_cfg",), {"mode": "slice"}, "model.test_cfg.mode = 'slice' | expected one of 'whole', 'slide'"),
         (("test_cfg",), {"mod": "whole"}, "model.test_cfg.mod = 'whole' | unknown key 'mod' | did you mean 'mode'?"),
         (("backbone", "type"), "VisionTransformer", "model.backbone.type = 'VisionTransformer' | does not go with EncoderDecoderPrune | write type='ViT_prune'"),

@@ -13,8 +13,9 @@ from timm.models import load_state_dict
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from edgeexport.errors import CheckpointError, EdgeExportError, RecipeError
-from edgeexport.fixed.weights import check_weights_fit_a_file, model_from_recipe
+from edgeexport.commands.build import build
+from edgeexport.errors import CheckpointError, RecipeError
+from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.recipe.loading import load_recipe
 
 BASE = dict(img_size=64, patch_size=16, embed_dim=32, depth=3, num_heads=2, num_classes=10)
@@ -112,12 +113,13 @@ def test_a_checkpoint_runs_at_another_size(tmp_path: Path, monkeypatch: pytest.M
 # --- model-over-2gb ---
 
 
-def test_a_model_beyond_the_limit_of_onnx_files_is_refused_before_anything_is_computed() -> None:
-    recipe = load_recipe(shared_case("model-over-2gb") / "big.py")
-    with pytest.raises(EdgeExportError, match="protobuf") as caught:
-        check_weights_fit_a_file(recipe)
-    assert caught.value.exit_code == 5
-    check_weights_fit_a_file(load_recipe(shared_case("checkpoint-messages") / "vit.py"))
+@pytest.mark.slow  # 2.4 GB of weights
+def test_a_model_beyond_the_limit_of_onnx_files_keeps_its_weights_beside_the_graph(tmp_path: Path) -> None:
+    result = build(shared_case("model-over-2gb") / "big.py", "cpu", work_dir=tmp_path / "big", local_engine=False)
+    folder = result.bundle.path
+    assert (folder / "weights.bin").stat().st_size > 2**31
+    assert (folder / "model.onnx").stat().st_size < 2**20
+    assert all(item.status == "passed" for item in result.comparisons)
 
 
 # --- timm-names.txt ---

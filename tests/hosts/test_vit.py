@@ -8,7 +8,7 @@ from small_models import small_backbone
 from torch import nn
 from torch.nn import functional as F
 
-from edgeexport.hosts.segvit.vit import VitBackbone, VitBlock
+from edgeexport.hosts.segmentation.vit import VitBackbone, VitBlock
 from edgeexport.tokens.patches import patches_from_image
 
 

@@ -148,7 +148,10 @@ def test_a_text_out_of_a_manifest_means_the_same(base, changes, validated, tmp_p
 
 def test_an_unknown_kind_of_model_is_refused(refused):
     message = refused({("model", "type"): "tim"})
-    assert "x.py: model.type = 'tim' | expected one of 'EncoderDecoderPrune', 'EncoderDecoder', 'timm'" in message
+    assert (
+        "x.py: model.type = 'tim' | expected one of 'EncoderDecoderPrune', 'EncoderDecoder', 'Segmenter', 'timm'"
+        in message
+    )
     assert "did you mean 'timm'?" in message
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from recipe_cases import TINY, TINY_ATM, TINY_CLIP, TINY_DIFFUSION, TINY_TIMM
+from recipe_cases import TINY, TINY_ATM, TINY_CLIP, TINY_DIFFUSION, TINY_LINEAR, TINY_SEGMENTER, TINY_TIMM
 
 from edgeexport.cost.work import part_order
 from edgeexport.fixed.model import FixedModel, fixed_from_model
@@ -26,6 +26,9 @@ from edgeexport.verify.parity import original_comparison, reference_of
 CASES: dict[str, tuple[str, dict, dict[str, object], dict[str, object]]] = {
     "cts": ("cts", TINY, {"num_shared": 5, "align_tokens": 1}, {}),
     "cts with ATMHead": ("cts", TINY_ATM, {"num_shared": 5}, {}),
+    "cts on a Segmenter": ("cts", TINY_SEGMENTER, {"num_shared": 5, "align_tokens": 1}, {}),
+    "tome on a Segmenter": ("tome", TINY_SEGMENTER, {"r": [8, 0, 5], "metric": "k"}, {}),
+    "tome around blocks of a Segmenter": ("tome", TINY_LINEAR, {"r": 8, "dense": True}, {}),
     "dtop": ("dtop", TINY, {"prune": {2: 10, 3: 4}}, {}),
     "dtop after cts": ("dtop", TINY, {"prune": {2: 0, 3: 7}, "protect_per_class": 1}, {"cts": {"num_shared": 5}}),
     "tome": ("tome", TINY_TIMM, {"r": (4, -1.0), "metric": "q", "proportional_attention": False}, {}),
@@ -33,6 +36,10 @@ CASES: dict[str, tuple[str, dict, dict[str, object], dict[str, object]]] = {
     "tome around blocks": ("tome", TINY, {"r": [8, 0, 5]}, {}),
     "tome around branches": ("tome", TINY_ATM, {"r": 8, "variant": "sd"}, {}),
     "tome in a diffusion block": ("tome", TINY_DIFFUSION, {"r": 7}, {}),
+    "algm": ("algm", TINY_SEGMENTER, {"windows": 5, "r": 9, "blocks": (1, 3)}, {}),
+    "algm on a SegViT": ("algm", TINY, {"windows": 4, "r": 7, "threshold": 0.5}, {}),
+    "algm, three stages": ("algm", TINY_ATM, {"windows": 3, "r": 100, "blocks": (2, 3)}, {}),
+    "algm without windows": ("algm", TINY_LINEAR, {"windows": 0, "r": 9}, {}),
     "dsm": ("dsm", TINY_TIMM, {"r": 6, "delay": 1, "window": 4, "growth": 2}, {}),
     "dsm without windows": ("dsm", TINY_TIMM, {"r": 6, "window": None}, {}),
     "random": ("random", TINY_TIMM, {"r": (4, -1.0), "seed": 3}, {}),
@@ -152,6 +159,7 @@ ENTRIES: dict[str, dict[str, object]] = {
     "tome": {"r": 1},
     "dsm": {"r": 1},
     "random": {"r": 1},
+    "algm": {"windows": 1, "r": 1},
 }
 
 

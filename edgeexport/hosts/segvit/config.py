@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgeexport.config.place import Place
-from edgeexport.config.values import choice, integer, mapping, pair, reject_unless, sequence
-from edgeexport.hosts.segvit.backbone_config import backbone_from_config
-from edgeexport.hosts.segvit.head_config import head_from_config
+from edgeexport.config.values import choice, integer, mapping, reject_unless, sequence
+from edgeexport.hosts.segmentation.backbone_config import backbone_from_config, resolved_backbone
+from edgeexport.hosts.segmentation.test_mode import slide_from_config
+from edgeexport.hosts.segvit.head_config import check_head_type, head_from_config
 from edgeexport.hosts.segvit.spec import BackboneSpec, HeadSpec, SegVitSpec
-from edgeexport.inputs.spec import InputSpec
 
-__all__ = ["check_test_mode", "resolved_model", "segvit_from_config"]
+__all__ = ["resolved_model", "segvit_from_config"]
 
 _IGNORED = ("data_preprocessor", "init_cfg", "pretrained", "train_cfg")
 _READ = ("auxiliary_head", "backbone", "decode_head", "neck", "test_cfg", "type")
@@ -36,6 +36,7 @@ def segvit_from_config(value: object, place: Place) -> SegVitSpec:
             raise place.missing(key, f"{key}=dict(type='{_PARTS[kind][key == 'decode_head']}', ...)")
     reject_unless(config.get("neck"), place.at("neck"), (None,), "the heads read the backbone directly")
 
+    check_head_type(config["decode_head"], place.at("decode_head"))
     backbone = backbone_from_config(config["backbone"], place.at("backbone"))
     decode_head = head_from_config(config["decode_head"], place.at("decode_head"), backbone)
     for key, part, wanted in (
@@ -59,31 +60,14 @@ def segvit_from_config(value: object, place: Place) -> SegVitSpec:
             )
         auxiliary = _auxiliary_heads(config.get("auxiliary_head"), place.at("auxiliary_head"), backbone, decode_head)
         decode_head = replace(decode_head, threshold=None)  # nothing is pruned after the last head
-    return SegVitSpec(type=kind, backbone=backbone, decode_head=decode_head, auxiliary_heads=auxiliary)
+    slide = slide_from_config(config.get("test_cfg"), place.at("test_cfg"))
+    return SegVitSpec(kind, backbone, decode_head, auxiliary, slide)
 
 
 def resolved_model(value: dict[str, object], spec: SegVitSpec) -> dict[str, object]:
     """The ``model`` as given, with the defaults of every key that the inference depends on written out."""
-    backbone = spec.backbone
     resolved = dict(value)
-    given_backbone = _dict(value["backbone"])
-    resolved["backbone"] = {
-        **given_backbone,
-        "img_size": list(backbone.img_size),
-        "patch_size": backbone.patch_size,
-        "in_channels": backbone.in_channels,
-        "embed_dims": backbone.embed_dims,
-        "num_layers": backbone.num_layers,
-        "num_heads": backbone.num_heads,
-        "mlp_ratio": given_backbone.get("mlp_ratio", 4),
-        "qkv_bias": backbone.qkv_bias,
-        "patch_bias": backbone.patch_bias,
-        "norm_cfg": {**_dict(given_backbone.get("norm_cfg", {"type": "LN"})), "eps": backbone.norm_eps},
-        "final_norm": backbone.final_norm,
-        "with_cls_token": backbone.with_cls_token,
-        "interpolate_mode": backbone.interpolate_mode,
-        "out_indices": list(backbone.out_indices),
-    }
+    resolved["backbone"] = resolved_backbone(_dict(value["backbone"]), spec.backbone)
     resolved["decode_head"] = _resolved_head(_dict(value["decode_head"]), spec.decode_head)
     given_heads = value.get("auxiliary_head")
     if spec.auxiliary_heads and isinstance(given_heads, (list, tuple)):
@@ -104,28 +88,6 @@ def _dict(value: object) -> dict[str, object]:
     """A part that validation has already found to be a dict."""
     assert isinstance(value, dict)
     return value
-
-
-def check_test_mode(model: object, place: Place, size: InputSpec) -> None:
-    """Checks ``model.test_cfg``: a bundle predicts one image of the input's shape, so a window must be that image.
-
-    The published configs slide a window of the training size; over an input of that size it has one position.
-
-    Raises:
-        RecipeError: A window of another size, or an unknown mode.
-    """
-    value = _dict(model).get("test_cfg")
-    if value is None:
-        return
-    config = mapping(value, place, ("crop_size", "mode", "stride"))
-    mode = choice(config.get("mode", "whole"), place.at("mode"), ("whole", "slide"))
-    window = config.get("crop_size", (size.height, size.width))
-    if mode == "slide" and pair(window, place.at("crop_size")) != (size.height, size.width):
-        raise place.at("crop_size").error(
-            window,
-            f"slides over the input of {size.height} x {size.width}: a bundle predicts one image of the input's shape",
-            "give input.shape the window's size, or set test_cfg=dict(mode='whole')",
-        )
 
 
 def _check_class_counts(backbone: object, place: Place, decode_head: HeadSpec) -> None:

@@ -10,7 +10,7 @@ from edgeexport.config.place import Place
 from edgeexport.config.values import MOST_LAYERS, choice, integer, mapping, number, pair, reject_unless, sequence
 from edgeexport.hosts.segvit.spec import BackboneSpec, HeadSpec
 
-__all__ = ["HEAD_TYPES", "head_from_config"]
+__all__ = ["HEAD_TYPES", "check_head_type", "head_from_config"]
 
 # BaseDecodeHead: training, and the convolution that both heads remove.
 _IGNORED_BASE = (
@@ -48,6 +48,19 @@ _FIXED = {
     "ATMHead": {**_FIXED_BASE, "use_proj": ((True,), "every stage is projected to the head's width")},
 }
 HEAD_TYPES = tuple(_READ)
+# SegViT's shrunk variant: a backbone that queries fewer tokens between its blocks, and the head that reads both resolutions.
+_SHRUNK_HEADS = ("TPNATMHead", "TPNATMROLLHead")
+
+
+def check_head_type(value: object, place: Place) -> None:
+    """Refuses heads of SegViT's shrunk variant by name, ahead of the backbone that goes with them. Raises: RecipeError."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind in _SHRUNK_HEADS:
+        raise place.at("type").error(
+            kind,
+            "unsupported: the head of SegViT's shrunk variant, whose backbone (vit_shrink) halves the grid between its blocks",
+            "use a config with VisionTransformer and ATMHead; tokens are reduced by reduction=dict(cts=..., tome=...) here",
+        )
 
 
 def head_from_config(value: object, place: Place, backbone: BackboneSpec) -> HeadSpec:

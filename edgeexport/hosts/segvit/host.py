@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import nn
 
-from edgeexport.config.labels import palette_from_config
 from edgeexport.config.place import Place
-from edgeexport.cost.macs import BlockMacs, bilinear_resize_macs, layer_norm_macs, patch_embedding_macs
-from edgeexport.hosts.host import ExitTokens, Head, Host, HostMacs, TailSpec, vit_macs
-from edgeexport.hosts.segvit.config import check_test_mode, resolved_model, segvit_from_config
-from edgeexport.hosts.segvit.input_config import input_from_config, tail_from_config
+from edgeexport.cost.macs import bilinear_resize_macs, layer_norm_macs, patch_embedding_macs
+from edgeexport.hosts.host import ExitTokens, Head, HostMacs, TailSpec
+from edgeexport.hosts.segmentation.host import SegmentationHost
+from edgeexport.hosts.segmentation.test_mode import window_grid, window_input
+from edgeexport.hosts.segvit.config import resolved_model, segvit_from_config
 from edgeexport.hosts.segvit.macs import atm_head_macs, mask_einsum_macs, prune_head_macs
 from edgeexport.hosts.segvit.seeded import seed_weights
 from edgeexport.hosts.segvit.segvit import SegVit
 from edgeexport.hosts.segvit.spec import HeadSpec, SegVitSpec
 from edgeexport.hosts.segvit.walk import PublishedSegVitWalk, SegVitWalk
 from edgeexport.inputs.spec import InputSpec
-from edgeexport.tokens.changes import BlockTokens, BranchTokens
+from edgeexport.tokens.changes import BlockTokens
 from edgeexport.tokens.host_facts import Exit, HostFacts
 
 __all__ = ["SegVitHost"]
 
 
-class SegVitHost(Host):
+class SegVitHost(SegmentationHost):
     """See `Host`."""
 
     types: ClassVar[tuple[str, ...]] = ("EncoderDecoderPrune", "EncoderDecoder")
-    outputs: ClassVar[tuple[str, ...]] = ("class_map", "scores")
-    counts_prefix: ClassVar[bool] = False
     convention: ClassVar[str] = (
         "multiply-accumulates per image, fvcore convention: multiply-accumulate 1, LayerNorm 5 per element, "
         "BatchNorm 2 per element, bilinear resize 4 per output element; biases, activations, softmax, additions, pooling, "
@@ -42,6 +40,7 @@ class SegVitHost(Host):
     )
     scopes: ClassVar[Mapping[str, str]] = {
         "pixels": "embedding",
+        "windows": "embedding",
         "embedding": "embedding",
         "blocks.#": "block_#",
         "exits.#.scores": "prune_#",
@@ -61,33 +60,10 @@ class SegVitHost(Host):
         """See `resolved_model`."""
         return resolved_model(given, spec)
 
-    def patch_size(self, spec: SegVitSpec) -> int:
-        """Of the backbone."""
-        return spec.backbone.patch_size
-
-    def input_from_config(self, value: object, place: Place, spec: SegVitSpec, sides: tuple[int, str]) -> InputSpec:
-        """See `input_from_config`."""
-        return input_from_config(value, place, *sides)
-
-    def check(self, config: Mapping[str, object], place: Place, spec: SegVitSpec, size: InputSpec) -> None:
-        """See `check_test_mode`."""
-        check_test_mode(config["model"], place.at("model").at("test_cfg"), size)
-
-    def tail_from_config(self, value: object, place: Place, spec: SegVitSpec) -> TailSpec:
-        """See `tail_from_config`."""
-        return tail_from_config(value, place, spec)
-
-    def palette_from_config(
-        self, config: Mapping[str, object], place: Place, spec: SegVitSpec
-    ) -> tuple[tuple[tuple[int, int, int], ...], object]:
-        """Given, or that of the data set which ``classes`` names, or generated."""
-        classes, given = config.get("classes"), config.get("palette")
-        colours = palette_from_config(given, place.at("palette"), spec.decode_head.num_classes, classes)
-        return colours, config.get("palette", classes if isinstance(classes, str) else None)
-
-    def extra_outputs(self, spec: SegVitSpec, output: str, tail: TailSpec) -> tuple[str, ...]:
-        """``uncertified_pixels``: pixels whose class the fast tail cannot prove."""
-        return ("uncertified_pixels",) if output == "class_map" and tail.form == "fast" else ()
+    def why_no_fast_tail(self, spec: SegVitSpec) -> str:
+        """`ATMHead` has no scores per token."""
+        head = spec.decode_head.type
+        return "" if head == "PruneHead" else f"{head} resizes masks, not scores"
 
     def facts(self, spec: SegVitSpec, size: InputSpec) -> HostFacts:
         """Tokens leave at auxiliary PruneHeads, ahead of a final head that reads one block."""
@@ -99,13 +75,14 @@ class SegVitHost(Host):
                 f"needs PruneHead, found {head.type}: tokens leave at auxiliary PruneHeads",
                 "use type='EncoderDecoderPrune' with ViT_prune and PruneHead, or leave dtop out",
             )
+        size, windows = window_input(spec.slide, size), window_grid(spec.slide, size)
         return HostFacts(
             name="SegViT",
             title="a SegViT",
             depth=backbone.num_layers,
             reads=head.stages,
             grid=(size.height // backbone.patch_size, size.width // backbone.patch_size),
-            prefix=int(backbone.with_cls_token),
+            prefix=backbone.prefix,
             embed_dims=backbone.embed_dims,
             num_heads=backbone.num_heads,
             image=(size.height, size.width),
@@ -117,6 +94,7 @@ class SegVitHost(Host):
             why_no_exits=why,
             why_no_sharing="",
             restores=True,
+            windows=1 if windows is None else windows.count,
         )
 
     def model(self, spec: SegVitSpec) -> nn.Module:
@@ -146,12 +124,6 @@ class SegVitHost(Host):
         """See `PublishedSegVitWalk`."""
         assert isinstance(model, SegVit)
         return PublishedSegVitWalk(model, size, output)
-
-    def block_macs(self, spec: SegVitSpec, branches: Sequence[BranchTokens]) -> BlockMacs:
-        """A pre-norm ViT block."""
-        backbone = spec.backbone
-        hidden = int(backbone.mlp_ratio * backbone.embed_dims)
-        return vit_macs(branches, backbone.embed_dims, hidden)
 
     def macs(
         self,
@@ -184,10 +156,6 @@ class SegVitHost(Host):
             heads=tuple(heads),
             tail=tail,
         )
-
-    def geometry(self, spec: Any, facts: HostFacts) -> dict[str, object]:
-        """Grid and class token."""
-        return {"grid": list(facts.grid), "patches": facts.num_patches, "class_token": bool(facts.prefix)}
 
 
 def _head_macs(spec: HeadSpec, tokens: int) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from edgeexport.hosts.segmentation.vit import VitBackbone
 from edgeexport.hosts.segvit.heads import head_from_spec
 from edgeexport.hosts.segvit.spec import SegVitSpec
-from edgeexport.hosts.segvit.vit import VitBackbone
 
 __all__ = ["SegVit"]
 

@@ -1,35 +1,13 @@
-"""A SegViT as a recipe describes it. Imports nothing but the standard library."""
+"""A SegViT as a recipe describes it. Imports no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeexport.hosts.segmentation.spec import BackboneSpec
+from edgeexport.hosts.segmentation.test_mode import Slide
+
 __all__ = ["BackboneSpec", "HeadSpec", "SegVitSpec"]
-
-
-@dataclass(frozen=True)
-class BackboneSpec:
-    """Plain Vision Transformer of mmsegmentation (`VisionTransformer`, or `ViT_prune` of DToP).
-
-    ``img_size`` is the (height, width) in pixels that the position embedding was trained for; another input size
-    interpolates it with ``interpolate_mode``. ``out_indices`` are 0-based blocks, as in mmseg.
-    """
-
-    type: str
-    img_size: tuple[int, int]
-    patch_size: int
-    in_channels: int
-    embed_dims: int
-    num_layers: int
-    num_heads: int
-    mlp_ratio: float
-    qkv_bias: bool
-    patch_bias: bool
-    norm_eps: float
-    final_norm: bool
-    with_cls_token: bool
-    interpolate_mode: str
-    out_indices: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -53,9 +31,10 @@ class HeadSpec:
 
 @dataclass(frozen=True)
 class SegVitSpec:
-    """SegViT: backbone, final head, and DToP's auxiliary heads in order of depth."""
+    """SegViT: backbone, final head, and DToP's auxiliary heads in order of depth; ``slide``: windows over the image."""
 
     type: str
     backbone: BackboneSpec
     decode_head: HeadSpec
     auxiliary_heads: tuple[HeadSpec, ...]
+    slide: Slide | None = None

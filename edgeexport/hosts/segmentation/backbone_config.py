@@ -18,9 +18,9 @@ from edgeexport.config.values import (
     reject_unless,
     sequence,
 )
-from edgeexport.hosts.segvit.spec import BackboneSpec
+from edgeexport.hosts.segmentation.spec import BackboneSpec
 
-__all__ = ["BACKBONE_TYPES", "backbone_from_config", "layer_norm_eps"]
+__all__ = ["BACKBONE_TYPES", "backbone_from_config", "layer_norm_eps", "resolved_backbone"]
 
 BACKBONE_TYPES = ("VisionTransformer", "ViT_prune")
 
@@ -52,6 +52,7 @@ _READ = (
     "qkv_bias",
     "type",
     "with_cls_token",
+    "with_dist_token",
 )
 # Key -> (supported values, what another value would ask for). Each changes the result.
 _FIXED: dict[str, tuple[tuple[object, ...], str]] = {
@@ -107,6 +108,10 @@ def backbone_from_config(value: object, place: Place) -> BackboneSpec:
             raise place.at("with_cls_token").error(
                 True, f"unsupported{given}: DToP runs without a class token", "write with_cls_token=False"
             )
+    with_dist_token = boolean(config.get("with_dist_token", False), place.at("with_dist_token"))
+    if with_dist_token and not with_cls_token:
+        problem = "a distillation token stands behind a class token, and there is none"
+        raise place.at("with_dist_token").error(True, problem, "write with_cls_token=True, or leave it out")
     return BackboneSpec(
         type=kind,
         img_size=img_size,
@@ -126,7 +131,32 @@ def backbone_from_config(value: object, place: Place) -> BackboneSpec:
             config.get("interpolate_mode", "bicubic"), place.at("interpolate_mode"), ("bicubic", "bilinear")
         ),
         out_indices=_out_indices(config.get("out_indices", -1), num_layers, place.at("out_indices")),
+        with_dist_token=with_dist_token,
     )
+
+
+def resolved_backbone(given: dict[str, object], backbone: BackboneSpec) -> dict[str, object]:
+    """``model.backbone`` as given, with the defaults of every key that the inference depends on written out."""
+    norm = given.get("norm_cfg", {"type": "LN"})
+    assert isinstance(norm, dict)
+    return {
+        **given,
+        "img_size": list(backbone.img_size),
+        "patch_size": backbone.patch_size,
+        "in_channels": backbone.in_channels,
+        "embed_dims": backbone.embed_dims,
+        "num_layers": backbone.num_layers,
+        "num_heads": backbone.num_heads,
+        "mlp_ratio": given.get("mlp_ratio", 4),
+        "qkv_bias": backbone.qkv_bias,
+        "patch_bias": backbone.patch_bias,
+        "norm_cfg": {**norm, "eps": backbone.norm_eps},
+        "final_norm": backbone.final_norm,
+        "with_cls_token": backbone.with_cls_token,
+        "interpolate_mode": backbone.interpolate_mode,
+        "out_indices": list(backbone.out_indices),
+        **({"with_dist_token": True} if backbone.with_dist_token else {}),
+    }
 
 
 def layer_norm_eps(value: object, place: Place) -> float:

@@ -1,4 +1,4 @@
-"""What goes into and comes out of a SegViT: a recipe's ``input`` and ``tail``."""
+"""What goes into and comes out of a segmenter: a recipe's ``input`` and ``tail``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from edgeexport.config.place import Place
 from edgeexport.config.values import choice, integer, mapping, sequence
 from edgeexport.hosts.host import TailSpec
 from edgeexport.hosts.input_config import preprocess_from_config
-from edgeexport.hosts.segvit.spec import SegVitSpec
 from edgeexport.inputs.spec import InputSpec
 
 __all__ = ["input_from_config", "tail_from_config"]
@@ -48,23 +47,22 @@ def input_from_config(value: object, place: Place, multiple: int, rule: str) -> 
     )
 
 
-def tail_from_config(value: object, place: Place, model: SegVitSpec) -> TailSpec:
+def tail_from_config(value: object, place: Place, classes: int, why_not_fast: str = "") -> TailSpec:
     """Validates ``tail``: how a class map is made from token scores. Scores as output do not use it.
 
     The fast form blends, in each low-resolution cell, the ``candidates`` classes with the largest corner; with all
-    classes as candidates it is the plain one. It needs scores per token, which `ATMHead` does not have: its tail is its
-    own, 'plain'. By default: 'fast' with 16 candidates, or with all classes where there are fewer.
+    classes as candidates it is the plain one. It needs class scores per patch; a head without them says ``why_not_fast``, and
+    its tail is its own, 'plain'. By default: 'fast' with 16 candidates, or with all classes where there are fewer.
 
     Raises:
         RecipeError: An unknown form, a count out of range, or the fast form where there is none.
     """
     config = mapping({} if value is None else value, place, ("candidates", "form"))
-    classes, head = model.decode_head.num_classes, model.decode_head.type
-    possible = head == "PruneHead" and classes > 1
-    form = choice(config.get("form", "fast" if possible else "plain"), place.at("form"), ("fast", "plain"))
-    if form == "fast" and not possible:
-        reason = f"{head} resizes masks, not scores" if head != "PruneHead" else "there is only one class"
-        raise place.at("form").error(form, f"unsupported: {reason}", "use form='plain', or leave it out")
+    if not why_not_fast and classes == 1:
+        why_not_fast = "there is only one class"
+    form = choice(config.get("form", "plain" if why_not_fast else "fast"), place.at("form"), ("fast", "plain"))
+    if form == "fast" and why_not_fast:
+        raise place.at("form").error(form, f"unsupported: {why_not_fast}", "use form='plain', or leave it out")
     default = min(_DEFAULT_CANDIDATES, classes)
     candidates = integer(config.get("candidates", default), place.at("candidates"), minimum=1, maximum=classes)
     return TailSpec(form=form, candidates=candidates)
