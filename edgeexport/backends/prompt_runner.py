@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
-from edgeexport.bundle.prompt_facts import PromptFacts
 from edgeexport.errors import UsageError
 from edgeexport.inputs.prompt import LaidOutPrompt
+from edgeexport.inputs.prompt_facts import PromptFacts
 
 __all__ = ["PromptRunner"]
 

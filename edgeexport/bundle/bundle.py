@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from edgeexport.bundle.places import check_bundle_path
-from edgeexport.bundle.prompt_facts import PromptFacts
 from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.device.remains import clear_remains
 from edgeexport.documents import IN_A_BUNDLE, Manifest, read_document
 from edgeexport.documents.manifest import MANIFEST, MANIFEST_SCHEMA
 from edgeexport.errors import BundleError, UsageError
+from edgeexport.inputs.prompt_facts import PromptFacts
 from edgeexport.inputs.spec import Crop, InputSpec, Preprocess
 
 __all__ = [

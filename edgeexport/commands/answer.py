@@ -13,10 +13,10 @@ import numpy as np
 from edgeexport.backends.prompt_runner import PromptRunner
 from edgeexport.bundle import Bundle, open_bundle, refuse_link_of_bundle
 from edgeexport.bundle.files import disk_errors, write_file
-from edgeexport.bundle.prompt_facts import PromptFacts
 from edgeexport.errors import UsageError, plain_text
 from edgeexport.inputs.photos import open_photo
 from edgeexport.inputs.prompt import image_patches, laid_out_prompt
+from edgeexport.inputs.prompt_facts import PromptFacts
 from edgeexport.inputs.tokenizer import TextTokens, chat_text, with_visual_tokens
 from edgeexport.pictures.cache_map import cache_groups, draw_cache_map
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from edgeexport.bundle.prompt_facts import PromptFacts
 from edgeexport.cost.ceilings import ceilings_of, power_modes
+from edgeexport.inputs.prompt_facts import PromptFacts
 
 __all__ = ["CacheCost", "cache_bytes", "cache_costs", "decode_ms"]
 

@@ -217,7 +217,7 @@ _Token = Annotated[int, Meta(ge=0, le=2**31)]
 
 
 class Prompt(TypedDict):
-    """Of a language model: see `edgeexport.bundle.prompt_facts.PromptFacts`."""
+    """Of a language model: see `edgeexport.inputs.prompt_facts.PromptFacts`."""
 
     architecture: Line
     length: _Size

@@ -26,6 +26,10 @@ class PromptModel:
     steps: Sequence[nn.Module] | None
     weights: dict[str, Any]
 
+    def modules(self, steps: Sequence[nn.Module], slots: int) -> dict[str, nn.Module]:
+        """The graphs' modules by name, with other steps, which leave ``slots``."""
+        return {form.name: form.module for form in GRAPH_LISTS[self.recipe.type].graphs(self.model, steps, slots)}
+
     @property
     def forms(self) -> tuple[GraphForm, ...]:
         """The graphs to export."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeexport.bundle.prompt_facts import PromptFacts
 from edgeexport.config.inheritance import recipe_file
 from edgeexport.config.lookup import docstring_line, recipe_path
 from edgeexport.config.options import config_with_options
@@ -17,6 +16,7 @@ from edgeexport.config.reading import config_from_file
 from edgeexport.config.values import integer, mapping, string
 from edgeexport.errors import RecipeError, nearest_hint, plain_text
 from edgeexport.hosts import GRAPH_LISTS
+from edgeexport.inputs.prompt_facts import PromptFacts
 from edgeexport.recipe.named import family_of_name
 from edgeexport.reductions import CACHE_REDUCTIONS
 from edgeexport.reductions.cache_reduction import CacheReduction

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeexport.backends.prompt_runner import PromptRunner
-from edgeexport.bundle.prompt_facts import PromptFacts
+from edgeexport.config.place import Place
 from edgeexport.fixed.prompt_model import PromptModel
-from edgeexport.hosts.decoder.model import Decode, Embedding, Prefill, Vision
 from edgeexport.inputs.photos import open_photo, shipped_photos
 from edgeexport.inputs.prompt import LaidOutPrompt, image_patches, laid_out_prompt
+from edgeexport.inputs.prompt_facts import PromptFacts
 from edgeexport.ops.cache_merge import cache_merge
 from edgeexport.tokens.cache import KeptCache, PromptLayer
 from edgeexport.verify.compare import (
@@ -125,28 +125,30 @@ class TorchPrompt:
         slots: int,
         imposed: Sequence[tuple[Tensor, Tensor]] | None = None,
     ) -> None:
-        model, prompt = fixed.model, case.prompt
+        prompt, spec = case.prompt, fixed.recipe.model
         average = getattr(fixed.recipe.reduction, "merge", "kv") == "kv"
         given = imposed or [None] * len(steps)
         watched = [_Watched(step, own, average) for step, own in zip(steps, given, strict=True)]
-        features = None if case.pixels is None else Vision(model)(torch.from_numpy(case.pixels))
-        embedded = Embedding(model)(torch.from_numpy(prompt.input_ids), features)
+        modules = fixed.modules(watched, slots)
+        features = () if case.pixels is None else modules["vision"](torch.from_numpy(case.pixels))
+        (embedded,) = modules["embedding"](torch.from_numpy(prompt.input_ids), *features)
         mask, modality = torch.from_numpy(prompt.attention_mask), torch.from_numpy(prompt.modality)
-        out = Prefill(model, watched)(embedded, mask, torch.from_numpy(prompt.position_ids), modality)
+        out = modules["prefill"](embedded, mask, torch.from_numpy(prompt.position_ids), modality)
         layers = len(watched)
         caches = list(out[1 : 1 + 2 * layers])
-        shown = torch.zeros(1, slots + model.spec.new_tokens, dtype=torch.int64)
-        if slots == model.spec.prompt and all(step is None for step in steps):
+        shown = torch.zeros(1, slots + spec.new_tokens, dtype=torch.int64)
+        if slots == spec.prompt and all(step is None for step in steps):
             shown[:, :slots] = mask
         else:
             shown[:, : min(prompt.tokens, slots)] = 1
         said = [out[0][0, -1]]
         for step, token in enumerate(case.following):
             shown[:, slots + step] = 1
-            shape = (1, 1) if model.spec.position_axes == 1 else (3, 1, 1)
+            shape = (1, 1) if spec.position_axes == 1 else (3, 1, 1)
             position = torch.full(shape, prompt.next_position + step)
-            x = model.model.embed_tokens(torch.tensor([[token]]))
-            logits, *caches = Decode(model)(x, shown, position, *caches)
+            ids = torch.full((1, spec.prompt), token)
+            (embedded,) = modules["embedding"](ids, *features)
+            logits, *caches = modules["decode"](embedded[:, -1:], shown, position, *caches)
             said.append(logits[0, -1])
         self.layers = [step.given for step in watched if step.given is not None]
         self.kept = [step.kept for step in watched if step.kept is not None]
@@ -206,8 +208,6 @@ def whole_comparison(fixed: PromptModel, case: PromptCase) -> Comparison:
     assert method is not None
     facts, length = recipe.cache_facts, recipe.model.prompt
     entry = {**method.resolved(recipe.reduction), "budget": length}
-    from edgeexport.config.place import Place
-
     spec = method.spec_from_config(entry, Place("whole"), facts)
     steps = [method.step(spec, facts, layer) for layer in range(facts.layers)]
     kept = TorchPrompt(fixed, case, steps, length)

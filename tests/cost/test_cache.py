@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from edgeexport.bundle.prompt_facts import PromptFacts
 from edgeexport.cost.cache import cache_bytes, cache_costs, decode_ms
+from edgeexport.inputs.prompt_facts import PromptFacts
 
 PUBLISHED_GIB = {1.0: 2.06, 0.5: 1.05, 0.35: 0.74, 0.2: 0.44, 0.05: 0.13}
 PROMPT, UNMERGED = 38_000, 600  # our fit; the paper does not state them

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeexport.bundle.prompt_facts import PromptFacts
 from edgeexport.hosts.decoder.spec import DecoderSpec
+from edgeexport.inputs.prompt_facts import PromptFacts
 from edgeexport.tokens.cache import CacheFacts
 
 __all__ = ["cache_facts", "prompt_facts"]

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from edgeexport.bundle.prompt_facts import PromptFacts
 from edgeexport.config.place import Place
 from edgeexport.errors import plain_text
 from edgeexport.hosts.decoder.config import decoder_from_config, folder_of, model_config
@@ -18,6 +17,7 @@ from edgeexport.hosts.decoder.model import DecoderModel
 from edgeexport.hosts.decoder.spec import DecoderSpec
 from edgeexport.hosts.decoder.weights import decoder_with_weights, seeded_decoder, state_of_folder, weights_digest
 from edgeexport.hosts.graph_form import GraphForm
+from edgeexport.inputs.prompt_facts import PromptFacts
 from edgeexport.tokens.cache import CacheFacts
 
 __all__ = ["LanguageModelHost"]
