@@ -54,6 +54,16 @@ class Bundle:
         """The part's own file in place of the model's: 'policy.onnx' in place of 'model.onnx'."""
         return name.replace("model", self.part, 1)
 
+    def refuse_several(self) -> None:
+        """For commands that take one graph.
+
+        Raises:
+            UsageError: The bundle lists several.
+        """
+        if "graphs" in self.manifest:
+            problem = "holds several graphs of a language model, which this command does not take"
+            raise UsageError(str(self.path), problem, "build, inspect, lint, verify and run take it")
+
     @property
     def name(self) -> str:
         """Name of the recipe it was built from."""
@@ -62,9 +72,7 @@ class Bundle:
     @property
     def input(self) -> InputSpec:
         """The model's input form; bundles of the first version know colour images alone, and leave the sizes to the shape."""
-        if "graphs" in self.manifest:
-            problem = "holds several graphs of a language model, which this command does not take"
-            raise UsageError(str(self.path), problem, "build, inspect, lint, verify and run take it")
+        self.refuse_several()
         entry = self.manifest["input"]
         shape, rule = entry["shape"], entry["preprocess"]
         preprocess = None
@@ -106,7 +114,7 @@ class Bundle:
         listed = self.manifest.get("graphs")
         if listed is not None:
             return [
-                GraphInfo(str(g["name"]), *([_tensor(i) for i in g[key]] for key in ("inputs", "outputs")))  # type: ignore[literal-required]
+                GraphInfo(str(g["name"]), *([_tensor(i) for i in g[key]] for key in ("inputs", "outputs")))
                 for g in listed
             ]
         parts = [self, *([self.policy] if self.policy is not None else [])]

@@ -15,7 +15,7 @@ from edgeexport.backends.separate import runner_of_parts
 from edgeexport.backends.tensorrt_rtx import RtxCheck
 from edgeexport.bundle import Bundle, check_replaceable, hashes_of, json_bytes, open_bundle, staged_bundle
 from edgeexport.bundle.places import WEIGHTS_FILE, check_bundle_path, check_writable
-from edgeexport.commands.build_graphs import GraphsBuild, build_graphs, refuse_given
+from edgeexport.commands.build_graphs import build_graphs, refuse_given
 from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.checks import checks_json, half_comparison, rtx_check, tail_check, tensorrt_comparisons
 from edgeexport.commands.earlier_results import keep_results
@@ -96,7 +96,7 @@ def build(
     local_engine: bool = True,
     export: onnx.ModelProto | None = None,
     on_stage: Callable[[str], None] = lambda name: None,
-) -> BuildResult | GraphsBuild:
+) -> BuildResult:
     """Builds a bundle: what `edgeexport build` does.
 
     Args:
@@ -121,7 +121,9 @@ def build(
     listed = prompt_recipe(recipe, cfg_options)
     if listed is not None:
         refuse_given(listed, checkpoint=checkpoint, keep_fp32=keep_fp32, export=export)
-        return build_graphs(listed, target, precision=precision, work_dir=work_dir, on_stage=on_stage)
+        made = build_graphs(listed, target, precision=precision, work_dir=work_dir, on_stage=on_stage)
+        told = (made.bundle, made.comparisons, made.warnings, made.seconds, made.peak_bytes)
+        return BuildResult(*told, engine=None, no_engine=made.no_engine)
     log = BuildLog(on_stage)
     asked = engine_options or EngineOptions()
     with log.stage("read recipe"):

@@ -240,7 +240,8 @@ def _write_manifest(
     checks: Mapping[str, Any],
     template: str | None,
 ) -> None:
-    recipe, listed = fixed.recipe, []
+    recipe = fixed.recipe
+    listed: list[dict[str, Any]] = []
     for graph in graphs:
         weights = sum(len(tensor.raw_data) for tensor in graph.with_functions.graph.initializer)
         listed.append(

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from edgeexport.backends.engine import EngineResult
     from edgeexport.calibration.calibrate_delay import DelayCalibration
     from edgeexport.commands.build import BuildResult
-    from edgeexport.commands.build_graphs import GraphsBuild
     from edgeexport.commands.doctor import Doctor
     from edgeexport.commands.lint import LintResult
     from edgeexport.commands.run import Predictions
@@ -126,7 +125,7 @@ def _print_merging(merging: dict[str, Any]) -> None:
     results_console.print(text, soft_wrap=True)
 
 
-def print_build(result: BuildResult | GraphsBuild) -> None:
+def print_build(result: BuildResult) -> None:
     """Summary of a finished build."""
     manifest = result.bundle.manifest
     checks = manifest["checks"]

@@ -41,7 +41,10 @@ def golden_prompts(bundle: Bundle, threads: int = 0) -> tuple[list[Comparison], 
         if own["input_ids"].shape != expected or len(own["following"]) > facts.new_tokens:
             raise BundleError(f"{bundle.path / 'golden.npz'}: {case}", f"does not fit {expected}", "build it again")
         prompt = LaidOutPrompt(
-            *(own[name] for name in PROMPT_ARRAYS),
+            input_ids=own["input_ids"],
+            attention_mask=own["attention_mask"],
+            position_ids=own["position_ids"],
+            modality=own["modality"],
             next_position=int(own["position_ids"].max()) + 1,
             tokens=int(own["attention_mask"].sum()),
         )

@@ -127,7 +127,7 @@ class TorchPrompt:
     ) -> None:
         prompt, spec = case.prompt, fixed.recipe.model
         average = getattr(fixed.recipe.reduction, "merge", "kv") == "kv"
-        given = imposed or [None] * len(steps)
+        given: Sequence[tuple[Tensor, Tensor] | None] = imposed or [None] * len(steps)
         watched = [_Watched(step, own, average) for step, own in zip(steps, given, strict=True)]
         modules = fixed.modules(watched, slots)
         features = () if case.pixels is None else modules["vision"](torch.from_numpy(case.pixels))

@@ -57,7 +57,7 @@ def answer_logits(model: DecoderModel, batch: dict[str, Any]) -> tuple[Tensor, T
     seen = torch.gather(features, 1, which[..., None].expand(-1, -1, features.shape[2]))
     x = torch.where(is_image[..., None], seen, model.model.embed_tokens(ids))
     rotation, hidden = model.rotation(batch["positions"]), hidden_places(batch["mask"])
-    for layer in model.model.layers:
+    for layer in model.model.in_order():
         x, _ = layer.prompt(x, rotation, hidden)
     at = batch["places"][:, None] + torch.arange(ANSWER)
     rows = batch["rows"][:, None]

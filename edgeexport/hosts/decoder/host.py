@@ -66,7 +66,7 @@ class LanguageModelHost:
         self, model: DecoderModel, steps: Sequence[nn.Module] | None, slots: int | None
     ) -> tuple[GraphForm, ...]:
         """See `decoder_graphs`."""
-        return decoder_graphs(model, steps, slots)  # type: ignore[arg-type]
+        return decoder_graphs(model, steps, slots)
 
 
 def _origin(origin: str, seed: int | None, file: str | None, digest: str | None, statement: str) -> dict[str, Any]:

@@ -19,6 +19,8 @@ __all__ = ["Decode", "DecoderModel", "Embedding", "Prefill", "Vision", "hidden_p
 class DecoderModel(nn.Module):
     """Keys ``model.*``, ``lm_head`` and ``visual.*`` of the published checkpoints."""
 
+    visual: Tower
+
     def __init__(self, spec: DecoderSpec) -> None:
         super().__init__()
         self.spec = spec
@@ -68,7 +70,7 @@ class Embedding(nn.Module):
         text = self.embed_tokens(input_ids)
         if image_features is None:
             return text
-        is_image = input_ids == self.image_token
+        is_image = torch.eq(input_ids, int(self.image_token or 0))
         which = (torch.cumsum(is_image.to(torch.int64), dim=1) - 1).clamp(0, image_features.shape[0] - 1)
         return torch.where(is_image[..., None], image_features[which], text)
 
@@ -100,7 +102,7 @@ class Prefill(nn.Module):
         hidden = hidden_places(valid)
         x, caches, decisions = inputs_embeds, [], []
         room = self.decoder.spec.new_tokens
-        for number, layer in enumerate(self.decoder.model.layers):
+        for number, layer in enumerate(self.decoder.model.in_order()):
             x, (query, key, value) = layer.prompt(x, rotation, hidden)
             if self.steps is not None:
                 kept = self.steps[number](PromptLayer(query, key, value, kinds, valid))
@@ -132,7 +134,7 @@ class Decode(nn.Module):
         rotation = self.decoder.rotation(position_ids)
         x, caches = inputs_embeds, []
         form = self.decoder.spec.cache_update
-        for number, layer in enumerate(self.decoder.model.layers):
+        for number, layer in enumerate(self.decoder.model.in_order()):
             before = (past[2 * number], past[2 * number + 1])
             x, after = layer.step(x, rotation, before, slot, shown, form)
             caches += after

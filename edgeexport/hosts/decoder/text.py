@@ -5,6 +5,8 @@ Sources: Llama 2 (arXiv 2307.09288), section 2.2, Qwen2 (arXiv 2407.10671), sect
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -131,3 +133,7 @@ class TextModel(nn.Module):
         self.embed_tokens = nn.Embedding(spec.vocabulary, spec.width)
         self.layers = nn.ModuleList(Layer(spec) for _ in range(spec.layers))
         self.norm = RmsNorm(spec.width, spec.norm_epsilon)
+
+    def in_order(self) -> list[Layer]:
+        """The layers."""
+        return [cast(Layer, layer) for layer in self.layers]

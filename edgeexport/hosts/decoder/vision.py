@@ -36,6 +36,10 @@ class TowerGroups(nn.Module):
     patch stands among the G x S.
     """
 
+    index: Tensor
+    padding: Tensor
+    place: Tensor
+
     def __init__(self, members: Sequence[Sequence[int]]) -> None:
         super().__init__()
         longest = max(map(len, members))
