@@ -121,9 +121,9 @@ def build(
     listed = prompt_recipe(recipe, cfg_options)
     if listed is not None:
         refuse_given(listed, checkpoint=checkpoint, keep_fp32=keep_fp32, export=export)
-        made = build_graphs(listed, target, precision=precision, work_dir=work_dir, on_stage=on_stage)
-        told = (made.bundle, made.comparisons, made.warnings, made.seconds, made.peak_bytes)
-        return BuildResult(*told, engine=None, no_engine=made.no_engine)
+        several = build_graphs(listed, target, precision=precision, work_dir=work_dir, on_stage=on_stage)
+        told = (several.bundle, several.comparisons, several.warnings, several.seconds, several.peak_bytes)
+        return BuildResult(*told, engine=None, no_engine=several.no_engine)
     log = BuildLog(on_stage)
     asked = engine_options or EngineOptions()
     with log.stage("read recipe"):
