@@ -161,7 +161,7 @@ def interval(right: int, count: int) -> tuple[float, float]:
     z, share = 1.96, right / count
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return centre - half, centre + half
+    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def chosen_constants(model: DecoderModel, reads: list[Encoded], slots: int) -> tuple[float, float, list[float]]:
