@@ -25,6 +25,10 @@ def inspect_bundle(path: Path) -> dict[str, Any]:
     """
     bundle = open_bundle(path)
     manifest: Mapping[str, Any] = bundle.manifest
+    if bundle.prompt is not None:
+        listed = ("graphs", "prompt", "cache_costs")
+        told = ("name", "description", "weights", "target", "precision", "checks", "versions", "edgeexport")
+        return {"bundle": str(path), **{key: manifest[key] for key in (*told, *listed)}}
     shown = (
         "name",
         "description",
