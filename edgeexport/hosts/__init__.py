@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgeexport.hosts.host import Host
+from edgeexport.hosts.onnx_file.host import OnnxFileHost
 from edgeexport.hosts.sd_block.host import SdBlockHost
 from edgeexport.hosts.segmenter.host import SegmenterHost
 from edgeexport.hosts.segvit.host import SegVitHost
 from edgeexport.hosts.timm_vit.host import TimmVitHost
 
-__all__ = ["DECODE_HEADS", "HOSTS", "NAMED", "host_of_model"]
+__all__ = ["DECODE_HEADS", "FILES", "HOSTS", "NAMED", "host_of_model"]
 
 HOSTS: dict[str, Host] = {
     "EncoderDecoderPrune": SegVitHost(),
@@ -18,6 +19,7 @@ HOSTS: dict[str, Host] = {
     "Segmenter": SegmenterHost(),
     "timm": TimmVitHost(),
     "sd_block": SdBlockHost(),
+    "onnx_file": OnnxFileHost(),
 }
 """``type`` of a model's spec, and of ``model`` in a recipe -> its family."""
 
@@ -29,6 +31,10 @@ DECODE_HEADS: dict[str, Host] = {
 
 NAMED: dict[str, Host] = {"timm": HOSTS["timm"]}
 """What stands ahead of a model's name in place of a recipe, ``timm:NAME`` -> the family that makes a recipe of it."""
+
+
+FILES: dict[str, Host] = {".onnx": HOSTS["onnx_file"]}
+"""How a file's name ends that is given in place of a recipe -> the family that makes a recipe of it."""
 
 
 def host_of_model(kind: str, model: Mapping[str, object]) -> Host:
