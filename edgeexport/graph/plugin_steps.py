@@ -157,7 +157,7 @@ def _match_merge(match: ir.Node) -> Step | None:
     small = small and _shape(metric)[-2] <= token_match_merge.LARGEST_TOKENS
     if x is None or size is None or x.dtype != ir.DataType.FLOAT or into != existing or not small:
         return None
-    compared = _mean_of_heads(metric)
+    compared = _mean_of_heads(metric, match)
     if compared is None:
         compared = _Compared(metric, ())
     logarithm = _logarithm(merge.outputs[1], compared.rows.dtype)
@@ -182,8 +182,8 @@ class _Compared:
     nodes: tuple[ir.Node, ...]
 
 
-def _mean_of_heads(metric: ir.Value) -> _Compared | None:
-    """What ``metric`` is the mean of; None where it is something else, or is read by others too."""
+def _mean_of_heads(metric: ir.Value, match: ir.Node) -> _Compared | None:
+    """What ``metric`` is the mean of; None where it is something else, or is read by others than ``match``."""
     mean = _maker(metric, "ReduceMean")
     axes = ir.convenience.get_const_tensor(mean.inputs[1]) if mean is not None and mean.inputs[1:] else None
     if mean is None or axes is None or axes.numpy().tolist() != [1] or len(_shape(metric)) != 3:
@@ -194,12 +194,7 @@ def _mean_of_heads(metric: ir.Value) -> _Compared | None:
     if heads is None or len(shape) != 4 or shape[1] > token_match_merge.LARGEST_HEADS:
         return None
     nodes = (mean,) if cast is None else (mean, cast)
-    return _Compared(heads, nodes) if _is_closed((*nodes, *metric.consumers()), _outputs(metric)) else None
-
-
-def _outputs(value: ir.Value) -> list[ir.Value]:
-    """What the readers of a value compute."""
-    return [output for reader in value.consumers() for output in reader.outputs]
+    return _Compared(heads, nodes) if _is_closed((*nodes, match), match.outputs) else None
 
 
 def _logarithm(size: ir.Value, kind: ir.DataType | None) -> tuple[ir.Node, ...]:
