@@ -85,9 +85,9 @@ EDGEEXPORT_EXPORT int launch_token_match_merge(int32_t type, void const* match, 
     Match const& made = *static_cast<Match const*>(match);
     edgeexport::MatchMergeAddresses const tensors{metric,      x,        size,   table,  workspace, merged,
                                                   merged_size, log_size, source, target, kept};
-    edgeexport::TokenMatchSizes match = made.sizes;
-    match.heads = heads;
-    return edgeexport::launchTokenMatchMerge(tensors, made.tables.sizes(match, width, prefix), elementOf(type),
+    edgeexport::TokenMatchSizes sizes = made.sizes;
+    sizes.heads = heads;
+    return edgeexport::launchTokenMatchMerge(tensors, made.tables.sizes(sizes, width, prefix), elementOf(type),
                                              static_cast<cudaStream_t>(stream));
 }
 
