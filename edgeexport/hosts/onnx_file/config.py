@@ -9,10 +9,10 @@ from onnx import TensorProto
 
 from edgeexport.config.place import Place
 from edgeexport.config.values import integer, mapping, pair, string
-from edgeexport.hosts.onnx_file.parts import row_width
 from edgeexport.hosts.onnx_file.plain import input_of_file, loaded
 from edgeexport.hosts.onnx_file.refused import NotRecognised
 from edgeexport.hosts.onnx_file.spec import OnnxFileSpec
+from edgeexport.hosts.onnx_file.tables import row_width
 from edgeexport.hosts.onnx_file.vit import FileVit, Reading, opened_file
 from edgeexport.hosts.onnx_file.work import block_work, part_macs
 
