@@ -139,19 +139,19 @@ class _Order:
     def made_as(self, tensor: Tensor) -> Tensor:
         """A call's input under the name that the kernel behind it gave it."""
         makers = [item for item in self._made_by(tensor.name) if isinstance(item, int)]
-        found = (made for index in makers for made in self._rows[index].outputs if _alike(made, tensor))
-        return replace(tensor, name=next(found, tensor).name)
+        found = [made for index in makers for made in self._rows[index].outputs if _alike(made, tensor)]
+        return replace(tensor, name=_nearest(found, tensor).name)
 
     def read_as(self, tensor: Tensor) -> Tensor:
         """A call's output under the name by which kernels read it."""
         readers = self._read_by(tensor.name)
-        found = (
+        found = [
             read
             for index in readers
             for read in self._rows[index].inputs
             if read.name not in self._written and _alike(read, tensor)
-        )
-        return replace(tensor, name=next(found, tensor).name)
+        ]
+        return replace(tensor, name=_nearest(found, tensor).name)
 
     def _near(self, item: int | PluginCall) -> str:
         return next(iter(self._rows[item].nodes), "") if isinstance(item, int) else item.name
@@ -188,6 +188,11 @@ class _Order:
                 else:
                     waiting += reader.outputs
         return found
+
+
+def _nearest(found: Sequence[Tensor], tensor: Tensor) -> Tensor:
+    """The first of its shape, else the first; itself where there is none."""
+    return next((item for item in found if item.shape == tensor.shape), found[0] if found else tensor)
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
