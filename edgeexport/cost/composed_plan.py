@@ -72,8 +72,9 @@ def _launched(
 ) -> list[PlannedKernel]:
     """What is moved and computed is counted for the first launch."""
     unit = units.get(call.name)
-    part = {} if unit is None else {"part": unit.part}
-    first, *others = (PlannedKernel("plugin", name, nodes=(call.name,), **part) for name in launches)
+    first, *others = (PlannedKernel("plugin", name, nodes=(call.name,)) for name in launches)
+    if unit is not None:
+        first, *others = (replace(launch, part=unit.part) for launch in (first, *others))
     first = replace(
         first,
         inputs=tuple(order.made_as(tensor) for tensor in call.inputs),
@@ -116,7 +117,8 @@ class _Order:
         """In the plan's order, each behind what it needs."""
         done: list[int | PluginCall] = []
         state: dict[int | str, bool] = {}
-        for root in [*(index for index, row in enumerate(self._rows) if row.is_kernel), *self._calls]:
+        roots: list[int | PluginCall] = [index for index, row in enumerate(self._rows) if row.is_kernel]
+        for root in [*roots, *self._calls]:
             waiting: list[tuple[int | PluginCall, bool]] = [(root, False)]
             while waiting:
                 item, finished = waiting.pop()
