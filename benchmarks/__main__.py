@@ -1,8 +1,9 @@
 """Runs the benchmarks: one JSON object on standard output, tables and progress on standard error.
 
-``python -m benchmarks [macs] [tail] [ti] [b] [adaptive] [merging] [build]`` runs a selection; all without arguments.
+``python -m benchmarks [macs] [tail] [ti] [b] [adaptive] [merging]`` runs a selection; all without arguments.
 ``python -m benchmarks accuracy --data DIR --out FILE`` measures the trained scenes recipes on held-out scenes.
 ``python -m benchmarks block-table RECIPE --out FILE`` writes a latency table for `edgeexport calibrate --latency-ms`.
+``python -m benchmarks build [ti] [s] [b] [l] [--size N]`` measures builds beside torch's exporter alone.
 ``python -m benchmarks evidence --out FILE`` measures merging on DINOv2 ViT-S/14, fetched with pip, and writes docs/evidence.md.
 ``python -m benchmarks half-precision [RECIPE ...]`` compares FP16 graphs with the FP32 model that follows their decisions.
 ``python -m benchmarks predicted [RECIPE ...] [--target T]`` predicts latencies on a Jetson, per precision and power mode.
@@ -10,6 +11,7 @@
 ``python -m benchmarks lint`` plays the lint against TensorRT-RTX's parser: exit 1 where they differ without a reason.
 ``python -m benchmarks pays [RECIPE ...]`` predicts each shipped recipe beside its dense model, from kernel plans.
 ``python -m benchmarks plans [RECIPE ...]`` prints kernel plans of the graphs as exported and as TensorRT gets them.
+``python -m benchmarks segmenters --data DIR`` measures the trained scenes Segmenter, dense and reduced, on held-out scenes.
 ``python -m benchmarks roofline`` checks the latency model of predictions: exit 1 where it is further off than --limit.
 """
 
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -45,13 +48,14 @@ from benchmarks import (
     predicted,
     published,
     roofline,
+    segmenters,
     tail,
 )
 from benchmarks.pairing import THREADS, share_one_pool
 from edgeexport.errors import EdgeExportError
 from edgeexport.recipe import load_recipe
 
-_PARTS = ("macs", "tail", "ti", "b", "adaptive", "merging", "build")
+_PARTS = ("macs", "tail", "ti", "b", "adaptive", "merging")
 _NOISY = 1.5
 _FAMILIES = {"ti": "segvit_ti", "b": "segvit"}
 _err = Console(stderr=True, width=None if sys.stderr.isatty() else 140)
@@ -86,9 +90,6 @@ def main(
         _show_rows("ToMe: GMAC (computed) beside its paper's", result["macs_merging"]["tome"])
         _show_rows("DSM: GMAC (computed) beside what is published", result["macs_merging"]["dsm"])
         _err.print(published.DSM_NOTE, highlight=False)
-    if "build" in chosen:
-        _err.print("... build of the ViT-B hybrid")
-        result["build"] = builds.measure_build()
     if "tail" in chosen:
         _err.print("... class-map tail")
         result["tail"] = tail.measure()
@@ -103,10 +104,62 @@ def main(
             _err.print(f"{family}: torch adaptive / bundle {found['adaptive_over_bundle']}", highlight=False)
     if "merging" in chosen:
         result["merging"] = {label: _merging(label, name, rounds) for label, name in merging.RECIPES.items()}
-    for name in ("build", "tail"):
-        if name in result:
-            _err.print_json(json.dumps({name: result[name]}))
+    if "tail" in result:
+        _err.print_json(json.dumps({"tail": result["tail"]}))
     print(json.dumps(result, indent=1))
+
+
+def measure_builds(
+    models: Annotated[
+        list[str] | None, typer.Argument(help=f"Some of: {', '.join(builds.MODELS)}; all by default.")
+    ] = None,
+    size: Annotated[
+        list[int] | None, typer.Option(help="Pixels of a side; repeatable. 224 and 512 by default.")
+    ] = None,
+    target: Annotated[str, typer.Option(help="What is built for.")] = "orin",
+    out: Annotated[Path | None, typer.Option(help="JSON file to write as well.")] = None,
+) -> None:
+    """Time and peak memory of builds with ToMe beside torch's exporter on the dense model, each in a process of its own."""
+    unknown = sorted(set(models or []) - set(builds.MODELS))
+    if unknown:
+        raise typer.BadParameter(f"unknown model {unknown[0]}; known: {', '.join(builds.MODELS)}")
+    try:
+        rows = builds.build_rows(models or list(builds.MODELS), size or builds.SIZES, target, _say)
+    except subprocess.CalledProcessError as error:
+        _err.print(f"error: {' '.join(error.cmd)}: {error.stderr}", highlight=False, markup=False)
+        raise typer.Exit(1) from None
+    shown = [
+        {key: row[key] for key in ("model", "pixels", "weights_mb")}
+        | {
+            f"{who} {what}": row[who][key]
+            for what, key in (("s", "seconds"), ("GB", "peak_gb"))
+            for who in ("build", "exporter")
+        }
+        | {"times as long": row["times"], "apart from plans": row["times_apart_from_plans"]}
+        | {"by processor time": row["cpu_times"]}
+        | {"verify": f"{row['verify_share']:.0%}", "kernel plans": f"{row['plans_share']:.0%}"}
+        for row in rows
+    ]
+    _show_rows(
+        f"Builds for {target} with ToMe, r = {builds.MERGED}, beside torch's exporter on the dense model (measured)",
+        shown,
+    )
+    slow = [f"{row['model']} at {row['pixels']}" for row in rows if row["times"] > builds.TIMES_ALLOWED]
+    if slow:
+        _err.print(f"above {builds.TIMES_ALLOWED:g} times: {', '.join(slow)}", highlight=False)
+    versions = {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__}
+    document = {
+        "provenance": "measured",
+        "machine": platform.machine(),
+        "target": target,
+        "versions": versions,
+        "rows": rows,
+    }
+    text = json.dumps(document, indent=1) + "\n"
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    print(text, end="")
 
 
 def write_block_table(
@@ -394,9 +447,28 @@ def show_kernels(target: Annotated[str, typer.Option(help="What the time is pred
     print(json.dumps({"provenance": "predicted", "target": target, "precision": "fp16", "rows": rows}, indent=1))
 
 
+def show_segmenters(
+    data: Annotated[Path, typer.Option(help="Folder of examples.scenes.generate.")],
+    split: Annotated[str, typer.Option(help="Which scenes.")] = "test",
+    limit: Annotated[int | None, typer.Option(help="Only the first scenes.")] = None,
+) -> None:
+    """mIoU of the trained scenes Segmenter with CTS, ALGM and ToMe, and what each loses against the dense form."""
+    try:
+        document = segmenters.measure_segmenters(data, split, limit, _say)
+    except EdgeExportError as error:
+        _err.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(error.exit_code) from None
+    rows = segmenters.segmenters_table(document)
+    _show_rows(
+        f"Trained scenes Segmenter on {document['data']['images']} held-out scenes (measured; MACs computed)", rows
+    )
+    print(json.dumps(document, indent=1))
+
+
 _COMMANDS: dict[str, Callable[..., None]] = {
     "accuracy": write_accuracy,
     "block-table": write_block_table,
+    "build": measure_builds,
     "evidence": write_evidence,
     "half-precision": compare_half_precision,
     "kernels": show_kernels,
@@ -405,6 +477,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "plans": show_plans,
     "predicted": predict_latencies,
     "roofline": check_roofline,
+    "segmenters": show_segmenters,
 }
 
 if __name__ == "__main__":

@@ -12,40 +12,29 @@ from __future__ import annotations
 
 import platform
 import statistics
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import onnxruntime
-import torch
 from torch import Tensor, nn
 
-from benchmarks.pairing import THREADS, latencies_ms, session_options
+from benchmarks.merging_block_table import measure_merging_block_table
+from benchmarks.pairing import THREADS, latencies_ms
+from benchmarks.table_runners import model_runner, noise_of, part_runner, spread_of_counts
 from edgeexport.calibration.cost import TableCost
 from edgeexport.calibration.latency_table import LatencyTable, model_signature
 from edgeexport.errors import UsageError
-from edgeexport.fixed.model import fixed_from_model
 from edgeexport.fixed.schedule import dense_recipe, token_schedule
 from edgeexport.fixed.weights import model_from_recipe
-from edgeexport.graph.export import exported_model
-from edgeexport.graph.graphs import export_of_fixed, graphs_from_export
 from edgeexport.hosts.segvit.heads import AtmHead, PruneHead
 from edgeexport.hosts.segvit.segvit import SegVit
-from edgeexport.inputs.batches import image_batches
-from edgeexport.inputs.photos import shipped_photos
-from edgeexport.ops import token_partition, token_protect, token_unmerge
+from edgeexport.ops import token_unmerge
 from edgeexport.recipe.schema import Recipe
 from edgeexport.reductions.cts_policy import PolicyNetwork
 from edgeexport.reductions.dtop_selection import confidence_and_label, prune_fixed
 
 __all__ = ["measure_block_table"]
-
-_OPS = (token_partition, token_protect, token_unmerge)
-_SMALLEST = 8
 
 
 class _HeadAlone(nn.Module):
@@ -77,7 +66,7 @@ class _HeadAndSelection(nn.Module):
 def measure_block_table(
     recipe: Recipe, rounds: int, on_stage: Callable[[str], None] = lambda name: None, counts: int = 9
 ) -> dict[str, Any]:
-    """Measures a SegViT recipe's model.
+    """Measures a SegViT recipe's model; one of a timm host as `benchmarks.merging_block_table` does.
 
     Args:
         recipe: Its own counts matter for ``check`` alone.
@@ -91,29 +80,32 @@ def measure_block_table(
         the table says of the recipe and of the dense model, beside what both took.
 
     Raises:
-        UsageError: The recipe's model is no SegViT.
+        UsageError: The recipe's model is neither.
     """
+    if recipe.model.type == "timm":
+        return measure_merging_block_table(recipe, rounds, on_stage, counts)
     if "class_map" not in recipe.host.outputs:
-        raise UsageError(f"block-table {recipe.name}", "is no SegViT", "give a recipe such as segvit_ti_cts_dtop.py")
+        remedy = "give a recipe such as segvit_ti_cts_dtop.py or tome_deit_s.py"
+        raise UsageError(f"block-table {recipe.name}", "is no SegViT and no timm host", remedy)
     recipe = replace(recipe, input=replace(recipe.input, batch=1))
     dense = dense_recipe(recipe)
     model, _ = model_from_recipe(recipe)
     assert isinstance(model, SegVit)
     prefix, patches = recipe.facts.prefix, recipe.facts.num_patches
-    spread = _spread(patches, counts)
+    spread = spread_of_counts(patches, counts)
     on_stage(f"export of blocks and heads at {len(spread)} token counts")
-    runners = {f"block {n}": _runner(*_block(model, n + prefix)) for n in spread}
-    runners |= {f"head {n}": _runner(*_head(model, recipe, n)) for n in spread}
+    runners = {f"block {n}": part_runner(*_block(model, n + prefix)) for n in spread}
+    runners |= {f"head {n}": part_runner(*_head(model, recipe, n)) for n in spread}
     if _can_share(recipe):
         on_stage("export of the policy network")
         size = (recipe.input.height, recipe.input.width)
-        runners["policy"] = _runner(PolicyNetwork().eval(), [(1, 3, *size)], ["logits"])
+        runners["policy"] = part_runner(PolicyNetwork().eval(), [(1, 3, *size)], ["logits"])
     on_stage("export of the dense model")
-    runners["dense"] = _model_runner(model, dense)
+    runners["dense"] = model_runner(model, dense)
     reduced = bool(recipe.reductions)
     if reduced:
         on_stage(f"export of {recipe.name}")
-        runners["recipe"] = _model_runner(model, recipe)
+        runners["recipe"] = model_runner(model, recipe)
     on_stage(f"{rounds} rounds of {len(runners)} graphs")
     times = latencies_ms(runners, rounds)
     typical = {name: statistics.median(values) for name, values in times.items()}
@@ -137,20 +129,7 @@ def measure_block_table(
     if reduced:
         check[recipe.name] = {"table_ms": round(cost.cost(recipe), 3), "measured_ms": round(typical["recipe"], 3)}
     protocol = f"median of {rounds} rounds in which all graphs take turns"
-    return {**table.as_dict(), "protocol": protocol, "noise": round(_noise(times.values()), 2), "check": check}
-
-
-def _noise(times: Iterable[list[float]]) -> float:
-    quartiles = [statistics.quantiles(values, n=4) for values in times]
-    return max(high / low for low, _, high in quartiles)
-
-
-def _spread(patches: int, counts: int) -> list[int]:
-    """Multiples of 8 from 8 on, and all patches."""
-    multiples = range(_SMALLEST, patches, _SMALLEST)
-    steps = max(counts - 1, 1)
-    chosen = {multiples[round(index * (len(multiples) - 1) / steps)] for index in range(steps)} if multiples else set()
-    return sorted({*chosen, patches})
+    return {**table.as_dict(), "protocol": protocol, "noise": noise_of(times.values()), "check": check}
 
 
 def _can_share(recipe: Recipe) -> bool:
@@ -173,29 +152,3 @@ def _head(model: SegVit, recipe: Recipe, tokens: int) -> tuple[nn.Module, list[t
     assert isinstance(head, PruneHead)
     selection = _HeadAndSelection(head, tokens // 2, 5 if dtop is None else dtop.protect_per_class)
     return selection.eval(), [shape], ["masks", "kept"]
-
-
-def _runner(module: nn.Module, shapes: Sequence[tuple[int, ...]], outputs: Sequence[str]) -> Callable[[], object]:
-    generator = torch.Generator().manual_seed(0)
-    inputs = {f"x{index}": torch.randn(shape, generator=generator) for index, shape in enumerate(shapes)}
-    model = exported_model(module, tuple(inputs.values()), list(inputs), outputs, {})
-    used = {node.op_type for node in model.graph.node}
-    model.functions.extend(op.onnx_function() for op in _OPS if op.NAME in used)
-    session = _session(model)
-    feed = {name: tensor.numpy() for name, tensor in inputs.items()}
-    return lambda: session.run(None, feed)
-
-
-def _model_runner(model: SegVit, recipe: Recipe) -> Callable[[], object]:
-    fixed = fixed_from_model(model, recipe)
-    session = _session(graphs_from_export(fixed, export_of_fixed(fixed, {})).with_functions)
-    image = next(iter(image_batches(recipe.input, shipped_photos()))).pixels
-    feed = {session.get_inputs()[0].name: np.ascontiguousarray(image)}
-    return lambda: session.run(None, feed)
-
-
-def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(model.SerializeToString())
-        return onnxruntime.InferenceSession(path, session_options(), providers=["CPUExecutionProvider"])

@@ -12,6 +12,7 @@ from shared_cases import REPOSITORY, TINY_RECIPE
 
 from edgeexport.calibration.cost import TableCost
 from edgeexport.calibration.latency_table import model_signature, read_latency_table
+from edgeexport.calibration.merging_latency import MergingTableCost, read_merging_latency_table
 from edgeexport.fixed.schedule import dense_recipe
 from edgeexport.recipe import load_recipe
 
@@ -64,9 +65,30 @@ def test_measures_a_model_with_an_atm_head(tmp_path: Path) -> None:
     assert set(json.loads(out.read_text())["check"]) == {"dense"}
 
 
+TINY_TIMM = '''"""Small."""
+
+model = dict(type="timm", img_size=(32, 32), patch_size=4, embed_dim=24, depth=3, num_heads=2, num_classes=10)
+input = dict(shape=(1, 3, 32, 32))
+reduction = dict(tome=dict(r=6))
+'''
+
+
+@pytest.mark.slow
+def test_a_table_of_a_timm_host_bounds_merging(tmp_path: Path) -> None:
+    path, out = tmp_path / "tiny.py", tmp_path / "t.json"
+    path.write_text(TINY_TIMM)
+    done = block_table(path, out)
+    assert done.returncode == 0, done.stderr
+    recipe, table, found = load_recipe(path), read_merging_latency_table(out), json.loads(out.read_text())
+    assert [n for n, _ in table.merge_ms] == [n for n, _ in table.attention_ms] and table.mlp_ms[-1][0] == 65
+    cost = MergingTableCost(table)
+    assert found["check"]["tiny"]["table_ms"] == pytest.approx(cost.cost(recipe), abs=1e-3)
+    assert found["check"]["dense"]["table_ms"] == pytest.approx(cost.cost(dense_recipe(recipe)), abs=1e-3)
+
+
 @pytest.mark.slow
 def test_a_model_without_these_parts_is_refused(tmp_path: Path) -> None:
-    done = block_table(Path("tome_deit_ti.py"), tmp_path / "t.json")
+    done = block_table(Path("tome_sd_block.py"), tmp_path / "t.json")
     assert done.returncode == 2
-    assert "is no SegViT" in done.stderr and "Traceback" not in done.stderr
+    assert "is no SegViT and no timm host" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "t.json").exists()

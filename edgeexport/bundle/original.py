@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeexport.bundle.bundle import Bundle, sha256_of
+from edgeexport.bundle.bundle import Bundle
+from edgeexport.bundle.weights_hash import weights_sha256
 from edgeexport.config.files import weights_file
 from edgeexport.device.packages import packages_fault
 from edgeexport.errors import UsageError
@@ -46,7 +47,7 @@ class GivenWeights:
             file = weights_file(given, f"{option} {given}")
             if not file.is_file():
                 raise UsageError(f"{option} {given}", "no such file", f"give the path of {name}")
-            digest = sha256_of(file)
+            digest = weights_sha256(file)
             if digest != expected:
                 raise UsageError(
                     f"{option} {given}",

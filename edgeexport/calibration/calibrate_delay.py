@@ -21,7 +21,7 @@ __all__ = ["DelayCalibration", "calibrate_delay"]
 
 _FOR_COUNTS = (
     "coverage", "max_miou_drop", "macs", "latency_ms", "latency_table", "split", "threshold", "limit", "reduce_zero_label",
-    "restart",
+    "restart", "min_cosine", "max_drop",
 )  # fmt: skip
 
 

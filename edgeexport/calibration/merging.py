@@ -1,72 +1,44 @@
-"""`edgeexport calibrate --min-cosine`: which method merges how many tokens, so that outputs stay close to the dense model's.
+"""`edgeexport calibrate` for methods that merge: which one, how many tokens, from which block on and in which windows.
 
-Every method's largest r is sought by halving: a mean cosine falls as more tokens merge. A candidate holds the bound when the
-low end of the 95 % interval of every mean cosine does. The cheapest method that holds it is proposed, beside the others at
-equal multiply-accumulates: random merging is the floor that it has to beat.
+Under a bound (``--min-cosine``, ``--max-drop``) ToMe's largest r that keeps it is sought by halving. At its cost every way of
+DSM, delays and windows, is measured once; the best of them is sought its own largest r. The cheapest that keeps the bound is
+proposed. Under a budget (``--macs``, ``--latency-ms``) every way is measured once, with the fewest tokens merged that fit, and
+the best is proposed. Random merging at equal cost is the floor that either has to beat.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from edgeexport.bundle import json_bytes, refuse_link_of_bundle
 from edgeexport.bundle.files import write_file
+from edgeexport.calibration.cost import CostModel, MacsCost
+from edgeexport.calibration.delay import DelayEvidence
+from edgeexport.calibration.merging_candidate import DROPS, MergingCandidate
+from edgeexport.calibration.merging_latency import MergingTableCost, read_merging_latency_table
+from edgeexport.calibration.merging_recipe import merging_recipe_text, not_tried, statement
+from edgeexport.calibration.merging_request import MergingRequest, merging_request
+from edgeexport.calibration.merging_search import searched
+from edgeexport.calibration.merging_settings import (
+    FLOOR,
+    MergingCosts,
+    MergingSetting,
+    delays_to_try,
+    settings_to_try,
+)
+from edgeexport.calibration.merging_trials import MergingTrials
 from edgeexport.calibration.options import CalibrationOptions
-from edgeexport.errors import RecipeError, UsageError
-from edgeexport.evaluation.against import AgainstOptions, OnProgress, fidelity_on_photos
-from edgeexport.evaluation.dense_beside import Remembered, beside_dense
-from edgeexport.evaluation.fidelity_result import Fidelity, Figure
+from edgeexport.errors import UsageError
+from edgeexport.evaluation.against import OnProgress
 from edgeexport.evaluation.output_folder import written_to
-from edgeexport.fixed.tokens import account
-from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.recipe import load_recipe
-from edgeexport.recipe.schema import Recipe
 
-__all__ = ["FLOOR", "METHODS", "SCHEMA", "MergingCalibration", "MergingCandidate", "calibrate_merging"]
+__all__ = ["SCHEMA", "MergingCalibration", "calibrate_merging"]
 
-SCHEMA = "edgeexport.merging_calibration/1"
-METHODS, FLOOR = ("tome", "dsm"), "random"
-_MISPLACED = (
-    "coverage", "max_miou_drop", "macs", "latency_ms", "latency_table", "split", "threshold", "reduce_zero_label",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class MergingCandidate:
-    """A method that merges r tokens in every block that merges.
-
-    Attributes:
-        method, r: Of the recipe's ``reduction``.
-        macs: Multiply-accumulates per image.
-        cosines: Mean of every cosine, see `edgeexport.evaluation.fidelity.figures_of`.
-        images: Over how many.
-    """
-
-    method: str
-    r: int
-    macs: int
-    cosines: Mapping[str, Figure]
-    images: int
-
-    @property
-    def worst(self) -> Figure:
-        """The cosine whose interval reaches lowest."""
-        return min(self.cosines.values(), key=_low_end)
-
-    def holds(self, bound: float) -> bool:
-        """Whether every mean cosine is at least ``bound``, with its interval."""
-        return _low_end(self.worst) >= bound
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
-        cosines = {name: figure.as_dict() for name, figure in self.cosines.items()}
-        return {"method": self.method, "r": self.r, "macs": self.macs, "images": self.images, "cosines": cosines}
+SCHEMA = "edgeexport.merging_calibration/2"
 
 
 @dataclass(frozen=True)
@@ -75,15 +47,22 @@ class MergingCalibration:
 
     Attributes:
         recipe: What was calibrated, by name.
-        subject: As given, for the command that builds it.
+        subject: As given.
         weights: `edgeexport.fixed.weights.WeightsOrigin` as a dict.
         data: The folder.
-        min_cosine: The bound.
-        dense_macs: Of the dense model.
-        chosen: The cheapest that holds the bound and saves work; None where no method does.
-        largest: Every method's largest r that holds it, where there is one.
-        equal: The other methods and the floor, at multiply-accumulates as near as can be to the chosen one's.
+        request: What was asked for.
+        unit: Of costs, 'MACs' or 'ms', and ``costs_from``, the table of these.
+        dense_macs, dense_cost: Of the dense model.
+        chosen: None where no method keeps the bound, or fits the budget, and saves work.
+        reason: Why the dense model is what is left; ''.
+        largest: Under a bound, ToMe's and DSM's largest r that keep it, where there is one.
+        equal: The other ways and the floor, at costs as near as can be to the chosen one's.
+        compared: Under a bound, ways of DSM at ToMe's cost; under a budget all that fit it.
         tried: All candidates that were measured.
+        delay_by_similarity: What the curve of similarity proposes; None where it does not rise, or tells nothing here.
+        similarity: The same in a sentence; ''.
+        not_tried: Sentences.
+        recipe_file: What was written for the chosen one; None where none was.
         file: merging.json.
     """
 
@@ -91,30 +70,61 @@ class MergingCalibration:
     subject: str
     weights: Mapping[str, Any]
     data: Path
-    min_cosine: float
+    request: MergingRequest
+    unit: str
+    costs_from: str
     dense_macs: int
+    dense_cost: float
     chosen: MergingCandidate | None
+    reason: str
     largest: tuple[MergingCandidate, ...]
     equal: tuple[MergingCandidate, ...]
+    compared: tuple[MergingCandidate, ...]
     tried: tuple[MergingCandidate, ...]
+    delay_by_similarity: int | None
+    similarity: str
+    not_tried: tuple[str, ...]
+    recipe_file: Path | None
     file: Path
 
     @property
+    def floor(self) -> MergingCandidate | None:
+        """Random merging at the chosen one's cost."""
+        return next((item for item in self.equal if item.method == FLOOR), None)
+
+    @property
     def beats_floor(self) -> bool:
-        """Whether the worst cosine of the chosen one lies above the floor's, intervals apart."""
-        floors = [item.worst for item in self.equal if item.method == FLOOR]
-        if self.chosen is None or not floors:
-            return False
-        high = floors[0].mean if floors[0].interval is None else floors[0].interval.high
-        return _low_end(self.chosen.worst) > high
+        """Whether these images tell that the chosen one loses less than the floor."""
+        floor = self.floor
+        return self.chosen is not None and floor is not None and self.chosen.clearly_better(floor, self.request)
+
+    @property
+    def better_than(self) -> tuple[str, ...]:
+        """Of the others at equal cost those that the chosen one is better than, as far as these images tell, by name."""
+        chosen = self.chosen
+        if chosen is None:
+            return ()
+        return tuple(item.setting.name for item in self.equal if chosen.clearly_better(item, self.request))
 
     @property
     def random_weights(self) -> bool:
         """Whether nothing here tells of a trained model."""
         return bool(self.weights["origin"] == "random")
 
+    @property
+    def drop_of(self) -> str:
+        """What a drop is counted in: percent of which images; '' where there is none."""
+        drops = {item.drop.measure for item in self.tried if item.drop is not None}
+        return "; ".join(f"{measure}: {DROPS[measure]}" for measure in sorted(drops))
+
+    @property
+    def statement(self) -> str:
+        """What is proposed, in sentences."""
+        return statement(self)
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
+        lists = ("largest", "equal", "compared", "tried")
         return {
             "schema": SCHEMA,
             "provenance": "measured",
@@ -122,41 +132,45 @@ class MergingCalibration:
             "subject": self.subject,
             "weights": dict(self.weights),
             "data": str(self.data),
-            "min_cosine": self.min_cosine,
+            "request": {"kind": self.request.kind, "value": self.request.value, "text": self.request.text},
+            "unit": self.unit,
+            "costs_from": self.costs_from,
             "dense_macs": self.dense_macs,
+            "dense_cost": self.dense_cost,
             "chosen": None if self.chosen is None else self.chosen.as_dict(),
+            "reason": self.reason,
+            "statement": self.statement,
             "beats_floor": self.beats_floor,
-            "largest": [item.as_dict() for item in self.largest],
-            "equal": [item.as_dict() for item in self.equal],
-            "tried": [item.as_dict() for item in self.tried],
+            "better_than": list(self.better_than),
+            "drop_of": self.drop_of,
+            **{name: [item.as_dict() for item in getattr(self, name)] for name in lists},
+            "delay_by_similarity": self.delay_by_similarity,
+            "not_tried": list(self.not_tried),
+            "recipe_file": None if self.recipe_file is None else str(self.recipe_file),
         }
 
 
 def calibrate_merging(
     subject: str | Path,
     options: CalibrationOptions,
-    min_cosine: float,
     *,
     on_progress: OnProgress = lambda done, total, name: None,
     on_note: Callable[[str], None] = lambda text: None,
 ) -> MergingCalibration:
-    """Measures candidates on photographs, in torch, and proposes one; writes merging.json.
+    """Measures candidates on photographs, in torch, and proposes one; writes merging.json and a recipe of it.
 
     Args:
         subject: A recipe without reduction, or a model's name.
-        options: Its ``data``, ``limit``, ``checkpoint``, ``cfg_options``, ``out_dir`` and ``restart`` count.
-        min_cosine: Above 0 and below 1.
+        options: Exactly one of `edgeexport.calibration.merging_request.REQUESTS`, on what, and where files go.
         on_progress: Called with images done and in all, of every candidate.
         on_note: Called with what the reader should know.
 
     Raises:
-        UsageError: The options do not fit, or the recipe has a reduction, or no cosine to compare; see `fidelity_on_photos`.
+        UsageError: The options do not fit, or the recipe has a reduction, or nothing tells what is asked; see
+            `fidelity_on_photos`.
         RecipeError, CheckpointError: See there.
     """
-    if misplaced := options.given(*_MISPLACED):
-        raise UsageError(misplaced[0], "is not for --min-cosine", f"leave out {misplaced[0]} or --min-cosine")
-    if not 0 < min_cosine < 1:
-        raise UsageError(f"--min-cosine {min_cosine:g}", "expected a cosine above 0 and below 1", "such as 0.99")
+    request = merging_request(options)
     if options.data is None:
         raise UsageError("--data", "is missing", "give a folder of images, of the kind that the model will see")
     dense = load_recipe(subject, options.cfg_options, options.checkpoint)
@@ -165,123 +179,62 @@ def calibrate_merging(
         raise UsageError(dense.name, f"has a reduction already, {', '.join(dense.reductions)}", remedy)
     target = options.out_dir if options.out_dir is not None else Path("calibration") / dense.name
     refuse_link_of_bundle(target, "--out-dir")
-    trials = _Trials(str(subject), dense, options, target, on_progress, on_note)
-    largest = [item for method in METHODS if (item := trials.largest(method, min_cosine)) is not None]
-    chosen = min(largest, key=lambda item: item.macs, default=None)
-    others = [method for method in (*METHODS, FLOOR) if chosen is not None and method != chosen.method]
-    equal = [
-        item for method in others if chosen is not None and (item := trials.nearest(method, chosen.macs)) is not None
-    ]
+    cost = _cost_model(options.latency_table)
+    costs = MergingCosts(dense, cost)
+    trials = MergingTrials(str(subject), costs, request, options, target, on_progress, on_note)
+    evidence = trials.similarity()
+    by_similarity = evidence.delay if evidence is not None and evidence.rises else None
+    settings = settings_to_try(dense.facts, delays_to_try(dense.facts, by_similarity))
+    found = searched(trials, costs, settings, request)
+    chosen = found.chosen
+    floor = None if chosen is None else costs.nearest(MergingSetting(FLOOR), chosen.cost)
+    equal = [*found.others, *([trials.measured(MergingSetting(FLOOR), floor)] if floor is not None else [])]
     result = MergingCalibration(
         recipe=dense.name,
         subject=str(subject),
         weights=trials.weights,
         data=options.data,
-        min_cosine=min_cosine,
-        dense_macs=account(dense).dense.total,
+        request=request,
+        unit=cost.unit,
+        costs_from=cost.source if isinstance(cost, MergingTableCost) else "",
+        dense_macs=int(MacsCost().cost(dense)),
+        dense_cost=costs.of_dense,
         chosen=chosen,
-        largest=tuple(largest),
+        reason=found.reason,
+        largest=found.largest,
         equal=tuple(equal),
+        compared=found.compared,
         tried=tuple(trials.found.values()),
+        delay_by_similarity=by_similarity,
+        similarity=_similarity_words(evidence),
+        not_tried=not_tried(dense, settings, found.left_out),
+        recipe_file=None if chosen is None else target / f"{dense.name}_merged.py",
         file=target / "merging.json",
     )
     with written_to(result.file):
+        target.mkdir(parents=True, exist_ok=True)
         write_file(result.file, json_bytes(result.as_dict()))
+        if result.chosen is None or result.recipe_file is None:
+            (target / f"{dense.name}_merged.py").unlink(
+                missing_ok=True
+            )  # an earlier run's would belong to nothing here
+        else:
+            write_file(
+                result.recipe_file, merging_recipe_text(dense, result.chosen, result, target, options.cfg_options)
+            )
     return result
 
 
-class _Trials:
-    """Candidates of one dense model, each measured once.
-
-    Attributes:
-        found: (method, r) -> what was measured.
-        weights: Where the model's are from.
-    """
-
-    def __init__(
-        self,
-        subject: str,
-        dense: Recipe,
-        options: CalibrationOptions,
-        target: Path,
-        on_progress: OnProgress,
-        on_note: Callable[[str], None],
-    ) -> None:
-        self._subject, self._dense, self._options, self._target = subject, dense, options, target
-        self._on_progress, self._on_note = on_progress, on_note
-        self._model, self._origin = model_from_recipe(dense)
-        self._remembered: dict[bytes, dict[str, NDArray]] = {}
-        self._recipes: dict[tuple[str, int], Recipe | None] = {}
-        self.found: dict[tuple[str, int], MergingCandidate] = {}
-        self.weights = self._origin.as_dict()
-
-    def largest(self, method: str, bound: float) -> MergingCandidate | None:
-        """With the most tokens merged among those that hold the bound and save work; None where there is none."""
-        most = self._last(method, lambda recipe: True)
-        holding, beyond = 0, most + 1
-        while beyond - holding > 1:
-            middle = (holding + beyond) // 2
-            if self._measured(method, middle).holds(bound):
-                holding = middle
-            else:
-                beyond = middle
-        found = self._measured(method, holding) if holding else None
-        return found if found is not None and found.macs < account(self._dense).dense.total else None
-
-    def nearest(self, method: str, macs: int) -> MergingCandidate | None:
-        """Whose work is nearest to ``macs``; None where the model does not take the method."""
-        above = self._last(method, lambda recipe: account(recipe).reduced.total >= macs)
-        near = [r for r in (above, above + 1) if self._recipe(method, r) is not None]
-        return self._measured(method, min(near, key=lambda r: abs(self._work(method, r) - macs))) if near else None
-
-    def _last(self, method: str, fits: Callable[[Recipe], bool]) -> int:
-        """The largest r that the model takes and that fits; 0 where none does. Both end at some r and begin at 1."""
-        last, beyond = 0, self._dense.facts.num_tokens
-        while beyond - last > 1:
-            middle = (last + beyond) // 2
-            recipe = self._recipe(method, middle)
-            last, beyond = (middle, beyond) if recipe is not None and fits(recipe) else (last, middle)
-        return last
-
-    def _work(self, method: str, r: int) -> int:
-        recipe = self._recipe(method, r)
-        assert recipe is not None
-        return account(recipe).reduced.total
-
-    def _recipe(self, method: str, r: int) -> Recipe | None:
-        """None where the model does not take it."""
-        if (method, r) not in self._recipes:
-            options = (*self._options.cfg_options, f"reduction.{method}.r={r}")
-            recipe: Recipe | None = None
-            if r:
-                with contextlib.suppress(RecipeError):
-                    recipe = load_recipe(self._subject, options, self._options.checkpoint)
-            self._recipes[method, r] = recipe
-        return self._recipes[method, r]
-
-    def _measured(self, method: str, r: int) -> MergingCandidate:
-        if (method, r) not in self.found:
-            recipe = self._recipe(method, r)
-            assert recipe is not None
-            beside = beside_dense(recipe, self._model, self._origin)
-            beside = replace(beside, other=Remembered(beside.other, self._remembered))
-            options, folder = self._options, self._target / f"{method}{r}"
-            assert options.data is not None
-            asked = AgainstOptions(options.data, options.limit, folder, options.restart)
-            self._on_note(f"{method} r = {r}: {beside.macs / 1e9:.3f} of {beside.against_macs / 1e9:.3f} GMAC")
-            fidelity = fidelity_on_photos(beside, asked, on_progress=self._on_progress)
-            self.found[method, r] = _candidate(method, r, fidelity)
-        return self.found[method, r]
+def _cost_model(table: Path | None) -> CostModel:
+    return MacsCost() if table is None else MergingTableCost(read_merging_latency_table(table))
 
 
-def _candidate(method: str, r: int, fidelity: Fidelity) -> MergingCandidate:
-    cosines = {name: figure for name, figure in fidelity.figures.items() if figure.kind == "cosine"}
-    if not cosines:
-        raise UsageError(
-            fidelity.name, "gives no output whose cosine tells anything", "ask for features or an embedding"
-        )
-    return MergingCandidate(method, r, fidelity.macs, cosines, fidelity.images)
-
-
-def _low_end(figure: Figure) -> float:
-    return figure.mean if figure.interval is None else figure.interval.low
+def _similarity_words(evidence: DelayEvidence | None) -> str:
+    if evidence is None:
+        return ""
+    said = (
+        f"proposes a delay of {evidence.delay}, which was tried"
+        if evidence.rises
+        else "does not rise, and proposes none"
+    )
+    return f"The similarity of tokens on {len(evidence.images)} images {said}."

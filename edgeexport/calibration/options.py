@@ -12,13 +12,16 @@ __all__ = ["CalibrationOptions"]
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationOptions(ImageRunOptions):
-    """Exactly one of the first four chooses the method for counts; DSM's delay takes none of them.
+    """Exactly one of the first four chooses the method for counts; one of ``min_cosine``, ``max_drop``, ``macs`` and
+    ``latency_ms`` chooses a method that merges; DSM's delay takes none of them.
 
     Attributes:
         coverage: The share of images for which no constant prunes a token below its threshold.
         max_miou_drop: Points of mIoU that may be lost against the dense model; the cheapest counts within. Needs labels.
-        macs: A budget of multiply-accumulates per image; the best counts within.
-        latency_ms, latency_table: A budget of milliseconds by a table of parts; the best counts within.
+        macs: A budget of multiply-accumulates per image; the best counts, or the best merging, within.
+        latency_ms, latency_table: A budget of milliseconds by a table of parts; likewise.
+        min_cosine: What every mean cosine to the dense model's outputs has to be; the cheapest merging that keeps it.
+        max_drop: Percentage points of top-1 accuracy, or of agreement with the dense model, that may be lost; likewise.
         threshold: Instead of the thresholds that the heads state.
         data: Images, with annotations or without; None: none was given, and the delay has photographs of its own.
     """
@@ -28,6 +31,8 @@ class CalibrationOptions(ImageRunOptions):
     macs: float | None = None
     latency_ms: float | None = None
     latency_table: Path | None = None
+    min_cosine: float | None = None
+    max_drop: float | None = None
     threshold: float | None = None
     data: Path | None = None
 

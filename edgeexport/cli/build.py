@@ -12,12 +12,15 @@ from edgeexport.cli.options import (
     DsmOption,
     HostOption,
     JsonFlag,
+    PrefixOption,
     RandomOption,
     RemoteCommandOption,
     TomeOption,
     TrustFileOption,
     TrustOption,
+    UnmergeBeforeOption,
     device_from_options,
+    file_options,
     recipe_options,
     refuse_with_host,
 )
@@ -36,9 +39,9 @@ def build(
     subject: Annotated[
         str,
         typer.Argument(
-            metavar="RECIPE|timm:NAME|BUNDLE",
-            help="A recipe file, or the name of a shipped recipe; a model of timm, such as timm:deit_small_patch16_224; or "
-            "a bundle folder, to build its engine here.",
+            metavar="RECIPE|timm:NAME|MODEL.onnx|BUNDLE",
+            help="A recipe file, or the name of a shipped recipe; a model of timm, such as timm:deit_small_patch16_224; an "
+            "ONNX file of a Vision Transformer; or a bundle folder, to build its engine here.",
         ),
     ],
     target: Annotated[
@@ -52,13 +55,17 @@ def build(
     tome: TomeOption = None,
     dsm: DsmOption = None,
     random: RandomOption = None,
+    prefix: PrefixOption = None,
+    unmerge_before: UnmergeBeforeOption = None,
     keep_fp32: Annotated[
         list[str] | None,
         typer.Option("--keep-fp32", metavar="PATTERN", help="fp16: nodes whose results stay in float32; repeatable."),
     ] = None,
     cfg_options: Annotated[
         list[str] | None,
-        typer.Option("--cfg-options", help="key=value, replaces what stands in the recipe; repeatable."),
+        typer.Option(
+            "--cfg-options", help="key=value, one or several; replaces what stands in the recipe; repeatable."
+        ),
     ] = None,
     work_dir: Annotated[Path | None, typer.Option(help="The bundle folder itself.")] = None,
     host: HostOption = None,
@@ -125,6 +132,8 @@ def build(
             "--tome": tome,
             "--dsm": dsm,
             "--random": random,
+            "--prefix": prefix,
+            "--unmerge-before": unmerge_before,
             "--cfg-options": cfg_options,
             "--work-dir": work_dir,
             "--no-plans": no_plans,
@@ -137,7 +146,7 @@ def build(
         with trusting(trust or (), trust_file or ()):
             _build_engine(Path(subject), target, engine, device, json_output)
         return
-    if target is None and Path(subject).suffix != ".py":
+    if target is None and Path(subject).suffix not in (".py", ".onnx"):
         remedy = "check the path of the bundle; or give --target orin with a recipe"
         raise UsageError(subject, "is no folder here, and a recipe needs --target", remedy)
     if target is None:
@@ -147,7 +156,10 @@ def build(
         target=target,
         precision=precision or "fp32",
         keep_fp32=tuple(keep_fp32 or ()),
-        cfg_options=recipe_options(cfg_options, tome=tome, dsm=dsm, random=random),
+        cfg_options=(
+            *file_options(prefix, unmerge_before),
+            *recipe_options(cfg_options, tome=tome, dsm=dsm, random=random),
+        ),
         checkpoint=checkpoint,
         work_dir=work_dir,
         plans=not no_plans,

@@ -30,7 +30,7 @@ __all__ = ["calibrate"]
 
 def calibrate(
     recipe: Annotated[
-        str, typer.Argument(help="A recipe of a SegViT; with --delay or --min-cosine one of a timm host, or timm:NAME.")
+        str, typer.Argument(help="A recipe of a segmenter; for merging one of a timm host, or timm:NAME.")
     ],
     data: Annotated[
         Path | None,
@@ -39,16 +39,20 @@ def calibrate(
         ),
     ] = None,
     coverage: Annotated[
-        float | None, typer.Option(help="Share of images in which no token below its threshold is pruned, such as 0.9.")
+        float | None,
+        typer.Option(
+            help="Share of images in which no token below its threshold is pruned (ALGM: merged), such as 0.9."
+        ),
     ] = None,
     max_miou_drop: Annotated[
         float | None, typer.Option(help="The cheapest counts that lose at most so many points of mIoU, such as 0.5.")
     ] = None,
     macs: Annotated[
-        float | None, typer.Option(help="The best counts within so many multiply-accumulates, such as 60e9.")
+        float | None,
+        typer.Option(help="The best counts, or merging, within so many multiply-accumulates, such as 60e9."),
     ] = None,
     latency_ms: Annotated[
-        float | None, typer.Option(help="The best counts within so many milliseconds, by --latency-table.")
+        float | None, typer.Option(help="The best counts, or merging, within so many milliseconds, by --latency-table.")
     ] = None,
     latency_table: Annotated[
         Path | None, typer.Option(help="JSON of a device's times by token count; see python -m benchmarks block-table.")
@@ -58,6 +62,13 @@ def calibrate(
         typer.Option(
             help="Choose method and r of merging so that every mean cosine to the dense model's outputs is at least this, such "
             "as 0.99."
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="Choose them so that at most so many points of top-1 are lost; of agreement with the dense model where no "
+            "folders name the classes."
         ),
     ] = None,
     delay: Annotated[bool, typer.Option("--delay", help="Propose DSM's delay from token similarity.")] = False,
@@ -77,8 +88,9 @@ def calibrate(
     restart: RestartFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Choose a recipe's constants from images: tokens to share and prune, DSM's delay, or a method that merges and its r."""
+    """Choose a recipe's constants from images: tokens to share and prune, DSM's delay, or which method merges how much."""
     from edgeexport.calibration.options import CalibrationOptions
+    from edgeexport.recipe import load_recipe
 
     if flow:
         if delay or min_cosine is not None:
@@ -94,6 +106,8 @@ def calibrate(
         macs=macs,
         latency_ms=latency_ms,
         latency_table=latency_table,
+        min_cosine=min_cosine,
+        max_drop=max_drop,
         split=split,
         threshold=threshold,
         checkpoint=checkpoint,
@@ -103,21 +117,35 @@ def calibrate(
         out_dir=out_dir,
         restart=restart,
     )
-    if min_cosine is not None:
-        if delay:
-            raise UsageError("--delay", "is not for --min-cosine", "leave one of them out")
-        _calibrate_merging(recipe, options, min_cosine, json_output)
+    if delay:
+        _calibrate_delay(recipe, options, json_output)
         return
-    (_calibrate_delay if delay else _calibrate_counts)(recipe, options, json_output)
+    from edgeexport.calibration.merging_request import concerns_merging
+
+    if concerns_merging(recipe, options):
+        _calibrate_merging(recipe, options, json_output)
+    elif "algm" in load_recipe(recipe, options.cfg_options, options.checkpoint).reductions:
+        _calibrate_algm(recipe, options, json_output)
+    else:
+        _calibrate_counts(recipe, options, json_output)
 
 
-def _calibrate_merging(recipe: str, options: CalibrationOptions, min_cosine: float, json_output: bool) -> None:
+def _calibrate_merging(recipe: str, options: CalibrationOptions, json_output: bool) -> None:
     from edgeexport.calibration.merging import calibrate_merging
-    from edgeexport.terminal.fidelity import print_merging
+    from edgeexport.terminal.merging import print_merging
 
     with images_shown("what was measured is kept, and the same command goes on from there") as on_progress:
-        calibration = calibrate_merging(recipe, options, min_cosine, on_progress=on_progress, on_note=print_note)
+        calibration = calibrate_merging(recipe, options, on_progress=on_progress, on_note=print_note)
     emit(json_output, calibration.as_dict(), lambda: print_merging(calibration))
+
+
+def _calibrate_algm(recipe: str, options: CalibrationOptions, json_output: bool) -> None:
+    from edgeexport.calibration.calibrate_algm import calibrate_algm
+    from edgeexport.terminal.calibration import print_algm
+
+    with stages_shown() as on_stage:
+        calibration = calibrate_algm(recipe, options, on_stage)
+    emit(json_output, calibration.as_dict(), lambda: print_algm(calibration))
 
 
 def _calibrate_counts(recipe: str, options: CalibrationOptions, json_output: bool) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "HostOption",
     "JsonFlag",
     "LimitOption",
+    "PrefixOption",
     "RandomOption",
     "ReduceZeroLabelFlag",
     "RemoteCommandOption",
@@ -28,7 +29,9 @@ __all__ = [
     "TomeOption",
     "TrustFileOption",
     "TrustOption",
+    "UnmergeBeforeOption",
     "device_from_options",
+    "file_options",
     "recipe_options",
     "refuse_with_host",
 ]
@@ -46,7 +49,20 @@ DsmOption = Annotated[
 RandomOption = Annotated[
     str | None, typer.Option("--random", metavar="R", help="At random, the floor to beat; sets reduction.random.r.")
 ]
-CfgOptions = Annotated[list[str] | None, typer.Option("--cfg-options", help="key=value; repeatable.")]
+PrefixOption = Annotated[
+    int | None,
+    typer.Option(
+        help="ONNX file: tokens ahead of the patches, where they are not found out; sets model.prefix.", min=0
+    ),
+]
+UnmergeBeforeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VALUE",
+        help="ONNX file: the value with all tokens ahead of which merged ones are brought back; sets model.unmerge_before.",
+    ),
+]
+CfgOptions = Annotated[list[str] | None, typer.Option("--cfg-options", help="key=value, one or several; repeatable.")]
 EngineOption = Annotated[
     str, typer.Option(help="auto: the bundle's engine if one was built here, else model.onnx; none: model.onnx.")
 ]
@@ -94,6 +110,12 @@ def recipe_options(
     given = {"tome": tome, "dsm": dsm, "random": random}
     short = [f"reduction.{key}.r={r}" for key, r in given.items() if r is not None]
     return (*short, *(cfg_options or ()))
+
+
+def file_options(prefix: int | None, unmerge_before: str | None) -> tuple[str, ...]:
+    """What is said of an ONNX file, as options of its recipe."""
+    given = {"prefix": prefix, "unmerge_before": unmerge_before}
+    return tuple(f"model.{key}={value!r}" for key, value in given.items() if value is not None)
 
 
 def device_from_options(host: str | None, remote_command: str | None) -> Device | None:

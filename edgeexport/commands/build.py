@@ -17,7 +17,14 @@ from edgeexport.bundle import Bundle, check_replaceable, hashes_of, json_bytes, 
 from edgeexport.bundle.places import WEIGHTS_FILE, check_bundle_path, check_writable
 from edgeexport.commands.build_graphs import build_graphs, refuse_given
 from edgeexport.commands.build_log import BuildLog
-from edgeexport.commands.checks import checks_json, half_comparison, rtx_check, tail_check, tensorrt_comparisons
+from edgeexport.commands.checks import (
+    checks_json,
+    half_comparison,
+    own_check,
+    rtx_check,
+    tail_check,
+    tensorrt_comparisons,
+)
 from edgeexport.commands.earlier_results import keep_results
 from edgeexport.commands.manifest import manifest_of
 from edgeexport.commands.plans import plans_of_build, with_macs
@@ -267,6 +274,7 @@ def _verify(
     kept = kept_references(fixed, batches, references, tolerances_of(request.precision))
     comparisons = run_parity(fixed, runner, kept)
     comparisons += part_comparisons(fixed, references, runner)
+    comparisons += own_check(fixed, lambda form: bundle_export(form, origin).model, references)
     cases = golden_cases(fixed, runner, references, comparisons)
     del runner
     if request.target.needs_tensorrt:

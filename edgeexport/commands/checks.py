@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.request import BuildRequest
 from edgeexport.errors import BuildError
-from edgeexport.fixed.model import FixedModel
-from edgeexport.graph.graphs import BundleGraphs
+from edgeexport.fixed.model import FixedModel, fixed_from_model
+from edgeexport.fixed.schedule import dense_recipe
+from edgeexport.graph.graphs import BundleGraphs, graphs_from_export
 from edgeexport.graph.half_precision import HalfPrecision
 from edgeexport.graph.half_precision_range import HalfRange
 from edgeexport.graph.half_precision_twin import twin_in_float32
@@ -23,11 +24,12 @@ from edgeexport.graph.lint_report import LintReport
 from edgeexport.graph.weights_apart import model_file, weights_folder
 from edgeexport.ops.upsample_argmax import candidates_needed
 from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
+from edgeexport.verify.own import own_comparisons
 from edgeexport.verify.parity import runtime_comparison
 from edgeexport.verify.reference import HALF_CHECK, TENSORRT_CHECK, Reference
 from edgeexport.verify.suite import parity_status
 
-__all__ = ["checks_json", "half_comparison", "rtx_check", "tail_check", "tensorrt_comparisons"]
+__all__ = ["checks_json", "half_comparison", "own_check", "rtx_check", "tail_check", "tensorrt_comparisons"]
 
 
 def tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dict[str, object], list[str]]:
@@ -101,6 +103,20 @@ def tensorrt_comparisons(fixed: FixedModel, graphs: BundleGraphs, references: Se
         replace(runtime_comparison(fixed, reference, runner), check=TENSORRT_CHECK)
         for reference in references[:IMAGES_NEEDED]
     ]
+
+
+def own_check(
+    fixed: FixedModel, export: Callable[[FixedModel], onnx.ModelProto], references: Sequence[Reference]
+) -> list[Comparison]:
+    """The model run whole by what its owner runs it with, against its graph without reductions; nothing for families that have
+    no such run.
+    """
+    if fixed.recipe.host.own_run(fixed.recipe.model, fixed.recipe.input) is None:
+        return []
+    dense = fixed_from_model(fixed.model, dense_recipe(fixed.recipe))
+    graphs = graphs_from_export(dense, export(dense))
+    content, weights = graphs.with_functions.SerializeToString(), weights_folder(graphs.with_functions)
+    return own_comparisons(dense, references, OnnxRuntimeRunner(content, weights=weights, prepacked=weights is None))
 
 
 def half_comparison(

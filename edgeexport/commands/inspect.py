@@ -14,7 +14,7 @@ from edgeexport.cost.plan_time import parts_of_plan, plan_predictions
 from edgeexport.device.packages import error_of_package
 from edgeexport.errors import BundleError
 
-__all__ = ["inspect_bundle", "inspect_model", "inspect_recipe", "kernels_of_bundle"]
+__all__ = ["inspect_bundle", "inspect_file", "inspect_model", "inspect_recipe", "kernels_of_bundle"]
 
 
 def inspect_bundle(path: Path) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def inspect_model(path: Path) -> dict[str, Any]:
     from edgeexport.graph.inline import inlined_model
     from edgeexport.graph.lint import lint_model
     from edgeexport.graph.macs import graph_macs
-    from edgeexport.graph.read import model_from_file
+    from edgeexport.hosts.onnx_reading import model_from_file
 
     report = lint_model(path)
     model = model_from_file(path)
@@ -144,3 +144,21 @@ def inspect_model(path: Path) -> dict[str, Any]:
         facts["macs"] = None
         facts["macs_unknown"] = str(error)
     return facts
+
+
+def inspect_file(path: Path, prefix: int | None = None, unmerge_before: str | None = None) -> dict[str, Any]:
+    """`inspect_model`, and ``recognised``: the blocks of a Vision Transformer in it (see
+    `edgeexport.hosts.onnx_file.table.recognition`); None where the packages that this needs are not there.
+
+    Raises:
+        UsageError: Not a readable ONNX file.
+    """
+    facts = inspect_model(path)
+    try:
+        from edgeexport.hosts.onnx_file.table import recognition
+        from edgeexport.hosts.onnx_file.vit import Reading
+    except ImportError as error:
+        if error_of_package(error) is None:
+            raise
+        return {**facts, "recognised": None}
+    return {**facts, "recognised": recognition(path, Reading(prefix=prefix, unmerge_before=unmerge_before))}

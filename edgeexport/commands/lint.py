@@ -18,8 +18,8 @@ from edgeexport.graph.fixed_shapes import FixedFile, fixed_file, input_shapes_fr
 from edgeexport.graph.inline import inlined_model
 from edgeexport.graph.lint import LintReport, lint_model
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
-from edgeexport.graph.read import model_from_file
 from edgeexport.graph.weights_apart import graph_of_file, model_file
+from edgeexport.hosts.onnx_reading import model_from_file
 from edgeexport.ops import DOMAIN
 from edgeexport.plugin.contract import check_nodes, contracts_from_sources
 from edgeexport.plugin.sources import sources_folder

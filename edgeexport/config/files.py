@@ -6,29 +6,30 @@ from pathlib import Path
 
 from edgeexport.config.paths import absolute_path, shown_path
 from edgeexport.config.place import Place
+from edgeexport.config.shards import INDEX_SUFFIX
 from edgeexport.config.values import string
 from edgeexport.errors import CheckpointError
 
 __all__ = ["file_from_config", "file_from_option", "weights_file"]
 
-_IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")  # as Hugging Face transformers saves a model
+# As Hugging Face transformers saves a model, large ones in several files with an index.
+_IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
+_IN_SEVERAL = tuple(name + INDEX_SUFFIX for name in _IN_FOLDERS)
 
 
 def weights_file(path: Path, where: str) -> Path:
-    """The file itself; of a folder of Hugging Face transformers, its weights. ``where`` is named in messages.
+    """The file itself; of a folder of Hugging Face transformers, its weights, or the index of several files.
+
+    ``where`` is named in messages.
 
     Raises:
-        CheckpointError: A folder that holds none, or holds them in several files.
+        CheckpointError: A folder that holds none.
     """
     if not path.is_dir():
         return path
-    for name in _IN_FOLDERS:
+    for name in (*_IN_FOLDERS, *_IN_SEVERAL):
         if (path / name).is_file():
             return path / name
-    parts = sorted(part.name for part in path.glob("*.index.json"))
-    if parts:
-        remedy = "save it as one: model.save_pretrained(folder, max_shard_size='1TB')"
-        raise CheckpointError(where, f"its weights are in several files ({parts[0]})", remedy)
     problem = f"is a folder without {' or '.join(_IN_FOLDERS)}"
     raise CheckpointError(where, problem, "give a .pth or .safetensors file, or a folder with one of these")
 

@@ -1,13 +1,24 @@
-"""config.json beside a checkpoint of Hugging Face transformers: what says more than keys and shapes do."""
+"""What lies beside the weights of Hugging Face transformers: config.json, which says more than keys and shapes do, and the
+index of weights in several files.
+"""
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
+
+from msgspec import Meta
 
 from edgeexport.documents.reading import Kind
 from edgeexport.errors import CheckpointError
 
-__all__ = ["HUGGING_FACE_CONFIG", "LANGUAGE_MODEL_CONFIG", "TOKENIZER_CONFIG", "HuggingFaceConfig"]
+__all__ = [
+    "HUGGING_FACE_CONFIG",
+    "HUGGING_FACE_INDEX",
+    "LANGUAGE_MODEL_CONFIG",
+    "TOKENIZER_CONFIG",
+    "HuggingFaceConfig",
+    "HuggingFaceIndex",
+]
 
 
 class _Vision(TypedDict, total=False):
@@ -34,3 +45,14 @@ TOKENIZER_CONFIG: Kind[dict[str, Any]] = Kind(
     dict[str, Any], remedy="copy the folder again", error=CheckpointError, loose=True
 )
 """tokenizer_config.json: of it, ``chat_template`` is read."""
+
+
+class HuggingFaceIndex(TypedDict):
+    """``weight_map``: key -> name of the file that holds it."""
+
+    weight_map: dict[str, Annotated[str, Meta(min_length=1, max_length=255)]]
+
+
+HUGGING_FACE_INDEX: Kind[HuggingFaceIndex] = Kind(
+    HuggingFaceIndex, remedy="copy the folder again", error=CheckpointError, loose=True
+)

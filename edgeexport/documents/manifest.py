@@ -50,7 +50,7 @@ class Crop(TypedDict):
     """How a photograph is brought to the input's size."""
 
     pct: Annotated[float, Meta(gt=0, le=1)]
-    mode: Literal["center", "squash"]
+    mode: Literal["center", "squash", "pad"]
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 

@@ -158,6 +158,7 @@ def fidelity_on_photos(
         left_out=tuple(run.left_out.values()),
         versions=versions_of(_VERSIONED),
         file=target / "fidelity.json",
+        measured=tuple(images),
     )
     with written_to(result.file):
         write_file(result.file, json_bytes(result.as_dict()))

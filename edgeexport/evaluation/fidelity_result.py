@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,7 @@ class Fidelity:
         left_out: What was not used.
         versions: Package -> version.
         file: fidelity.json.
+        measured: What was found for every image, in order.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Fidelity:
     left_out: tuple[LeftOut, ...]
     versions: Mapping[str, str]
     file: Path
+    measured: tuple[Measured, ...] = field(default=(), repr=False)
 
     @property
     def random_weights(self) -> bool:

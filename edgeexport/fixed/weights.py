@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from edgeexport.bundle import sha256_of
+from edgeexport.bundle.weights_hash import weights_sha256
 from edgeexport.errors import plain_text
 from edgeexport.fixed.schedule import token_schedule
 from edgeexport.hosts.checkpoint import load_network_weights, load_weights
@@ -63,7 +64,7 @@ def model_from_recipe(recipe: Recipe) -> tuple[nn.Module, WeightsOrigin]:
     taken: list[str] = []
     if recipe.checkpoint is None:
         host.seed(model, recipe.model, recipe.seed)
-    else:
+    elif not host.checkpoint_is_model:
         # A checkpoint may lack what this recipe does not run, and may hold it.
         optional += host.optional_keys(recipe.model, [leaving.block for leaving in schedule.exits])
         source = str(recipe.checkpoint)
@@ -84,7 +85,7 @@ def _origin(recipe: Recipe, policy: Path | None, taken: Sequence[str]) -> Weight
         origin="random" if recipe.checkpoint is None else "checkpoint",
         seed=recipe.seed if recipe.checkpoint is None else None,
         file=name,
-        sha256=sha256_of(recipe.checkpoint) if recipe.checkpoint else None,
+        sha256=weights_sha256(recipe.checkpoint) if recipe.checkpoint else None,
         policy_file=plain_text(policy.name) if policy else None,
         policy_sha256=sha256_of(policy) if policy else None,
         statement=": ".join([f"weights from {name}", *(["; ".join(taken)] if taken else [])]) if name else random,

@@ -24,6 +24,7 @@ from edgeexport.graph.inline import inlined_model
 from edgeexport.graph.outputs import select_outputs
 from edgeexport.graph.plugin_graph import plugin_model
 from edgeexport.graph.rewriting import remove_unused
+from edgeexport.graph.stand_ins import put_pieces_in
 from edgeexport.graph.tensorrt_graph import rewrite_for_tensorrt
 from edgeexport.graph.told_targets import tell_targets
 from edgeexport.graph.weights_apart import program_of, put_weights_apart, weights_folder
@@ -78,6 +79,7 @@ class BundleGraphs:
 def export_of_fixed(fixed: FixedModel, metadata: dict[str, str]) -> onnx.ModelProto:
     """Torch's export of a fixed model: every output that it can give, custom ops as bare nodes; with its decoder behind."""
     model = exported_model(fixed, fixed.example_inputs(), fixed.input_names, fixed.exported_names, metadata)
+    put_pieces_in(model, fixed.walk)
     if fixed.recipe.decoder is not None:
         append_decoder(model, fixed.recipe.decoder)
     return model

@@ -18,7 +18,6 @@ from edgeexport.graph.inline import folded_skeleton
 from edgeexport.graph.lint_report import LintFinding, LintReport
 from edgeexport.graph.operator_rules import FORBIDDEN, STANDARD_DOMAINS, constant_rules, operator_rules
 from edgeexport.graph.parser_rules import attribute_findings, typed_findings
-from edgeexport.graph.read import model_from_file
 from edgeexport.graph.skeleton import Skeleton, skeleton_from_model
 from edgeexport.graph.static_shapes import (
     boundary_findings,
@@ -27,6 +26,7 @@ from edgeexport.graph.static_shapes import (
     shape_findings,
     value_types,
 )
+from edgeexport.hosts.onnx_reading import model_from_file
 
 __all__ = ["MAX_OPSET", "LintFinding", "LintReport", "lint_model"]
 

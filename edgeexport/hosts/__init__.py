@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from edgeexport.hosts.decoder.host import LanguageModelHost
 from edgeexport.hosts.host import Host
+from edgeexport.hosts.onnx_file.host import OnnxFileHost
 from edgeexport.hosts.sd_block.host import SdBlockHost
 from edgeexport.hosts.segmenter.host import SegmenterHost
 from edgeexport.hosts.segvit.host import SegVitHost
 from edgeexport.hosts.timm_vit.host import TimmVitHost
 
-__all__ = ["DECODE_HEADS", "GRAPH_LISTS", "HOSTS", "NAMED", "host_of_model"]
+__all__ = ["DECODE_HEADS", "FILES", "GRAPH_LISTS", "HOSTS", "NAMED", "host_of_model"]
 
 HOSTS: dict[str, Host] = {
     "EncoderDecoderPrune": SegVitHost(),
@@ -19,6 +20,7 @@ HOSTS: dict[str, Host] = {
     "Segmenter": SegmenterHost(),
     "timm": TimmVitHost(),
     "sd_block": SdBlockHost(),
+    "onnx_file": OnnxFileHost(),
 }
 """``type`` of a model's spec, and of ``model`` in a recipe -> its family."""
 
@@ -33,6 +35,10 @@ NAMED: dict[str, Host] = {"timm": HOSTS["timm"]}
 
 GRAPH_LISTS: dict[str, LanguageModelHost] = {"decoder": LanguageModelHost()}
 """The same for families that are exported as several graphs, between which a cache goes."""
+
+
+FILES: dict[str, Host] = {".onnx": HOSTS["onnx_file"]}
+"""How a file's name ends that is given in place of a recipe -> the family that makes a recipe of it."""
 
 
 def host_of_model(kind: str, model: Mapping[str, object]) -> Host:

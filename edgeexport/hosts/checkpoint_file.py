@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from edgeexport.config.shards import INDEX_SUFFIX, keys_of_shards
 from edgeexport.documents.hugging_face import HUGGING_FACE_CONFIG, HuggingFaceConfig
 from edgeexport.documents.reading import read_document
 from edgeexport.errors import CheckpointError
@@ -53,8 +54,9 @@ class Checkpoint:
 
 
 def checkpoint_from_file(path: Path) -> Checkpoint:
-    """Reads `.safetensors`, `.npz`, or what torch.save wrote: bare, or with the weights under one of the names that training
-    scripts use. Averaged weights (EMA) are taken where there are any, as timm's loader does.
+    """Reads `.safetensors`, `.npz`, an index of several files (Hugging Face transformers), or what torch.save wrote: bare, or
+    with the weights under one of the names that training scripts use. Averaged weights (EMA) are taken where there are any,
+    as timm's loader does.
 
     Pickles are read with ``weights_only=True``: tensors and plain containers, never code. What mmengine and timm save of the
     training beside the weights is skipped.
@@ -65,12 +67,28 @@ def checkpoint_from_file(path: Path) -> Checkpoint:
     if not path.is_file():
         remedy = "give the path of a .pth or .safetensors file, or a folder of Hugging Face transformers"
         raise CheckpointError(str(path), "no such checkpoint file", remedy)
+    if path.name.endswith(INDEX_SUFFIX):
+        return _from_shards(path)
     if path.suffix == ".safetensors":
         return Checkpoint(_safetensors(path), config=_config_beside(path))
     content = _arrays(path) if path.suffix == ".npz" else _unpickled(path)
     if not isinstance(content, Mapping):
         raise CheckpointError(str(path), f"holds a {type(content).__name__}, expected a state dict", _SAVE_TENSORS)
     return _chosen(content, path)
+
+
+def _from_shards(index: Path) -> Checkpoint:
+    """The weights of several files together."""
+    state: dict[str, Tensor] = {}
+    shards = keys_of_shards(index)
+    for file, keys in shards.items():
+        content = _safetensors(file) if file.suffix == ".safetensors" else _unpickled(file)
+        held = _tensors(content) if isinstance(content, Mapping) else {}
+        if missing := [key for key in keys if key not in held]:
+            problem = f"lacks {missing[0]}, which {index.name} says it holds ({len(missing)} such keys)"
+            raise CheckpointError(str(file), problem, "copy the folder again")
+        state.update({key: held[key] for key in keys})
+    return Checkpoint(state, f"{len(shards)} files together", _config_beside(index))
 
 
 def _chosen(content: Mapping[Any, Any], path: Path) -> Checkpoint:
@@ -102,7 +120,7 @@ def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 def _config_beside(path: Path) -> HuggingFaceConfig | None:
     config = path.parent / "config.json"
-    if path.stem not in ("model", "pytorch_model") or not config.is_file():
+    if path.name.partition(".")[0] not in ("model", "pytorch_model") or not config.is_file():
         return None
     return read_document(config, HUGGING_FACE_CONFIG)
 

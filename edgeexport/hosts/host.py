@@ -8,15 +8,18 @@ reduction needs to know stands in `HostFacts`, and where it acts in `Cut`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeexport.config.place import Place
 from edgeexport.cost.macs import BlockMacs, vit_block_macs
 from edgeexport.hosts.checkpoint_file import Checkpoint
+from edgeexport.hosts.piece import Piece
 from edgeexport.inputs.spec import InputSpec
 from edgeexport.tokens.block import Block
 from edgeexport.tokens.changes import BlockTokens, BranchTokens
@@ -179,6 +182,16 @@ class Walk(nn.Module, ABC):
             pool: 'mean', or 'size_weighted': how tokens become one, where they do.
         """
 
+    def piece(self, op_type: str, told: Mapping[str, Any], inputs: Sequence[str], shape: Sequence[int]) -> Piece:
+        """The nodes of a stand-in, for hosts whose model is a graph already (see `edgeexport.hosts.piece`).
+
+        Args:
+            op_type, told: The stand-in's operator and attributes.
+            inputs: Names of what it reads.
+            shape: Of the first of them.
+        """
+        raise TypeError(f"{type(self).__name__} has no stand-ins")
+
     def block(self, number: int) -> Block:
         """The 1-based block."""
         module = self.blocks[str(number)]
@@ -247,6 +260,7 @@ class Host(ABC):
         convention: How its multiply-accumulates are counted, for tokens.json.
         counts_prefix: Whether the token counts of tokens.json include prefix tokens.
         num_branches: Residual branches of a block.
+        checkpoint_is_model: A recipe's checkpoint says what the model is, so that it has to be there; `model` has its weights.
         scopes: Path in the walk -> part of the model (see `edgeexport.cost.work.part_title`); '#' stands for a block's number.
     """
 
@@ -255,6 +269,7 @@ class Host(ABC):
     convention: ClassVar[str]
     counts_prefix: ClassVar[bool]
     num_branches: ClassVar[int] = 2
+    checkpoint_is_model: ClassVar[bool] = False
     scopes: ClassVar[Mapping[str, str]]
 
     # The recipe.
@@ -262,6 +277,17 @@ class Host(ABC):
     @abstractmethod
     def spec_from_config(self, value: object, place: Place) -> Any:
         """Validates ``model``: a frozen dataclass with ``type``. Raises: RecipeError."""
+
+    def spec_of_checkpoint(self, value: object, place: Place, checkpoint: Path | None) -> Any:
+        """`spec_from_config`, for families whose checkpoint says what the model is. Raises: RecipeError, UsageError."""
+        return self.spec_from_config(value, place)
+
+    def own_run(self, spec: Any, size: InputSpec) -> Callable[[Sequence[NDArray]], dict[str, NDArray]] | None:
+        """The model run whole by what its owner runs it with: inputs in the recipe's form, batch first, to outputs by name.
+
+        What the graph without reductions is held to in every build; None where the published walk is that already.
+        """
+        return None
 
     def config_of_name(self, model: Mapping[str, object], place: Place) -> dict[str, object]:
         """A whole recipe's plain data of a model that has a name: how its own library feeds it, without reductions.

@@ -1,4 +1,4 @@
-"""A model's name in place of a recipe file: ``timm:vit_small_patch14_dinov2``, with options for the rest."""
+"""A model in place of a recipe: a name, ``timm:vit_small_patch14_dinov2``, or a file, ``model.onnx``; options for the rest."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from pathlib import Path
 
 from edgeexport.config.options import config_with_options
 from edgeexport.config.place import Place
-from edgeexport.hosts import NAMED
+from edgeexport.hosts import FILES, NAMED
+from edgeexport.hosts.host import Host
 
 __all__ = ["config_of_name", "family_of_name", "name_of_recipe"]
 
 
 def family_of_name(subject: str | Path) -> str | None:
-    """What stands ahead of the colon where ``subject`` is a model's name; None for recipe files and anything else."""
+    """What stands ahead of the colon where ``subject`` is a model's name, or how a model's file ends; None for recipe files and
+    anything else.
+    """
+    if (ending := Path(subject).suffix) in FILES:
+        return ending
     family, colon, _ = str(subject).partition(":")
     return family if colon and family in NAMED else None
 
@@ -25,22 +30,30 @@ def config_of_name(subject: str, cfg_options: Sequence[str] = ()) -> dict[str, o
     stands there.
 
     Args:
-        subject: Such as ``timm:deit_small_patch16_224``.
+        subject: Such as ``timm:deit_small_patch16_224`` or ``model.onnx``.
         cfg_options: ``key=value`` strings, see `config_with_options`.
 
     Raises:
         RecipeError: No such model, or an option that leads nowhere.
     """
-    family, _, name = subject.partition(":")
+    family, name = _family_and_name(subject)
     of_model = [option for option in cfg_options if option.partition("=")[0].split(".")[0].strip() == "model"]
     model = config_with_options({"model": {"name": name}}, of_model)["model"]
     assert isinstance(model, dict)
-    return config_with_options(NAMED[family].config_of_name(model, Place(subject).at("model")), cfg_options)
+    return config_with_options(family.config_of_name(model, Place(subject).at("model")), cfg_options)
+
+
+def _family_and_name(subject: str) -> tuple[Host, str]:
+    if (ending := Path(subject).suffix) in FILES:
+        return FILES[ending], subject
+    family, _, name = subject.partition(":")
+    return NAMED[family], name
 
 
 def name_of_recipe(subject: str, config: Mapping[str, object]) -> str:
     """What such a recipe is called, and its bundle's folder after it: the model and its reductions, ``..._tome8``."""
-    words = [subject.partition(":")[2].replace(".", "_").replace("/", "_")]
+    name = Path(subject).stem if Path(subject).suffix in FILES else subject.partition(":")[2]
+    words = [name.replace(".", "_").replace("/", "_")]
     reduction = config.get("reduction")
     for key, value in reduction.items() if isinstance(reduction, Mapping) else ():
         r = value.get("r") if isinstance(value, Mapping) else None

@@ -17,6 +17,7 @@ from edgeexport.errors import RecipeError, nearest_hint, plain_text
 from edgeexport.hosts import HOSTS, host_of_model
 from edgeexport.hosts.input_config import input_shape
 from edgeexport.recipe.decoder import DECODER_FILE, decoder_from_config, decoder_inputs
+from edgeexport.recipe.labels import labels_from_config, resolved_labels
 from edgeexport.recipe.outputs import extra_outputs_from_config, strings
 from edgeexport.recipe.schema import Recipe
 from edgeexport.reductions import REDUCTIONS
@@ -31,6 +32,7 @@ RECIPE_KEYS = (
     "extra_outputs",
     "head",
     "input",
+    "labels",
     "model",
     "output",
     "palette",
@@ -75,7 +77,12 @@ def recipe_from_config(
         listed = " or ".join(f"type='{name}'" for name in MODEL_TYPES)
         raise place.at("model").missing("type", listed)
     host = host_of_model(choice(given_model["type"], place.at("model").at("type"), MODEL_TYPES), given_model)
-    model = host.spec_from_config(given_model, place.at("model"))
+    weights = (
+        file_from_option(checkpoint)
+        if checkpoint is not None
+        else file_from_config(config.get("checkpoint"), place.at("checkpoint"), path.parent)
+    )
+    model = host.spec_of_checkpoint(given_model, place.at("model"), weights)
     asked = _asked_reductions(config.get("reduction"), place.at("reduction"))
     size = host.input_from_config(config["input"], place.at("input"), model, _sides(host.patch_size(model), asked))
     if math.prod(size.shape) > _LARGEST_TENSOR:
@@ -102,9 +109,7 @@ def recipe_from_config(
         path=path,
         description=description,
         model=model,
-        checkpoint=file_from_option(checkpoint)
-        if checkpoint is not None
-        else file_from_config(config.get("checkpoint"), place.at("checkpoint"), path.parent),
+        checkpoint=weights,
         seed=integer(config.get("seed", 0), place.at("seed"), minimum=0, maximum=_LARGEST_SEED),
         input=size,
         output=output,
@@ -116,6 +121,7 @@ def recipe_from_config(
         text={},
         warnings=host.warnings(model, size),
         decoder=decoder,
+        labels=labels_from_config(config.get("labels"), place.at("labels")),
     )
     resolved = {key: REDUCTIONS[key].resolved(asked[key], spec) for key, spec in reductions.items()}
     entries = {
@@ -209,6 +215,7 @@ def _resolved_text(
         "reduction": entries["reduction"],
         "tail": entries["tail"],
         "extra_outputs": recipe.extra_outputs,
+        **({"labels": said} if (said := resolved_labels(recipe.labels)) else {}),
         "classes": config.get("classes"),
         "palette": entries["palette"],
     }

@@ -10,10 +10,9 @@ from edgeexport.terminal.evaluation import print_left_out
 from edgeexport.terminal.output import print_line, results_console
 
 if TYPE_CHECKING:
-    from edgeexport.calibration.merging import MergingCalibration
     from edgeexport.evaluation.fidelity_result import Fidelity, Figure
 
-__all__ = ["print_fidelity", "print_merging"]
+__all__ = ["ends_text", "mean_text", "print_fidelity"]
 
 
 def print_fidelity(fidelity: Fidelity) -> None:
@@ -29,7 +28,7 @@ def print_fidelity(fidelity: Fidelity) -> None:
         table.add_column(column, justify="right" if column else "left")
     for name, figure in fidelity.figures.items():
         words = {"share": "share that agrees", "error": "", "IoU": ""}.get(figure.kind, figure.kind)
-        table.add_row(name, words, _mean(figure), _ends(figure))
+        table.add_row(name, words, mean_text(figure), ends_text(figure))
     results_console.print(table)
     if fidelity.accuracy:
         table = Table(title=f"Percent of images of {len(fidelity.classes)} class folders", title_justify="left")
@@ -38,7 +37,7 @@ def print_fidelity(fidelity: Fidelity) -> None:
             table.add_column(column, justify="right")
         for name, accuracy in fidelity.accuracy.items():
             sides = (accuracy.reduced, accuracy.against, accuracy.difference)
-            table.add_row(name, *(f"{_mean(figure)} ({_ends(figure)})" for figure in sides))
+            table.add_row(name, *(f"{mean_text(figure)} ({ends_text(figure)})" for figure in sides))
         results_console.print(table)
     for name, reason in fidelity.not_told.items():
         print_line(f"no {name}: {reason}", "dim")
@@ -47,37 +46,13 @@ def print_fidelity(fidelity: Fidelity) -> None:
     print_line(f"written: {fidelity.file}", "dim")
 
 
-def print_merging(calibration: MergingCalibration) -> None:
-    """What is proposed, beside every method's largest r and the others at equal work."""
-    title = f"{calibration.recipe}: merging with every mean cosine at least {calibration.min_cosine} (measured)"
-    table = Table(title=title, title_justify="left")
-    names = list(calibration.tried[0].cosines) if calibration.tried else []
-    for column in ("", "method", "r", "GMAC", *names):
-        table.add_column(column, justify="left" if column in ("", "method") else "right")
-    groups = (("holds it, largest r", calibration.largest), ("at equal work", calibration.equal))
-    for label, items in groups:
-        for item in items:
-            chosen = "proposed" if label != "at equal work" and item is calibration.chosen else label
-            cells = (f"{_mean(figure)} ({_ends(figure)})" for figure in item.cosines.values())
-            table.add_row(chosen, item.method, str(item.r), f"{item.macs / 1e9:.3f}", *cells)
-    results_console.print(table)
-    found = calibration.chosen
-    if found is None:
-        print_line(f"no method holds {calibration.min_cosine} and saves work; give a lower bound", "yellow")
-    else:
-        work = f"{found.macs / 1e9:.3f} of {calibration.dense_macs / 1e9:.3f} GMAC"
-        print_line(f"--{found.method} {found.r}: {work}, on {found.images} images of {calibration.data}")
-        if not calibration.beats_floor:
-            print_line("random merging of as much work is as good, as far as these images tell", "yellow")
-    print_line(str(calibration.weights["statement"]), "yellow" if calibration.random_weights else "dim")
-    print_line(f"written: {calibration.file}", "dim")
-
-
-def _mean(figure: Figure) -> str:
+def mean_text(figure: Figure) -> str:
+    """With the digits that its kind deserves."""
     return f"{figure.mean:.2f}" if figure.kind == "percent" else f"{figure.mean:.4f}"
 
 
-def _ends(figure: Figure) -> str:
+def ends_text(figure: Figure) -> str:
+    """Of its interval."""
     if figure.interval is None:
         return "one image"
     digits = 2 if figure.kind == "percent" else 4

@@ -27,6 +27,7 @@ __all__ = [
     "FOLLOWED",
     "HALF_CHECK",
     "ORIGINAL_CHECK",
+    "OWN_CHECK",
     "RUNTIME_CHECK",
     "TENSORRT_CHECK",
     "Reference",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 ORIGINAL_CHECK = "original against fixed"
+OWN_CHECK = "as it was given against the graph without reductions"
 RUNTIME_CHECK = "fixed torch against exported graph"
 BATCH_CHECK = "batch against images one by one"
 TENSORRT_CHECK = "fixed torch against the graph for TensorRT"

@@ -199,6 +199,30 @@ def _read_checkpoint(damage: Any, folder: Path) -> None:
     load_weights(torch.nn.Linear(3, 2), checkpoint_from_file(file).state, str(file))
 
 
+_INDEX = {"metadata": {"total_size": 32}, "weight_map": {"weight": "w.safetensors", "bias": "w.pth"}}
+
+
+def _indexes(base: Path) -> st.SearchStrategy[Any]:
+    names = st.sampled_from(
+        ["w.safetensors", "w.bin", "../w.safetensors", "/etc/passwd", "w.pth", "", ".", "x.index.json"]
+    )
+    return st.fixed_dictionaries({"edits": document_edits(_INDEX), "names": st.lists(names, max_size=2)})
+
+
+def _read_index(damage: Any, folder: Path) -> None:
+    """Weights in several files: what an index may name, and what it may be."""
+    from edgeexport.bundle.weights_hash import weights_sha256
+    from edgeexport.hosts.checkpoint_file import checkpoint_from_file
+
+    (folder / "w.bin").write_bytes((folder / "w.pth").read_bytes())
+    index = folder / "model.safetensors.index.json"
+    named = dict(zip(_INDEX["weight_map"], damage["names"], strict=False))
+    content = json.dumps({**_INDEX, "weight_map": {**_INDEX["weight_map"], **named}}).encode()
+    index.write_bytes(apply_document(content, damage["edits"]))
+    assert weights_sha256(index)
+    checkpoint_from_file(index)
+
+
 _VIT_KEYS = (
     "embeddings.cls_token",
     "embeddings.register_tokens",
@@ -257,5 +281,6 @@ FILE_KINDS = [
     Kind("pictures", _files(*_PICTURES), _read_photo, 150, _PICTURES),
     Kind("label-maps", _files(*_LABELS), _read_label, 150, _LABELS),
     Kind("checkpoints", _checkpoints, _read_checkpoint, 100, ("w.pth", "w.safetensors", "old.pth", "w.npz")),
+    Kind("weight-indexes", _indexes, _read_index, 60, ("w.pth", "w.safetensors")),
     Kind("vit-checkpoints", _vit_checkpoints, _read_vit_checkpoint, 60),
 ]

@@ -19,7 +19,6 @@ from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.errors import BuildError
 from edgeexport.graph import weights_apart
 from edgeexport.graph.half_precision import half_precision_model
-from edgeexport.graph.read import has_external_data
 from edgeexport.graph.skeleton import SMALL_TENSOR_ELEMENTS
 from edgeexport.graph.weights_apart import (
     WEIGHTS_DIGEST,
@@ -29,6 +28,7 @@ from edgeexport.graph.weights_apart import (
     weights_folder,
     write_graphs,
 )
+from edgeexport.hosts.onnx_reading import has_external_data
 
 WIDTH = 96  # 96 x 96 is more than stays in a graph
 IMAGE = np.random.default_rng(0).standard_normal((1, WIDTH)).astype(np.float32)

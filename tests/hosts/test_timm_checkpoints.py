@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from edgeexport.bundle.weights_hash import weights_sha256
 from edgeexport.config.place import Place
 from edgeexport.errors import CheckpointError
 from edgeexport.fixed.weights import model_from_recipe
@@ -129,11 +131,62 @@ def test_a_folder_is_taken_for_its_weights_and_named_by_its_file(tmp_path: Path)
         torch.testing.assert_close(model(image()), torch.tensor(fact["values"]), atol=2e-5, rtol=1e-4)
 
 
+def folder_of_shards(folder: Path, suffix: str = ".safetensors") -> Path:
+    """ViT's weights in three files with an index, and config.json."""
+    fact = FACTS_BY_NAME["vit"]
+    folder.mkdir()
+    state = {key: drawn(key, shape) for key, shape in fact["shapes"].items()}
+    stem = "model" if suffix == ".safetensors" else "pytorch_model"
+    names = {key: f"{stem}-0000{place % 3 + 1}-of-00003{suffix}" for place, key in enumerate(state)}
+    for name in {*names.values()}:
+        held = {key: state[key] for key in state if names[key] == name}
+        (save_file if suffix == ".safetensors" else torch.save)(held, folder / name)
+    index = {"metadata": {"total_size": 1}, "weight_map": names}
+    (folder / f"{stem}{suffix}.index.json").write_text(json.dumps(index))
+    (folder / "config.json").write_text(json.dumps(fact["config"]))
+    return folder / f"{stem}{suffix}.index.json"
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_weights_in_several_files_give_what_transformers_computes(suffix: str, tmp_path: Path) -> None:
+    index = folder_of_shards(tmp_path / "vit", suffix)
+    model, origin = model_from_recipe(recipe_of(tmp_path, "vit"))
+    said = f"weights from {index.name}: 3 files together; key names of Hugging Face transformers"
+    assert origin.statement == said
+    with torch.no_grad():
+        torch.testing.assert_close(model(image()), torch.tensor(FACTS_BY_NAME["vit"]["values"]), atol=2e-5, rtol=1e-4)
+    assert model_from_recipe(recipe_of(tmp_path, f"vit/{index.name}"))[1].sha256 == origin.sha256
+    first = next(iter(sorted(index.parent.glob(f"*-of-*{suffix}"))))
+    content = bytearray(first.read_bytes())
+    content[-1] ^= 1
+    first.write_bytes(bytes(content))  # a bundle would not be told from one of the other weights by the index alone
+    assert weights_sha256(index) != origin.sha256
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda names: {**names, "x": "../vit/other.safetensors"}, "names '../vit/other.safetensors', expected files"),
+        (lambda names: {**names, "x": "missing.safetensors"}, "names missing.safetensors, which is not beside it"),
+        (lambda names: {**names, "x": next(iter(names.values()))}, "lacks x, which model.safetensors.index.json says"),
+        (lambda names: {}, "names no file of weights"),
+        (lambda names: [*names], "weight_map | expected"),
+    ],
+)
+def test_indexes_that_do_not_fit_their_files(change: Callable[..., object], words: str, tmp_path: Path) -> None:
+    index = folder_of_shards(tmp_path / "vit")
+    names = json.loads(index.read_text())["weight_map"]
+    index.write_text(json.dumps({"weight_map": change(names)}))
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint_from_file(index)
+    assert words in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("files", "words"),
     [
         (("config.json",), "is a folder without model.safetensors or pytorch_model.bin"),
-        (("model.safetensors.index.json",), "its weights are in several files (model.safetensors.index.json)"),
+        (("other.safetensors.index.json",), "is a folder without model.safetensors or pytorch_model.bin"),
     ],
 )
 def test_folders_without_a_file_of_weights(files: tuple[str, ...], words: str, tmp_path: Path) -> None:

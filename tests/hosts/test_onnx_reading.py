@@ -8,8 +8,8 @@ import pytest
 from onnx import numpy_helper, parser
 
 from edgeexport.errors import UsageError
-from edgeexport.graph.read import model_from_file
 from edgeexport.graph.skeleton import skeleton_from_model
+from edgeexport.hosts.onnx_reading import model_from_file
 
 
 @pytest.fixture
