@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -167,7 +168,7 @@ def _calibrate_delay(recipe: str, options: CalibrationOptions, json_output: bool
 
 
 def _calibrate_flow(
-    recipe: str, data: Path | None, cfg_options: list[str], limit: int | None, json_output: bool
+    recipe: str, data: Path | None, cfg_options: Sequence[str], limit: int | None, json_output: bool
 ) -> None:
     from edgeexport.calibration.flow import calibrate_flow
     from edgeexport.recipe.prompt import prompt_recipe

@@ -125,7 +125,7 @@ def inspect_model(path: Path) -> dict[str, Any]:
     from edgeexport.graph.inline import inlined_model
     from edgeexport.graph.lint import lint_model
     from edgeexport.graph.macs import graph_macs
-    from edgeexport.hosts.onnx_reading import model_from_file
+    from edgeexport.ops.onnx_reading import model_from_file
 
     report = lint_model(path)
     model = model_from_file(path)

@@ -19,8 +19,8 @@ from edgeexport.graph.inline import inlined_model
 from edgeexport.graph.lint import LintReport, lint_model
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
 from edgeexport.graph.weights_apart import graph_of_file, model_file
-from edgeexport.hosts.onnx_reading import model_from_file
 from edgeexport.ops import DOMAIN
+from edgeexport.ops.onnx_reading import model_from_file
 from edgeexport.plugin.contract import check_nodes, contracts_from_sources
 from edgeexport.plugin.sources import sources_folder
 

@@ -36,16 +36,6 @@ HUGGING_FACE_CONFIG: Kind[HuggingFaceConfig] = Kind(
     HuggingFaceConfig, remedy="copy the folder again", error=CheckpointError, loose=True
 )
 
-LANGUAGE_MODEL_CONFIG: Kind[dict[str, Any]] = Kind(
-    dict[str, Any], remedy="copy the folder again", error=CheckpointError, loose=True
-)
-"""config.json of a language model, whose entries are validated as a recipe's are (`edgeexport.hosts.decoder.config`)."""
-
-TOKENIZER_CONFIG: Kind[dict[str, Any]] = Kind(
-    dict[str, Any], remedy="copy the folder again", error=CheckpointError, loose=True
-)
-"""tokenizer_config.json: of it, ``chat_template`` is read."""
-
 
 class HuggingFaceIndex(TypedDict):
     """``weight_map``: key -> name of the file that holds it."""
@@ -56,3 +46,12 @@ class HuggingFaceIndex(TypedDict):
 HUGGING_FACE_INDEX: Kind[HuggingFaceIndex] = Kind(
     HuggingFaceIndex, remedy="copy the folder again", error=CheckpointError, loose=True
 )
+LANGUAGE_MODEL_CONFIG: Kind[dict[str, Any]] = Kind(
+    dict[str, Any], remedy="copy the folder again", error=CheckpointError, loose=True
+)
+"""config.json of a language model, whose entries are validated as a recipe's are (`edgeexport.hosts.decoder.config`)."""
+
+TOKENIZER_CONFIG: Kind[dict[str, Any]] = Kind(
+    dict[str, Any], remedy="copy the folder again", error=CheckpointError, loose=True
+)
+"""tokenizer_config.json: of it, ``chat_template`` is read."""

@@ -100,9 +100,7 @@ class Prefill(nn.Module):
         kinds = torch.zeros_like(valid) if modality is None else modality
         rotation = self.decoder.rotation(position_ids)
         hidden = hidden_places(valid)
-        x = inputs_embeds
-        caches: list[Tensor] = []
-        decisions: list[Tensor] = []
+        x, caches, decisions = inputs_embeds, [], []
         room = self.decoder.spec.new_tokens
         for number, layer in enumerate(self.decoder.model.in_order()):
             x, (query, key, value) = layer.prompt(x, rotation, hidden)
@@ -134,8 +132,9 @@ class Decode(nn.Module):
         shown = attention_mask > 0
         slot = (attention_mask * torch.arange(attention_mask.shape[1])).amax(dim=1)
         rotation = self.decoder.rotation(position_ids)
-        x, form = inputs_embeds, self.decoder.spec.cache_update
+        x = inputs_embeds
         caches: list[Tensor] = []
+        form = self.decoder.spec.cache_update
         for number, layer in enumerate(self.decoder.model.in_order()):
             before = (past[2 * number], past[2 * number + 1])
             x, after = layer.step(x, rotation, before, slot, shown, form)
