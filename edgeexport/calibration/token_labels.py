@@ -17,8 +17,8 @@ def patch_class_counts(label: NDArray[np.integer], grid: tuple[int, int], num_cl
     """Pixels of every class in every patch, row by row: int64 (h w, K).
 
     Args:
-        label: (H, W), classes 0..K-1 and `ignored_label`; at any size: as the photograph is stretched to the model's input, so are its
-            labels, and a pixel belongs to the patch that its centre falls in.
+        label: (H, W), classes 0..K-1 and `ignored_label`; at any size: as the photograph is brought to the model's input, so
+            are its labels, and a pixel belongs to the patch that its centre falls in.
         grid: The model's (h, w) patches.
         num_classes: K.
     """

@@ -75,7 +75,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """A decoded photograph (RGB, upright) and its labels: int64 (H, W) at its size, `ignored_label` where ignored; None without."""
+    """A decoded photograph (RGB, upright) and its labels, None without: int64 (H, W) at its size, with `ignored_label`."""
 
     name: str
     photo: Image.Image
