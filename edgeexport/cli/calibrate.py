@@ -84,7 +84,7 @@ def calibrate(
     random: RandomOption = None,
     cfg_options: CfgOptions = None,
     limit: LimitOption = None,
-    reduce_zero_label: ReduceZeroLabelFlag = False,
+    reduce_zero_label: ReduceZeroLabelFlag = None,
     out_dir: Annotated[Path | None, typer.Option(help="Where files go; calibration/<recipe> by default.")] = None,
     restart: RestartFlag = False,
     json_output: JsonFlag = False,
