@@ -65,7 +65,7 @@ def test_auxiliary_heads_of_an_encoder_decoder_serve_training_alone(validated):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("type",), "EncoderDecoderPrun", "model.type = 'EncoderDecoderPrun' | expected one of 'EncoderDecoderPrune', 'EncoderDecoder', 'Segmenter', 'timm', 'sd_block' | did you mean 'EncoderDecoderPrune'?"),
+        (("type",), "EncoderDecoderPrun", "model.type = 'EncoderDecoderPrun' | expected one of 'EncoderDecoderPrune', 'EncoderDecoder', 'Segmenter', 'timm', 'sd_block', 'onnx_file' | did you mean 'EncoderDecoderPrune'?"),
         (("type",), ABSENT, "model | required key 'type' is missing"),
         (("backbone",), ABSENT, "model | required key 'backbone' is missing | add backbone=dict(type='ViT_prune', ...)"),
         (("decode_head",), ABSENT, "model | required key 'decode_head' is missing | add decode_head=dict(type='PruneHead', ...)"),
