@@ -7,14 +7,16 @@ from small_models import small_spec
 
 from edgeexport.hosts.checkpoint import load_weights
 from edgeexport.hosts.segmentation.patch_bias import state_with_patch_bias
+from edgeexport.hosts.segvit.seeded import seed_weights
 from edgeexport.hosts.segvit.segvit import SegVit
 
 _BIAS = "backbone.patch_embed.projection.bias"
 
 
 def _model(bias: bool) -> SegVit:
-    torch.manual_seed(0)
-    return SegVit(small_spec(patch_bias=bias)).eval()
+    model = SegVit(small_spec(patch_bias=bias)).eval()
+    seed_weights(model, 0)
+    return model
 
 
 def test_a_bias_that_the_checkpoint_has_is_loaded():
