@@ -100,10 +100,12 @@ def rtx_plan(graph: onnx.ModelProto) -> RtxCheck:
 def plan_figures(plan: KernelPlan, target: str) -> dict[str, Any]:
     """Kernels, megabytes moved, products, and predicted time in the first power mode of ``target``."""
     prediction = plan_predictions(plan, target)[0]
+    deployed = plan.with_plugins()
     return {
         "kernels": len(plan.kernels),
-        "with plugins": len(plan.with_plugins().kernels),
+        "with plugins": len(deployed.kernels),
         "MB": round(plan.bytes / 1e6, 1),
+        "MB with plugins": round(deployed.bytes / 1e6, 1),
         "GMAC": round(sum(kernel.macs for kernel in plan.kernels) / 1e9, 2),
         f"{prediction.limits.ceilings.power_mode} ms": round(prediction.total_ms, 2),
         "in a CUDA graph": round(prediction.cuda_graph_ms, 2),

@@ -11,7 +11,7 @@ pytest.importorskip("torch", reason="exports models")
 pytest.importorskip("tensorrt_rtx_bindings", reason="compiles for SM86")
 
 from benchmarks import kernels
-from benchmarks.plans import plan_rows
+from benchmarks.plans import plan_of_recipe, plan_rows
 
 
 def test_rewritten_graphs_take_fewer_kernels(tiny_recipe: Path) -> None:
@@ -32,6 +32,20 @@ input = dict(shape=(1, 3, 64, 64))
 output = "logits"
 reduction = dict(tome=dict(r=3))
 """
+
+
+def test_plans_with_plugins_are_compiled_around_them(tmp_path: Path) -> None:
+    """Neither the mean of heads nor the logarithm of sizes is a kernel: the plugin takes both."""
+    recipe = tmp_path / "tiny_tome.py"
+    recipe.write_text(TINY_TOME)
+    plan = plan_of_recipe(str(recipe))
+    launched = [row.operation for row in plan.around if row.kind == "plugin"]
+    assert launched == ["matchSimilarityKernel", "matchMergeKernel"] * 2
+    names = [name for row in plan.around for name in row.nodes]
+    assert names and not [name for name in names if "ReduceMean" in name or "Log" in name]
+    composed = plan.with_plugins()
+    assert composed.rows == plan.around and len(composed.kernels) < len(plan.kernels)
+    assert all(row.inputs and row.outputs for row in plan.around if row.operation == "matchSimilarityKernel")
 
 
 def test_plans_of_other_exports_stand_beside_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.plugins.launchers import Launchers
-from edgeexport.ops.match_tables import MatchLayout, MatchTables, tables_from_layout
+from edgeexport.ops.match_tables import MatchLayout, tables_from_layout
 from edgeexport.ops.token_match import token_match_reference
 from edgeexport.ops.token_match_merge import token_match_merge_reference
 from edgeexport.ops.token_merge import token_merge_reference
@@ -95,15 +95,17 @@ def token_merge_cases(launchers: Launchers, dtype: torch.dtype, batch: int) -> l
 
 
 def token_match_merge_cases(launchers: Launchers, dtype: torch.dtype, batch: int) -> list[Case]:
-    """Both, on a random metric."""
+    """Both, on the mean of random keys."""
     cases = []
     for name, (layout, width) in _LAYOUTS.items():
         tables = tables_from_layout(layout)
-        metric, x = (torch.randn(batch, layout.tokens, size, device="cuda").to(dtype) for size in (_HEAD, width))
+        metric = torch.randn(batch, width // _HEAD, layout.tokens, _HEAD, device="cuda").to(dtype)
+        x = torch.randn(batch, layout.tokens, width, device="cuda")
         size = torch.randint(1, 5, (batch, layout.tokens, 1), device="cuda").float()
         kernel = launchers.token_match_merge(metric, x, size, tables)
-        eager = _bound(_matched_in_float32, metric, x, size, tables)
-        bytes_out = batch * (tables.tokens_out * (width * x.element_size() + 4) + 4 * (2 * tables.R + tables.K))
+        eager = _bound(token_match_merge_reference, metric, x, size, tables)
+        each_row = width * x.element_size() + 4 + metric.element_size()
+        bytes_out = batch * (tables.tokens_out * each_row + 4 * (2 * tables.R + tables.K))
         cases.append(
             Case(
                 f"{name}, batch {batch}",
@@ -195,11 +197,6 @@ OPS: dict[str, Callable[[Launchers, torch.dtype, int], list[Case]]] = {
 def _merged_in_float32(x: Tensor, size: Tensor, *matched_and_tables: Any) -> tuple[Tensor, Tensor]:
     merged, merged_size = token_merge_reference(x.float(), size, *matched_and_tables)
     return merged.to(x.dtype), merged_size
-
-
-def _matched_in_float32(metric: Tensor, x: Tensor, size: Tensor, tables: MatchTables) -> tuple[Tensor, ...]:
-    merged, *others = token_match_merge_reference(metric.float(), x.float(), size, tables)
-    return merged.to(x.dtype), *others
 
 
 def _first(results: Callable[[], tuple[Tensor, Tensor]]) -> Callable[[], Tensor]:

@@ -77,14 +77,17 @@ EDGEEXPORT_EXPORT int launch_token_merge(int32_t type, int32_t batch, int32_t to
     return edgeexport::launchTokenMerge(tensors, sizes, elementOf(type), static_cast<cudaStream_t>(stream));
 }
 
-EDGEEXPORT_EXPORT int launch_token_match_merge(int32_t type, void const* match, int32_t width, int32_t prefix,
-                                               void const* metric, void const* x, float const* size,
-                                               int32_t const* table, void* workspace, void* merged, float* merged_size,
-                                               int32_t* source, int32_t* target, int32_t* kept, void* stream) {
+EDGEEXPORT_EXPORT int launch_token_match_merge(int32_t type, void const* match, int32_t heads, int32_t width, int32_t prefix,
+                                               void const* metric, float const* x, float const* size,
+                                               int32_t const* table, void* workspace, float* merged,
+                                               float* merged_size, void* log_size, int32_t* source, int32_t* target,
+                                               int32_t* kept, void* stream) {
     Match const& made = *static_cast<Match const*>(match);
-    edgeexport::MatchMergeAddresses const tensors{metric, x,           size,   table,  workspace,
-                                                  merged, merged_size, source, target, kept};
-    return edgeexport::launchTokenMatchMerge(tensors, made.tables.sizes(made.sizes, width, prefix), elementOf(type),
+    edgeexport::MatchMergeAddresses const tensors{metric,      x,        size,   table,  workspace, merged,
+                                                  merged_size, log_size, source, target, kept};
+    edgeexport::TokenMatchSizes sizes = made.sizes;
+    sizes.heads = heads;
+    return edgeexport::launchTokenMatchMerge(tensors, made.tables.sizes(sizes, width, prefix), elementOf(type),
                                              static_cast<cudaStream_t>(stream));
 }
 

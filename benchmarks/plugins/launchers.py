@@ -78,13 +78,14 @@ class Launchers:
     def token_match_merge(
         self, metric: Tensor, x: Tensor, size: Tensor, tables: MatchTables
     ) -> Callable[[], tuple[Tensor, ...]]:
-        """As `token_match_merge_reference`."""
-        match, table, workspace = self._match(metric, tables)
+        """As `token_match_merge_reference`, its metric of heads."""
+        match, table, workspace = self._match(metric[:, 0], tables)
         batch, _, width = x.shape
-        merged = torch.empty(batch, tables.tokens_out, width, dtype=x.dtype, device="cuda")
+        merged = torch.empty(batch, tables.tokens_out, width, device="cuda")
         merged_size = torch.empty(batch, tables.tokens_out, 1, device="cuda")
-        results = (merged, merged_size, *self._decisions(batch, tables))
-        arguments = (match, width, tables.prefix, metric, x, size, table, workspace, *results)
+        log_size = torch.empty(batch, 1, 1, tables.tokens_out, dtype=metric.dtype, device="cuda")
+        results = (merged, merged_size, log_size, *self._decisions(batch, tables))
+        arguments = (match, metric.shape[1], width, tables.prefix, metric, x, size, table, workspace, *results)
         return self._launch("launch_token_match_merge", metric, arguments, results)
 
     def _match(self, metric: Tensor, tables: MatchTables) -> tuple[ctypes.c_void_p, Tensor, Tensor]:

@@ -115,7 +115,8 @@ def own_check(
         return []
     dense = fixed_from_model(fixed.model, dense_recipe(fixed.recipe))
     graphs = graphs_from_export(dense, export(dense))
-    return own_comparisons(dense, references, OnnxRuntimeRunner(graphs.with_functions.SerializeToString()))
+    content, weights = graphs.with_functions.SerializeToString(), weights_folder(graphs.with_functions)
+    return own_comparisons(dense, references, OnnxRuntimeRunner(content, weights=weights, prepacked=weights is None))
 
 
 def half_comparison(

@@ -22,17 +22,20 @@ from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
 from edgeexport.bundle.files import write_file
 from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.request import BuildRequest
+from edgeexport.cost.composed_plan import rows_with_plugins
 from edgeexport.cost.kernel_plan import (
     DENSE,
     POLICY,
     REDUCED,
     KernelPlan,
+    PlannedKernel,
     Plans,
     plan_with_work,
     plans_bytes,
     read_plan_file,
 )
 from edgeexport.cost.pays import PRECISIONS
+from edgeexport.cost.work import GraphWork
 from edgeexport.device.remains import temporary_folder
 from edgeexport.errors import BuildError, EdgeExportError
 from edgeexport.fixed.model import FixedModel, fixed_from_model
@@ -41,6 +44,7 @@ from edgeexport.graph.export_cache import FOLDER_VARIABLE
 from edgeexport.graph.export_key import structure_key
 from edgeexport.graph.graphs import BundleGraphs, graphs_from_export
 from edgeexport.graph.node_work import graph_work
+from edgeexport.graph.opaque_plugins import opaque_plugins
 from edgeexport.graph.separate import parts_of_graphs
 from edgeexport.graph.weights_apart import model_file
 from edgeexport.plugin.contract import contracts_from_sources
@@ -54,6 +58,9 @@ _KEPT = 200
 """Plans in the cache; of more, those used least recently go."""
 
 _AT_ONCE = 2
+_PLUGINS = "compiled around"
+"""How plans with plugins came about; plans in the cache that came otherwise are made again."""
+
 _TOO_SMALL = "TensorRT-RTX tells no kernels of a graph that is too small to be fused"
 
 
@@ -123,7 +130,33 @@ def plan_from_check(rtx: RtxCheck, graphs: BundleGraphs, recipe: Recipe, model: 
     work = graph_work(graphs.tensorrt_functions, graphs.tensorrt, recipe, constant_nodes=True)
     launches = {contract.name: contract.launches for contract in contracts_from_sources(sources_folder())}
     plan = KernelPlan(model, precision, rtx.compute_capability, f"TensorRT-RTX {rtx.version}", rows)
-    return plan_with_work(plan, work, launches)
+    around: tuple[PlannedKernel, ...] = ()
+    with contextlib.suppress(EdgeExportError):  # the plan with plugins is composed of this one then
+        around = _around_plugins(graphs, recipe, plan, work, launches)
+    return replace(plan_with_work(plan, work, launches), around=around)
+
+
+def _around_plugins(
+    graphs: BundleGraphs, recipe: Recipe, plan: KernelPlan, work: GraphWork, launches: Mapping[str, tuple[str, ...]]
+) -> tuple[PlannedKernel, ...]:
+    """Kernels of the graph with plugins; empty where it has none, or is too small to be fused around them.
+
+    Raises:
+        EdgeExportError: TensorRT-RTX refuses what is around them or fuses across one, or its plan is not understood.
+    """
+    opaque, calls = opaque_plugins(graphs.for_plugins)
+    if not calls:
+        return ()
+    with temporary_folder() as folder:
+        rtx = check_tensorrt_rtx(model_file(opaque, folder, "around.onnx"))
+    if rtx.status != "passed":
+        raise EdgeExportError("kernel plan with plugins", rtx.reason)
+    rows = rows_from_log(rtx.plan)
+    if not rows:
+        return ()
+    own = graph_work(graphs.tensorrt_functions, opaque, recipe, constant_nodes=True)
+    around = plan_with_work(replace(plan, rows=rows), own, {})
+    return rows_with_plugins(around.rows, own.nodes, calls, work.units, launches)
 
 
 _Made = tuple[tuple[str, str], "KernelPlan | Future[KernelPlan]"]
@@ -148,7 +181,13 @@ def _submitted(
     stems = {model: "model"} if form.separate is None else {model: "model", POLICY: "policy"}
     for precision, (label, stem) in product(precisions, stems.items()):
         patterns = keep_fp32 if precision == "fp16" else ()
-        told = {"precision": precision, "planner": planner, "keep_fp32": repr(patterns), "graph": stem}
+        told = {
+            "precision": precision,
+            "planner": planner,
+            "keep_fp32": repr(patterns),
+            "graph": stem,
+            "plugins": _PLUGINS,
+        }
         kept = _kept(structure_key(form, told))
         plan = read_plan_file(kept)
         if plan is not None:

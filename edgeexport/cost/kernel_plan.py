@@ -59,7 +59,8 @@ CONVENTION = (
     "one line per kernel, in the plan's order; signal and wait order the streams and are no kernels. in, const, out: name, "
     "dtype, shape, strides in elements (left out where row by row), bytes. macs: of the products among its nodes; values: "
     "numbers that its other nodes go through. calls: custom ops, or steps of several, whose nodes alone are in it, which a "
-    "plugin replaces by the launches named under launches"
+    "plugin replaces by the launches named under launches. with_plugins: the kernels of the graph with plugins, compiled "
+    "around them, and their launches; without it, plans with plugins are composed by calls"
 )
 
 
@@ -136,6 +137,8 @@ class KernelPlan:
         launches: Custom op's call, or step -> kernels that its plugin launches, as its C++ contract declares.
         macs: Of the whole model, everything counted (tokens.json's convention); 0 where unknown.
         composed: Plugins stand in place of the bodies of their ops.
+        around: Kernels of the graph with plugins, compiled around them (`edgeexport.cost.composed_plan`); empty where that was
+            not done.
     """
 
     model: str
@@ -146,6 +149,7 @@ class KernelPlan:
     launches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     macs: int = 0
     composed: bool = False
+    around: tuple[PlannedKernel, ...] = ()
 
     @property
     def kernels(self) -> tuple[PlannedKernel, ...]:
@@ -167,14 +171,17 @@ class KernelPlan:
         return dict(sorted(counts.items()))
 
     def with_plugins(self) -> KernelPlan:
-        """The plan as it is expected where plugins execute their ops: composed, not compiled.
+        """The plan as it is expected where plugins execute their ops: what was compiled around them, with their launches.
 
-        Kernels that hold nothing but nodes of such ops go; where the last of an op's stood, the plugin's launches come.
-        They read what those read from elsewhere, and write what others read of them; all of it, and their products, is
-        counted for the first launch. A kernel that also holds other nodes stays whole.
+        Where that is not there, composed of the plan without plugins. Kernels that hold nothing but nodes of such ops go; where
+        the last of an op's stood, the plugin's launches come. They read what those read from elsewhere, and write what others
+        read of them; all of it, and their products, is counted for the first launch. A kernel that also holds other nodes
+        stays whole.
         """
         if self.composed or not self.launches:
             return self
+        if self.around:
+            return replace(self, rows=self.around, around=(), composed=True)
         removed: dict[str, list[PlannedKernel]] = {call: [] for call in self.launches}
         last: dict[str, int] = {}
         for index, row in enumerate(self.rows):
@@ -324,7 +331,9 @@ def plans_bytes(plans: Plans) -> bytes:
         facts |= {"launches": {call: list(names) for call, names in plan.launches.items()}}
         told = "".join(f'   "{key}": {_line(value)},\n' for key, value in facts.items())
         rows = ",\n".join("    " + _line(_row(row)) for row in plan.rows)
-        blocks.append("  {\n" + told + f'   "rows": [\n{rows}\n   ]\n  }}')
+        around = ",\n".join("    " + _line(_row(row)) for row in plan.around)
+        more = f',\n   "with_plugins": [\n{around}\n   ]' if around else ""
+        blocks.append("  {\n" + told + f'   "rows": [\n{rows}\n   ]{more}\n  }}')
     return ("{\n" + "\n".join(lines) + '\n "plans": [\n' + ",\n".join(blocks) + "\n ]\n}\n").encode()
 
 
@@ -360,6 +369,7 @@ def _plan(entry: Plan) -> KernelPlan:
         rows=tuple(map(_kernel, entry["rows"])),
         launches={call: tuple(names) for call, names in entry["launches"].items()},
         macs=entry["macs"],
+        around=tuple(map(_kernel, entry.get("with_plugins", ()))),
     )
 
 

@@ -61,6 +61,7 @@ class Plan(TypedDict, total=False):
     macs: Required[Count]
     launches: Required[dict[Line, Annotated[list[Name], Meta(min_length=1, max_length=64)]]]
     rows: Required[Annotated[list[Row], Meta(max_length=1 << 16)]]
+    with_plugins: Annotated[list[Row], Meta(max_length=1 << 16)]
     kernels: Count
     bytes: Annotated[int, Meta(ge=0)]
     product_dtypes: dict[Line, Count]
@@ -134,10 +135,11 @@ class Pays(TypedDict, total=False):
 
 def _check(kernels: Kernels) -> None:
     for index, plan in enumerate(kernels["plans"]):
-        for number, row in enumerate(plan["rows"]):
-            problem = _problem(row, plan)
-            if problem:
-                raise Inconsistent(f"plans[{index}].rows[{number}]", problem)
+        for key, rows in (("rows", plan["rows"]), ("with_plugins", plan.get("with_plugins", ()))):
+            for number, row in enumerate(rows):
+                problem = _problem(row, plan)
+                if problem:
+                    raise Inconsistent(f"plans[{index}].{key}[{number}]", problem)
 
 
 def _problem(row: Row, plan: Plan) -> str:

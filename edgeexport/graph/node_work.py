@@ -18,7 +18,7 @@ from edgeexport.cost.work import OTHER, GraphWork, NodeWork
 from edgeexport.errors import LintError
 from edgeexport.graph.macs import NodeCost, graph_macs
 from edgeexport.graph.node_parts import parts_of_nodes
-from edgeexport.graph.plugin_graph import PLUGIN_OPS
+from edgeexport.graph.plugin_graph import BARE_OPS
 from edgeexport.graph.plugin_steps import Step, plugin_steps
 from edgeexport.recipe.schema import Recipe
 
@@ -90,7 +90,7 @@ def graph_work(
         )
         for step in steps
     )
-    plugins = frozenset(node.name for node in called if node.op_type in PLUGIN_OPS)
+    plugins = frozenset(node.name for node in called if node.op_type in BARE_OPS)
     return GraphWork(tuple(nodes), calls, plugins, joined)
 
 

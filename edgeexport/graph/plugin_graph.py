@@ -17,7 +17,7 @@ from edgeexport.graph.plugin_steps import join_steps
 from edgeexport.graph.skeleton import model_from_skeleton, skeleton_from_model
 from edgeexport.ops import DOMAIN, DOMAIN_VERSION
 
-__all__ = ["PLUGIN_OPS", "plugin_model"]
+__all__ = ["BARE_OPS", "PLUGIN_OPS", "plugin_model"]
 
 PLUGIN_OPS = frozenset(
     {
@@ -30,12 +30,18 @@ PLUGIN_OPS = frozenset(
         "UpsampleArgmax",
     }
 )
+"""Ops that the library has a plugin for."""
+
+BARE_OPS = PLUGIN_OPS - {"TokenUnmerge"}
+"""Ops that graphs leave to their plugin. A gather is no kernel where a compiler fuses it with what reads it, and always one in
+a plugin; TokenUnmerge's is for bundles that were built with it.
+"""
 
 
 def plugin_model(model: onnx.ModelProto) -> onnx.ModelProto:
     """`model.trt.onnx` from a model with function bodies; the input is unchanged, weights are copied once.
 
-    Steps that one plugin takes whole become one node each (`edgeexport.graph.plugin_steps`). Ops of `PLUGIN_OPS` stay as
+    Steps that one plugin takes whole become one node each (`edgeexport.graph.plugin_steps`). Ops of `BARE_OPS` stay as
     nodes with the attributes by which TensorRT's parser finds a plugin (``plugin_version``, ``plugin_namespace``); the
     bodies of all other custom ops are inlined and their shape computations folded, as in the plugin-free graph.
 
@@ -46,7 +52,7 @@ def plugin_model(model: onnx.ModelProto) -> onnx.ModelProto:
     program = ir.from_proto(skeleton.model)
     join_steps(program)
     small = ir.to_proto(program)
-    bodies = [function for function in small.functions if function.name not in PLUGIN_OPS]
+    bodies = [function for function in small.functions if function.name not in BARE_OPS]
     del small.functions[:]
     small.functions.extend(bodies)
     try:
@@ -58,7 +64,7 @@ def plugin_model(model: onnx.ModelProto) -> onnx.ModelProto:
         ) from error
     for node in folded.graph.node:
         if node.domain == DOMAIN:
-            if node.op_type not in PLUGIN_OPS:
+            if node.op_type not in BARE_OPS:
                 raise BuildError(
                     f"node '{node.name or node.output[0]}'",
                     f"custom op {DOMAIN}::{node.op_type} has neither a TensorRT plugin nor a function body",

@@ -140,7 +140,10 @@ def _protect_select(partition: ir.Node) -> Step | None:
 
 
 def _match_merge(match: ir.Node) -> Step | None:
-    """A TokenMatch and the TokenMerge that carries its choice out; of several the first, the others read the choice."""
+    """A TokenMatch and the TokenMerge that carries its choice out; of several the first, the others read the choice.
+
+    With them go the mean over heads in front, and behind the logarithm of sizes for the next attention.
+    """
     readers = dict.fromkeys(use.node for use in match.outputs[0].uses() if _custom(use.node) == token_merge.NAME)
     merge = next((node for node in readers if not _depends_on(node.inputs[:2], match)), None)
     own = {name: attribute.value for name, attribute in match.attributes.items()}
@@ -151,17 +154,70 @@ def _match_merge(match: ir.Node) -> Step | None:
     prefix, into = merge.attributes["prefix"].as_int(), list(merge.attributes["destinations"].as_ints())
     existing = [token for token in own["destinations"] if token >= 0]
     small = len(own["sources"]) <= token_match_merge.LARGEST_SOURCES
-    small = small and _shape(metric)[1] <= token_match_merge.LARGEST_TOKENS
-    if x is None or size is None or x.dtype != metric.dtype or into != existing or not small:
+    small = small and _shape(metric)[-2] <= token_match_merge.LARGEST_TOKENS
+    if x is None or size is None or x.dtype != ir.DataType.FLOAT or into != existing or not small:
         return None
+    compared = _mean_of_heads(metric, match)
+    if compared is None:
+        compared = _Compared(metric, ())
+    logarithm = _logarithm(merge.outputs[1], compared.rows.dtype)
+    if compared.rows.dtype not in (ir.DataType.FLOAT, ir.DataType.FLOAT16):
+        return None
+    nodes = dict.fromkeys((match, merge, *compared.nodes, *logarithm))
     return Step(
         token_match_merge.NAME,
         match,
-        (match, merge),
-        (metric, x, size),
-        (*merge.outputs, *match.outputs[:3]),
+        tuple(nodes),
+        (compared.rows, x, size),
+        (*merge.outputs, logarithm[-1].outputs[0] if logarithm else None, *match.outputs[:3]),
         {**own, "prefix": prefix},
     )
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What tokens are compared by, (B, N, D) or of heads (B, H, N, D), and the nodes that take the mean of heads."""
+
+    rows: ir.Value
+    nodes: tuple[ir.Node, ...]
+
+
+def _mean_of_heads(metric: ir.Value, match: ir.Node) -> _Compared | None:
+    """What ``metric`` is the mean of; None where it is something else, or is read by others than ``match``."""
+    mean = _maker(metric, "ReduceMean")
+    over = mean.inputs[1] if mean is not None and mean.inputs[1:] else None
+    axes = None if over is None else ir.convenience.get_const_tensor(over)
+    if mean is None or axes is None or axes.numpy().tolist() != [1] or len(_shape(metric)) != 3:
+        return None
+    cast = _maker(mean.inputs[0], "Cast")
+    heads = mean.inputs[0] if cast is None else cast.inputs[0]
+    shape = _shape(heads)
+    if heads is None or len(shape) != 4 or shape[1] > token_match_merge.LARGEST_HEADS:
+        return None
+    nodes = (mean,) if cast is None else (mean, cast)
+    return _Compared(heads, nodes) if _is_closed((*nodes, match), match.outputs) else None
+
+
+def _logarithm(size: ir.Value, kind: ir.DataType | None) -> tuple[ir.Node, ...]:
+    """The nodes from sizes (B, M, 1) to their logarithms (B, 1, 1, M) of type ``kind``; empty where nothing takes them so."""
+    found: list[ir.Node] = []
+    value, wanted = size, ["Log", "Cast", "Transpose", "Unsqueeze"]
+    logarithms = [node for node in size.consumers() if (node.domain, node.op_type) == ("", "Log")]
+    if len(logarithms) != 1:
+        return ()
+    reader = logarithms[0]
+    while True:
+        if reader.op_type not in wanted or reader.domain:
+            return ()
+        wanted = wanted[wanted.index(reader.op_type) + 1 :]
+        found.append(reader)
+        value = reader.outputs[0]
+        if not wanted or value.is_graph_output() or len(value.consumers()) != 1:
+            break
+        reader = next(iter(value.consumers()))
+    size_shape = _shape(size)
+    fits = len(size_shape) == 3 and _shape(value) == (size_shape[0], 1, 1, size_shape[1])
+    return tuple(found) if fits and value.dtype == kind else ()
 
 
 def _depends_on(values: Iterable[ir.Value | None], node: ir.Node) -> bool:

@@ -5,7 +5,7 @@ Nodes and values of the file keep their names; where the export uses one of them
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import onnx
 from onnx import helper
@@ -41,6 +41,7 @@ def put_pieces_in(model: onnx.ModelProto, walk: Walk) -> None:
             continue
         attributes = {item.name: _value(item) for item in node.attribute}
         piece = walk.piece(node.op_type, attributes, list(node.input), shapes[_before(node.input[0], renamed)])
+        _apart(piece, kept - {*walk.output_names, *walk.input_names})
         for name, stands_for in zip(node.output, piece.outputs, strict=False):
             renamed[name] = stands_for
         nodes += _scoped(piece.nodes, scope_of(node))
@@ -61,6 +62,23 @@ def put_pieces_in(model: onnx.ModelProto, walk: Walk) -> None:
     imports = [item for item in model.opset_import if item.domain != STAND_IN]
     del model.opset_import[:]
     model.opset_import.extend(imports)
+
+
+def _apart(piece: Piece, taken: Collection[str]) -> None:
+    """Calls what is of the host, and called as an output of a reduction, otherwise."""
+    names = {name: f"host/{name}" for name in {*piece.shapes, *piece.constants} if name in taken}
+    for node in piece.nodes if names else ():
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for name in names.keys() & piece.constants.keys():
+        tensor = onnx.TensorProto()
+        tensor.CopyFrom(piece.constants.pop(name))
+        tensor.name = names[name]
+        piece.constants[tensor.name] = tensor
+    for values in (piece.shapes, piece.dtypes):
+        for name in names.keys() & values.keys():
+            values[names[name]] = values.pop(name)  # type: ignore[assignment]
+    piece.outputs = [names.get(name, name) for name in piece.outputs]
 
 
 def _before(name: str, renamed: dict[str, str]) -> str:

@@ -92,6 +92,9 @@ class OpDefaults {
 public:
     static constexpr bool kIntegerData = false;
 
+    // Whether an input may have one dimension more than its TensorSpec says, behind the first.
+    static constexpr bool mayHaveHeads(int32_t) { return false; }
+
     // Throws std::invalid_argument ("finding, expectation") where the inputs' dimensions, all known, do not fit each
     // other or the attributes. Ranks are checked already.
     void check(nvinfer1::Dims const*) const {}
@@ -324,7 +327,7 @@ private:
 
     static void requireRank(int32_t input, int32_t rank) {
         TensorSpec const& expected = Op::kInputs[static_cast<size_t>(input)];
-        if (rank != expected.rank) {
+        if (rank != expected.rank && !(rank == expected.rank + 1 && Op::mayHaveHeads(input))) {
             throw std::invalid_argument(std::string("input ") + expected.name + " has " + std::to_string(rank) +
                                         " dimensions, expected " + std::to_string(expected.rank));
         }

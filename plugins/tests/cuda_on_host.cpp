@@ -142,7 +142,8 @@ cudaError_t launchTokenMatchMerge(
     Slots const slots(sizes.match.counts, tensors.table);
     EdgeexportTokenMatchMerge const call{matchOf(tensors.metric, type, sizes.match, tensors.table, slots,
                                              tensors.source, tensors.target, tensors.kept),
-        tensors.x, tensors.size, sizes.width, sizes.prefix, tensors.merged, tensors.merged_size};
+        tensors.x, tensors.size, sizes.match.heads, sizes.width, sizes.prefix, tensors.merged, tensors.merged_size,
+        tensors.log_size};
     return errorOf(edgeexport_cpu_token_match_merge_kernel(&call, 1, 2, 0));
 }
 

@@ -80,7 +80,7 @@ int32_t enqueue(Plugin const& plugin, Node const& node, DataType data) {
     for (size_t i = 0; status == 0 && i < outputs.size(); ++i) {
         DataType const type = typeOf(node.outputs[i].element, data);
         CHECK_EQUAL(node.op + ", type " + text(static_cast<int32_t>(data)) + ", output " + text(i),
-            text(values(output_memory[i], type)), text(node.outputs[i].values));
+            text(values(output_memory[i], type)), text(values(memory(node.outputs[i], data), type)));
     }
     return status;
 }

@@ -1,6 +1,7 @@
 // One node of every op, with its attributes, inputs, and what it gives.
 #pragma once
 
+#include <cmath>
 #include <NvInferRuntime.h>
 
 #include <cstdint>
@@ -105,9 +106,25 @@ inline std::vector<Node> nodes() {
     Node both{"TokenMatchMerge", match.attributes, {match.inputs[0], merge.inputs[0], merge.inputs[1]}, merge.outputs,
         2 * 3 * 8,  // candidates of 8 bytes per image and source
         false, true};
+    // Two heads, each off by 1 the other way, so that their mean is TokenMatch's metric.
+    both.inputs[0].dims = {2, 2, 7, 2};
+    both.inputs[0].values.clear();
+    for (size_t head = 0; head < 4; ++head) {  // of the first image, then of the second
+        for (size_t at = 0; at < 14; ++at) {
+            float const away = (head + at) % 2 == 0 ? 1 : -1;
+            both.inputs[0].values.push_back(match.inputs[0].values[head / 2 * 14 + at] + away);
+        }
+    }
+    both.inputs[1].element = real;
+    both.outputs[0].element = real;
     both.attributes.push_back(merge.attributes[0]);
     both.outputs[0].expressions = "in0.0, 5, in1.2";
     both.outputs[1].expressions = "in0.0, 5, 1";
+    Tensor logarithms{data, {2, 1, 1, 5}, {}, "in0.0, 1, 1, 5"};
+    for (float const size : both.outputs[1].values) {
+        logarithms.values.push_back(std::log(size));
+    }
+    both.outputs.push_back(logarithms);
     both.outputs.insert(both.outputs.end(), match.outputs.begin(), match.outputs.end());
     list.push_back(both);
     return list;

@@ -205,7 +205,7 @@ void checkDimensions(Library const& library, Log& log) {
                 checkOneMessage(log, node.op, "exceeds 2^31 - 1");
             }
             Node flat = node;
-            flat.inputs[input].dims.pop_back();
+            flat.inputs[input].dims.resize(1);
             CHECK(node.op, configure(plugin, flat) != 0);
             checkOneMessage(log, node.op, " dimensions, expected ");
         }

@@ -16,6 +16,8 @@ constexpr int32_t kMatchMaxTokens = 1 << 24;
 // Images and splits of destinations: limits of a CUDA grid.
 constexpr int32_t kMatchMaxGrid = 65535;
 
+constexpr int32_t kMatchMaxHeads = 1024;
+
 // How the similarity kernel cuts a window (similarity_block.h).
 constexpr int32_t kMatchRows = 32;       // sources per block
 constexpr int32_t kMatchColumns = 64;    // destinations per tile
@@ -58,6 +60,7 @@ struct TokenMatchSizes {
     int32_t batch;     // B
     int32_t tokens;    // N
     int32_t channels;  // D
+    int32_t heads = 1;  // of the metric, compared by their mean
 };
 
 // What is wrong with the sizes, or null.
@@ -71,6 +74,9 @@ constexpr char const* matchRefusal(TokenMatchSizes const& sizes) {
     }
     if (sizes.channels < 1 || sizes.channels > kMatchMaxTokens) {
         return "a number of channels outside 1 to 2^24";
+    }
+    if (sizes.heads < 1 || sizes.heads > kMatchMaxHeads) {
+        return "a number of heads outside 1 to 1024";
     }
     if (counts.windows < 1 || counts.sources < 1 || counts.destinations < 1 || counts.taken < 1 || counts.left < 1) {
         return "no windows, sources, destinations, or nothing that merges or stays";

@@ -6,6 +6,7 @@
 
 #include "common/portable.h"
 #include "common/selection.h"
+#include "common/to_float.h"
 #include "token_match/match_sizes.h"
 
 namespace edgeexport {
@@ -17,7 +18,8 @@ struct MatchView {
     int32_t batch;
     int32_t tokens;        // N
     int32_t channels;      // D
-    Metric const* metric;  // (B, N, D)
+    int32_t heads;         // of which similarity is measured on the mean
+    Metric const* metric;  // (B, heads, N, D)
     int32_t const* table;  // as MatchCounts says
     Best* candidates;      // (splits, B, windows * na)
     int32_t* stays;        // (B, windows * na), 1 where a source stays; only if counts.ascending
@@ -25,9 +27,19 @@ struct MatchView {
     int32_t* target;       // (B, R)
     int32_t* kept;         // (B, K)
 
+    // Of a token's first head.
     EDGEEXPORT_HD Metric const* row(int32_t image, int32_t token) const {
-        return metric + (static_cast<size_t>(image) * static_cast<size_t>(tokens) + static_cast<size_t>(token)) *
-                            static_cast<size_t>(channels);
+        size_t const rows = static_cast<size_t>(image) * static_cast<size_t>(heads) * static_cast<size_t>(tokens);
+        return metric + (rows + static_cast<size_t>(token)) * static_cast<size_t>(channels);
+    }
+    // What a token is compared by in one channel: the mean over heads, in their order.
+    EDGEEXPORT_HD float value(Metric const* row, int32_t channel) const {
+        float sum = toFloat(row[channel]);
+        size_t const stride = static_cast<size_t>(tokens) * static_cast<size_t>(channels);
+        for (int32_t head = 1; head < heads; ++head) {
+            sum += toFloat(row[static_cast<size_t>(head) * stride + static_cast<size_t>(channel)]);
+        }
+        return heads == 1 ? sum : sum / static_cast<float>(heads);
     }
     EDGEEXPORT_HD Best* candidatesOf(int32_t split, int32_t image, int32_t window) const {
         return candidates + (static_cast<size_t>(split) * static_cast<size_t>(batch) + static_cast<size_t>(image)) *
@@ -51,7 +63,7 @@ inline MatchView<Metric> matchView(Metric const* metric, TokenMatchSizes const& 
     void* workspace, int32_t* source, int32_t* target, int32_t* kept) {
     // Candidates come first; their size keeps the marks behind them aligned.
     char* const marks = static_cast<char*>(workspace) + matchCandidateBytes(sizes);
-    return MatchView<Metric>{sizes.counts, sizes.batch, sizes.tokens, sizes.channels, metric, table,
+    return MatchView<Metric>{sizes.counts, sizes.batch, sizes.tokens, sizes.channels, sizes.heads, metric, table,
         static_cast<Best*>(workspace), reinterpret_cast<int32_t*>(marks), source, target, kept};
 }
 

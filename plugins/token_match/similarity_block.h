@@ -55,7 +55,7 @@ EDGEEXPORT_HD inline void scaleRows(Block block, MatchView<Metric> const& view, 
         if (token >= 0) {
             Metric const* const row = view.row(image, token);
             for (int32_t channel = thread % kNormThreads; channel < view.channels; channel += kNormThreads) {
-                float const value = toFloat(row[channel]);
+                float const value = view.value(row, channel);
                 sum = fmaf(value, value, sum);
             }
         }
@@ -82,7 +82,7 @@ EDGEEXPORT_HD inline void loadTile(int32_t thread, MatchView<Metric> const& view
         int32_t const depth = i % kDepth;
         bool const exists = tokens[row] >= 0 && first + depth < view.channels;
         tile[depth * stride + row] =
-            exists ? toFloat(view.row(image, tokens[row])[first + depth]) * scale[row] : 0.0f;
+            exists ? view.value(view.row(image, tokens[row]), first + depth) * scale[row] : 0.0f;
     }
 }
 

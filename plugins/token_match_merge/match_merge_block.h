@@ -10,6 +10,7 @@
 // All blocks of an image carry out 1 and 2 alike, and each its own share of 3: that takes less than another launch would.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "common/bitonic_sort.h"
@@ -17,7 +18,6 @@
 #include "common/copy_rows.h"
 #include "common/from_float.h"
 #include "common/selection.h"
-#include "common/to_float.h"
 #include "token_match/rank_block.h"
 #include "token_match_merge/match_merge_tables.h"
 #include "token_merge/token_merge_block.h"
@@ -46,14 +46,15 @@ struct MatchMergeShared {
 };
 
 // Everything that the second step is about.
-template <class Value>
+template <class Metric>
 struct MatchMergeView {
-    MatchView<Value> match;
+    MatchView<Metric> match;
     MatchMergeSizes sizes;
-    Value const* x;      // (B, N, C)
+    float const* x;      // (B, N, C)
     float const* size;   // (B, N)
-    Value* merged;       // (B, rows, C)
+    float* merged;       // (B, rows, C)
     float* merged_size;  // (B, rows)
+    Metric* log_size;    // (B, rows), its logarithm: what proportional attention adds to the logits
     RowCopy copy;        // of x into merged
 
     EDGEEXPORT_HD int32_t number(int32_t window, int32_t destination) const {
@@ -62,6 +63,10 @@ struct MatchMergeView {
     EDGEEXPORT_HD int32_t destinationToken(int32_t number) const {
         return match.table[sizes.tokensAt() + static_cast<size_t>(number)];
     }
+    EDGEEXPORT_HD void writeSize(int64_t target, float value) const {
+        merged_size[target] = value;
+        setFromFloat(log_size[target], logf(value));
+    }
 };
 
 // The sorted keys of a thread's slots.
@@ -69,8 +74,8 @@ struct HeldKeys {
     uint64_t keys[kSlotsPerThread];
 };
 
-template <class Value>
-EDGEEXPORT_HD inline uint64_t slotKey(MatchView<Value> const& view, int32_t image, int32_t slot) {
+template <class Metric>
+EDGEEXPORT_HD inline uint64_t slotKey(MatchView<Metric> const& view, int32_t image, int32_t slot) {
     if (slot >= static_cast<int32_t>(view.counts.slots())) {
         return ~uint64_t{0};
     }
@@ -81,9 +86,9 @@ EDGEEXPORT_HD inline uint64_t slotKey(MatchView<Value> const& view, int32_t imag
 }
 
 // Enters the source of one slot into the lists.
-template <class Value>
+template <class Metric>
 EDGEEXPORT_HD inline void enterSlot(
-    MatchMergeShared& shared, MatchMergeView<Value> const& view, int32_t image, int32_t slot, uint64_t key) {
+    MatchMergeShared& shared, MatchMergeView<Metric> const& view, int32_t image, int32_t slot, uint64_t key) {
     MatchCounts const& counts = view.match.counts;
     MatchMergeLists& lists = shared.sources.lists;
     int32_t const window = static_cast<int32_t>(key >> 48);
@@ -104,8 +109,8 @@ EDGEEXPORT_HD inline void enterSlot(
 }
 
 // The sources that stay, ascending.
-template <class Value>
-EDGEEXPORT_HD inline void listKept(Block block, MatchMergeShared& shared, MatchView<Value> const& view) {
+template <class Metric>
+EDGEEXPORT_HD inline void listKept(Block block, MatchMergeShared& shared, MatchView<Metric> const& view) {
     MatchCounts const& counts = view.counts;
     int32_t const* const positions = view.table + counts.byTokenAt();
     int32_t const stretch = (counts.existing + block.threads - 1) / block.threads;
@@ -128,9 +133,9 @@ EDGEEXPORT_HD inline void listKept(Block block, MatchMergeShared& shared, MatchV
 }
 
 // Fills shared.sources.lists. block.threads is kMatchMergeThreads.
-template <class Value>
+template <class Metric>
 EDGEEXPORT_HD inline void listMerges(
-    Block block, MatchMergeShared& shared, MatchMergeView<Value> const& view, int32_t image) {
+    Block block, MatchMergeShared& shared, MatchMergeView<Metric> const& view, int32_t image) {
     MatchCounts const& counts = view.match.counts;
     int32_t const slots = static_cast<int32_t>(counts.slots());
     int32_t const length = sortedLength(slots);
@@ -168,9 +173,9 @@ EDGEEXPORT_HD inline void listMerges(
 }
 
 // Writes the decisions of one image.
-template <class Value>
+template <class Metric>
 EDGEEXPORT_HD inline void writeDecisions(
-    Block block, MatchMergeShared const& shared, MatchMergeView<Value> const& view, int32_t image) {
+    Block block, MatchMergeShared const& shared, MatchMergeView<Metric> const& view, int32_t image) {
     MatchCounts const& counts = view.match.counts;
     MatchMergeLists const& lists = shared.sources.lists;
     size_t const first = static_cast<size_t>(image) * static_cast<size_t>(counts.taken);
@@ -203,10 +208,10 @@ EDGEEXPORT_HD inline int32_t firstMerging(uint32_t const* merging, int32_t count
 }
 
 // One thread's share of the row of destination `number`: a mean weighted by size, in the order of `source`.
-template <class Value, int32_t kLanes>
-EDGEEXPORT_HD inline void mergeInto(MatchMergeShared const& shared, MatchMergeView<Value> const& view, int32_t image,
+template <class Metric, int32_t kLanes>
+EDGEEXPORT_HD inline void mergeInto(MatchMergeShared const& shared, MatchMergeView<Metric> const& view, int32_t image,
     int32_t number, int64_t target, int32_t lane) {
-    using RowPiece = Piece<Value, kLanes>;
+    using RowPiece = Piece<float, kLanes>;
     MatchMergeLists const& lists = shared.sources.lists;
     int32_t const count = view.match.counts.taken;
     int64_t const first_token = static_cast<int64_t>(image) * view.match.tokens;
@@ -219,7 +224,7 @@ EDGEEXPORT_HD inline void mergeInto(MatchMergeShared const& shared, MatchMergeVi
         total += size[lists.source[lists.merging[end] & 0xffffu]];
     }
     if (lane == 0) {
-        view.merged_size[target] = total;
+        view.writeSize(target, total);
     }
     if (end == first) {
         copyRow(view.copy, first_token + token, target, lane);
@@ -231,27 +236,27 @@ EDGEEXPORT_HD inline void mergeInto(MatchMergeShared const& shared, MatchMergeVi
     float const own_share = size[token] / total;
     for (int32_t piece = lane; piece < pieces; piece += kCopyWarp) {
         RowPiece result = x[static_cast<int64_t>(token) * pieces + piece];
-        Piece<float, kLanes> added{};
+        RowPiece added{};
         for (int32_t i = first; i < end; ++i) {
             int32_t const source = lists.source[lists.merging[i] & 0xffffu];
             float const share = size[source] / total;
             RowPiece const value = x[static_cast<int64_t>(source) * pieces + piece];
             EDGEEXPORT_UNROLL
             for (int32_t at = 0; at < kLanes; ++at) {
-                added.lanes[at] += share * toFloat(value.lanes[at]);
+                added.lanes[at] += share * value.lanes[at];
             }
         }
         EDGEEXPORT_UNROLL
         for (int32_t at = 0; at < kLanes; ++at) {
-            setFromFloat(result.lanes[at], toFloat(result.lanes[at]) * own_share + added.lanes[at]);
+            result.lanes[at] = result.lanes[at] * own_share + added.lanes[at];
         }
         merged[piece] = result;
     }
 }
 
 // Share `part` of `parts` of the merged rows of one image; part 0 also writes the decisions.
-template <class Value, int32_t kLanes>
-EDGEEXPORT_HD inline void matchAndMerge(Block block, MatchMergeShared& shared, MatchMergeView<Value> const& view,
+template <class Metric, int32_t kLanes>
+EDGEEXPORT_HD inline void matchAndMerge(Block block, MatchMergeShared& shared, MatchMergeView<Metric> const& view,
     int32_t image, int32_t part, int32_t parts) {
     listMerges(block, shared, view, image);
     if (part == 0) {
@@ -266,14 +271,14 @@ EDGEEXPORT_HD inline void matchAndMerge(Block block, MatchMergeShared& shared, M
         for (int32_t row = part * warps + thread / kCopyWarp; row < rows; row += parts * warps) {
             int64_t const target = static_cast<int64_t>(image) * rows + row;
             if (row >= copied) {
-                mergeInto<Value, kLanes>(shared, view, image, row - copied, target, lane);
+                mergeInto<Metric, kLanes>(shared, view, image, row - copied, target, lane);
                 continue;
             }
             int32_t const prefix = view.sizes.prefix;
             int32_t const token = row < prefix ? row : shared.sources.lists.kept[row - prefix];
             copyRow(view.copy, first_token + token, target, lane);
             if (lane == 0) {
-                view.merged_size[target] = view.size[first_token + token];
+                view.writeSize(target, view.size[first_token + token]);
             }
         }
     });

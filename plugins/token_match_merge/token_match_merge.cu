@@ -6,10 +6,10 @@
 namespace edgeexport {
 namespace {
 
-template <class Value>
+template <class Metric>
 cudaError_t launch(MatchMergeAddresses const& tensors, MatchMergeSizes const& sizes, cudaStream_t stream) {
-    constexpr int32_t kLanes = static_cast<int32_t>(kMatchMergePieceBytes / sizeof(Value));
-    MatchMergeView<Value> const view = matchMergeView<Value>(tensors, sizes);
+    constexpr int32_t kLanes = static_cast<int32_t>(kMatchMergePieceBytes / sizeof(float));
+    MatchMergeView<Metric> const view = matchMergeView<Metric>(tensors, sizes);
     MatchCounts const& counts = sizes.match.counts;
     unsigned const images = static_cast<unsigned>(sizes.match.batch);
     unsigned const tiles =
@@ -22,9 +22,9 @@ cudaError_t launch(MatchMergeAddresses const& tensors, MatchMergeSizes const& si
     }
     dim3 const grid(kMatchMergeBlocks, images);
     if (view.copy.piece_bytes == static_cast<int32_t>(kMatchMergePieceBytes)) {
-        matchMergeKernel<Value, kLanes><<<grid, kMatchMergeThreads, 0, stream>>>(view);
+        matchMergeKernel<Metric, kLanes><<<grid, kMatchMergeThreads, 0, stream>>>(view);
     } else {
-        matchMergeKernel<Value, 1><<<grid, kMatchMergeThreads, 0, stream>>>(view);
+        matchMergeKernel<Metric, 1><<<grid, kMatchMergeThreads, 0, stream>>>(view);
     }
     return cudaGetLastError();
 }

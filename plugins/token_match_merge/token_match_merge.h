@@ -8,7 +8,8 @@
 
 namespace edgeexport {
 
-// Device memory. Decides as launchTokenMatch does, and merges as launchTokenMerge does. Two kernels on `stream`; does not
+// Device memory. Decides as launchTokenMatch does on the mean of the metric's heads, and merges as launchTokenMerge does; `type`
+// is that of metric and log_size. Two kernels on `stream`; does not
 // wait. Returns cudaErrorInvalidValue for sizes that matchMergeRefusal names, another type or a missing address; else the
 // launch's error.
 cudaError_t launchTokenMatchMerge(

@@ -2,10 +2,12 @@
 #include "token_match_merge/token_match_merge_cpu.h"
 
 #include <algorithm>
+#include <cmath>
 #include <new>
 #include <vector>
 
 #include "common/element_type.h"
+#include "common/half.h"
 #include "common/status.h"
 #include "token_match/similarity_block.h"
 #include "token_match_merge/match_merge_tensors.h"
@@ -18,10 +20,10 @@ std::vector<int32_t> listOf(int32_t const* values, int32_t length) {
     return std::vector<int32_t>(values, values + std::max(length, 0));
 }
 
-template <class Value, int32_t kLanes>
+template <class Metric, int32_t kLanes>
 void mergeByBlocks(
     MatchMergeAddresses const& tensors, MatchMergeSizes const& sizes, int32_t parts, bool backward) {
-    MatchMergeView<Value> const view = matchMergeView<Value>(tensors, sizes);
+    MatchMergeView<Metric> const view = matchMergeView<Metric>(tensors, sizes);
     MatchCounts const& counts = sizes.match.counts;
     auto const similarity = poisonedShared<SimilarityShared>();
     auto const shared = poisonedShared<MatchMergeShared>();
@@ -36,33 +38,64 @@ void mergeByBlocks(
         }
         for (int32_t part = 0; part < parts; ++part) {
             Block const block{kMatchMergeThreads, backward};
-            matchAndMerge<Value, kLanes>(block, *shared, view, image, part, parts);
+            matchAndMerge<Metric, kLanes>(block, *shared, view, image, part, parts);
         }
     }
 }
 
-template <class Value>
+template <class Metric>
 Status mergeByLanes(MatchMergeAddresses const& tensors, MatchMergeSizes const& sizes, int32_t lanes, int32_t parts,
     bool backward) {
-    constexpr int32_t kVector = static_cast<int32_t>(kMatchMergePieceBytes / sizeof(Value));
-    size_t const row_bytes = static_cast<size_t>(sizes.width) * sizeof(Value);
+    constexpr int32_t kVector = static_cast<int32_t>(kMatchMergePieceBytes / sizeof(float));
+    size_t const row_bytes = static_cast<size_t>(sizes.width) * sizeof(float);
     if (lanes == 1) {
-        mergeByBlocks<Value, 1>(tensors, sizes, parts, backward);
+        mergeByBlocks<Metric, 1>(tensors, sizes, parts, backward);
         return Status::kOk;
     }
     if (lanes == kVector &&
         copyPieceBytes(tensors.x, tensors.merged, row_bytes) == static_cast<int32_t>(kMatchMergePieceBytes)) {
-        mergeByBlocks<Value, kVector>(tensors, sizes, parts, backward);
+        mergeByBlocks<Metric, kVector>(tensors, sizes, parts, backward);
         return Status::kOk;
     }
     return Status::kBadSize;
+}
+
+// The metric as TokenMatch takes it, (batch, tokens, channels).
+std::vector<float> meanOfHeads(EdgeexportTokenMatch const& match, int32_t heads) {
+    auto const image = static_cast<size_t>(match.tokens) * static_cast<size_t>(match.channels);
+    auto const at = [&](size_t place) {
+        return static_cast<ElementType>(match.type) == ElementType::kFloat32
+                   ? static_cast<float const*>(match.metric)[place]
+                   : floatFromHalf(static_cast<uint16_t const*>(match.metric)[place]);
+    };
+    std::vector<float> means(static_cast<size_t>(match.batch) * image);
+    for (size_t place = 0; place < means.size(); ++place) {
+        size_t const first = place / image * static_cast<size_t>(heads) * image + place % image;
+        float sum = 0.0f;
+        for (size_t head = 0; head < static_cast<size_t>(heads); ++head) {
+            sum += at(first + head * image);
+        }
+        means[place] = sum / static_cast<float>(heads);
+    }
+    return means;
+}
+
+void writeLogarithms(EdgeexportTokenMatchMerge const& call, size_t rows) {
+    for (size_t row = 0; row < rows; ++row) {
+        float const value = std::log(call.merged_size[row]);
+        if (static_cast<ElementType>(call.match.type) == ElementType::kFloat32) {
+            static_cast<float*>(call.log_size)[row] = value;
+        } else {
+            static_cast<uint16_t*>(call.log_size)[row] = halfFromFloat(value);
+        }
+    }
 }
 
 // Checks, then calls `run(tables, sizes)`.
 template <class Run>
 Status checked(EdgeexportTokenMatchMerge const* call, Run const& run) noexcept {
     if (call == nullptr || call->x == nullptr || call->size == nullptr || call->merged == nullptr ||
-        call->merged_size == nullptr) {
+        call->merged_size == nullptr || call->log_size == nullptr) {
         return Status::kNullPointer;
     }
     EdgeexportTokenMatch const& match = call->match;
@@ -79,7 +112,7 @@ Status checked(EdgeexportTokenMatchMerge const* call, Run const& run) noexcept {
         if (!found.valid()) {
             return Status::kBadAttribute;
         }
-        TokenMatchSizes const match_sizes{found.counts, match.batch, match.tokens, match.channels};
+        TokenMatchSizes const match_sizes{found.counts, match.batch, match.tokens, match.channels, call->heads};
         MatchMergeTables const tables = matchMergeTables(std::move(found), destinations);
         MatchMergeSizes const sizes = tables.sizes(match_sizes, call->width, call->prefix);
         if (matchMergeRefusal(sizes) != nullptr) {
@@ -104,12 +137,19 @@ Status checked(EdgeexportTokenMatchMerge const* call, Run const& run) noexcept {
 EDGEEXPORT_EXPORT int edgeexport_cpu_token_match_merge(EdgeexportTokenMatchMerge const* call) noexcept {
     using namespace edgeexport;
     auto const run = [&](MatchMergeTables const& tables, MatchMergeSizes const& sizes) {
-        EdgeexportTokenMatch const& match = call->match;
+        std::vector<float> const metric = meanOfHeads(call->match, call->heads);
+        EdgeexportTokenMatch match = call->match;
+        match.metric = metric.data();
+        match.type = static_cast<int32_t>(ElementType::kFloat32);
         int status = edgeexport_cpu_token_match(&match);
         if (status == 0) {
             status = edgeexport_cpu_token_merge(call->x, call->size, match.source, match.target, match.kept,
                 tables.match.table.data() + sizes.tokensAt(), call->merged, call->merged_size, match.batch, match.tokens,
-                call->width, match.taken_length, match.left_length, call->prefix, sizes.destinations, match.type);
+                call->width, match.taken_length, match.left_length, call->prefix, sizes.destinations,
+                static_cast<int32_t>(ElementType::kFloat32));
+        }
+        if (status == 0) {
+            writeLogarithms(*call, static_cast<size_t>(match.batch) * static_cast<size_t>(sizes.rows()));
         }
         return static_cast<Status>(status);
     };
@@ -126,7 +166,7 @@ EDGEEXPORT_EXPORT int edgeexport_cpu_token_match_merge_kernel(
         EdgeexportTokenMatch const& match = call->match;
         std::vector<uint64_t> workspace(matchCandidateBytes(sizes.match) / sizeof(uint64_t) + 1, ~uint64_t{0});
         MatchMergeAddresses const tensors{match.metric, call->x, call->size, tables.match.table.data(),
-            workspace.data(), call->merged, call->merged_size, match.source, match.target, match.kept};
+            workspace.data(), call->merged, call->merged_size, call->log_size, match.source, match.target, match.kept};
         return static_cast<ElementType>(match.type) == ElementType::kFloat32
                    ? mergeByLanes<float>(tensors, sizes, lanes, parts, backward != 0)
                    : mergeByLanes<uint16_t>(tensors, sizes, lanes, parts, backward != 0);

@@ -8,13 +8,15 @@
 
 // Host memory, row-major.
 struct EdgeexportTokenMatchMerge {
-    EdgeexportTokenMatch match;  // metric, tables, and where the decisions go
-    void const* x;               // (batch, tokens, width) of match.type
+    EdgeexportTokenMatch match;  // metric (batch, heads, tokens, channels), tables, and where the decisions go
+    float const* x;              // (batch, tokens, width)
     float const* size;           // (batch, tokens)
+    int32_t heads;
     int32_t width;
     int32_t prefix;
-    void* merged;        // (batch, rows, width) of match.type, rows = prefix + left + destinations without padding
+    float* merged;       // (batch, rows, width), rows = prefix + left + destinations without padding
     float* merged_size;  // (batch, rows)
+    void* log_size;      // (batch, rows) of match.type
 };
 
 // Returns Status.

@@ -5,7 +5,7 @@
 
 namespace edgeexport {
 
-TokenMatchMergeOp::TokenMatchMergeOp(Attributes const& attributes) : prefix_(attributes.integer("prefix")) {
+TokenMatchMergeOp::TokenMatchMergeOp(Attributes const& attributes)  : prefix_(attributes.integer("prefix")) {
     std::vector<int32_t> const& destinations = attributes.integers("destinations");
     MatchTables match = matchTablesFromAttributes(attributes.integers("sources"), destinations,
         attributes.integers("taken"), attributes.integers("left"), attributes.integer("windows"),
@@ -17,8 +17,10 @@ TokenMatchMergeOp::TokenMatchMergeOp(Attributes const& attributes) : prefix_(att
 }
 
 MatchMergeSizes TokenMatchMergeOp::sizesOf(nvinfer1::Dims const& metric, nvinfer1::Dims const& x) const {
-    TokenMatchSizes const match{tables_.match.counts, static_cast<int32_t>(metric.d[0]),
-        static_cast<int32_t>(metric.d[1]), static_cast<int32_t>(metric.d[2])};
+    auto const dim = [&](int32_t axis) { return static_cast<int32_t>(metric.d[axis]); };
+    int32_t const rank = metric.nbDims;
+    TokenMatchSizes const match{
+        tables_.match.counts, dim(0), dim(rank - 2), dim(rank - 1), rank == 4 ? dim(1) : 1};
     return tables_.sizes(match, static_cast<int32_t>(x.d[2]), prefix_);
 }
 
@@ -26,14 +28,16 @@ void TokenMatchMergeOp::outputShapes(
     nvinfer1::DimsExprs const* in, nvinfer1::DimsExprs* out, nvinfer1::IExprBuilder& builder) const {
     MatchCounts const& counts = tables_.match.counts;
     int64_t const rows = int64_t{prefix_} + counts.left + tables_.destinations;
-    nvinfer1::IDimensionExpr const* const second[] = {builder.constant(rows), builder.constant(rows),
+    nvinfer1::IDimensionExpr const* const second[] = {builder.constant(rows), builder.constant(rows), builder.constant(1),
         builder.constant(counts.taken), builder.constant(counts.taken), builder.constant(counts.left)};
-    for (int32_t i = 0; i < 5; ++i) {
+    for (int32_t i = 0; i < 6; ++i) {
         out[i].d[0] = in[0].d[0];
         out[i].d[1] = second[i];
     }
     out[0].d[2] = in[1].d[2];
     out[1].d[2] = builder.constant(1);
+    out[2].d[2] = builder.constant(1);
+    out[2].d[3] = builder.constant(rows);
 }
 
 void TokenMatchMergeOp::check(nvinfer1::Dims const* in) const {
@@ -48,7 +52,7 @@ void TokenMatchMergeOp::check(nvinfer1::Dims const* in) const {
                                     std::to_string(tables_.match.highest_token + 1) + ", which the tables name");
     }
     for (size_t i = 1; i < kInputs.size(); ++i) {
-        if (in[i].d[0] != in[0].d[0] || in[i].d[1] != in[0].d[1] || (i == 2 && in[i].d[2] != 1)) {
+        if (in[i].d[0] != in[0].d[0] || in[i].d[1] != sizes.match.tokens || (i == 2 && in[i].d[2] != 1)) {
             throw std::invalid_argument(std::string(kInputs[i].name) + " of " + std::to_string(in[i].d[0]) + " x " +
                                         std::to_string(in[i].d[1]) + " x " + std::to_string(in[i].d[2]) +
                                         ", expected " + std::to_string(sizes.match.batch) + " x " +
@@ -63,9 +67,9 @@ size_t TokenMatchMergeOp::workspaceBytes(nvinfer1::Dims const* in, ElementType /
 }
 
 cudaError_t TokenMatchMergeOp::launch(Launch const& launch) const {
-    MatchMergeAddresses const tensors{launch.input<void>(0), launch.input<void>(1), launch.input<float>(2), launch.table,
-        launch.workspace, launch.output<void>(0), launch.output<float>(1), launch.output<int32_t>(2),
-        launch.output<int32_t>(3), launch.output<int32_t>(4)};
+    MatchMergeAddresses const tensors{launch.input<void>(0), launch.input<float>(1), launch.input<float>(2), launch.table,
+        launch.workspace, launch.output<float>(0), launch.output<float>(1), launch.output<void>(2),
+        launch.output<int32_t>(3), launch.output<int32_t>(4), launch.output<int32_t>(5)};
     MatchMergeSizes const sizes = sizesOf(launch.input_desc[0].dims, launch.input_desc[1].dims);
     return launchTokenMatchMerge(tensors, sizes, launch.inputType(0), launch.stream);
 }

@@ -1,5 +1,5 @@
-// TokenMatchMerge as a TensorRT plugin: metric (B,N,D), x (B,N,C), size (B,N,1)
-// -> merged (B,M,C), merged_size (B,M,1), source (B,R), target (B,R), kept (B,K), M = prefix + K + destinations.
+// TokenMatchMerge as a TensorRT plugin: metric (B,N,D) or, of H heads, (B,H,N,D); x (B,N,C), size (B,N,1)
+// -> merged (B,M,C), merged_size (B,M,1), log_size (B,1,1,M), source (B,R), target (B,R), kept (B,K), M = prefix + K + destinations.
 // Attributes: those of TokenMatch, and prefix.
 #pragma once
 
@@ -21,11 +21,13 @@ public:
         {"prefix", AttributeSpec::Kind::kInteger, 0, kMatchMergeMaxTokens},
     }};
     static constexpr std::array<TensorSpec, 3> kInputs{
-        {{"metric", Element::kData, 3}, {"x", Element::kData, 3}, {"size", Element::kFloat32, 3}}};
-    static constexpr std::array<TensorSpec, 5> kOutputs{{{"merged", Element::kData, 3},
-        {"merged_size", Element::kFloat32, 3}, {"source", Element::kInt32, 2}, {"target", Element::kInt32, 2},
+        {{"metric", Element::kData, 3}, {"x", Element::kFloat32, 3}, {"size", Element::kFloat32, 3}}};
+    static constexpr std::array<TensorSpec, 6> kOutputs{{{"merged", Element::kFloat32, 3},
+        {"merged_size", Element::kFloat32, 3}, {"log_size", Element::kData, 4}, {"source", Element::kInt32, 2}, {"target", Element::kInt32, 2},
         {"kept", Element::kInt32, 2}}};
     static constexpr std::array<char const*, 2> kLaunches{"matchSimilarityKernel", "matchMergeKernel"};
+
+    static constexpr bool mayHaveHeads(int32_t input) { return input == 0; }
 
     // Throws InvalidAttribute: the tables contradict each other.
     explicit TokenMatchMergeOp(Attributes const& attributes);

@@ -146,7 +146,7 @@ def test_graphs_of_the_bundle(tiny_bundle: Path) -> None:
     plugin = onnx.load(tiny_bundle / "model.trt.onnx")
     assert not plugin.functions
     custom = [node for node in plugin.graph.node if node.domain == "edgeexport"]
-    assert {node.op_type for node in custom} == {"TokenProtectSelect", "TokenUnmerge", "UpsampleArgmax"}
+    assert {node.op_type for node in custom} == {"TokenProtectSelect", "UpsampleArgmax"}
     for node in custom:
         attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
         assert (attributes["plugin_version"], attributes["plugin_namespace"]) == (b"1", b"edgeexport")

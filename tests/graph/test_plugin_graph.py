@@ -9,7 +9,7 @@ import pytest
 from onnx import helper, numpy_helper, parser
 
 from edgeexport.errors import BuildError
-from edgeexport.graph.plugin_graph import PLUGIN_OPS, plugin_model
+from edgeexport.graph.plugin_graph import BARE_OPS, PLUGIN_OPS, plugin_model
 from edgeexport.ops import DOMAIN, DOMAIN_VERSION, token_partition, token_protect, token_unmerge
 
 TEXT = """<ir_version: 10, opset_import: ["": 20, "edgeexport": 1], producer_name: "edgeexport">
@@ -49,7 +49,7 @@ def test_plugin_ops_stay_as_nodes_with_what_tensorrt_looks_for(model: onnx.Model
     found = plugin_model(model)
     assert not found.functions  # TensorRT 10.1 to 10.6 prefer a body to the plugin
     custom = {node.op_type: node for node in found.graph.node if node.domain == DOMAIN}
-    assert set(custom) == {"TokenPartition", "TokenUnmerge"} <= PLUGIN_OPS
+    assert set(custom) == {"TokenPartition"} <= BARE_OPS < PLUGIN_OPS
     for node in custom.values():
         attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
         assert attributes.pop("plugin_version") == str(DOMAIN_VERSION).encode()

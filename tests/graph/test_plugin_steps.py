@@ -90,7 +90,7 @@ def _custom(model: onnx.ModelProto) -> list[str]:
     return [node.op_type for node in model.graph.node if node.domain == DOMAIN]
 
 
-def _with_bodies(model: onnx.ModelProto, classes: int = 4) -> onnx.ModelProto:
+def _with_bodies(model: onnx.ModelProto, classes: int = 4, *, heads: bool = False) -> onnx.ModelProto:
     """What the plugins will compute is stood in for by the bodies, without the attributes that TensorRT alone reads."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
@@ -100,7 +100,7 @@ def _with_bodies(model: onnx.ModelProto, classes: int = 4) -> onnx.ModelProto:
         node.attribute.extend(kept)
     del result.functions[:]
     bodies = [op.onnx_function() for op in _OPS]
-    bodies += [token_protect_select.onnx_function(classes), token_match_merge.onnx_function([1, 3, 5, 7])]
+    bodies += [token_protect_select.onnx_function(classes), token_match_merge.onnx_function([1, 3, 5, 7], heads=heads)]
     result.functions.extend(bodies)
     return result
 
@@ -186,10 +186,47 @@ def test_matching_and_merging_are_one_node_with_the_same_results() -> None:
     found = plugin_model(model)
     (node,) = (node for node in found.graph.node if node.domain == DOMAIN)
     assert (node.op_type, list(node.input)) == ("TokenMatchMerge", ["metric", "normed", "size"])
-    assert list(node.output) == ["merged", "merged_size", "source", "target", "kept"]
+    assert [name for name in node.output if "unread" not in name] == [
+        "merged", "merged_size", "source", "target", "kept",
+    ]  # fmt: skip
     inputs = {name: values + 0.5 for name, values in _inputs(model, 1000).items()}
     for ours, theirs in zip(_run(_with_bodies(found), inputs), _run(model, inputs), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def _between_blocks(logarithms: str = "", outputs: str = "") -> str:
+    """A step of ToMe that compares keys by the mean of their heads, and weighs the next attention by sizes."""
+    text = _merging(outputs=f", float[2,1,1,7] bias, float[2,3,9,4] other{outputs}")
+    text = text.replace("float[2,9,4] metric", "float[2,3,9,4] keys").replace("(metric)", "(mean)")
+    text = text.replace("normed =", "mean = ReduceMean <keepdims = 0> (keys, first)\n other = Relu (keys)\n normed =")
+    text = text.replace("none =", "first = Constant <value_ints = [1]> ()\n none =")
+    # In order: the mean ahead of the choice.
+    mean = "mean = ReduceMean <keepdims = 0> (keys, first)\n"
+    text = text.replace(mean, "").replace("source, target, kept = edge", f"{mean} source, target, kept = edge")
+    behind = """logs = Log (merged_size)
+        row = Transpose <perm = [0, 2, 1]> (logs)
+        bias = Unsqueeze (row, first)"""
+    return text.replace("y = Relu (merged)", f"y = Relu (merged)\n {behind}\n {logarithms}")
+
+
+def test_the_mean_of_heads_and_the_logarithm_of_sizes_go_along() -> None:
+    model = _model(_between_blocks())
+    found = plugin_model(model)
+    (node,) = (node for node in found.graph.node if node.domain == DOMAIN)
+    assert list(node.input) == ["keys", "normed", "size"] and node.output[2] == "bias"
+    assert not {"ReduceMean", "Log"} & {node.op_type for node in found.graph.node}
+    inputs = {name: values + 0.5 for name, values in _inputs(model, 1000).items()}
+    for ours, theirs in zip(_run(_with_bodies(found, heads=True), inputs), _run(model, inputs), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_a_mean_or_logarithm_that_others_read_stays() -> None:
+    both = plugin_model(_model(_between_blocks("seen = Relu (mean)", ", float[2,9,4] seen")))
+    assert "ReduceMean" in {node.op_type for node in both.graph.node}
+    (node,) = (node for node in both.graph.node if node.domain == DOMAIN)
+    assert node.input[0] == "mean" and node.output[2] == "bias"
+    both = plugin_model(_model(_between_blocks("seen = Relu (row)", ", float[2,1,7] seen")))
+    assert "Log" in {node.op_type for node in both.graph.node}
 
 
 def test_of_several_merges_by_one_choice_the_first_is_joined() -> None:
@@ -201,7 +238,7 @@ def test_of_several_merges_by_one_choice_the_first_is_joined() -> None:
             (added, size, source, target, kept)"""
     model = _model(_merging(second=back, outputs=", float[2,7,6] again"))
     found = plugin_model(model)
-    assert _custom(found) == ["TokenMatchMerge", "TokenUnmerge", "TokenMerge"]
+    assert _custom(found) == ["TokenMatchMerge", "TokenMerge"]
     inputs = {name: values + 0.5 for name, values in _inputs(model, 1000).items()}
     for ours, theirs in zip(_run(_with_bodies(found), inputs), _run(model, inputs), strict=True):
         np.testing.assert_array_equal(ours, theirs)

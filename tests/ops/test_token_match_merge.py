@@ -24,6 +24,7 @@ def model_for(metric: Tensor, x: Tensor, size: Tensor, tables: MatchTables) -> o
     shapes = {
         "merged": (TensorProto.FLOAT, (batch, tables.tokens_out, width)),
         "merged_size": (TensorProto.FLOAT, (batch, tables.tokens_out, 1)),
+        "log_size": (TensorProto.FLOAT, (batch, 1, 1, tables.tokens_out)),
         "source": (TensorProto.INT32, (batch, tables.R)),
         "target": (TensorProto.INT32, (batch, tables.R)),
         "kept": (TensorProto.INT32, (batch, tables.K)),
@@ -31,7 +32,9 @@ def model_for(metric: Tensor, x: Tensor, size: Tensor, tables: MatchTables) -> o
     attributes = {**match_attributes(tables), "prefix": tables.prefix}
     bodies = [op.onnx_function() for op in (token_match, token_merge)]
     inputs = {"metric": metric, "x": x, "size": size}
-    return one_node_model(onnx_function(tables.destination_tokens), inputs, shapes, attributes, further=bodies)
+    return one_node_model(
+        onnx_function(tables.destination_tokens, heads=metric.ndim == 4), inputs, shapes, attributes, further=bodies
+    )
 
 
 @st.composite
@@ -47,7 +50,9 @@ def cases(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, MatchTables]:
 
 def assert_same(found: list[Tensor], expected: tuple[Tensor, ...]) -> None:
     assert torch.allclose(found[0], expected[0], atol=1e-5)
-    for ours, theirs in zip(found[1:], expected[1:], strict=True):
+    assert torch.equal(found[1], expected[1])
+    assert torch.allclose(found[2], expected[2], atol=1e-6)
+    for ours, theirs in zip(found[3:], expected[3:], strict=True):
         assert torch.equal(ours, theirs)
 
 
@@ -65,12 +70,26 @@ def test_reference_equals_function(case: tuple[Tensor, Tensor, Tensor, MatchTabl
 def test_equal_tokens_merge_the_lowest_sources_into_the_lowest_destination() -> None:
     tables = tables_from_layout(MatchLayout("alternate", 10, 1, 2))
     x = torch.arange(10.0)[None, :, None]
-    merged, size, source, target, kept = token_match_merge_reference(
+    merged, size, log_size, source, target, kept = token_match_merge_reference(
         torch.ones(1, 10, 4), x, torch.ones(1, 10, 1), tables
     )
     assert (source.tolist(), target.tolist(), kept.tolist()) == ([[2, 4]], [[1, 1]], [[6, 8]])
     assert merged.flatten().tolist() == [0, 6, 8, pytest.approx(7 / 3), 3, 5, 7, 9]
     assert size.flatten().tolist() == [1, 1, 1, 3, 1, 1, 1, 1]
+    assert log_size.shape == (1, 1, 1, 8) and torch.equal(log_size.flatten(), size.flatten().log())
+
+
+def test_heads_are_compared_by_their_mean() -> None:
+    tables = tables_from_layout(MatchLayout("alternate", 10, 1, 2))
+    generator = torch.Generator().manual_seed(5)
+    metric, x = torch.randn(2, 3, 10, 4, generator=generator), torch.randn(2, 10, 6, generator=generator)
+    size = torch.ones(2, 10, 1)
+    found = token_match_merge_reference(metric, x, size, tables)
+    mean = (metric[:, 0] + metric[:, 1] + metric[:, 2]) / 3
+    assert_same(list(found), token_match_merge_reference(mean, x, size, tables))
+    first = token_match_merge_reference(metric[:, 0], x, size, tables)
+    assert any(not torch.equal(ours, theirs) for ours, theirs in zip(found[3:], first[3:], strict=True))
+    assert_same(run_model(model_for(metric, x, size, tables), {"metric": metric, "x": x, "size": size}), found)
 
 
 @pytest.mark.parametrize("layout", STAYING)

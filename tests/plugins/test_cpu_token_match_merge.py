@@ -17,7 +17,7 @@ from edgeexport.ops.token_match_merge import LARGEST_SOURCES, LARGEST_TOKENS, to
 
 NULL_POINTER, BAD_SIZE, BAD_TYPE, BAD_INDEX, BAD_ATTRIBUTE = 1, 2, 3, 4, 5  # common/status.h
 LISTS = ("sources", "destinations", "taken", "left")
-OUTPUTS = ("merged", "merged_size", "source", "target", "kept")
+OUTPUTS = ("merged", "merged_size", "log_size", "source", "target", "kept")
 Form = tuple[bool, int, bool] | None
 """None: the definition. Else 16 bytes to a piece (or one element), blocks that share the rows, threads backward."""
 FORMS: tuple[Form, ...] = (None, (True, 1, False), (True, 2, True), (False, 3, True))
@@ -30,10 +30,12 @@ class Call(ctypes.Structure):
         ("match", Match),
         ("x", ctypes.c_void_p),
         ("size", ctypes.c_void_p),
+        ("heads", ctypes.c_int32),
         ("width", ctypes.c_int32),
         ("prefix", ctypes.c_int32),
         ("merged", ctypes.c_void_p),
         ("merged_size", ctypes.c_void_p),
+        ("log_size", ctypes.c_void_p),
     )
 
 
@@ -47,22 +49,23 @@ class Prepared:
         self.held = {
             "merged": torch.full((batch, rows, width), -7, dtype=x.dtype),
             "merged_size": torch.full((batch, rows, 1), -7.0),
+            "log_size": torch.full((batch, 1, 1, rows), -7, dtype=metric.dtype),
             "source": torch.full((batch, tables.R), -7, dtype=torch.int32),
             "target": torch.full((batch, tables.R), -7, dtype=torch.int32),
             "kept": torch.full((batch, max(tables.K, 1)), -7, dtype=torch.int32),
         }
-        kind = {torch.float32: 0, torch.float16: 1}[x.dtype]
+        kind = {torch.float32: 0, torch.float16: 1}[metric.dtype]
         attributes = match_attributes(tables)
-        self.call = Call(width=width, prefix=tables.prefix)
+        self.call = Call(width=width, prefix=tables.prefix, heads=metric.shape[1] if metric.ndim == 4 else 1)
         match = self.call.match
-        match.type, match.batch, match.tokens, match.channels = kind, batch, tokens, metric.shape[2]
+        match.type, match.batch, match.tokens, match.channels = kind, batch, tokens, metric.shape[-1]
         match.windows, match.ascending = attributes["windows"], attributes["ascending"]
         self.lists = {}
         for name in LISTS:
             self.set_list(name, attributes[name])
         match.metric, self.call.x, self.call.size = (tensor.data_ptr() for tensor in self.inputs)
         for name, tensor in self.held.items():
-            setattr(self.call if name.startswith("merged") else match, name, tensor.data_ptr())
+            setattr(self.call if name.startswith(("merged", "log")) else match, name, tensor.data_ptr())
 
     def set_list(self, name: str, values: object) -> None:
         assert isinstance(values, list)
@@ -90,10 +93,11 @@ def run(library: ctypes.CDLL, form: Form, metric: Tensor, x: Tensor, size: Tenso
 
 def assert_same(found: list[Tensor], expected: tuple[Tensor, ...]) -> None:
     """Decisions and sizes are equal, means but for the order of sums; what nothing merges into is copied bit by bit."""
-    assert [part.tolist() for part in found[2:]] == [part.tolist() for part in expected[2:]]
+    assert [part.tolist() for part in found[3:]] == [part.tolist() for part in expected[3:]]
     assert torch.equal(found[1], expected[1])
-    tolerance = 2e-5 if found[0].dtype == torch.float32 else 4e-3
-    assert torch.allclose(found[0].float(), expected[0], atol=tolerance, rtol=tolerance)
+    assert torch.allclose(found[0], expected[0], atol=2e-5, rtol=2e-5)
+    exact = found[2].dtype == torch.float32
+    assert torch.allclose(found[2].float(), expected[2].float(), atol=0, rtol=1e-6 if exact else 1e-3)
 
 
 def tensors_of(layout: MatchLayout, batch: int, width: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -118,7 +122,26 @@ def test_equals_the_reference(
     metric, x, size, tables = case
     expected = token_match_merge_reference(*case)
     assert_same(run(cpu_library, form, metric, x, size, tables), expected)
-    assert_same(run(cpu_library, form, metric.half(), x.half(), size, tables), expected)
+    assert_same(run(cpu_library, form, metric.half(), x, size, tables), expected)
+
+
+@settings(deadline=None, max_examples=25)
+@given(cases(), st.integers(2, 5), st.sampled_from(FORMS))
+def test_the_mean_of_heads_decides(
+    cpu_library: ctypes.CDLL, case: tuple[Tensor, Tensor, Tensor, MatchTables], heads: int, form: Form
+) -> None:
+    """Heads that differ by whole numbers, whose mean is the metric; by one head alone other tokens would merge."""
+    metric, x, size, tables = case
+    away = 2 * torch.arange(heads).float() - (heads - 1)
+    by_head = metric[:, None] + away[:, None, None]
+    mean = by_head.mean(dim=1)
+    assert torch.allclose(mean, metric, atol=1e-5)
+    found = run(cpu_library, form, by_head, x, size, tables)
+    alone = run(cpu_library, form, mean, x, size, tables)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, alone, strict=True))
+    assert_same(
+        run(cpu_library, form, by_head.half(), x, size, tables), token_match_merge_reference(mean, x, size, tables)
+    )
 
 
 @pytest.mark.parametrize("form", FORMS[:3], ids=str)
@@ -180,7 +203,7 @@ def test_whatever_the_metric_holds_indices_stay_in_range(
     metric = torch.randn(2, layout.tokens, 8, generator=torch.Generator().manual_seed(3))
     metric[0], metric[1, ::3] = value, value
     x, size = tensors_of(layout, 2, 4, 1)
-    _, _, source, target, kept = run(cpu_library, form, metric, x, size, tables)
+    _, _, _, source, target, kept = run(cpu_library, form, metric, x, size, tables)
     real = sorted(token for token in tables.sources if token >= 0)
     for image in range(2):
         staying = kept[image].tolist() if tables.K else []
@@ -229,6 +252,9 @@ def good_call() -> Prepared:
         ("size", None, NULL_POINTER),
         ("merged", None, NULL_POINTER),
         ("merged_size", None, NULL_POINTER),
+        ("log_size", None, NULL_POINTER),
+        ("heads", 0, BAD_SIZE),
+        ("heads", 1025, BAD_SIZE),
         ("match.metric", None, NULL_POINTER),
         ("match.kept", None, NULL_POINTER),
     ],

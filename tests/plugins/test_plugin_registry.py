@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from edgeexport.errors import BundleError, LintError
 from edgeexport.graph.export import exported_model
-from edgeexport.graph.plugin_graph import PLUGIN_OPS, plugin_model
+from edgeexport.graph.plugin_graph import BARE_OPS, PLUGIN_OPS, plugin_model
 from edgeexport.ops.match_tables import MatchLayout, tables_from_layout
 from edgeexport.ops.token_match import token_match
 from edgeexport.ops.token_merge import token_merge
@@ -46,12 +46,19 @@ class _Call(nn.Module):
 
 
 def _exported(op: str, function: Callable[..., object], *examples: Tensor) -> onnx.ModelProto:
-    """The op's node as the exporter and the pass for TensorRT make it, alone in a graph with all of its outputs."""
+    """The op's node as the exporter and the pass for TensorRT make it, alone in a graph with all of its outputs.
+
+    One that graphs are not left with is as the exporter makes it, with what that pass gave it before.
+    """
     names = [f"input_{place}" for place in range(len(examples))]
     results = _Call(function)(*examples)
     outputs = [f"output_{place}" for place in range(len(results) if isinstance(results, tuple) else 1)]
-    model = plugin_model(exported_model(_Call(function).eval(), examples, names, outputs, {}))
+    model = exported_model(_Call(function).eval(), examples, names, outputs, {})
+    model = plugin_model(model) if op in BARE_OPS else model
     (node,) = (node for node in model.graph.node if node.op_type == op)
+    if op not in BARE_OPS:
+        more = {"plugin_version": "1", "plugin_namespace": "edgeexport"}
+        node.attribute.extend(helper.make_attribute(name, value) for name, value in more.items())
     known = {value.name: value for value in [*model.graph.input, *model.graph.value_info, *model.graph.output]}
     constants = {value.name: value for value in model.graph.initializer}
     graph = helper.make_graph(
@@ -81,10 +88,11 @@ def _match_merge(layout: MatchLayout) -> onnx.ModelProto:
     tables = tables_from_layout(layout)
 
     def step(metric: Tensor, x: Tensor, size: Tensor) -> tuple[Tensor, ...]:
-        decision = token_match(metric, tables)
-        return (*token_merge(x, size, *decision, tables), *decision)
+        decision = token_match(metric.mean(dim=1), tables)
+        merged, merged_size = token_merge(x, size, *decision, tables)
+        return merged, merged_size, merged_size.log().transpose(1, 2)[:, None], *decision
 
-    metric, x = torch.rand(2, layout.tokens, 4), torch.rand(2, layout.tokens, 8)
+    metric, x = torch.rand(2, 3, layout.tokens, 4), torch.rand(2, layout.tokens, 8)
     return _exported("TokenMatchMerge", step, metric, x, torch.ones(2, layout.tokens, 1))
 
 

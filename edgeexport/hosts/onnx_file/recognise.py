@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import onnx
 
+from edgeexport.hosts.onnx_file.axis import Axis
 from edgeexport.hosts.onnx_file.graph import PlainGraph
 from edgeexport.hosts.onnx_file.refused import NotRecognised, label_of
-from edgeexport.hosts.onnx_file.token_axes import Axis, TokenAxes
+from edgeexport.hosts.onnx_file.token_axes import TokenAxes
 
 __all__ = ["Attention", "FileBlock", "attention_at", "attentions_of", "blocks_of", "entering_axes", "stripped"]
 

@@ -17,8 +17,8 @@ __all__ = ["FileRunner", "plain_session"]
 Arrays = list[NDArray]
 
 
-def plain_session(model: bytes) -> onnxruntime.InferenceSession:
-    """A session of a model as it is, without optimisations, on the CPU."""
+def plain_session(model: bytes | str) -> onnxruntime.InferenceSession:
+    """A session of a model, or of a file by its path, as it is: without optimisations, on the CPU."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3

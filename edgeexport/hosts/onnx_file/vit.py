@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import onnx
+from onnx import TensorProto
 
 from edgeexport.hosts.onnx_file.graph import PlainGraph
 from edgeexport.hosts.onnx_file.plain import input_of_file, loaded, plain_graph
@@ -45,7 +45,6 @@ class FileVit:
 
     Attributes:
         path: Of the file, for messages.
-        model: The file.
         graph: Its plain form.
         open_batch, open_size: Whether the file leaves them open.
         image: (B, channels, height, width).
@@ -62,7 +61,6 @@ class FileVit:
     """
 
     path: str
-    model: onnx.ModelProto
     graph: PlainGraph
     open_batch: bool
     open_size: bool
@@ -102,7 +100,7 @@ def opened_file(path: Path, sha256: str, reading: Reading) -> FileVit:
     """Reads and recognises a file; ``sha256`` is of its content, so that a file that changed is read again.
 
     Raises:
-        UsageError: See `edgeexport.hosts.onnx_reading` and `NotRecognised`.
+        UsageError: See `edgeexport.ops.onnx_reading` and `NotRecognised`.
     """
     model, where = loaded(path), path.name
     _, sizes = input_of_file(model, where)
@@ -114,6 +112,10 @@ def opened_file(path: Path, sha256: str, reading: Reading) -> FileVit:
     axes = entering_axes(graph, first.entering, tokens, batch)
     if axes is None:  # the error of the first block says it
         blocks_of(graph, attentions, None, batch, None, where)
+    if graph.dtypes[first.entering] != TensorProto.FLOAT:
+        kind = TensorProto.DataType.Name(graph.dtypes[first.entering]).lower()
+        problem = f"its tokens '{first.entering}' are {kind}, and float32 was looked for"
+        raise NotRecognised(where, problem, "give the float32 file; --precision fp16 makes half of it")
     opening = graph.above([first.entering])
     grid, prefix = _patches(graph, opening, tokens, image, reading.prefix, where)
     end = _named_value(graph, reading.unmerge_before, tokens, batch, where)
@@ -125,7 +127,6 @@ def opened_file(path: Path, sha256: str, reading: Reading) -> FileVit:
     keeps = _keeps_merged(graph, follower, blocks, reads, tail, tokens, batch)
     return FileVit(
         path=where,
-        model=model,
         graph=graph,
         open_batch=sizes[0] is None,
         open_size=sizes[2] is None or sizes[3] is None,

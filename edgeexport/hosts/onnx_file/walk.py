@@ -18,6 +18,7 @@ from edgeexport.hosts.host import PublishedWalk, Walk
 from edgeexport.hosts.onnx_file import parts
 from edgeexport.hosts.onnx_file.runner import FileRunner
 from edgeexport.hosts.onnx_file.spec import OnnxFileSpec
+from edgeexport.hosts.onnx_file.tables import table_rows
 from edgeexport.hosts.onnx_file.vit import FileVit
 from edgeexport.hosts.piece import STAND_IN, Piece
 from edgeexport.hosts.restored import Restored
@@ -158,7 +159,7 @@ class OnnxFileWalk(Walk):
         self.reads = spec.reads
         self.restored = Restored()
         self.tail = _Tail(runner)
-        rows = parts.table_rows(vit)
+        rows = table_rows(vit)
         self._rows = None if rows is None else torch.from_numpy(rows)[None]
         self._image = spec.input
 
@@ -212,7 +213,7 @@ class PublishedOnnxFileWalk(PublishedWalk):
     def __init__(self, vit: FileVit, spec: OnnxFileSpec, size: InputSpec) -> None:
         self.vit, self.size = vit, size
         self.runner = FileRunner(vit)
-        rows = parts.table_rows(vit)
+        rows = table_rows(vit)
         self.rotation = None if rows is None else torch.from_numpy(rows)
         self._beside: dict[str, Any] = {}
 
