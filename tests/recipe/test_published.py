@@ -67,7 +67,7 @@ def test_a_stock_segmenter_config_is_a_recipe(write):
     recipe = load_recipe(written_segmenter_config(write))
     assert recipe.model.type == "Segmenter" and recipe.input.height == 64
     assert recipe.classes[0] == "road"
-    assert recipe.labels == LabelsSpec(None, "_leftImg8bit.png", "_gtFine_labelTrainIds.png")
+    assert recipe.labels == LabelsSpec(False, "_leftImg8bit.png", "_gtFine_labelTrainIds.png")
 
 
 def test_windows_slide_over_a_larger_input(write):
