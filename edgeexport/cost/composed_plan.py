@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from edgeexport.cost.kernel_plan import PlannedKernel, Tensor
-from edgeexport.cost.work import NodeWork
+from edgeexport.cost.work import OTHER, NodeWork
 from edgeexport.errors import EdgeExportError
 
 __all__ = ["PluginCall", "rows_with_plugins"]
@@ -72,8 +72,8 @@ def _launched(
 ) -> list[PlannedKernel]:
     """What is moved and computed is counted for the first launch."""
     unit = units.get(call.name)
-    part = {} if unit is None else {"part": unit.part}
-    first, *others = (PlannedKernel("plugin", name, nodes=(call.name,), **part) for name in launches)
+    part = OTHER if unit is None else unit.part
+    first, *others = (PlannedKernel("plugin", name, nodes=(call.name,), part=part) for name in launches)
     first = replace(
         first,
         inputs=tuple(order.made_as(tensor) for tensor in call.inputs),
@@ -116,7 +116,8 @@ class _Order:
         """In the plan's order, each behind what it needs."""
         done: list[int | PluginCall] = []
         state: dict[int | str, bool] = {}
-        for root in [*(index for index, row in enumerate(self._rows) if row.is_kernel), *self._calls]:
+        roots: list[int | PluginCall] = [index for index, row in enumerate(self._rows) if row.is_kernel]
+        for root in [*roots, *self._calls]:
             waiting: list[tuple[int | PluginCall, bool]] = [(root, False)]
             while waiting:
                 item, finished = waiting.pop()
