@@ -100,13 +100,14 @@ def _of_transformers(recipe: Recipe) -> nn.Module:
     import transformers
 
     spec: Any = recipe.model
-    config = transformers.ViTConfig(
-        hidden_size=spec.embed_dims,
-        num_hidden_layers=spec.num_layers,
-        num_attention_heads=spec.num_heads,
-        intermediate_size=spec.mlp_hidden,
-        num_labels=spec.num_classes,
-    )
+    options: dict[str, Any] = {
+        "hidden_size": spec.embed_dims,
+        "num_hidden_layers": spec.num_layers,
+        "num_attention_heads": spec.num_heads,
+        "intermediate_size": spec.mlp_hidden,
+        "num_labels": spec.num_classes,
+    }
+    config = transformers.ViTConfig(**options)
     model: nn.Module = transformers.ViTForImageClassification(config).eval()
     seed_plain_weights(model, recipe.seed)
     return model

@@ -176,10 +176,10 @@ def exported(case: Case, path: Path) -> None:
     ):
         warnings.simplefilter("ignore")
         if case.exporter == "old":
-            axes = {"dynamic_axes": {"pixels": {0: "batch"}, "out": {0: "batch"}}} if dynamic else {}
+            axes: dict[str, Any] = {"dynamic_axes": {"pixels": {0: "batch"}, "out": {0: "batch"}}} if dynamic else {}
             torch.onnx.export(model, (image,), str(path), dynamo=False, opset_version=case.opset, **axes, **names)
         else:
-            shapes = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)} if dynamic else {}
+            shapes: dict[str, Any] = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)} if dynamic else {}
             example = torch.cat([image, image]) if dynamic else image
             torch.onnx.export(
                 model,
@@ -272,14 +272,14 @@ def outcome_of(case: Case, folder: Path) -> Outcome:
         reason = " ".join(str(error).split())[:160]
         return Outcome(case, "not exported", f"{type(error).__name__}: {reason}")
     try:
-        error = proven(path)
+        largest = proven(path)
     except EdgeExportError as refused:
         status = "refused" if refused.exit_code == 2 else "failed"
         return Outcome(case, status, str(refused), seconds=time.perf_counter() - start)
     finally:
         if path != plain:
             path.unlink(missing_ok=True)
-    return Outcome(case, "proven", "", error, time.perf_counter() - start)
+    return Outcome(case, "proven", "", largest, time.perf_counter() - start)
 
 
 def _installed(case: Case) -> bool:
@@ -301,13 +301,13 @@ def table(outcomes: list[Outcome]) -> str:
         for form in FORMS:
             own = forms.get(form, [])
             made = [item for item in own if item.status != "not exported"]
-            done = sum(item.status == "proven" for item in made)
-            cells.append(f"{done} of {len(made)}" if made else "not exported" if own else "")
+            count = sum(item.status == "proven" for item in made)
+            cells.append(f"{count} of {len(made)}" if made else "not exported" if own else "")
         lines.append(f"| {model} | {exporter} | {' | '.join(cells)} |")
-    made = [item for item in outcomes if item.status != "not exported"]
-    done = [item for item in made if item.status == "proven"]
-    largest = max((item.error for item in done), default=0.0)
-    lines += ["", f"{len(done)} of {len(made)} files proven, largest error of an output {largest:.1e}.", ""]
+    every = [item for item in outcomes if item.status != "not exported"]
+    proofs = [item for item in every if item.status == "proven"]
+    largest = max((item.error for item in proofs), default=0.0)
+    lines += ["", f"{len(proofs)} of {len(every)} files proven, largest error of an output {largest:.1e}.", ""]
     others: dict[str, list[Case]] = {}
     for item in outcomes:
         if item.status != "proven":

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from benchmarks.onnx_files import proven
 from edgeexport.cli.app import app
-from edgeexport.errors import EdgeExportError
+from edgeexport.errors import EdgeExportError, UsageError
 from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.graph.graphs import export_of_fixed
@@ -136,7 +136,8 @@ def test_build_verify_and_inspect(tmp_path: Path) -> None:
     verified = runner.invoke(app, ["verify", str(bundle), "--checkpoint", str(path)])
     assert verified.exit_code == 0, verified.output
     other = edited(exported(tmp_path / "other.onnx", "tokens"), lambda model: None)
-    assert runner.invoke(app, ["verify", str(bundle), "--checkpoint", str(other)]).exit_code == 2
+    refused = runner.invoke(app, ["verify", str(bundle), "--checkpoint", str(other)]).exception
+    assert isinstance(refused, UsageError) and refused.exit_code == 2
     told = json.loads(runner.invoke(app, ["inspect", str(path), "--json"]).stdout)
     assert told["recognised"]["tokens"] == {"all": 18, "prefix": 2, "grid": [4, 4]}
     tokens = json.loads((bundle / "tokens.json").read_text())
@@ -146,5 +147,6 @@ def test_build_verify_and_inspect(tmp_path: Path) -> None:
 
 def test_refused_from_the_command_line(tmp_path: Path) -> None:
     path = exported(tmp_path / "m.onnx", "post-norm")
-    result = CliRunner().invoke(app, ["build", str(path), "--tome", "2", "--target", "cpu"])
-    assert result.exit_code == 2
+    refused = CliRunner().invoke(app, ["build", str(path), "--tome", "2", "--target", "cpu"]).exception
+    assert isinstance(refused, UsageError) and refused.exit_code == 2
+    assert "post-norm" in refused.problem and refused.remedy

@@ -24,6 +24,7 @@ from edgeexport.calibration.task import CalibrationTask, task_from_recipe
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.dataset import SegmentationFolder
 from edgeexport.evaluation.executions import segmenter_model
+from edgeexport.evaluation.label_numbers import reduced_zero
 from edgeexport.evaluation.left_out_notes import LeftOutNotes
 from edgeexport.evaluation.output_folder import UNWRITABLE
 from edgeexport.evaluation.progress_file import ProgressFile
@@ -77,7 +78,10 @@ def calibrate_counts(
             "calibrate", "counts need images, found no --data", "give the folder of a data set, or of photographs"
         )
     labels_needed = request.method == "max-miou-drop"
-    folder = usable_folder(options.data, split=options.split, labels_needed=labels_needed, limit=options.limit)
+    folder = usable_folder(
+        options.data, split=options.split, labels_needed=labels_needed, limit=options.limit, labels=loaded.labels
+    )
+    reduced = reduced_zero(options, loaded.labels, on_note)
     model, origin = segmenter_model(task.everything)
     if origin.origin == "random":
         on_note(origin.statement)
@@ -87,10 +91,10 @@ def calibrate_counts(
     images = UsableImages(
         folder,
         class_count(loaded),
-        reduce_zero_label=options.reduce_zero_label,
+        reduce_zero_label=reduced,
         on_left_out=LeftOutNotes(on_note, "calibration.json lists them all"),
     )
-    key = _key(task, origin, folder, options.reduce_zero_label)
+    key = _key(task, origin, folder, reduced)
     with ExitStack() as stack:
         kept = [
             stack.enter_context(ProgressFile(target / name, schema, key, restart=options.restart))
@@ -110,7 +114,7 @@ def calibrate_counts(
                 "content_sha256": folder.content_sha256(),
                 "labelled": folder.labelled,
                 "limit": options.limit,
-                "reduce_zero_label": options.reduce_zero_label,
+                "reduce_zero_label": reduced,
             },
         )
     return CountsCalibration(outcome, write_evidence(outcome, target))

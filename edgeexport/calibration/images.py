@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgeexport.evaluation.dataset import LabelledImage, LeftOut, SegmentationFolder, labelled_images, open_folder
 from edgeexport.evaluation.executions import SegmenterModel
+from edgeexport.recipe.labels import UNLABELLED, LabelsSpec
 from edgeexport.recipe.schema import Recipe
 
 __all__ = ["OnProgress", "SegmenterOnImages", "UsableImages", "usable_folder"]
@@ -16,17 +17,20 @@ OnProgress = Callable[[int, int, str], None]
 """(images done, images in all, what is being done); 0 in all where there are no images to count."""
 
 
-def usable_folder(data: Path, *, split: str | None, labels_needed: bool, limit: int | None) -> SegmentationFolder:
+def usable_folder(
+    data: Path, *, split: str | None, labels_needed: bool, limit: int | None, labels: LabelsSpec = UNLABELLED
+) -> SegmentationFolder:
     """A data folder with labels where it has any: then images without annotation are left out, not the labels.
 
     Raises:
         UsageError: See `open_folder`.
     """
+    suffixes = (labels.image_suffix, labels.label_suffix)
     if not labels_needed:
-        folder = open_folder(data, split=split, labels="optional", limit=limit)
+        folder = open_folder(data, split=split, labels="optional", limit=limit, suffixes=suffixes)
         if folder.labelled or not any(sample.annotation for sample in folder.samples):
             return folder
-    return open_folder(data, split=split, labels="required", limit=limit)
+    return open_folder(data, split=split, labels="required", limit=limit, suffixes=suffixes)
 
 
 class UsableImages:

@@ -20,11 +20,13 @@ from edgeexport.calibration.counts import Counts, protected_per_class, recipe_wi
 from edgeexport.calibration.stage_observation import ImageObservation, StageObservation
 from edgeexport.calibration.token_labels import patch_class_counts, token_classes, uniform_windows
 from edgeexport.errors import UsageError
+from edgeexport.evaluation.annotation import ignored_label
 from edgeexport.evaluation.dataset import LabelledImage
 from edgeexport.evaluation.executions import SegmenterModel
 from edgeexport.evaluation.segmenter_spec import class_count, final_blocks, stated_thresholds
 from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.published import PublishedModel
+from edgeexport.inputs.framing import padded_labels
 from edgeexport.inputs.photos import input_from_photo
 from edgeexport.ops.token_protect import token_protect_reference
 from edgeexport.recipe.schema import Recipe
@@ -147,7 +149,8 @@ class _Observer:
         """``stages``: block -> confidence and label, (n,); ``tokens``: block -> the n tokens, as the first block's."""
         truth = uniform = None
         if image.label is not None:
-            counts = patch_class_counts(image.label, self.grid, self.num_classes)
+            padded = padded_labels(image.label, self.spec, ignored_label(self.num_classes))
+            counts = patch_class_counts(padded, self.grid, self.num_classes)
             truth = token_classes(counts, self.grid, None if shared_windows is None else shared_windows.numpy())
             if self.grid[0] % 2 == 0 and self.grid[1] % 2 == 0:
                 uniform = uniform_windows(counts, self.grid)

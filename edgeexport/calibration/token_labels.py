@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexport.evaluation.annotation import IGNORED
+from edgeexport.evaluation.annotation import ignored_label
 
 __all__ = ["patch_class_counts", "token_classes", "uniform_windows", "window_class_counts"]
 
@@ -17,8 +17,8 @@ def patch_class_counts(label: NDArray[np.integer], grid: tuple[int, int], num_cl
     """Pixels of every class in every patch, row by row: int64 (h w, K).
 
     Args:
-        label: (H, W), classes 0..K-1 and 255; at any size: as the photograph is stretched to the model's input, so are its
-            labels, and a pixel belongs to the patch that its centre falls in.
+        label: (H, W), classes 0..K-1 and `ignored_label`; at any size: as the photograph is brought to the model's input, so
+            are its labels, and a pixel belongs to the patch that its centre falls in.
         grid: The model's (h, w) patches.
         num_classes: K.
     """
@@ -27,7 +27,7 @@ def patch_class_counts(label: NDArray[np.integer], grid: tuple[int, int], num_cl
     down = (2 * np.arange(height) + 1) * rows // (2 * height)
     across = (2 * np.arange(width) + 1) * columns // (2 * width)
     patch = down[:, None] * columns + across[None, :]
-    counted = label != IGNORED
+    counted = label != ignored_label(num_classes)
     flat = patch[counted] * num_classes + label[counted]
     return np.bincount(flat, minlength=rows * columns * num_classes).reshape(rows * columns, num_classes)
 

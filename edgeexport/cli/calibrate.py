@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ from edgeexport.cli.options import (
     TomeOption,
     recipe_options,
 )
+from edgeexport.errors import UsageError
 from edgeexport.terminal.output import emit, images_shown, print_note, stages_shown
 
 if TYPE_CHECKING:
@@ -71,6 +73,9 @@ def calibrate(
         ),
     ] = None,
     delay: Annotated[bool, typer.Option("--delay", help="Propose DSM's delay from token similarity.")] = False,
+    flow: Annotated[
+        bool, typer.Option("--flow", help="Of a language model: which layers merge across modalities, from --data.")
+    ] = False,
     split: Annotated[str | None, typer.Option(help="Subfolder of images and annotations, such as val.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Instead of the thresholds in the recipe.")] = None,
     checkpoint: CheckpointOption = None,
@@ -79,7 +84,7 @@ def calibrate(
     random: RandomOption = None,
     cfg_options: CfgOptions = None,
     limit: LimitOption = None,
-    reduce_zero_label: ReduceZeroLabelFlag = False,
+    reduce_zero_label: ReduceZeroLabelFlag = None,
     out_dir: Annotated[Path | None, typer.Option(help="Where files go; calibration/<recipe> by default.")] = None,
     restart: RestartFlag = False,
     json_output: JsonFlag = False,
@@ -88,6 +93,13 @@ def calibrate(
     from edgeexport.calibration.options import CalibrationOptions
     from edgeexport.recipe import load_recipe
 
+    if flow:
+        if delay or min_cosine is not None:
+            raise UsageError("--flow", "stands alone", "leave --delay and --min-cosine out")
+        _calibrate_flow(
+            recipe, data, recipe_options(cfg_options, tome=tome, dsm=dsm, random=random), limit, json_output
+        )
+        return
     options = CalibrationOptions(
         data=data,
         coverage=coverage,
@@ -153,3 +165,18 @@ def _calibrate_delay(recipe: str, options: CalibrationOptions, json_output: bool
     with stages_shown() as on_stage:
         calibration = calibrate_delay(recipe, options, on_stage)
     emit(json_output, calibration.as_dict(), lambda: print_delay(calibration))
+
+
+def _calibrate_flow(
+    recipe: str, data: Path | None, cfg_options: Sequence[str], limit: int | None, json_output: bool
+) -> None:
+    from edgeexport.calibration.flow import calibrate_flow
+    from edgeexport.recipe.prompt import prompt_recipe
+    from edgeexport.terminal.answer import print_flow
+
+    found = prompt_recipe(recipe, cfg_options)
+    if found is None:
+        raise UsageError("--flow", f"is for language models, {recipe} is none", "leave it out")
+    with stages_shown() as on_stage:
+        calibration = calibrate_flow(found, data, limit, on_stage)
+    emit(json_output, calibration.as_dict(), lambda: print_flow(calibration))

@@ -67,7 +67,7 @@ def evaluate(
     random: RandomOption = None,
     cfg_options: CfgOptions = None,
     limit: LimitOption = None,
-    reduce_zero_label: ReduceZeroLabelFlag = False,
+    reduce_zero_label: ReduceZeroLabelFlag = None,
     out_dir: Annotated[Path | None, typer.Option(help="Where files go; evaluation/<name> by default.")] = None,
     restart: RestartFlag = False,
     json_output: JsonFlag = False,

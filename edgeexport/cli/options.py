@@ -69,7 +69,11 @@ EngineOption = Annotated[
 
 LimitOption = Annotated[int | None, typer.Option(help="Only the first so many images by name.")]
 ReduceZeroLabelFlag = Annotated[
-    bool, typer.Option("--reduce-zero-label", help="In the annotations 0 is no class and classes begin with 1.")
+    bool | None,
+    typer.Option(
+        "--reduce-zero-label/--no-reduce-zero-label",
+        help="In the annotations 0 is no class and classes begin with 1; by default as mmsegmentation's config says.",
+    ),
 ]
 TrustOption = Annotated[
     list[str] | None,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from edgeexport.cost.kernel_plan import PlannedKernel, Tensor
-from edgeexport.cost.work import OTHER, NodeWork
+from edgeexport.cost.work import NodeWork
 from edgeexport.errors import EdgeExportError
 
 __all__ = ["PluginCall", "rows_with_plugins"]
@@ -72,8 +72,9 @@ def _launched(
 ) -> list[PlannedKernel]:
     """What is moved and computed is counted for the first launch."""
     unit = units.get(call.name)
-    part = OTHER if unit is None else unit.part
-    first, *others = (PlannedKernel("plugin", name, nodes=(call.name,), part=part) for name in launches)
+    first, *others = (PlannedKernel("plugin", name, nodes=(call.name,)) for name in launches)
+    if unit is not None:
+        first, *others = (replace(launch, part=unit.part) for launch in (first, *others))
     first = replace(
         first,
         inputs=tuple(order.made_as(tensor) for tensor in call.inputs),

@@ -10,10 +10,9 @@ from PIL import Image
 
 from edgeexport.errors import ImageError
 
-__all__ = ["ANNOTATION_SUFFIXES", "IGNORED", "label_from_annotation"]
+__all__ = ["ANNOTATION_SUFFIXES", "ignored_label", "label_from_annotation"]
 
-IGNORED = 255
-"""The label of pixels that count for nothing, as in mmsegmentation."""
+_IGNORED, _IGNORED_WIDE = 255, 65535
 
 ANNOTATION_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 """Formats that keep numbers as they are, the usual one first."""
@@ -24,6 +23,11 @@ _MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
 _SHOWN = 4
 
 
+def ignored_label(num_classes: int) -> int:
+    """The label of pixels that count for nothing: 255, as in mmsegmentation; 65535 where 255 is a class among more of them."""
+    return _IGNORED if num_classes <= _IGNORED else _IGNORED_WIDE
+
+
 def label_from_annotation(
     path: Path, num_classes: int, size: tuple[int, int], *, reduce_zero_label: bool = False
 ) -> NDArray[np.int64]:
@@ -31,13 +35,13 @@ def label_from_annotation(
 
     Args:
         path: The file.
-        num_classes: K; pixels are 0..K-1, or 255 where they count for nothing.
+        num_classes: K; pixels are 0..K-1, or `ignored_label` where they count for nothing.
         size: (width, height) of the photograph that it belongs to.
-        reduce_zero_label: 0 means "no class" and class numbers begin with 1 in the file (ADE20K's form); 0 becomes 255
-            and all others one less, as mmsegmentation does.
+        reduce_zero_label: 0 means "no class" and class numbers begin with 1 in the file (ADE20K's form); 0 is ignored
+            and all others are one less, as mmsegmentation does.
 
     Returns:
-        int64 (H, W).
+        int64 (H, W), 0..K-1 and ``ignored_label(num_classes)``.
 
     Raises:
         ImageError: Missing, unreadable, in colour, of another size, or with labels that the model does not have.
@@ -52,12 +56,13 @@ def label_from_annotation(
         )
     offset = int(reduce_zero_label)
     labels = np.unique(values)
-    allowed = (labels >= 0) & (labels < num_classes + offset) | (labels == IGNORED)
+    ignored, ignored_in_file = ignored_label(num_classes), ignored_label(num_classes + offset)
+    allowed = (labels >= 0) & (labels < num_classes + offset) | (labels == ignored_in_file)
     if not allowed.all():
         raise ImageError(str(path), *_out_of_range(labels[~allowed], num_classes, offset))
     if not reduce_zero_label:
         return values
-    return np.where((values == 0) | (values == IGNORED), IGNORED, values - 1)
+    return np.where((values == 0) | (values == ignored_in_file), ignored, values - 1)
 
 
 def _pixel_values(path: Path) -> NDArray[np.int64]:
@@ -80,9 +85,9 @@ def _out_of_range(labels: NDArray[np.int64], num_classes: int, offset: int) -> t
     """Problem and remedy."""
     shown = ", ".join(str(label) for label in labels[:_SHOWN].tolist())
     more = f" and {labels.size - _SHOWN} more" if labels.size > _SHOWN else ""
-    last = num_classes - 1 + offset
+    last, ignored = num_classes - 1 + offset, ignored_label(num_classes + offset)
     plural = "s" if labels.size > 1 else ""
-    problem = f"the annotation holds label{plural} {shown}{more}, expected 0 to {last}, or {IGNORED} for ignored pixels"
+    problem = f"the annotation holds label{plural} {shown}{more}, expected 0 to {last}, or {ignored} for ignored pixels"
     if not offset and labels.tolist() == [num_classes]:
         problem += "; where 0 stands for 'no class', give --reduce-zero-label"
     return problem, f"the model has {num_classes} classes"

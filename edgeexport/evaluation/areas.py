@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from edgeexport.evaluation.annotation import IGNORED
+from edgeexport.evaluation.annotation import ignored_label
 from edgeexport.pictures.label_map import resized_class_map
 
 __all__ = ["Areas", "SegmentationScores", "areas_of", "scores_from_areas"]
@@ -88,7 +88,7 @@ def areas_of(class_map: NDArray, label: NDArray[np.int64], num_classes: int) -> 
 
     Args:
         class_map: int (h, w), 0..K-1; brought to the label's size by nearest neighbour.
-        label: int64 (H, W), 0..K-1, or 255 where the pixel counts for nothing.
+        label: int64 (H, W), 0..K-1, or `ignored_label` where the pixel counts for nothing.
         num_classes: K.
     """
     from mmseg.evaluation import IoUMetric  # here: the import takes seconds
@@ -99,7 +99,7 @@ def areas_of(class_map: NDArray, label: NDArray[np.int64], num_classes: int) -> 
     rows = max(1, _COUNTABLE_PIXELS // label.shape[1])
     total = Areas.zero(num_classes)
     for part, expected in zip(prediction.split(rows), target.split(rows), strict=True):
-        counts = IoUMetric.intersect_and_union(part, expected, num_classes, IGNORED)
+        counts = IoUMetric.intersect_and_union(part, expected, num_classes, ignored_label(num_classes))
         total += Areas(*(count.to(torch.int64).numpy() for count in counts))
     return total
 

@@ -2,8 +2,10 @@
 
 ::
 
-    DATA/images[/SPLIT]/NAME.jpg          or img_dir
-    DATA/annotations[/SPLIT]/NAME.png     or ann_dir; pixel values are class numbers, 255 is ignored
+    DATA/images[/SPLIT]/NAME.jpg          or img_dir, or leftImg8bit
+    DATA/annotations[/SPLIT]/NAME.png     or ann_dir, or gtFine; pixel values are class numbers, 255 is ignored
+
+Annotations may end in more than their image's name (`edgeexport.evaluation.file_names`).
 
 What does not fit is named and left out, and the rest goes on; a mistake that concerns the whole folder is an error.
 """
@@ -23,6 +25,7 @@ from PIL import Image
 from edgeexport.bundle import sha256_of
 from edgeexport.errors import ImageError, UsageError, nearest_hint, plain_text
 from edgeexport.evaluation.annotation import ANNOTATION_SUFFIXES, label_from_annotation
+from edgeexport.evaluation.file_names import UNCONVERTED, common_ending, without_ending
 from edgeexport.inputs.photos import IMAGE_SUFFIXES, open_photo
 
 __all__ = [
@@ -36,8 +39,13 @@ __all__ = [
     "open_folder",
 ]
 
-_IMAGE_FOLDERS, _ANNOTATION_FOLDERS = ("images", "img_dir"), ("annotations", "ann_dir")
-_LAYOUT = "expected DIR/images[/SPLIT] and DIR/annotations[/SPLIT] with files of the same names"
+_IMAGE_FOLDERS, _ANNOTATION_FOLDERS = (
+    ("images", "img_dir", "leftImg8bit"),
+    ("annotations", "ann_dir", "gtFine", "gtCoarse"),
+)
+_LAYOUT = (
+    "expected DIR/images[/SPLIT] and DIR/annotations[/SPLIT] with files of the same names, or Cityscapes' own layout"
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """A decoded photograph (RGB, upright) and its labels: int64 (H, W) at its size, 255 where ignored; None without."""
+    """A decoded photograph (RGB, upright) and its labels, None without: int64 (H, W) at its size, with `ignored_label`."""
 
     name: str
     photo: Image.Image
@@ -126,7 +134,12 @@ class SegmentationFolder:
 
 
 def open_folder(
-    data: Path, *, split: str | None = None, labels: str = "required", limit: int | None = None
+    data: Path,
+    *,
+    split: str | None = None,
+    labels: str = "required",
+    limit: int | None = None,
+    suffixes: tuple[str | None, str | None] = (None, None),
 ) -> SegmentationFolder:
     """Lists a data set's images and annotations; pairs are files of the same name.
 
@@ -135,6 +148,7 @@ def open_folder(
         split: A subfolder of both, such as 'val'; folders below it are read as well.
         labels: 'required', or 'optional': images without annotations are taken too, also from a bare folder of images.
         limit: Only the first so many samples by name; None: all.
+        suffixes: Of images and annotations, as the model's data set calls them; see `common_ending`.
 
     Raises:
         UsageError: No such folder, another layout, splits of which none was chosen, nothing to use.
@@ -161,6 +175,12 @@ def open_folder(
             problem = f"no such folder, but images are in {images / split}"
             raise UsageError(str(annotations / split), problem, _LAYOUT)
         labels_by_name = _listed(annotations, split, ANNOTATION_SUFFIXES, [])
+        ending = common_ending(labels_by_name, suffixes[1], labels=True)
+        if not ending:
+            _refuse_unconverted(annotations, labels_by_name)
+        else:
+            labels_by_name = _renamed(labels_by_name, ending)
+            pictures = _renamed(pictures, common_ending(pictures, suffixes[0], labels=False))
     samples = []
     for name, path in pictures.items():
         annotation = labels_by_name.get(name)
@@ -188,7 +208,7 @@ def labelled_images(
 
     Args:
         folder: From `open_folder`.
-        num_classes: K; labels are 0..K-1 and 255.
+        num_classes: K; labels are 0..K-1 and `ignored_label`.
         reduce_zero_label: See `edgeexport.evaluation.annotation.label_from_annotation`.
         on_problem: Called with every sample that cannot be used, at its turn.
         skip: Names to pass over unread.
@@ -275,6 +295,23 @@ def _listed(folder: Path, split: str | None, suffixes: tuple[str, ...], left_out
             LeftOut(name, f"{other.name} has the same name as {first.name}, which is used") for other in others
         ]
     return chosen
+
+
+def _renamed(files: dict[str, Path], ending: str) -> dict[str, Path]:
+    """Of the files with the ending, by their names without."""
+    names = ((without_ending(name, ending), path) for name, path in files.items())
+    return {name: path for name, path in names if name is not None}
+
+
+def _refuse_unconverted(annotations: Path, names: dict[str, Path]) -> None:
+    """Raises: UsageError: There are Cityscapes' own numbers alone, of which some are of no class."""
+    raw = next((path for name, path in names.items() if name.endswith(UNCONVERTED)), None)
+    if raw is not None:
+        problem = f"holds {raw.name} and the like, whose numbers are no class numbers; expected ..._labelTrainIds.png"
+        remedy = (
+            "make them as mmsegmentation does: python tools/dataset_converters/cityscapes.py (needs cityscapesscripts)"
+        )
+        raise UsageError(str(annotations), problem, remedy)
 
 
 def _files(folder: Path, *, recursive: bool) -> list[Path]:

@@ -28,6 +28,7 @@ from edgeexport.evaluation.dataset import (
     open_folder,
 )
 from edgeexport.evaluation.executions import Execution
+from edgeexport.evaluation.label_numbers import reduced_zero
 from edgeexport.evaluation.left_out_notes import LeftOutNotes
 from edgeexport.evaluation.options import EvaluationOptions
 from edgeexport.evaluation.output_folder import written_to
@@ -63,17 +64,21 @@ def evaluate(
         UsageError: The data, the executions or the segmenter do not fit, or nothing can be written.
         RecipeError, CheckpointError, BundleError, BuildError: See there.
     """
-    folder = open_folder(options.data, split=options.split, limit=options.limit)
+    # Mistakes are told before weights are read; how files are called, the recipe knows.
+    open_folder(options.data, split=options.split, limit=options.limit, labels="optional")
     segmenter = segmenter_from_argument(argument, options, on_note)
+    suffixes = (segmenter.labels.image_suffix, segmenter.labels.label_suffix)
+    folder = open_folder(options.data, split=options.split, limit=options.limit, suffixes=suffixes)
+    reduced = reduced_zero(options, segmenter.labels, on_note)
     check_sequences(folder, options.policy_every)
     target = options.out_dir if options.out_dir is not None else default_output_folder(segmenter)
     refuse_link_of_bundle(target, "--out-dir")
     # Of the whole folder: a look at the first few images must not drop what a long run has measured.
-    whole = folder if options.limit is None else open_folder(options.data, split=options.split)
+    whole = folder if options.limit is None else open_folder(options.data, split=options.split, suffixes=suffixes)
     key = {
         "model": segmenter.model_sha256,
         "data set": whole.listing_sha256(),
-        "set of options": f"reduce_zero_label={options.reduce_zero_label}, thresholds={dict(options.thresholds or {})}",
+        "set of options": f"reduce_zero_label={reduced}, thresholds={dict(options.thresholds or {})}",
         "program": program_sha256(),
     }
     with ProgressFile(target / "progress.jsonl", _PROGRESS_SCHEMA, key, restart=options.restart) as progress:
@@ -82,7 +87,7 @@ def evaluate(
         notes = LeftOutNotes(on_note, "evaluation.json will list them all")
         for item in folder.left_out:
             notes(item)
-        run = _Run(segmenter, folder, progress, options.reduce_zero_label, on_progress, notes)
+        run = _Run(segmenter, folder, progress, reduced, on_progress, notes)
         if complete := len(run.complete()):
             done = f"{complete} of {len(folder.samples)} images were done by an earlier run"
             on_note(f"{progress.path}: {done}; --restart measures them anew")
@@ -95,7 +100,7 @@ def evaluate(
         data=options.data,
         split=options.split,
         data_sha256=folder.content_sha256(),
-        reduce_zero_label=options.reduce_zero_label,
+        reduce_zero_label=reduced,
         classes=segmenter.classes,
         primary_name=segmenter.primary,
         executions={

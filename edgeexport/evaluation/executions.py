@@ -21,7 +21,9 @@ from edgeexport.evaluation.image_macs import ImageCost, cost_from_tokens_json, f
 from edgeexport.fixed.model import fixed_from_model
 from edgeexport.fixed.published import PublishedModel
 from edgeexport.fixed.weights import WeightsOrigin, model_from_recipe
+from edgeexport.inputs.framing import without_padding
 from edgeexport.inputs.photos import input_from_photo
+from edgeexport.inputs.spec import InputSpec
 from edgeexport.pictures.predictor import Predictor
 from edgeexport.recipe.schema import Recipe
 
@@ -49,7 +51,7 @@ class ImagePrediction:
     """One photograph, executed.
 
     Attributes:
-        class_map: int (h, w) at the model's size.
+        class_map: int (h, w) at the model's size, without what pads the photograph.
         cost: With the token counts that this execution had.
     """
 
@@ -106,7 +108,9 @@ class PublishedExecution:
     def run(self, photos: Sequence[Image.Image]) -> list[ImagePrediction]:
         """See `Execution`."""
         images = self._model.run([_pixels(photos, self.recipe)], [{"dtop": self.thresholds}] * len(photos))
-        return [ImagePrediction(image.outputs["class_map"].numpy(), self._cost(image.pruned)) for image in images]
+        class_maps = [image.outputs["class_map"].numpy() for image in images]
+        own = _unpadded(class_maps, photos, self.recipe.input)
+        return [ImagePrediction(one, self._cost(image.pruned)) for one, image in zip(own, images, strict=True)]
 
     def _cost(self, pruned: dict[int, int]) -> ImageCost:
         counts = tuple(pruned.values())
@@ -131,7 +135,8 @@ class FixedExecution:
         with torch.no_grad():
             prediction = self._model.trace(_pixels(photos, self.recipe)).prediction
         class_maps = prediction.argmax(dim=1) if prediction.ndim == 4 else prediction
-        return [ImagePrediction(class_map, self._cost) for class_map in class_maps.numpy()]
+        own = _unpadded(list(class_maps.numpy()), photos, self.recipe.input)
+        return [ImagePrediction(class_map, self._cost) for class_map in own]
 
 
 class OnnxRuntimeExecution:
@@ -152,9 +157,10 @@ class OnnxRuntimeExecution:
     def run(self, photos: Sequence[Image.Image]) -> list[ImagePrediction]:
         """See `Execution`."""
         predictions = []
-        for prediction in self._predictor.results(photos):
+        for prediction, photo in zip(self._predictor.results(photos), photos, strict=True):
             assert prediction.class_map is not None  # only segmenters are evaluated
-            predictions.append(ImagePrediction(prediction.class_map, self._cost))
+            own = without_padding(prediction.class_map, photo.size, self._predictor.input)
+            predictions.append(ImagePrediction(own, self._cost))
         return predictions
 
 
@@ -183,8 +189,14 @@ class ReusedPolicyExecution:
         for start in range(0, len(photos), size):
             for number, found in enumerate(self._predictor.results(photos[start : start + size]), start):
                 assert found.class_map is not None  # only segmenters are evaluated
-                predictions.append(ImagePrediction(found.class_map, self._others if number else self._first))
+                own = without_padding(found.class_map, photos[number].size, self._predictor.input)
+                predictions.append(ImagePrediction(own, self._others if number else self._first))
         return predictions
+
+
+def _unpadded(class_maps: Sequence[NDArray], photos: Sequence[Image.Image], spec: InputSpec) -> list[NDArray]:
+    pairs = zip(class_maps, photos, strict=True)
+    return [without_padding(class_map, photo.size, spec) for class_map, photo in pairs]
 
 
 def _pixels(photos: Sequence[Image.Image], recipe: Recipe) -> torch.Tensor:

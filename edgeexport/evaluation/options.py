@@ -15,7 +15,7 @@ class ImageRunOptions:
 
     Attributes:
         split, limit: Of the images; see `edgeexport.evaluation.dataset.open_folder`.
-        reduce_zero_label: Annotations number classes from 1, and 0 is none.
+        reduce_zero_label: Annotations number classes from 1, and 0 is none; None: as the recipe says, which says nothing else.
         checkpoint, cfg_options: See `edgeexport.recipe.load_recipe`.
         out_dir: Where files go; None: a folder named after what is run, in the working directory.
         restart: Begin anew, whatever an earlier run left there.
@@ -23,7 +23,7 @@ class ImageRunOptions:
 
     split: str | None = None
     limit: int | None = None
-    reduce_zero_label: bool = False
+    reduce_zero_label: bool | None = None
     checkpoint: Path | None = None
     cfg_options: tuple[str, ...] = ()
     out_dir: Path | None = None

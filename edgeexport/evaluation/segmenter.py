@@ -11,7 +11,8 @@ from typing import Any
 
 from edgeexport.bundle import Bundle, open_bundle
 from edgeexport.bundle.original import GivenWeights, why_no_original
-from edgeexport.errors import UsageError, nearest_hint
+from edgeexport.config.place import Place
+from edgeexport.errors import BundleError, RecipeError, UsageError, nearest_hint
 from edgeexport.evaluation.executions import (
     EXECUTIONS,
     Execution,
@@ -26,6 +27,7 @@ from edgeexport.evaluation.options import EvaluationOptions
 from edgeexport.evaluation.segmenter_spec import class_count, is_segmenter, stated_thresholds
 from edgeexport.fixed.original import checked_recipe
 from edgeexport.recipe import load_recipe
+from edgeexport.recipe.labels import LabelsSpec, labels_from_config
 from edgeexport.recipe.schema import Recipe
 
 __all__ = ["Segmenter", "segmenter_from_argument", "stage_thresholds"]
@@ -48,6 +50,7 @@ class Segmenter:
         executions: In reach and asked for; not empty.
         not_run: Name of an execution -> why not.
         model_sha256: Over weights, recipe and, of a bundle, its graph.
+        labels: What is known of the data set's annotations.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Segmenter:
     executions: tuple[Execution, ...]
     not_run: Mapping[str, str]
     model_sha256: str
+    labels: LabelsSpec
 
     @property
     def primary(self) -> str:
@@ -136,6 +140,7 @@ def _segmenter_of_recipe(recipe: Recipe, options: EvaluationOptions) -> Segmente
         executions=executions,
         not_run=not_run | {name: _NEEDS_BUNDLE for name in ("onnxruntime", "tensorrt")},
         model_sha256=_model_sha256(weights, recipe.text, ""),
+        labels=recipe.labels,
     )
 
 
@@ -169,7 +174,16 @@ def _segmenter_of_bundle(bundle: Bundle, options: EvaluationOptions) -> Segmente
         executions=executions,
         not_run=not_run | {"tensorrt": _NO_ENGINE},
         model_sha256=_model_sha256(manifest["weights"], manifest["recipe"], _graphs_sha256(bundle)),
+        labels=_labels_of_bundle(bundle),
     )
+
+
+def _labels_of_bundle(bundle: Bundle) -> LabelsSpec:
+    manifest = str(bundle.path / "manifest.json")
+    try:
+        return labels_from_config(bundle.manifest["recipe"].get("labels"), Place(manifest).at("recipe").at("labels"))
+    except RecipeError as error:
+        raise BundleError(error.where, error.problem, "copy or build the bundle again") from None
 
 
 def _graphs_sha256(bundle: Bundle) -> str:

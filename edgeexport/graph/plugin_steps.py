@@ -185,8 +185,8 @@ class _Compared:
 def _mean_of_heads(metric: ir.Value, match: ir.Node) -> _Compared | None:
     """What ``metric`` is the mean of; None where it is something else, or is read by others than ``match``."""
     mean = _maker(metric, "ReduceMean")
-    axis = mean.inputs[1] if mean is not None and mean.inputs[1:] else None
-    axes = None if axis is None else ir.convenience.get_const_tensor(axis)
+    over = mean.inputs[1] if mean is not None and mean.inputs[1:] else None
+    axes = None if over is None else ir.convenience.get_const_tensor(over)
     if mean is None or axes is None or axes.numpy().tolist() != [1] or len(_shape(metric)) != 3:
         return None
     cast = _maker(mean.inputs[0], "Cast")

@@ -77,7 +77,7 @@ def _apart(piece: Piece, taken: Collection[str]) -> None:
         piece.constants[tensor.name] = tensor
     for values in (piece.shapes, piece.dtypes):
         for name in names.keys() & values.keys():
-            values[names[name]] = values.pop(name)  # type: ignore[index, assignment]
+            values[names[name]] = values.pop(name)  # type: ignore[assignment]
     piece.outputs = [names.get(name, name) for name in piece.outputs]
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from onnx import TensorProto
 
+from edgeexport.bundle import sha256_of
 from edgeexport.config.place import Place
 from edgeexport.config.values import integer, mapping, pair, string
 from edgeexport.hosts.onnx_file.plain import input_of_file, loaded
@@ -52,13 +52,14 @@ def onnx_file_spec(value: object, place: Place, file: Path | None) -> OnnxFileSp
         None if given.get("unmerge_before") is None else string(given["unmerge_before"], place.at("unmerge_before"))
     )
     reading = Reading(image, prefix, before)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    digest = sha256_of(file)
     return _spec(opened_file(file, digest, reading), file, digest, reading)
 
 
 def vit_of_spec(spec: OnnxFileSpec, batch: int) -> FileVit:
     """The file opened for so many images, where it leaves their number open; else as it is."""
-    reading = Reading(spec.image, spec.prefix, spec.unmerge_before, batch if spec.batch is None else None)
+    asked = batch if spec.batch is None and batch != 1 else None  # one image is how an open batch was read already
+    reading = Reading(spec.image, spec.prefix, spec.unmerge_before, asked)
     return opened_file(spec.file, spec.sha256, reading)
 
 

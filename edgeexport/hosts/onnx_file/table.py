@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
+from edgeexport.bundle import sha256_of
 from edgeexport.errors import UsageError
 from edgeexport.hosts.onnx_file.plain import input_of_file, loaded, plain_graph
 from edgeexport.hosts.onnx_file.recognise import attention_at
@@ -24,7 +24,7 @@ def recognition(path: Path, reading: Reading | None = None) -> dict[str, Any]:
         UsageError: It is no readable ONNX file.
     """
     own = reading or Reading()
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = sha256_of(path)
     try:
         found = _facts(opened_file(path, digest, own))
     except UsageError as error:

@@ -1,0 +1,31 @@
+"""TensorRT-RTX parses and builds the graphs of a language model, with both forms of cache update."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from decoder_cases import fixed_spec, golden_decoder, steps_of
+
+from edgeexport.backends.tensorrt_rtx import check_tensorrt_rtx
+from edgeexport.graph.graph_list import graphs_from_forms
+from edgeexport.hosts.decoder.graphs import decoder_graphs
+
+
+@pytest.mark.parametrize(
+    ("form", "name"), [("operators", "decode"), ("operators", "prefill"), ("tensor_scatter", "decode")]
+)
+def test_flowmm_graphs_build(form: str, name: str, tmp_path: Path) -> None:
+    model, golden = golden_decoder(form)
+    spec = fixed_spec(golden, "fixed")
+    wanted = [item for item in decoder_graphs(model, steps_of(spec, model), spec.budget) if item.name == name]
+    (graph,) = graphs_from_forms(wanted, {})
+    operators = {node.op_type for node in graph.plain.graph.node}
+    assert ("TensorScatter" in operators) == (form == "tensor_scatter" and name == "decode")
+    assert ("Attention" in operators) == (form == "tensor_scatter" and name == "decode")
+    path = tmp_path / "graph.trt.onnx"
+    path.write_bytes(graph.plain.SerializeToString())
+    found = check_tensorrt_rtx(path)
+    if found.status == "not-run":
+        pytest.skip(f"TensorRT-RTX: {found.reason}")
+    assert found.status == "passed", found.reason
