@@ -11,6 +11,7 @@
 ``python -m benchmarks lint`` plays the lint against TensorRT-RTX's parser: exit 1 where they differ without a reason.
 ``python -m benchmarks pays [RECIPE ...]`` predicts each shipped recipe beside its dense model, from kernel plans.
 ``python -m benchmarks plans [RECIPE ...]`` prints kernel plans of the graphs as exported and as TensorRT gets them.
+``python -m benchmarks segmenters --data DIR`` measures the trained scenes Segmenter, dense and reduced, on held-out scenes.
 ``python -m benchmarks roofline`` checks the latency model of predictions: exit 1 where it is further off than --limit.
 """
 
@@ -47,6 +48,7 @@ from benchmarks import (
     predicted,
     published,
     roofline,
+    segmenters,
     tail,
 )
 from benchmarks.pairing import THREADS, share_one_pool
@@ -445,6 +447,24 @@ def show_kernels(target: Annotated[str, typer.Option(help="What the time is pred
     print(json.dumps({"provenance": "predicted", "target": target, "precision": "fp16", "rows": rows}, indent=1))
 
 
+def show_segmenters(
+    data: Annotated[Path, typer.Option(help="Folder of examples.scenes.generate.")],
+    split: Annotated[str, typer.Option(help="Which scenes.")] = "test",
+    limit: Annotated[int | None, typer.Option(help="Only the first scenes.")] = None,
+) -> None:
+    """mIoU of the trained scenes Segmenter with CTS, ALGM and ToMe, and what each loses against the dense form."""
+    try:
+        document = segmenters.measure_segmenters(data, split, limit, _say)
+    except EdgeExportError as error:
+        _err.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(error.exit_code) from None
+    rows = segmenters.segmenters_table(document)
+    _show_rows(
+        f"Trained scenes Segmenter on {document['data']['images']} held-out scenes (measured; MACs computed)", rows
+    )
+    print(json.dumps(document, indent=1))
+
+
 _COMMANDS: dict[str, Callable[..., None]] = {
     "accuracy": write_accuracy,
     "block-table": write_block_table,
@@ -457,6 +477,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "plans": show_plans,
     "predicted": predict_latencies,
     "roofline": check_roofline,
+    "segmenters": show_segmenters,
 }
 
 if __name__ == "__main__":

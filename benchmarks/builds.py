@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,16 @@ MERGED = 8  # tokens in every block, by ToMe
 TIMES_ALLOWED = 3.0
 """How many times as long as the exporter alone a build may take."""
 
+# A small process in between: Linux counts the memory of whoever starts a process among its highest, and this one has torch.
+_MEASURE = """
+import json, resource, subprocess, sys, time
+start = time.perf_counter()
+code = subprocess.run(sys.argv[2:]).returncode
+seconds, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+document = {"seconds": seconds, "cpu_seconds": used.ru_utime + used.ru_stime, "peak_bytes": used.ru_maxrss * 1024}
+open(sys.argv[1], "w").write(json.dumps(document))
+sys.exit(code if code >= 0 else 1)
+"""
 _KEPT = ("plans",)
 _PLANS = "kernel plans, dense model beside it"
 
@@ -57,18 +66,18 @@ def run_measured(command: Sequence[str], environ: Mapping[str, str] | None = Non
     Raises:
         subprocess.CalledProcessError: It fails; the end of its standard error is in it.
     """
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        start = time.perf_counter()
-        with subprocess.Popen(command, stdout=out, stderr=err, env=None if environ is None else dict(environ)) as child:
-            _, status, used = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.perf_counter() - start
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        told = Path(folder) / "used.json"
+        whole = [sys.executable, "-I", "-S", "-c", _MEASURE, str(told), *command]
+        environ = None if environ is None else dict(environ)
+        code = subprocess.run(whole, stdout=out, stderr=err, env=environ, check=False).returncode
         out.seek(0)
         err.seek(0)
         output, errors = out.read().decode(), err.read().decode(errors="replace")
-    if child.returncode:
-        raise subprocess.CalledProcessError(child.returncode, list(command), output, errors[-2000:])
-    return Run(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, output)
+        if code:
+            raise subprocess.CalledProcessError(code, list(command), output, errors[-2000:])
+        used = json.loads(told.read_text())
+    return Run(used["seconds"], used["cpu_seconds"], used["peak_bytes"], output)
 
 
 def build_rows(

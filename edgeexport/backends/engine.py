@@ -82,6 +82,7 @@ def build_engine(
     """
     on_stage("check the bundle")
     bundle = open_bundle(bundle_path)
+    bundle.refuse_several()
     asked = options or EngineOptions()
     chosen = _target_of(bundle, target or asked.target)
     precision = str(bundle.manifest["precision"])

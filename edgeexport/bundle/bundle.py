@@ -13,12 +13,14 @@ from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.device.remains import clear_remains
 from edgeexport.documents import IN_A_BUNDLE, Manifest, read_document
 from edgeexport.documents.manifest import MANIFEST, MANIFEST_SCHEMA
-from edgeexport.errors import BundleError
+from edgeexport.errors import BundleError, UsageError
+from edgeexport.inputs.prompt_facts import PromptFacts
 from edgeexport.inputs.spec import Crop, InputSpec, Preprocess
 
 __all__ = [
     "SCHEMA",
     "Bundle",
+    "GraphInfo",
     "hashes_of",
     "json_bytes",
     "open_bundle",
@@ -52,6 +54,16 @@ class Bundle:
         """The part's own file in place of the model's: 'policy.onnx' in place of 'model.onnx'."""
         return name.replace("model", self.part, 1)
 
+    def refuse_several(self) -> None:
+        """For commands that take one graph.
+
+        Raises:
+            UsageError: The bundle lists several.
+        """
+        if "graphs" in self.manifest:
+            problem = "holds several graphs of a language model, which this command does not take"
+            raise UsageError(str(self.path), problem, "build, inspect, lint, verify and run take it")
+
     @property
     def name(self) -> str:
         """Name of the recipe it was built from."""
@@ -60,6 +72,7 @@ class Bundle:
     @property
     def input(self) -> InputSpec:
         """The model's input form; bundles of the first version know colour images alone, and leave the sizes to the shape."""
+        self.refuse_several()
         entry = self.manifest["input"]
         shape, rule = entry["shape"], entry["preprocess"]
         preprocess = None
@@ -95,6 +108,26 @@ class Bundle:
         """Values of the graph that are no outputs but can be asked for (decisions, low-resolution scores)."""
         return [TensorInfo(i["name"], i["dtype"], tuple(i["shape"])) for i in self.manifest["inner_outputs"]]
 
+    @property
+    def graphs(self) -> list[GraphInfo]:
+        """Every graph of the bundle: those that it lists, or the model's and the policy network's."""
+        listed = self.manifest.get("graphs")
+        if listed is not None:
+            return [
+                GraphInfo(str(g["name"]), *([_tensor(i) for i in g[key]] for key in ("inputs", "outputs")))
+                for g in listed
+            ]
+        parts = [self, *([self.policy] if self.policy is not None else [])]
+        first = self.manifest["input"]
+        own = TensorInfo(first["name"], first["dtype"], tuple(first["shape"]))
+        return [GraphInfo(part.part, [own, *part.extra_inputs], part.outputs) for part in parts]
+
+    @property
+    def prompt(self) -> PromptFacts | None:
+        """Of a language model, what it is asked and how; None of any other."""
+        told = self.manifest.get("prompt")
+        return None if told is None else PromptFacts.from_dict(told)
+
     def json(self, name: str) -> Any:
         """One of the bundle's documents, held to its model (`edgeexport.documents`).
 
@@ -102,6 +135,19 @@ class Bundle:
             BundleError: Missing or damaged; the message names file and key.
         """
         return read_document(self.path / name, IN_A_BUNDLE[name])
+
+
+@dataclass(frozen=True)
+class GraphInfo:
+    """A graph by the name of its file, with its inputs and outputs in order."""
+
+    name: str
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+
+
+def _tensor(told: Any) -> TensorInfo:
+    return TensorInfo(told["name"], told["dtype"], tuple(told["shape"]))
 
 
 def open_bundle(path: Path, *, check_hashes: bool = True) -> Bundle:
@@ -120,7 +166,8 @@ def open_bundle(path: Path, *, check_hashes: bool = True) -> Bundle:
         raise BundleError(str(path), "has no manifest.json, so it is no bundle", "build it again")
     manifest = read_document(path / "manifest.json", MANIFEST)
     bundle = Bundle(path, manifest)
-    _check_input(bundle)
+    if "input" in manifest:
+        _check_input(bundle)
     if check_hashes:
         for name, expected in manifest["files"].items():
             file = path / name

@@ -8,7 +8,7 @@ the best is proposed. Random merging at equal cost is the floor that either has 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from edgeexport.bundle import json_bytes, refuse_link_of_bundle
 from edgeexport.bundle.files import write_file
 from edgeexport.calibration.cost import CostModel, MacsCost
 from edgeexport.calibration.delay import DelayEvidence
-from edgeexport.calibration.merging_candidate import DROPS, MergingCandidate, best_of
+from edgeexport.calibration.merging_candidate import DROPS, MergingCandidate
 from edgeexport.calibration.merging_latency import MergingTableCost, read_merging_latency_table
 from edgeexport.calibration.merging_recipe import merging_recipe_text, not_tried, statement
 from edgeexport.calibration.merging_request import MergingRequest, merging_request
+from edgeexport.calibration.merging_search import searched
 from edgeexport.calibration.merging_settings import (
     FLOOR,
     MergingCosts,
@@ -184,8 +185,7 @@ def calibrate_merging(
     evidence = trials.similarity()
     by_similarity = evidence.delay if evidence is not None and evidence.rises else None
     settings = settings_to_try(dense.facts, delays_to_try(dense.facts, by_similarity))
-    choose = _under_a_budget if request.is_budget else _under_a_bound
-    found = choose(trials, costs, settings, request)
+    found = searched(trials, costs, settings, request)
     chosen = found.chosen
     floor = None if chosen is None else costs.nearest(MergingSetting(FLOOR), chosen.cost)
     equal = [*found.others, *([trials.measured(MergingSetting(FLOOR), floor)] if floor is not None else [])]
@@ -223,72 +223,6 @@ def calibrate_merging(
                 result.recipe_file, merging_recipe_text(dense, result.chosen, result, target, options.cfg_options)
             )
     return result
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What a search found; ``left_out``: settings that cannot be brought to the cost in question."""
-
-    chosen: MergingCandidate | None
-    reason: str
-    largest: tuple[MergingCandidate, ...]
-    compared: tuple[MergingCandidate, ...]
-    others: tuple[MergingCandidate, ...]
-    left_out: tuple[MergingSetting, ...]
-
-
-def _under_a_bound(
-    trials: MergingTrials, costs: MergingCosts, settings: Sequence[MergingSetting], request: MergingRequest
-) -> _Found:
-    first, *others = settings
-    tome = trials.largest(first)
-    reference = _where_to_compare(trials, costs, first, tome)
-    compared: list[MergingCandidate] = []
-    if reference is not None:
-        at = {setting: merged for setting in others if (merged := costs.nearest(setting, reference)) is not None}
-        compared = [trials.measured(setting, merged) for setting, merged in at.items()]
-    best = best_of(compared, request)
-    dsm = None if best is None else trials.largest(best.setting)
-    largest = tuple(item for item in (tome, dsm) if item is not None)
-    chosen = min(largest, key=lambda item: item.cost, default=None)
-    if chosen is None:
-        return _Found(None, f"no method keeps {request.text} and saves work", (), tuple(compared), (), ())
-    rest = [setting for setting in (first, *([best.setting] if best else [])) if setting != chosen.setting]
-    equal = [
-        trials.measured(setting, merged)
-        for setting in rest
-        if (merged := costs.nearest(setting, chosen.cost)) is not None
-    ]
-    measured = {item.setting for item in compared}
-    left_out = tuple(setting for setting in others if setting not in measured)
-    return _Found(chosen, "", largest, tuple(compared), tuple(equal), left_out)
-
-
-def _where_to_compare(
-    trials: MergingTrials, costs: MergingCosts, tome: MergingSetting, found: MergingCandidate | None
-) -> float | None:
-    """At ToMe's cost; where it keeps no bound, at that of one token in every block. None where it is not taken at all."""
-    return found.cost if found is not None else costs.cost(tome, costs.blocks(tome))
-
-
-def _under_a_budget(
-    trials: MergingTrials, costs: MergingCosts, settings: Sequence[MergingSetting], request: MergingRequest
-) -> _Found:
-    if costs.of_dense <= request.value:
-        return _Found(None, f"the dense model fits {request.text} as it is", (), (), (), ())
-    fits = {setting: merged for setting in settings if (merged := costs.within(setting, request.value)) is not None}
-    if not fits:
-        least = costs.least(settings)
-        if not least:
-            raise UsageError(costs.dense.name, "takes no method that merges", "give a model that edgeexport merges in")
-        setting = min(least, key=lambda item: least[item])
-        shown = f"{least[setting] / 1e9:.3f}e9" if costs.model.unit == "MACs" else f"{least[setting]:.3f}"
-        raise UsageError(request.text, f"is below what any merging comes to: {shown} by {setting.name}", "allow more")
-    compared = [trials.measured(setting, merged) for setting, merged in fits.items()]
-    chosen = best_of(compared, request)
-    others = tuple(item for item in compared if item is not chosen)
-    left_out = tuple(setting for setting in settings if setting not in fits)
-    return _Found(chosen, "", (), tuple(compared), others, left_out)
 
 
 def _cost_model(table: Path | None) -> CostModel:

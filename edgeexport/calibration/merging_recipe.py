@@ -78,7 +78,7 @@ def not_tried(dense: Recipe, settings: Sequence[MergingSetting], left_out: Seque
         "Seeds of random merging other than the default; FP16 and engines (edgeexport evaluate measures a bundle).",
     ]
     if dense.facts.rotary:
-        found.append("rope='mean': rotary positions by destination alone.")
+        found.append("DSM with rope='mean': its rotary positions are those of the destination.")
     if left_out:
         names = ", ".join(setting.name for setting in left_out)
         found.append(f"At this cost, because they cannot merge as much: {names}.")

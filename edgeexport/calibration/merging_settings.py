@@ -61,7 +61,10 @@ class MergingSetting:
 
 
 def settings_to_try(facts: HostFacts, delays: Sequence[int]) -> tuple[MergingSetting, ...]:
-    """ToMe, and DSM with every delay, each with windows and without; without both it is ToMe, and stands there once."""
+    """ToMe, and DSM with every delay, each with windows and without; without both it is ToMe, and stands there once.
+
+    On a host with rotary positions ToMe also by the mean of the rotations that a token stands for.
+    """
     side = min(facts.grid)
     windows: list[int | None] = [None] if len(facts.grid) != 2 or side < 2 else [min(7, side), None]
     dsm = [
@@ -70,7 +73,8 @@ def settings_to_try(facts: HostFacts, delays: Sequence[int]) -> tuple[MergingSet
         for window in windows
         if delay or window
     ]
-    return (MergingSetting("tome"), *dsm)
+    tome = [MergingSetting("tome"), *([MergingSetting("tome", (("rope", "mean"),))] if facts.rotary else [])]
+    return (*tome, *dsm)
 
 
 def delays_to_try(facts: HostFacts, by_similarity: int | None) -> tuple[int, ...]:

@@ -75,7 +75,7 @@ def task_from_recipe(recipe: Recipe, request: Request, latency_table: Path | Non
     other = next((key for key in recipe.reductions if key not in ("cts", "dtop")), None)
     if not is_segmenter(recipe) or other is not None:
         kind = f"reduction.{other}" if is_segmenter(recipe) else f"model.type = {recipe.model.type!r}"
-        remedy = "give one such as segvit_cts_dtop.py; for DSM's delay in a timm host give --delay"
+        remedy = "give one such as segvit_cts_dtop.py; for merging in a timm host --max-drop, --min-cosine or --delay"
         problem = f"needs a SegViT with auxiliary heads or CTS, found {kind}"
         raise UsageError(f"calibrate {recipe.name}", problem, remedy)
     if recipe.facts.windows > 1:

@@ -20,6 +20,7 @@ from edgeexport.cli.machine import doctor, recipes, version
 from edgeexport.cli.plugin import plugin_app
 from edgeexport.cli.profile import profile
 from edgeexport.cli.run import run
+from edgeexport.cli.several import SeveralCfgOptions
 from edgeexport.cli.signals import ended_like_an_interrupt
 from edgeexport.cli.verify import verify
 from edgeexport.device.packages import error_of_package
@@ -56,7 +57,7 @@ def _root(
 for _command in (
     version, doctor, recipes, build, inspect, lint, verify, debug, run, evaluate, calibrate, compare, profile,
 ):  # fmt: skip
-    app.command()(_command)
+    app.command(cls=SeveralCfgOptions)(_command)
 
 
 def main() -> NoReturn:

@@ -63,7 +63,9 @@ def build(
     ] = None,
     cfg_options: Annotated[
         list[str] | None,
-        typer.Option("--cfg-options", help="key=value, replaces what stands in the recipe; repeatable."),
+        typer.Option(
+            "--cfg-options", help="key=value, one or several; replaces what stands in the recipe; repeatable."
+        ),
     ] = None,
     work_dir: Annotated[Path | None, typer.Option(help="The bundle folder itself.")] = None,
     host: HostOption = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ from edgeexport.cli.options import (
     TomeOption,
     recipe_options,
 )
+from edgeexport.errors import UsageError
 from edgeexport.terminal.output import emit, images_shown, print_note, stages_shown
 
 if TYPE_CHECKING:
@@ -28,7 +30,9 @@ __all__ = ["calibrate"]
 
 
 def calibrate(
-    recipe: Annotated[str, typer.Argument(help="A recipe of a SegViT; for merging one of a timm host, or timm:NAME.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe of a segmenter; for merging one of a timm host, or timm:NAME.")
+    ],
     data: Annotated[
         Path | None,
         typer.Option(
@@ -36,7 +40,10 @@ def calibrate(
         ),
     ] = None,
     coverage: Annotated[
-        float | None, typer.Option(help="Share of images in which no token below its threshold is pruned, such as 0.9.")
+        float | None,
+        typer.Option(
+            help="Share of images in which no token below its threshold is pruned (ALGM: merged), such as 0.9."
+        ),
     ] = None,
     max_miou_drop: Annotated[
         float | None, typer.Option(help="The cheapest counts that lose at most so many points of mIoU, such as 0.5.")
@@ -66,6 +73,9 @@ def calibrate(
         ),
     ] = None,
     delay: Annotated[bool, typer.Option("--delay", help="Propose DSM's delay from token similarity.")] = False,
+    flow: Annotated[
+        bool, typer.Option("--flow", help="Of a language model: which layers merge across modalities, from --data.")
+    ] = False,
     split: Annotated[str | None, typer.Option(help="Subfolder of images and annotations, such as val.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Instead of the thresholds in the recipe.")] = None,
     checkpoint: CheckpointOption = None,
@@ -81,7 +91,15 @@ def calibrate(
 ) -> None:
     """Choose a recipe's constants from images: tokens to share and prune, DSM's delay, or which method merges how much."""
     from edgeexport.calibration.options import CalibrationOptions
+    from edgeexport.recipe import load_recipe
 
+    if flow:
+        if delay or min_cosine is not None:
+            raise UsageError("--flow", "stands alone", "leave --delay and --min-cosine out")
+        _calibrate_flow(
+            recipe, data, recipe_options(cfg_options, tome=tome, dsm=dsm, random=random), limit, json_output
+        )
+        return
     options = CalibrationOptions(
         data=data,
         coverage=coverage,
@@ -105,7 +123,12 @@ def calibrate(
         return
     from edgeexport.calibration.merging_request import concerns_merging
 
-    (_calibrate_merging if concerns_merging(recipe, options) else _calibrate_counts)(recipe, options, json_output)
+    if concerns_merging(recipe, options):
+        _calibrate_merging(recipe, options, json_output)
+    elif "algm" in load_recipe(recipe, options.cfg_options, options.checkpoint).reductions:
+        _calibrate_algm(recipe, options, json_output)
+    else:
+        _calibrate_counts(recipe, options, json_output)
 
 
 def _calibrate_merging(recipe: str, options: CalibrationOptions, json_output: bool) -> None:
@@ -115,6 +138,15 @@ def _calibrate_merging(recipe: str, options: CalibrationOptions, json_output: bo
     with images_shown("what was measured is kept, and the same command goes on from there") as on_progress:
         calibration = calibrate_merging(recipe, options, on_progress=on_progress, on_note=print_note)
     emit(json_output, calibration.as_dict(), lambda: print_merging(calibration))
+
+
+def _calibrate_algm(recipe: str, options: CalibrationOptions, json_output: bool) -> None:
+    from edgeexport.calibration.calibrate_algm import calibrate_algm
+    from edgeexport.terminal.calibration import print_algm
+
+    with stages_shown() as on_stage:
+        calibration = calibrate_algm(recipe, options, on_stage)
+    emit(json_output, calibration.as_dict(), lambda: print_algm(calibration))
 
 
 def _calibrate_counts(recipe: str, options: CalibrationOptions, json_output: bool) -> None:
@@ -133,3 +165,18 @@ def _calibrate_delay(recipe: str, options: CalibrationOptions, json_output: bool
     with stages_shown() as on_stage:
         calibration = calibrate_delay(recipe, options, on_stage)
     emit(json_output, calibration.as_dict(), lambda: print_delay(calibration))
+
+
+def _calibrate_flow(
+    recipe: str, data: Path | None, cfg_options: Sequence[str], limit: int | None, json_output: bool
+) -> None:
+    from edgeexport.calibration.flow import calibrate_flow
+    from edgeexport.recipe.prompt import prompt_recipe
+    from edgeexport.terminal.answer import print_flow
+
+    found = prompt_recipe(recipe, cfg_options)
+    if found is None:
+        raise UsageError("--flow", f"is for language models, {recipe} is none", "leave it out")
+    with stages_shown() as on_stage:
+        calibration = calibrate_flow(found, data, limit, on_stage)
+    emit(json_output, calibration.as_dict(), lambda: print_flow(calibration))

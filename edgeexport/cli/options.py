@@ -62,7 +62,7 @@ UnmergeBeforeOption = Annotated[
         help="ONNX file: the value with all tokens ahead of which merged ones are brought back; sets model.unmerge_before.",
     ),
 ]
-CfgOptions = Annotated[list[str] | None, typer.Option("--cfg-options", help="key=value; repeatable.")]
+CfgOptions = Annotated[list[str] | None, typer.Option("--cfg-options", help="key=value, one or several; repeatable.")]
 EngineOption = Annotated[
     str, typer.Option(help="auto: the bundle's engine if one was built here, else model.onnx; none: model.onnx.")
 ]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeexport.cli.options import BundleArgument, EngineOption, JsonFlag, TrustFileOption, TrustOption
+from edgeexport.errors import UsageError
 from edgeexport.terminal.output import emit, error_told, stages_shown
 
 __all__ = ["run"]
@@ -15,7 +16,9 @@ __all__ = ["run"]
 
 def run(
     bundle: BundleArgument,
-    images: Annotated[list[Path], typer.Argument(help="Photographs of any size.")],
+    images: Annotated[list[Path] | None, typer.Argument(help="Photographs of any size.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Of a language model: the question.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Of a language model: tokens at most.")] = None,
     out_dir: Annotated[Path | None, typer.Option(help="Where pictures go; predictions/<bundle> by default.")] = None,
     engine: EngineOption = "auto",
     policy_every: Annotated[
@@ -25,15 +28,23 @@ def run(
     trust_file: TrustFileOption = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Predict photographs; writes label maps and overlays, or merged regions and the likeliest classes."""
+    """Predict photographs; writes label maps and overlays, or merged regions and the likeliest classes. A language model
+    answers --prompt.
+    """
+    from edgeexport.bundle import open_bundle
     from edgeexport.commands.run import predict_images
     from edgeexport.plugin.trust import trusting
     from edgeexport.terminal.results import print_predictions
 
+    if prompt is not None or open_bundle(bundle, check_hashes=False).prompt is not None:
+        _answer(bundle, images or [], prompt, max_new_tokens, out_dir, json_output)
+        return
+    if max_new_tokens is not None:
+        raise UsageError("--max-new-tokens", "is for a language model", "leave it out")
     with trusting(trust or (), trust_file or ()), stages_shown("pictures already written stay") as on_stage:
         predictions = predict_images(
             bundle,
-            images,
+            images or [],
             out_dir,
             engine=engine,
             policy_every=policy_every,
@@ -43,3 +54,15 @@ def run(
     if predictions.error is not None:
         error_told(f"error: {predictions.error}")
         raise typer.Exit(predictions.error.exit_code)
+
+
+def _answer(
+    bundle: Path, images: list[Path], prompt: str | None, count: int | None, out_dir: Path | None, json_output: bool
+) -> None:
+    from edgeexport.commands.answer import answer_prompt
+    from edgeexport.terminal.answer import AnswerShown, print_answer
+
+    shown = AnswerShown(quiet=json_output)
+    answer = answer_prompt(bundle, prompt, images, out_dir, max_new_tokens=count, on_text=shown.add)
+    shown.end()
+    emit(json_output, answer.as_dict(), lambda: print_answer(answer))

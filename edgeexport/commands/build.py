@@ -15,6 +15,7 @@ from edgeexport.backends.separate import runner_of_parts
 from edgeexport.backends.tensorrt_rtx import RtxCheck
 from edgeexport.bundle import Bundle, check_replaceable, hashes_of, json_bytes, open_bundle, staged_bundle
 from edgeexport.bundle.places import WEIGHTS_FILE, check_bundle_path, check_writable
+from edgeexport.commands.build_graphs import build_graphs, refuse_given
 from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.checks import (
     checks_json,
@@ -54,6 +55,7 @@ from edgeexport.plugin.bundle import bundle_plugins, plugin_files
 from edgeexport.plugin.contract import check_nodes, contracts_from_sources
 from edgeexport.plugin.sources import sources_folder
 from edgeexport.recipe.decoder import DECODER_FILE
+from edgeexport.recipe.prompt import prompt_recipe
 from edgeexport.recipe.schema import Recipe
 from edgeexport.report.html import write_report
 from edgeexport.verify.compare import Comparison
@@ -123,6 +125,12 @@ def build(
     Raises:
         EdgeExportError: With the exit code that its class carries.
     """
+    listed = prompt_recipe(recipe, cfg_options)
+    if listed is not None:
+        refuse_given(listed, checkpoint=checkpoint, keep_fp32=keep_fp32, export=export)
+        several = build_graphs(listed, target, precision=precision, work_dir=work_dir, on_stage=on_stage)
+        told = (several.bundle, several.comparisons, several.warnings, several.seconds, several.peak_bytes)
+        return BuildResult(*told, engine=None, no_engine=several.no_engine)
     log = BuildLog(on_stage)
     asked = engine_options or EngineOptions()
     with log.stage("read recipe"):

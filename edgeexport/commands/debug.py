@@ -81,6 +81,7 @@ def debug_bundle(
         problem = "no graph is run against the dense model, so nothing is rounded"
         raise UsageError(f"--precision {precision}", problem, "leave it out")
     bundle = open_bundle(path)
+    bundle.refuse_several()
     files = GivenWeights(checkpoint, policy_checkpoint)
     files.check(bundle.manifest["weights"])
     if reason := why_no_original(bundle, files):

@@ -83,7 +83,7 @@ def _graphs(bundle: Bundle) -> tuple[object, ...]:
     """What latency and outputs depend on."""
     files = bundle.manifest["files"]
     graphs = {name: files[name] for name in files if name.startswith(("model.", "policy.", "plugins/"))}
-    return graphs, bundle.manifest.get("target"), bundle.manifest.get("precision"), bundle.manifest["input"]
+    return graphs, bundle.manifest.get("target"), bundle.manifest.get("precision"), bundle.manifest.get("input")
 
 
 def _golden(bundle: Bundle) -> object:

@@ -25,6 +25,10 @@ def inspect_bundle(path: Path) -> dict[str, Any]:
     """
     bundle = open_bundle(path)
     manifest: Mapping[str, Any] = bundle.manifest
+    if bundle.prompt is not None:
+        listed = ("graphs", "prompt", "cache_costs")
+        told = ("name", "description", "weights", "target", "precision", "checks", "versions", "edgeexport")
+        return {"bundle": str(path), **{key: manifest[key] for key in (*told, *listed)}}
     shown = (
         "name",
         "description",
@@ -121,7 +125,7 @@ def inspect_model(path: Path) -> dict[str, Any]:
     from edgeexport.graph.inline import inlined_model
     from edgeexport.graph.lint import lint_model
     from edgeexport.graph.macs import graph_macs
-    from edgeexport.hosts.onnx_reading import model_from_file
+    from edgeexport.ops.onnx_reading import model_from_file
 
     report = lint_model(path)
     model = model_from_file(path)

@@ -10,6 +10,7 @@ import onnx
 
 from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
 from edgeexport.bundle import open_bundle
+from edgeexport.commands.graph_lint import joined_reports, worst_check
 from edgeexport.device.remains import temporary_folder
 from edgeexport.device.targets import target_named
 from edgeexport.errors import UsageError
@@ -18,10 +19,12 @@ from edgeexport.graph.inline import inlined_model
 from edgeexport.graph.lint import LintReport, lint_model
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
 from edgeexport.graph.weights_apart import graph_of_file, model_file
-from edgeexport.hosts.onnx_reading import model_from_file
 from edgeexport.ops import DOMAIN
+from edgeexport.ops.onnx_reading import model_from_file
 from edgeexport.plugin.contract import check_nodes, contracts_from_sources
 from edgeexport.plugin.sources import sources_folder
+
+_KINDS = (".onnx", ".trt.onnx")
 
 __all__ = ["LintResult", "fix_and_lint", "lint_subject"]
 
@@ -65,6 +68,15 @@ def lint_subject(
     path = Path(subject)
     if path.is_dir():
         on_stage("lint")
+        listed = open_bundle(path)
+        if "graphs" in listed.manifest:
+            names = [graph.name for graph in listed.graphs]
+            own = {graph["name"]: graph["opset"] for graph in listed.manifest["graphs"]}
+            reports = [lint_model(path / f"{name}{kind}", target=target) for name in names for kind in _KINDS]
+            opsets = [own[name] for name in names for _ in _KINDS]
+            report = joined_reports(subject, reports, opsets)
+            checks = [check_tensorrt_rtx(path / f"{name}.trt.onnx") for name in names] if ask_tensorrt else []
+            return LintResult(report, worst_check(checks))
         report = _lint_bundle(path, target)
         plain = inlined_model(graph_of_file(path / "model.onnx")) if ask_tensorrt else None
     elif subject.endswith(".onnx"):
@@ -73,10 +85,21 @@ def lint_subject(
     else:
         from edgeexport.commands.build import exported_graphs  # these need torch
         from edgeexport.fixed.model import fixed_from_model
+        from edgeexport.fixed.prompt_model import prompt_model
         from edgeexport.fixed.weights import model_from_recipe
+        from edgeexport.graph.graph_list import graphs_from_forms
         from edgeexport.recipe import load_recipe
+        from edgeexport.recipe.prompt import prompt_recipe
 
         on_stage("export")
+        prompts = prompt_recipe(subject, cfg_options)
+        if prompts is not None:
+            graphs_of = graphs_from_forms(prompt_model(prompts).forms, {})
+            on_stage("lint")
+            pairs = [(form, graph.opset) for graph in graphs_of for form in (graph.with_functions, graph.plain)]
+            reports = [lint_model(form, target=target) for form, _ in pairs]
+            checked = [_check_model(graph.plain) for graph in graphs_of] if ask_tensorrt else []
+            return LintResult(joined_reports(subject, reports, [n for _, n in pairs]), worst_check(checked))
         recipe = load_recipe(subject, cfg_options)
         model, origin = model_from_recipe(recipe)
         graphs = exported_graphs(fixed_from_model(model, recipe), origin)

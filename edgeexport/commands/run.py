@@ -16,7 +16,7 @@ from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.bundle.places import check_writable
 from edgeexport.cost.pays import PaysLine
 from edgeexport.errors import ImageError, UsageError, plain_text
-from edgeexport.inputs.framing import seen_part
+from edgeexport.inputs.framing import seen_part, without_padding
 from edgeexport.inputs.photos import open_photo
 from edgeexport.pictures.class_probability import ClassProbability, most_probable
 from edgeexport.pictures.feature_colours import draw_features
@@ -223,12 +223,13 @@ def _written(
     shares: tuple[ClassShare, ...] = ()
     probable: tuple[ClassProbability, ...] = ()
     if result.class_map is not None:
-        numbers = result.class_map.astype(_NUMBERS[(predictor.num_classes or _MANY) >= _MANY])
+        own = without_padding(result.class_map, photo.size, predictor.input)
+        numbers = own.astype(_NUMBERS[(predictor.num_classes or _MANY) >= _MANY])
         class_map = resized_class_map(numbers, photo.height, photo.width)
         shares = class_shares(class_map, predictor.classes)
         _write_png(label_image(class_map, predictor.num_classes, predictor.palette), files[_LABELS])
         drawn = draw_overlay(
-            photo,
+            seen,
             result.class_map,
             tokens=result.tokens,
             classes=predictor.classes,

@@ -21,6 +21,7 @@ from edgeexport.inputs.photos import photos_in_folder, shipped_photos
 from edgeexport.report.refresh import refresh_report
 from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
 from edgeexport.verify.golden_check import golden_comparisons
+from edgeexport.verify.prompt_golden import golden_prompts
 
 __all__ = ["Executed", "VerifyResult", "verify_bundle"]
 
@@ -129,6 +130,8 @@ def verify_bundle(
     """
     bundle = open_bundle(path)
     check_writable(path / _VERIFY, _UNWRITABLE)
+    if bundle.prompt is not None:
+        return _verify_graphs(bundle, on_stage)
     runner = runner_from_bundle(bundle, engine)
     _check_precision(bundle, engine)
     executed = f"{runner.name} {runner.version}"
@@ -152,6 +155,21 @@ def verify_bundle(
         raise ParityError(
             f"{path}: {failed[0].check} on {', '.join(failed[0].images)}", failed[0].reason, "see verify.json"
         )
+    return result
+
+
+def _verify_graphs(bundle: Bundle, on_stage: Callable[[str], None]) -> VerifyResult:
+    """Of a bundle of several graphs: what they compute of the golden prompts."""
+    on_stage("golden prompts")
+    comparisons, runtime = golden_prompts(bundle)
+    reason = "the graphs alone were run: the original of a language model is compared at its build"
+    executed = Executed("prefill.onnx and decode.onnx", None, sha256_of(bundle.path / "manifest.json"))
+    result = VerifyResult(bundle, tuple(comparisons), reason, runtime, executed)
+    with disk_errors(bundle.path / _VERIFY, _UNWRITABLE):
+        write_file(bundle.path / _VERIFY, json_bytes(result.as_dict()))
+    failed = [item for item in comparisons if item.status == "failed"]
+    if failed:
+        raise ParityError(f"{bundle.path}: {failed[0].check}", failed[0].reason, "see verify.json")
     return result
 
 

@@ -146,7 +146,10 @@ def compare_bundles(
         BundleError: No bundle, or a damaged one (exit code 9).
     """
     conditions = [condition_from_text(text) for text in fail_if]
-    sides = {"A": bundle_figures(open_bundle(a)), "B": bundle_figures(open_bundle(b))}
+    opened = {"A": open_bundle(a), "B": open_bundle(b)}
+    for bundle in opened.values():
+        bundle.refuse_several()
+    sides = {name: bundle_figures(bundle) for name, bundle in opened.items()}
     different = differences(sides["A"], sides["B"])
     judged = []
     for condition in conditions:

@@ -4,14 +4,21 @@ index of weights in several files.
 
 from __future__ import annotations
 
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from msgspec import Meta
 
 from edgeexport.documents.reading import Kind
 from edgeexport.errors import CheckpointError
 
-__all__ = ["HUGGING_FACE_CONFIG", "HUGGING_FACE_INDEX", "HuggingFaceConfig", "HuggingFaceIndex"]
+__all__ = [
+    "HUGGING_FACE_CONFIG",
+    "HUGGING_FACE_INDEX",
+    "LANGUAGE_MODEL_CONFIG",
+    "TOKENIZER_CONFIG",
+    "HuggingFaceConfig",
+    "HuggingFaceIndex",
+]
 
 
 class _Vision(TypedDict, total=False):
@@ -39,3 +46,12 @@ class HuggingFaceIndex(TypedDict):
 HUGGING_FACE_INDEX: Kind[HuggingFaceIndex] = Kind(
     HuggingFaceIndex, remedy="copy the folder again", error=CheckpointError, loose=True
 )
+LANGUAGE_MODEL_CONFIG: Kind[dict[str, Any]] = Kind(
+    dict[str, Any], remedy="copy the folder again", error=CheckpointError, loose=True
+)
+"""config.json of a language model, whose entries are validated as a recipe's are (`edgeexport.hosts.decoder.config`)."""
+
+TOKENIZER_CONFIG: Kind[dict[str, Any]] = Kind(
+    dict[str, Any], remedy="copy the folder again", error=CheckpointError, loose=True
+)
+"""tokenizer_config.json: of it, ``chat_template`` is read."""

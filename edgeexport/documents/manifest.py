@@ -50,7 +50,7 @@ class Crop(TypedDict):
     """How a photograph is brought to the input's size."""
 
     pct: Annotated[float, Meta(gt=0, le=1)]
-    mode: Literal["center", "squash"]
+    mode: Literal["center", "squash", "pad"]
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 
@@ -199,6 +199,55 @@ class Policy(TypedDict):
     output: Tensor
 
 
+class Graph(TypedDict):
+    """One of several graphs: ``NAME.onnx`` and ``NAME.trt.onnx``."""
+
+    name: Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,31}$")]
+    inputs: Annotated[list[Tensor], Meta(min_length=1, max_length=4096)]
+    outputs: Annotated[list[Tensor], Meta(min_length=1, max_length=8192)]
+    opset: Annotated[int, Meta(ge=1, le=2**10)]
+    macs: Annotated[int, Meta(ge=0, le=2**62)]
+    weight_bytes: Annotated[int, Meta(ge=0, le=2**62)]
+
+
+_Size = Annotated[int, Meta(ge=1, le=2**20)]
+_Extent = Annotated[int, Meta(ge=0, le=2**15)]
+_Grids = Annotated[list[tuple[_Size, _Size]], Meta(max_length=256)]
+_Token = Annotated[int, Meta(ge=0, le=2**31)]
+
+
+class Prompt(TypedDict):
+    """Of a language model: see `edgeexport.inputs.prompt_facts.PromptFacts`."""
+
+    architecture: Line
+    length: _Size
+    new_tokens: _Size
+    slots: _Size
+    layers: Annotated[int, Meta(ge=1, le=1024)]
+    query_heads: _Size
+    kv_heads: _Size
+    head_size: _Size
+    vocabulary: _Size
+    axes: Literal[1, 3]
+    image_token: _Token | None
+    grids: _Grids
+    patch: _Extent
+    frames: _Extent
+    merge: Annotated[int, Meta(ge=1, le=64)]
+    end_tokens: Annotated[list[_Token], Meta(max_length=256)]
+    flow: Annotated[list[bool], Meta(max_length=1024)]
+    cache_update: Literal["operators", "tensor_scatter"]
+
+
+class CacheCost(TypedDict):
+    """A budget and what the cache costs by it (`edgeexport.cost.cache.CacheCost`)."""
+
+    share: Annotated[float, Meta(gt=0, le=1)]
+    slots: _Size
+    cache_bytes: Annotated[int, Meta(ge=0, le=2**62)]
+    predicted_ms: Annotated[float, Meta(ge=0)] | None
+
+
 class Manifest(TypedDict, total=False):
     """What stands in every manifest is required; the rest came with later versions, or is asked for where it is needed."""
 
@@ -211,10 +260,14 @@ class Manifest(TypedDict, total=False):
     target: Line
     precision: Literal["fp32", "fp16"]
     plugins: bool
-    input: Required[Input]
+    input: Input
     extra_inputs: Annotated[list[Tensor], Meta(max_length=16)]
     outputs: Annotated[list[Tensor], Meta(min_length=1, max_length=256)]
-    inner_outputs: Required[Annotated[list[Tensor], Meta(max_length=4096)]]
+    inner_outputs: Annotated[list[Tensor], Meta(max_length=4096)]
+    graphs: Annotated[list[Graph], Meta(min_length=1, max_length=64)]
+    prompt: Prompt
+    cache_costs: Annotated[list[CacheCost], Meta(max_length=64)]
+    chat_template: Text
     grid: Grid
     windows: ElementCount
     num_shared: ElementCount
@@ -230,7 +283,38 @@ class Manifest(TypedDict, total=False):
     files: Required[Annotated[dict[RelativePath, Digest], Meta(max_length=4096)]]
 
 
+def _check_graphs(manifest: Manifest) -> None:
+    """Of a bundle that lists its graphs: names once each, and values no larger than any machine's."""
+    for key in ("input", "inner_outputs"):
+        if key not in manifest and "graphs" not in manifest:
+            raise Inconsistent(key, "is missing, and there is no list of graphs")
+    taken: set[str] = set()
+    for number, graph in enumerate(manifest.get("graphs", ())):
+        if graph["name"] in taken:
+            raise Inconsistent(f"graphs[{number}].name", f"is {graph['name']!r}, twice")
+        taken.add(graph["name"])
+        for item in (*graph["inputs"], *graph["outputs"]):
+            if math.prod(item["shape"]) * _BYTES[item["dtype"]] > _OUTPUT_BYTES:
+                raise Inconsistent(
+                    f"graphs[{number}]", f"{item['name']} is {item['shape']}, more than {_OUTPUT_BYTES >> 20} MiB"
+                )
+    prompt = manifest.get("prompt")
+    if prompt is None:
+        return
+    if prompt["slots"] > prompt["length"]:
+        raise Inconsistent("prompt.slots", f"is {prompt['slots']}, more than prompt.length")
+    if any(rows % prompt["merge"] or columns % prompt["merge"] for rows, columns in prompt["grids"]):
+        raise Inconsistent("prompt.grids", "are no multiples of prompt.merge")
+    missing = {"embedding", "prefill", "decode"} - taken
+    if missing:
+        raise Inconsistent("graphs", f"lack {sorted(missing)[0]}, which a prompt needs")
+
+
 def _check(manifest: Manifest) -> None:
+    _check_graphs(manifest)
+    if "input" not in manifest:
+        _check_recipe(manifest.get("recipe", {}), "recipe")
+        return
     if "num_channels" not in manifest["input"] and len(manifest["input"]["shape"]) != 4:
         raise Inconsistent("input.shape", "has no four sizes, and there is no num_channels")
     lists = {key: manifest.get(key, []) for key in ("extra_inputs", "outputs", "inner_outputs")}

@@ -45,6 +45,7 @@ def exported_model(
     input_names: Sequence[str],
     output_names: Sequence[str],
     metadata: dict[str, str],
+    opset: int = OPSET,
 ) -> onnx.ModelProto:
     """Exports ``module`` at the fixed shapes of ``examples``; custom ops stay bare nodes of the domain ``edgeexport``.
 
@@ -52,12 +53,13 @@ def exported_model(
         module: In eval mode; returns a tuple in the order of ``output_names``.
         examples: Inputs of the final shapes and dtypes, in the order of ``input_names``; their values do not matter.
         metadata: Goes into the model's metadata properties.
+        opset: Of the standard operators.
 
     Raises:
         BuildError: Torch's exporter fails.
     """
     try:
-        program = _program(module, examples, input_names, output_names)
+        program = _program(module, examples, input_names, output_names, opset)
     except Exception as error:  # whatever the exporter meets
         reason = " ".join(str(error).split())[:300]
         raise BuildError(
@@ -69,7 +71,7 @@ def exported_model(
     model = ir.to_proto(program.model)
     _clean_metadata(model)
     _drop_scatter_none(model)
-    _set_opsets(model)
+    _set_opsets(model, opset)
     model.producer_name, model.producer_version = "edgeexport", ""
     kept = [item for item in model.metadata_props if item.key == WEIGHTS_FOLDER]
     del model.metadata_props[:]
@@ -80,14 +82,14 @@ def exported_model(
 
 
 def _program(
-    module: nn.Module, examples: tuple[Tensor, ...], input_names: Sequence[str], output_names: Sequence[str]
+    module: nn.Module, examples: tuple[Tensor, ...], input_names: Sequence[str], output_names: Sequence[str], opset: int
 ) -> torch.onnx.ONNXProgram:
     with quiet_libraries(), torch.no_grad():
         program = torch.onnx.export(
             module,
             examples,
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=opset,
             input_names=list(input_names),
             output_names=list(output_names),
             optimize=True,
@@ -167,8 +169,8 @@ def _drop_scatter_none(model: onnx.ModelProto) -> None:
             node.attribute.extend(kept)
 
 
-def _set_opsets(model: onnx.ModelProto) -> None:
+def _set_opsets(model: onnx.ModelProto, opset: int) -> None:
     domains = {node.domain for node in model.graph.node} | {""}
     del model.opset_import[:]
     for domain in sorted(domains):
-        model.opset_import.add(domain=domain, version=OPSET if domain == "" else DOMAIN_VERSION)
+        model.opset_import.add(domain=domain, version=opset if domain == "" else DOMAIN_VERSION)

@@ -14,7 +14,7 @@ from edgeexport.bundle.files import disk_errors, replaced_file
 from edgeexport.errors import EdgeExportError, ParityError, UsageError
 from edgeexport.graph.inline import folded_skeleton
 from edgeexport.graph.skeleton import skeleton_from_model
-from edgeexport.hosts.onnx_reading import has_external_data, model_from_file
+from edgeexport.ops.onnx_reading import has_external_data, model_from_file
 
 __all__ = ["FixedFile", "fixed_file", "input_shapes_from_options"]
 

@@ -154,7 +154,9 @@ def _fold(
     graph: ir.Graph, item: _Biased, unscaled: ir.Value, gain: NDArray[np.float64], offset: NDArray[np.float64]
 ) -> None:
     constant = item.bias + offset @ item.weight - SHIFT * (gain @ item.weight)
-    weight = gain[:, None] * item.weight + constant / (SHIFT * len(gain))
+    weight = item.weight  # of this product alone: changed in place, for a large model's takes hundreds of megabytes
+    weight *= gain[:, None]
+    weight += constant / (SHIFT * len(gain))
     place = Place(graph, item.product)
     folded = place.constant("folded_weight", weight.astype(np.float32))
     result = place.op("MatMul", [unscaled, folded], "folded", shape_of(item.result))

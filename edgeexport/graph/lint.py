@@ -26,7 +26,7 @@ from edgeexport.graph.static_shapes import (
     shape_findings,
     value_types,
 )
-from edgeexport.hosts.onnx_reading import model_from_file
+from edgeexport.ops.onnx_reading import model_from_file
 
 __all__ = ["MAX_OPSET", "LintFinding", "LintReport", "lint_model"]
 

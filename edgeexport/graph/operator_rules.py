@@ -10,10 +10,19 @@ from onnx import numpy_helper
 from edgeexport.graph.lint_report import LintFinding
 from edgeexport.graph.source import source_of_node
 
-__all__ = ["FORBIDDEN", "STANDARD_DOMAINS", "UNSUPPORTED", "constant_rules", "node_label", "operator_rules"]
+__all__ = [
+    "FORBIDDEN",
+    "STANDARD_DOMAINS",
+    "TOPK_LIMIT",
+    "UNSUPPORTED",
+    "constant_rules",
+    "node_label",
+    "operator_rules",
+]
 
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
-_TOPK_LIMIT = 3840
+TOPK_LIMIT = 3840
+"""TensorRT's limit on the K of TopK."""
 
 _DATA_DEPENDENT = "the size of its result depends on the values of the data"
 _CONTROL_FLOW = "control flow decides at run time what is computed"
@@ -192,10 +201,8 @@ def constant_rules(
                 )
                 return
             values = numpy_helper.to_array(constants[name]).ravel().tolist()
-        if values and values[0] > _TOPK_LIMIT:
-            yield finding(
-                "topk-limit", f"k = {values[0]}, TensorRT allows at most {_TOPK_LIMIT}", "take fewer elements"
-            )
+        if values and values[0] > TOPK_LIMIT:
+            yield finding("topk-limit", f"k = {values[0]}, TensorRT allows at most {TOPK_LIMIT}", "take fewer elements")
     elif node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
         tensor = constants.get(node.input[2])
         if numpy_helper.to_array(tensor).any() if tensor is not None else node.input[2] not in not_judged:

@@ -22,7 +22,7 @@ from onnx import external_data_helper, numpy_helper
 from edgeexport.bundle.places import WEIGHTS_FILE
 from edgeexport.device.remains import temporary_folder
 from edgeexport.graph.skeleton import SMALL_TENSOR_ELEMENTS, model_from_skeleton, skeleton_from_model
-from edgeexport.hosts.onnx_reading import has_external_data, model_from_file
+from edgeexport.ops.onnx_reading import has_external_data, model_from_file
 
 __all__ = [
     "IN_MEMORY_BYTES",
@@ -143,7 +143,7 @@ def graph_of_file(path: Path) -> onnx.ModelProto:
     """Reads a bundle's graph; weights that lie apart stay there.
 
     Raises:
-        UsageError: See `edgeexport.hosts.onnx_reading.model_from_file`.
+        UsageError: See `edgeexport.ops.onnx_reading.model_from_file`.
     """
     model = model_from_file(path)
     if has_external_data(model):

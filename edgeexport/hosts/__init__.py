@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edgeexport.hosts.decoder.host import LanguageModelHost
 from edgeexport.hosts.host import Host
 from edgeexport.hosts.onnx_file.host import OnnxFileHost
 from edgeexport.hosts.sd_block.host import SdBlockHost
@@ -11,7 +12,7 @@ from edgeexport.hosts.segmenter.host import SegmenterHost
 from edgeexport.hosts.segvit.host import SegVitHost
 from edgeexport.hosts.timm_vit.host import TimmVitHost
 
-__all__ = ["DECODE_HEADS", "FILES", "HOSTS", "NAMED", "host_of_model"]
+__all__ = ["DECODE_HEADS", "FILES", "GRAPH_LISTS", "HOSTS", "NAMED", "host_of_model"]
 
 HOSTS: dict[str, Host] = {
     "EncoderDecoderPrune": SegVitHost(),
@@ -31,6 +32,10 @@ DECODE_HEADS: dict[str, Host] = {
 
 NAMED: dict[str, Host] = {"timm": HOSTS["timm"]}
 """What stands ahead of a model's name in place of a recipe, ``timm:NAME`` -> the family that makes a recipe of it."""
+
+GRAPH_LISTS: dict[str, LanguageModelHost] = {"decoder": LanguageModelHost()}
+"""The same for families that are exported as several graphs, between which a cache goes."""
+
 
 FILES: dict[str, Host] = {".onnx": HOSTS["onnx_file"]}
 """How a file's name ends that is given in place of a recipe -> the family that makes a recipe of it."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from edgeexport.config.place import Place
-from edgeexport.config.values import boolean, choice, integer, mapping, number, sequence
-from edgeexport.inputs.spec import CROP_MODES, INTERPOLATIONS, Crop, InputSpec, Preprocess
+from edgeexport.config.values import boolean, choice, integer, mapping, number, reject_unless, sequence
+from edgeexport.inputs.spec import INTERPOLATIONS, Crop, InputSpec, Preprocess
 
-__all__ = ["batch_of_shape", "crop_from_config", "input_shape", "preprocess_from_config"]
+__all__ = ["batch_of_shape", "crop_from_config", "input_shape", "padding_from_config", "preprocess_from_config"]
 
 
 def preprocess_from_config(value: object, place: Place) -> Preprocess:
@@ -32,6 +32,20 @@ def preprocess_from_config(value: object, place: Place) -> Preprocess:
     return Preprocess(mean, std, boolean(config.get("bgr_to_rgb", False), place.at("bgr_to_rgb")))
 
 
+def padding_from_config(value: object, place: Place) -> Crop:
+    """Validates ``input.crop=dict(mode='pad', interpolation)`` of models that predict every pixel; bilinear by default.
+
+    Raises:
+        RecipeError: An unknown key or interpolation, or a mode that cuts something off.
+    """
+    config = mapping(value, place, ("interpolation", "mode", "pct"))
+    if "mode" not in config:
+        raise place.missing("mode", "mode='pad'")
+    mode = choice(config["mode"], place.at("mode"), ("pad", "squash"))
+    reject_unless(config.get("pct", 1.0), place.at("pct"), (1.0,), "every pixel is predicted, and nothing is cut off")
+    return Crop(1.0, mode, choice(config.get("interpolation", "bilinear"), place.at("interpolation"), INTERPOLATIONS))
+
+
 def crop_from_config(value: object, place: Place) -> Crop:
     """Validates ``input.crop=dict(pct, mode, interpolation)``; by default nothing is cut off, and interpolation is bicubic.
 
@@ -44,7 +58,7 @@ def crop_from_config(value: object, place: Place) -> Crop:
         raise place.at("pct").error(
             config["pct"], "expected a share above 0 and at most 1", "timm's crop_pct, such as 0.9"
         )
-    mode = choice(config.get("mode", "center"), place.at("mode"), CROP_MODES)
+    mode = choice(config.get("mode", "center"), place.at("mode"), ("center", "squash"))
     return Crop(pct, mode, choice(config.get("interpolation", "bicubic"), place.at("interpolation"), INTERPOLATIONS))
 
 

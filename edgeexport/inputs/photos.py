@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from edgeexport.errors import ImageError
-from edgeexport.inputs.framing import framed_photo
+from edgeexport.inputs.framing import IMAGENET_MEAN, framed_photo
 from edgeexport.inputs.spec import InputSpec
 
 __all__ = [
@@ -39,7 +39,6 @@ IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 # Used for models that take an already normalised image; the values of mmsegmentation's data preprocessor.
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 _PAN_WINDOW = 7 / 8  # of the photograph's sides; a clip's first frame shows its top left, the last its bottom right

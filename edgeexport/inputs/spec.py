@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 __all__ = ["CROP_MODES", "INTERPOLATIONS", "Crop", "InputSpec", "Preprocess"]
 
-CROP_MODES = ("center", "squash")
+CROP_MODES = ("center", "squash", "pad")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -15,8 +15,9 @@ class Crop:
     """How a photograph is brought to the model's size: as timm's evaluation does it.
 
     It is resized to the model's sides divided by ``pct`` (rounded down): with ``mode`` 'center' until the shorter side fits,
-    keeping its proportions, with 'squash' both sides by themselves. The middle of that is cut out. ``interpolation`` is one of
-    `INTERPOLATIONS`.
+    keeping its proportions, with 'squash' both sides by themselves. The middle of that is cut out. With 'pad' nothing is: it is
+    resized until all of it fits, keeping its proportions, and stands at the top left, as mmsegmentation pads; ``pct`` is 1.
+    ``interpolation`` is one of `INTERPOLATIONS`.
     """
 
     pct: float

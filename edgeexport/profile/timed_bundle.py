@@ -91,6 +91,7 @@ def load_timed_bundle(path: Path, engine: str = "auto") -> TimedBundle:
         UsageError: The runtime is not installed. BuildError: It refuses the graph.
     """
     bundle = open_bundle(path)
+    bundle.refuse_several()
     feed = golden_feed(bundle)
     runner = runner_from_bundle(bundle, engine)
     record = engine_record(bundle) if engine == "auto" else None

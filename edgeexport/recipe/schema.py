@@ -13,6 +13,7 @@ from edgeexport.hosts import HOSTS
 from edgeexport.hosts.host import Host, TailSpec
 from edgeexport.inputs.spec import InputSpec
 from edgeexport.recipe.decoder import DecoderSpec
+from edgeexport.recipe.labels import UNLABELLED, LabelsSpec
 from edgeexport.tokens.host_facts import HostFacts
 
 __all__ = ["Recipe"]
@@ -28,7 +29,7 @@ class Recipe:
     drawn from ``seed``. ``output`` is one of the host's (see `Walk.predict` of each). ``tail`` concerns class maps alone.
     ``classes``/``palette`` have num_classes entries or are empty. ``extra_outputs`` names further graph outputs, in order.
     ``warnings`` say what it hardly means. ``from_file`` is False for a model's name, which ``path`` ends in then.
-    ``decoder`` is appended to what the model gives out.
+    ``decoder`` is appended to what the model gives out. ``labels`` is what evaluation may take from it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Recipe:
     warnings: tuple[str, ...] = ()
     from_file: bool = True
     decoder: DecoderSpec | None = None
+    labels: LabelsSpec = UNLABELLED
 
     @property
     def host(self) -> Host:

@@ -17,6 +17,7 @@ from edgeexport.errors import RecipeError, nearest_hint, plain_text
 from edgeexport.hosts import HOSTS, host_of_model
 from edgeexport.hosts.input_config import input_shape
 from edgeexport.recipe.decoder import DECODER_FILE, decoder_from_config, decoder_inputs
+from edgeexport.recipe.labels import labels_from_config, resolved_labels
 from edgeexport.recipe.outputs import extra_outputs_from_config, strings
 from edgeexport.recipe.schema import Recipe
 from edgeexport.reductions import REDUCTIONS
@@ -31,6 +32,7 @@ RECIPE_KEYS = (
     "extra_outputs",
     "head",
     "input",
+    "labels",
     "model",
     "output",
     "palette",
@@ -119,6 +121,7 @@ def recipe_from_config(
         text={},
         warnings=host.warnings(model, size),
         decoder=decoder,
+        labels=labels_from_config(config.get("labels"), place.at("labels")),
     )
     resolved = {key: REDUCTIONS[key].resolved(asked[key], spec) for key, spec in reductions.items()}
     entries = {
@@ -212,6 +215,7 @@ def _resolved_text(
         "reduction": entries["reduction"],
         "tail": entries["tail"],
         "extra_outputs": recipe.extra_outputs,
+        **({"labels": said} if (said := resolved_labels(recipe.labels)) else {}),
         "classes": config.get("classes"),
         "palette": entries["palette"],
     }

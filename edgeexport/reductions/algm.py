@@ -236,6 +236,10 @@ class Algm(Reduction):
             return 6 * change.layout.windows * facts.embed_dims
         return 0 if change.layout is None else matching_macs(change.layout, facts.embed_dims)
 
+    def longest_sort(self, spec: AlgmSpec, facts: HostFacts, change: Any) -> int:
+        """Kept and taken tokens are put in order together."""
+        return facts.num_patches if isinstance(change, WindowsChange) else 0
+
     def tokens_document(self, spec: AlgmSpec, changes: Sequence[Any]) -> dict[str, object]:
         """``merging``."""
         return {

@@ -235,6 +235,10 @@ class Cts(Reduction):
         """``shared_windows``, with ``policy="separate"`` and something to share."""
         return _OUTPUT if spec.policy == "separate" and spec.num_shared else None
 
+    def longest_sort(self, spec: CtsSpec, facts: HostFacts, change: ShareChange) -> int:
+        """Kept and taken tokens are put in order together."""
+        return facts.num_patches
+
     def network_macs(self, spec: CtsSpec, facts: HostFacts) -> int:
         """The policy network on the whole image."""
         return policy_network_macs(*facts.image) if spec.num_shared else 0

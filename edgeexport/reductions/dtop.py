@@ -246,6 +246,10 @@ class Dtop(Reduction):
             thresholds[change.block] = theta
         return thresholds or None
 
+    def longest_sort(self, spec: DtopSpec, facts: HostFacts, change: PruneChange) -> int:
+        """Kept and taken tokens are put in order together."""
+        return change.tokens_in
+
     def tokens_document(self, spec: DtopSpec, changes: Sequence[PruneChange]) -> dict[str, object]:
         """Heads and blocks tell it all."""
         return {}

@@ -192,6 +192,10 @@ class Reduction(ABC):
         """Multiply-accumulates with which a step compares tokens."""
         return 0
 
+    def longest_sort(self, spec: Any, facts: HostFacts, change: Any) -> int:
+        """The longest row that a step sorts whole, for runtimes whose TopK has a limit; 0 where it sorts none."""
+        return 0
+
     def network_macs(self, spec: Any, facts: HostFacts) -> int:
         """Multiply-accumulates of the method's own network."""
         return 0

@@ -18,12 +18,13 @@ from edgeexport.terminal.output import errors_console, interrupt_told, print_lin
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
 
+    from edgeexport.calibration.calibrate_algm import AlgmCalibration
     from edgeexport.calibration.calibrate_counts import CountsCalibration
     from edgeexport.calibration.outcome import CalibrationOutcome
     from edgeexport.calibration.proposal import Proposal, ProposedCounts
     from edgeexport.calibration.published_quality import PublishedFigures
 
-__all__ = ["passes_shown", "print_counts"]
+__all__ = ["passes_shown", "print_algm", "print_counts"]
 
 _SECONDS_BETWEEN_LINES = 5.0
 _SHOWN = 5
@@ -38,6 +39,23 @@ def passes_shown(on_interrupt: str) -> Iterator[Callable[[int, int, str], None]]
     """
     with interrupt_told(on_interrupt), _bar() if errors_console.is_terminal else _lines() as on_progress:
         yield on_progress
+
+
+def print_algm(calibration: AlgmCalibration) -> None:
+    """What the published form merged, and the entry that follows from it."""
+    table = Table(title=f"{calibration.recipe}: merged as published, image by image (measured)", title_justify="left")
+    for column in ("", "least", "mean", "most", "proposed"):
+        table.add_column(column, justify="left" if not column else "right")
+    for step, (name, chosen) in enumerate((("windows", calibration.windows), ("tokens", calibration.r))):
+        counts = [pair[step] for pair in calibration.per_image]
+        mean = f"{sum(counts) / len(counts):.1f}"
+        table.add_row(name, str(min(counts)), mean, str(max(counts)), str(chosen))
+    results_console.print(table)
+    images = f"{len(calibration.per_image)} images, threshold {calibration.threshold:g}"
+    print_line(f"{images}: at least {calibration.coverage:.0%} of them reach each proposed count")
+    print_line(f"reduction = dict(algm=dict(windows={calibration.windows}, r={calibration.r}))")
+    work = f"{calibration.macs / 1e9:.3f} GMAC per image, dense {calibration.dense_macs / 1e9:.3f} (computed)"
+    print_line(f"{work}; {calibration.weights}")
 
 
 def print_counts(calibration: CountsCalibration) -> None:

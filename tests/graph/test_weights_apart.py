@@ -28,7 +28,7 @@ from edgeexport.graph.weights_apart import (
     weights_folder,
     write_graphs,
 )
-from edgeexport.hosts.onnx_reading import has_external_data
+from edgeexport.ops.onnx_reading import has_external_data
 
 WIDTH = 96  # 96 x 96 is more than stays in a graph
 IMAGE = np.random.default_rng(0).standard_normal((1, WIDTH)).astype(np.float32)

@@ -9,7 +9,7 @@ from onnx import numpy_helper, parser
 
 from edgeexport.errors import UsageError
 from edgeexport.graph.skeleton import skeleton_from_model
-from edgeexport.hosts.onnx_reading import model_from_file
+from edgeexport.ops.onnx_reading import model_from_file
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from recipe_cases import TINY, TINY_ATM, TINY_SEGMENTER
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
+from edgeexport.commands.request import request_from_arguments
+from edgeexport.errors import RecipeError
 from edgeexport.fixed.model import FixedModel, fixed_from_model
 from edgeexport.fixed.tokens import account, tokens_json
 from edgeexport.fixed.weights import model_from_recipe
@@ -149,3 +151,14 @@ def test_the_class_map_is_the_argmax_of_the_average(validated: Callable[..., Rec
     with torch.no_grad():
         outputs = fixed.trace(torch.randn(1, 3, 100, 150)).outputs
     np.testing.assert_array_equal(outputs["class_map"].numpy(), outputs["class_scores"].argmax(dim=1).numpy())
+
+
+def test_too_many_tokens_for_tensorrt_are_told_before_anything_is_computed() -> None:
+    """Whole, the image's 8192 patches exceed TopK's limit; by windows, and without a choice of tokens, it is fine."""
+    size = "input.shape=(1, 3, 1024, 2048)"
+    slide = "model.test_cfg={'mode': 'slide', 'crop_size': (512, 512), 'stride': (512, 512)}"
+    with pytest.raises(RecipeError, match=r"reduction.cts \| sorts 8192 tokens of 1024 x 2048 pixels, .* at most 3840"):
+        request_from_arguments("segmenter_cts", "orin", cfg_options=[size])
+    assert request_from_arguments("segmenter_cts", "orin", cfg_options=[size, slide]).recipe.facts.windows == 8
+    request_from_arguments("segmenter", "orin", cfg_options=[size])
+    request_from_arguments("segmenter_cts", "cpu", cfg_options=[size])

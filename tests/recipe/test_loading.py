@@ -181,6 +181,18 @@ def test_the_recipes_of_a_family_differ_in_reduction_alone():
 SCENES = {f"scenes_{form}.py" for form in ("dense", "cts", "dtop_one_head", "dtop", "cts_dtop", "cts_separate", "tome")}
 
 
+SEGMENTERS = {f"scenes_segmenter{form}.py" for form in ("", "_cts", "_tome", "_algm")}
+
+
+@pytest.mark.parametrize("name", sorted(SEGMENTERS))
+def test_trained_segmenters_share_model_and_weights(name):
+    dense, recipe = load_recipe("scenes_segmenter.py"), load_recipe(name)
+    assert recipe.checkpoint == dense.checkpoint and recipe.checkpoint.stat().st_size <= 8e6
+    assert (recipe.model, recipe.input) == (dense.model, dense.input)
+    sibling = load_recipe("scenes_dense.py")
+    assert (recipe.classes, recipe.palette, recipe.input) == (sibling.classes, sibling.palette, sibling.input)
+
+
 @pytest.mark.parametrize("name", sorted(SCENES))
 def test_trained_recipes_share_model_and_weights(name):
     dense, recipe = load_recipe("scenes_dense.py"), load_recipe(name)
@@ -195,7 +207,18 @@ def test_the_recipes_that_the_issue_names_are_shipped():
     segvit = {f"{s}{v}.py" for s in ("segvit", "segvit_ti") for v in variants}
     dense = {"tome_sd_block.py", "tome_segvit.py"}
     merging = {f"{name}.py" for name in (*MERGING, "random_deit_s")}
-    assert {name for name, _ in shipped_recipes()} == segvit | dense | SCENES | merging
+    segmenter = {f"segmenter{form}.py" for form in ("", "_cts", "_tome", "_algm")}
+    assert {name for name, _ in shipped_recipes()} == segvit | segmenter | dense | SCENES | SEGMENTERS | merging | {
+        "flowmm_qwen2_5_vl.py"
+    }
+
+
+@pytest.mark.parametrize("name", ["segmenter_cts", "segmenter_tome", "segmenter_algm"])
+def test_the_recipes_of_a_segmenter_differ_in_reduction_alone(name):
+    dense, reduced = load_recipe("segmenter"), load_recipe(name)
+    assert dense.reductions == {} and reduced.reductions
+    same = [{key: value for key, value in one.text.items() if key != "reduction"} for one in (dense, reduced)]
+    assert same[0] == same[1]
 
 
 def test_shipped_descriptions_are_one_line_each_and_distinct():

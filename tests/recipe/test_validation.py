@@ -76,7 +76,7 @@ def test_both_methods_are_read_in_the_order_in_which_they_act(validated):
     ("given", "message"),
     [
         ({"ctss": {}}, "reduction.ctss = {} | unknown key 'ctss' | did you mean 'cts'?"),
-        ([], "reduction = [] | expected a dict | known keys: cts, dsm, dtop"),
+        ([], "reduction = [] | expected a dict | known keys: algm, cts, dsm, dtop"),
         (
             {"dtop": {"prune": {2: 4}}, "dsm": {"r": 8}},
             "dsm and dtop cannot be combined: one recipe merges by one method, and merging is not defined on shared or "

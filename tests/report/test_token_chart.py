@@ -78,7 +78,9 @@ def test_matching_is_drawn_where_there_is_any() -> None:
 def _shipped() -> list[str]:
     from edgeexport.recipe import shipped_recipes
 
-    return [name for name, _ in shipped_recipes()]
+    return [
+        name for name, _ in shipped_recipes() if not name.startswith("flowmm")
+    ]  # several graphs: no blocks of tokens
 
 
 @pytest.mark.parametrize("name", _shipped())

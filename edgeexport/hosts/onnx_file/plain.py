@@ -16,8 +16,8 @@ from onnx.reference import ReferenceEvaluator
 from edgeexport.hosts.onnx_file.fused import opened
 from edgeexport.hosts.onnx_file.graph import PlainGraph
 from edgeexport.hosts.onnx_file.refused import NotRecognised, label_of
-from edgeexport.hosts.onnx_reading import model_from_file
 from edgeexport.ops import OPSET
+from edgeexport.ops.onnx_reading import model_from_file
 
 __all__ = ["input_of_file", "loaded", "plain_graph"]
 

@@ -100,7 +100,7 @@ def opened_file(path: Path, sha256: str, reading: Reading) -> FileVit:
     """Reads and recognises a file; ``sha256`` is of its content, so that a file that changed is read again.
 
     Raises:
-        UsageError: See `edgeexport.hosts.onnx_reading` and `NotRecognised`.
+        UsageError: See `edgeexport.ops.onnx_reading` and `NotRecognised`.
     """
     model, where = loaded(path), path.name
     _, sizes = input_of_file(model, where)

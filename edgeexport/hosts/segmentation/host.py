@@ -10,11 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from torch import Tensor, nn
+
 from edgeexport.config.labels import palette_from_config
 from edgeexport.config.place import Place
 from edgeexport.cost.macs import BlockMacs
+from edgeexport.hosts.checkpoint_file import Checkpoint
 from edgeexport.hosts.host import Host, TailSpec, vit_macs
 from edgeexport.hosts.segmentation.input_config import input_from_config, tail_from_config
+from edgeexport.hosts.segmentation.patch_bias import state_with_patch_bias
 from edgeexport.hosts.segmentation.test_mode import checked_slide, window_grid
 from edgeexport.inputs.spec import InputSpec
 from edgeexport.tokens.changes import BranchTokens
@@ -67,6 +71,12 @@ class SegmentationHost(Host):
     def extra_outputs(self, spec: Any, output: str, tail: TailSpec) -> tuple[str, ...]:
         """``uncertified_pixels``: pixels whose class the fast tail cannot prove."""
         return ("uncertified_pixels",) if output == "class_map" and tail.form == "fast" else ()
+
+    def adapted(
+        self, model: nn.Module, spec: Any, checkpoint: Checkpoint, source: str
+    ) -> tuple[dict[str, Tensor], str]:
+        """With or without the patch embedding's bias; see `state_with_patch_bias`."""
+        return state_with_patch_bias(model, checkpoint.state)
 
     def geometry(self, spec: Any, facts: HostFacts) -> dict[str, object]:
         """Grid, class token, and the windows where there are several."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeexport.config.place import Place
 from edgeexport.config.values import choice, integer, mapping, sequence
 from edgeexport.hosts.host import TailSpec
-from edgeexport.hosts.input_config import preprocess_from_config
+from edgeexport.hosts.input_config import padding_from_config, preprocess_from_config
 from edgeexport.inputs.spec import InputSpec
 
 __all__ = ["input_from_config", "tail_from_config"]
@@ -14,7 +14,7 @@ _DEFAULT_CANDIDATES = 16
 
 
 def input_from_config(value: object, place: Place, multiple: int, rule: str) -> InputSpec:
-    """Validates ``input=dict(shape=(B, 3, H, W), preprocess=dict(mean, std, bgr_to_rgb) | None)``.
+    """Validates ``input=dict(shape=(B, 3, H, W), preprocess=dict(mean, std, bgr_to_rgb) | None, crop=None)``.
 
     Args:
         value: The unvalidated input.
@@ -25,7 +25,7 @@ def input_from_config(value: object, place: Place, multiple: int, rule: str) -> 
     Raises:
         RecipeError: A wrong shape, or a side that ``multiple`` does not divide.
     """
-    config = mapping(value, place, ("preprocess", "shape"))
+    config = mapping(value, place, ("crop", "preprocess", "shape"))
     if "shape" not in config:
         raise place.missing("shape", "shape=(1, 3, 512, 512)")
     at = place.at("shape")
@@ -44,6 +44,7 @@ def input_from_config(value: object, place: Place, multiple: int, rule: str) -> 
         height=height,
         width=width,
         preprocess=None if preprocess is None else preprocess_from_config(preprocess, place.at("preprocess")),
+        crop=None if config.get("crop") is None else padding_from_config(config["crop"], place.at("crop")),
     )
 
 

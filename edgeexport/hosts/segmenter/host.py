@@ -12,6 +12,7 @@ from edgeexport.cost.macs import bilinear_resize_macs, layer_norm_macs, patch_em
 from edgeexport.hosts.checkpoint_file import Checkpoint
 from edgeexport.hosts.host import ExitTokens, Head, HostMacs, TailSpec
 from edgeexport.hosts.segmentation.host import SegmentationHost
+from edgeexport.hosts.segmentation.patch_bias import state_with_patch_bias
 from edgeexport.hosts.segmentation.test_mode import window_grid, window_input
 from edgeexport.hosts.segmenter.checkpoint import from_published_keys, has_published_keys
 from edgeexport.hosts.segmenter.config import FAMILY, resolved_segmenter, segmenter_from_config
@@ -105,8 +106,10 @@ class SegmenterHost(SegmentationHost):
         """Checkpoints of the published Segmenter and CTS code; see `from_published_keys`."""
         state = checkpoint.state
         if not has_published_keys(state):
-            return state, ""
-        return from_published_keys(state), "keys of the published Segmenter code, as mmsegmentation names them"
+            return super().adapted(model, spec, checkpoint, source)
+        renamed, biased = state_with_patch_bias(model, from_published_keys(state))
+        said = "keys of the published Segmenter code, as mmsegmentation names them"
+        return renamed, f"{said}; {biased}" if biased else said
 
     def optional_keys(self, spec: SegmenterSpec, exits: Iterable[int]) -> tuple[str, ...]:
         """What serves training, and the class token where none is used."""
