@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgeexport.hosts.onnx_file.refused import NotRecognised, label_of
 
@@ -22,21 +22,21 @@ Shapes = Mapping[str, tuple[int, ...]]
 _CONTRIB = "com.microsoft"
 
 
-def opened(node: onnx.NodeProto, shapes: Shapes) -> list[onnx.NodeProto] | None:
+def opened(node: onnx.NodeProto, shapes: Shapes, dtypes: Mapping[str, int]) -> list[onnx.NodeProto] | None:
     """The nodes in place of a fused one; None where it is none.
 
     Raises:
         NotRecognised: A form of it that cannot be written out.
     """
     make = _OPENED.get((_CONTRIB if node.domain == _CONTRIB else "", node.op_type))
-    return None if make is None else make(_Body(node, shapes))
+    return None if make is None else make(_Body(node, shapes, dtypes))
 
 
 class _Body:
     """Collects the nodes that stand for one."""
 
-    def __init__(self, node: onnx.NodeProto, shapes: Shapes) -> None:
-        self.node, self.shapes = node, shapes
+    def __init__(self, node: onnx.NodeProto, shapes: Shapes, dtypes: Mapping[str, int]) -> None:
+        self.node, self.shapes, self.dtypes = node, shapes, dtypes
         self.attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
         self.nodes: list[onnx.NodeProto] = []
         self.base = node.name or node.output[0]
@@ -75,7 +75,9 @@ class _Body:
         """Softmax of scaled products over (B, h, n, d)."""
         turned = self.op("Transpose", [key], perm=[0, 1, 3, 2])
         logits = self.op("Mul", [self.op("MatMul", [query, turned]), self.constant(scale)])
-        if mask:
+        if mask and self.dtypes[mask] == TensorProto.BOOL:
+            logits = self.op("Where", [mask, logits, self.constant(np.finfo(np.float32).min)])
+        elif mask:
             logits = self.op("Add", [logits, mask])
         return self.op("MatMul", [self.op("Softmax", [logits], axis=-1), value], to)
 

@@ -128,7 +128,7 @@ class _Pass:
             node = self.waiting.popleft()
             self._refuse_unknown(node)
             branch = self._branch(node)
-            inside = opened(node, self.shapes) if branch is None else branch
+            inside = opened(node, self.shapes, self.dtypes) if branch is None else branch
             if inside is not None:
                 self.waiting.extendleft(reversed(inside))
                 continue
