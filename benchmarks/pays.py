@@ -35,7 +35,7 @@ def pays_rows(
         recipes: By name or path; none: every shipped one that reduces.
         target: What the time is predicted for.
         precision: 'fp16' or 'fp32'.
-        on_stage: Called with each recipe's name as it starts.
+        on_stage: Called with each recipe's name as it starts, and with what was predicted of it.
 
     Raises:
         EdgeExportError: A recipe cannot be read.
@@ -62,6 +62,7 @@ def pays_rows(
         for form, plugins in FORMS.items():
             ms = [_ms(plan_of(plans, side, precision, plugins), target) for side in (REDUCED, DENSE)]
             row[form] = {"reduced ms": ms[0], "dense ms": ms[1], "dense over reduced": round(ms[1] / ms[0], 3)}
+            on_stage(f"{name}, {form}: {ms[0]} of {ms[1]} ms")
     return rows
 
 

@@ -143,9 +143,15 @@ def test_manifest_that_is_no_object(tmp_path: Path, content: str) -> None:
     assert "schema None" in damaged(folder)
 
 
-@pytest.mark.parametrize("key", ["name", "input", "inner_outputs", "files"])
+@pytest.mark.parametrize("key", ["name", "files"])
 def test_incomplete_manifest(tmp_path: Path, key: str) -> None:
     assert f"manifest.json | lacks {key}" in damaged(write_bundle(tmp_path / "b", **{key: ...}))
+
+
+@pytest.mark.parametrize("key", ["input", "inner_outputs"])
+def test_a_manifest_says_what_its_graph_takes_or_lists_graphs(tmp_path: Path, key: str) -> None:
+    message = damaged(write_bundle(tmp_path / "b", **{key: ...}))
+    assert f"manifest.json: {key} | is missing, and there is no list of graphs" in message
 
 
 def test_files_that_are_no_mapping(tmp_path: Path) -> None:
