@@ -14,6 +14,7 @@ EXPORT_PACKAGES = {
     "torch": "2.15.0+cpu",
     "torchvision": "0.29.2",
     "timm": "1.0.31",
+    "tokenizers": "0.23.3",
     "safetensors": "0.8.0",
     "matplotlib": "3.11.2",
     "scipy": "1.18.1",

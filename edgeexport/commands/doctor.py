@@ -26,6 +26,7 @@ EXPORT_REQUIREMENTS: tuple[tuple[str, str], ...] = (
     ("torch", "2.13"),
     ("torchvision", "0"),
     ("timm", "1.0.12"),
+    ("tokenizers", "0.22"),
     ("safetensors", "0.4"),
     ("matplotlib", "3.8"),
     ("scipy", "1.15"),

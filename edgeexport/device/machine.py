@@ -45,6 +45,7 @@ PACKAGES = (
     "torch",
     "torchvision",
     "timm",
+    "tokenizers",
     "safetensors",
     "matplotlib",
     "scipy",

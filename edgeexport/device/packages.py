@@ -30,6 +30,7 @@ EXPORT_PACKAGES = {
     "torch": "torch",
     "torchvision": "torchvision",
     "timm": "timm",
+    "tokenizers": "tokenizers",
     "safetensors": "safetensors",
     "matplotlib": "matplotlib",
     "scipy": "scipy",

@@ -95,7 +95,7 @@ def join_steps(program: ir.Model) -> int:
         for number, (old, new) in enumerate(zip(step.outputs, joined.outputs, strict=True)):
             new.name = f"{step.name}/unread_{number}"
             if old is not None:
-                new.name, new.shape, new.type = old.name, old.shape, old.type
+                new.name, new.shape, new.type = old.name or new.name, old.shape, old.type
                 old.replace_all_uses_with(new, replace_graph_outputs=True)
                 made[old] = new
         program.graph.remove(step.nodes, safe=True)
@@ -169,7 +169,7 @@ def _match_merge(match: ir.Node) -> Step | None:
         match,
         tuple(nodes),
         (compared.rows, x, size),
-        (*merge.outputs, logarithm[-1].outputs[0] if logarithm else None, *match.outputs[:3]),
+        (*merge.outputs, logarithm[-1].outputs[0] if logarithm else _unread(compared.rows, merge), *match.outputs[:3]),
         {**own, "prefix": prefix},
     )
 
@@ -218,6 +218,12 @@ def _logarithm(size: ir.Value, kind: ir.DataType | None) -> tuple[ir.Node, ...]:
     size_shape = _shape(size)
     fits = len(size_shape) == 3 and _shape(value) == (size_shape[0], 1, 1, size_shape[1])
     return tuple(found) if fits and value.dtype == kind else ()
+
+
+def _unread(rows: ir.Value, merge: ir.Node) -> ir.Value:
+    """The logarithm of sizes where nobody reads it: without a name, with the shape and type that a graph has to tell."""
+    batch, kept, _ = _shape(merge.outputs[1])
+    return ir.Value(name="", shape=ir.Shape([batch, 1, 1, kept]), type=rows.type)
 
 
 def _depends_on(values: Iterable[ir.Value | None], node: ir.Node) -> bool:
