@@ -1,6 +1,7 @@
-"""Trained scenes SegViT with CTS whose policy network is a graph of its own, as for a DLA or every n-th frame of a video.
+"""Trained scenes SegViT with CTS, its policy network a graph of its own; predicted slower in FP16.
 
-It ships to show that; with the policy network on every image it costs what scenes_cts.py costs, more than scenes_dense.py.
+For a DLA, or every n-th frame of a video. It ships to show that; with the policy network on every image
+it costs what scenes_cts.py costs, more than scenes_dense.py.
 """
 
 _base_ = "scenes_cts.py"

@@ -1,6 +1,10 @@
-"""SegViT with ViT-Ti/16, DToP after blocks 6 and 8 (1024, 568, 472 tokens).
+"""SegViT with ViT-Ti/16, DToP after blocks 6 and 8 (1024, 568, 472 tokens); predicted slower in FP16.
 
 DToP alone, with both auxiliary heads.
+
+The kernel plan predicts that the dense model is faster on a Jetson AGX Orin in FP16 (docs/numbers.md): heads and selection
+cost more than the blocks of a model as small save. It ships because all that its ViT-B sibling does can be tried on it in
+seconds.
 """
 
 _base_ = "segvit_ti.py"

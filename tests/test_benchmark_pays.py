@@ -13,26 +13,31 @@ ROOT = Path(__file__).resolve().parents[1]
 ROW = re.compile(r"^\| `(?P<recipe>\w+)` \|.*\| (?P<ratio>[0-9.]+) \|$", re.M)
 
 
-def predicted() -> dict[str, float]:
-    """Recipe -> how many times as fast as its dense model, with plugins, by the table in docs/numbers.md."""
+def section() -> str:
+    """What docs/numbers.md says of it."""
     page = (ROOT / "docs" / "numbers.md").read_text(encoding="utf-8")
-    section = page.partition("## Which shipped recipes pay")[2].partition("\n## ")[0]
-    return {match["recipe"]: float(match["ratio"]) for match in ROW.finditer(section)}
+    return page.partition("## Which shipped recipes pay")[2].partition("\n## ")[0]
+
+
+def predicted() -> dict[str, float]:
+    """Recipe -> how many times as fast as its dense model, with plugins, by the table."""
+    return {match["recipe"]: float(match["ratio"]) for match in ROW.finditer(section())}
 
 
 def test_a_recipe_that_is_predicted_slower_says_so() -> None:
     table, lines = predicted(), {name.removesuffix(".py"): line for name, line in shipped_recipes()}
-    assert len(table) > 20
+    assert len(table) > 10
     for recipe, ratio in table.items():
         assert ("slower in FP16" in lines[recipe]) == (ratio < 1), (recipe, ratio)
 
 
-def test_the_table_has_every_recipe_that_reduces() -> None:
+def test_every_recipe_that_reduces_is_in_the_table_or_named_as_left_out() -> None:
     pytest.importorskip("torch", reason="reads recipes")
     from edgeexport.recipe import load_recipe
 
     reduced = {name.removesuffix(".py") for name, _ in shipped_recipes() if load_recipe(name).reductions}
-    assert reduced == {*predicted()}
+    named = set(re.findall(r"`(\w+)`", section()))
+    assert predicted().keys() <= reduced <= named
 
 
 def test_a_recipe_beside_its_dense_model(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_training_keys_of_the_atm_head_are_not_the_prune_heads(key, validated, r
         ("num_heads", 5, "does not divide the head's width of 24 channels"),
         ("num_classes", 0, "expected an integer of at least 1"),
         ("num_clases", 5, "unknown key 'num_clases' | did you mean 'num_classes'?"),
-        ("type", "FCNHead", "expected one of 'PruneHead', 'ATMHead'"),
+        ("type", "OCRHead", "expected one of 'PruneHead', 'ATMHead'"),
         ("img_size", 0, "expected an integer from 1 to 65536"),
     ],
 )
