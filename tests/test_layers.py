@@ -29,7 +29,19 @@ ROWS = (
     ("cli",),
 )
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
-BLOCKED = ("torch", "torchvision", "timm", "mmengine", "mmseg", "mmcv", "onnx", "onnxscript", "onnx_ir", "safetensors")
+BLOCKED = (
+    "torch",
+    "torchvision",
+    "timm",
+    "tokenizers",
+    "mmengine",
+    "mmseg",
+    "mmcv",
+    "onnx",
+    "onnxscript",
+    "onnx_ir",
+    "safetensors",
+)
 # Folders whose every module is for the device, and single modules of others that are.
 DEVICE_FOLDERS = (
     "documents", "device", "config", "inputs", "bundle", "cost", "plugin", "comparison", "backends", "profile", "pictures",
