@@ -31,7 +31,7 @@ PYTHONS = {"3.10": "jetson/constraints.txt", "3.11": "constraints.txt", "3.12": 
 
 # Import names of what [export] installs and [cpu] does not.
 BLOCKED = ("torch", "torchvision", "timm", "mmengine", "mmcv", "mmseg", "onnx", "onnxscript", "onnx_ir")
-BLOCKED += ("safetensors", "matplotlib", "scipy")
+BLOCKED += ("tokenizers", "safetensors", "matplotlib", "scipy")
 BLOCKED += ("tensorrt_rtx", "tensorrt_rtx_bindings")
 # Reads a list of commands from standard input, and prints for each its exit code, standard output and standard error;
 # at the end what was loaded.
