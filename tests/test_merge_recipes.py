@@ -93,11 +93,11 @@ def test_recipe_builds(name: str, target: str, built: Callable[[str, str], Bundl
         rtx = checks["tensorrt_rtx"]
         assert rtx["status"] == "passed" or (rtx["status"] == "not-run" and rtx["reason"])
     assert bundle.json("tokens.json")["blocks"][0]["tokens_in"] == SMALL[name][1]
-    model = onnx.load(bundle.path / "model.onnx")
+    model = onnx.load(bundle.path / "model.onnx", load_external_data=False)
     kinds = {node.op_type for node in model.graph.node}
     assert {"TokenMatch", "TokenMerge"} <= kinds
     assert not [node for node in model.graph.node if node.op_type.startswith("Scatter")] or "tome_segvit" in name
-    plugin = onnx.load(bundle.path / "model.trt.onnx")
+    plugin = onnx.load(bundle.path / "model.trt.onnx", load_external_data=False)
     attributes = {
         item.name: onnx.helper.get_attribute_value(item)
         for node in plugin.graph.node
