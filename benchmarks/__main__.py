@@ -222,8 +222,7 @@ def write_evidence(
 ) -> None:
     """What merging does to DINOv2 ViT-S/14 with real weights: features, saliency, neighbours, kernels, time."""
     rates = [rate for rate in (evidence.BUILT if built is None else built) if rate]
-    words = {"--textiles": textiles, "--rounds": rounds} | ({} if built is None else {"--built": built[0]})
-    given = " ".join(f"{name} {value}" for name, value in words.items())
+    given = " ".join([f"--textiles {textiles} --rounds {rounds}", *(f"--built {rate}" for rate in built or ())])
     try:
         found = evidence.measure_evidence(work, textiles, rates, rounds, THREADS, _say)
         command = f"python -m benchmarks evidence --out {out} {given}"
