@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.plans import rtx_plan
-from edgeexport.commands.plans import plan_from_check
+from edgeexport.commands.plan_source import plan_from_check
 from edgeexport.config.lookup import shipped_recipes
 from edgeexport.cost.kernel_plan import DENSE, POLICY, REDUCED, KernelPlan, Plans
 from edgeexport.cost.pays import plan_of
