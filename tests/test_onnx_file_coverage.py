@@ -1,4 +1,4 @@
-"""Exports of other people's Vision Transformers made on the spot, recognised and proven: a dozen, and the others marked slow."""
+"""Exports of other people's Vision Transformers made on the spot, recognised and proven: a dozen, the others marked slow."""
 
 from __future__ import annotations
 
