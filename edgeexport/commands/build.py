@@ -275,7 +275,7 @@ def _verify(
     comparisons = run_parity(fixed, runner, kept)
     comparisons += part_comparisons(fixed, references, runner)
     comparisons += own_check(fixed, lambda form: bundle_export(form, origin).model, references)
-    cases = golden_cases(fixed, runner, references, comparisons)
+    cases = golden_cases(references, comparisons)
     del runner
     if request.target.needs_tensorrt:
         comparisons += tensorrt_comparisons(fixed, graphs, references)
