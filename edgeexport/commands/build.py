@@ -175,6 +175,7 @@ def build(
             pays = pays_figures(made, _macs(request.recipe), target, plugins)
             _write_manifest(staging, {**manifest_of(request, fixed, origin, parts, checks), "pays": pays}, library)
         warnings += [*_warnings(request, comparisons, rtx["model"], library), *(() if made is None else made.missing)]
+        warnings += made.taken_apart if made is not None and plugins else ()
         warnings += ranges.warnings if ranges is not None else []
         del model, fixed, exported, untouched, graphs, parts, references  # the engine's builder wants the memory
         with log.stage("engine"):
