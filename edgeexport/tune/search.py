@@ -145,16 +145,19 @@ class _Search:
                 return
 
     def refine(self, until: float) -> None:
-        """Of the cheapest ways that keep the bound, halves between their last count that does and the first that does not."""
-        holding: dict[str, int] = {}
-        for ladder in self._ladders.values():
-            indices = [index for index, step in enumerate(ladder.steps) if self._holds(step)]
-            if indices:
-                holding[ladder.way] = max(indices)
-        cheapest = sorted(holding, key=lambda way: self._ladders[way].steps[holding[way]].cost)
+        """Of the cheapest ways that keep the bound, halves between their last count that does and the first that does not.
+
+        Where no trial found a way that keeps it, of those whose least counts are cheapest.
+        """
+        holding = {
+            way: max(indices)
+            for way, ladder in self._ladders.items()
+            if (indices := [index for index, step in enumerate(ladder.steps) if self._holds(step)])
+        } or dict.fromkeys(self._ladders, -1)
+        cheapest = sorted(holding, key=lambda way: self._ladders[way].steps[max(holding[way], 0)].cost)
         for way in cheapest[:_REFINED_WAYS]:
             steps, low = self._ladders[way].steps, holding[way]
-            failing = [i for i, step in enumerate(steps) if i > low and step.form in self.found.full]
+            failing = [index for index, step in enumerate(steps) if index > low and step.form in self.found.full]
             high = min(failing, default=len(steps))
             while high - low > 1 and time.monotonic() <= until:
                 middle = (low + high) // 2
