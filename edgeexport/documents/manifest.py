@@ -210,15 +210,16 @@ class Policy(TypedDict):
     output: Tensor
 
 
-class Graph(TypedDict):
-    """One of several graphs: ``NAME.onnx`` and ``NAME.trt.onnx``."""
+class Graph(TypedDict, total=False):
+    """One of several graphs: ``NAME.onnx`` and ``NAME.trt.onnx``; ``macs`` of its products, ``bytes`` that its nodes move."""
 
-    name: Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,31}$")]
-    inputs: Annotated[list[Tensor], Meta(min_length=1, max_length=4096)]
-    outputs: Annotated[list[Tensor], Meta(min_length=1, max_length=8192)]
-    opset: Annotated[int, Meta(ge=1, le=2**10)]
-    macs: Annotated[int, Meta(ge=0, le=2**62)]
-    weight_bytes: Annotated[int, Meta(ge=0, le=2**62)]
+    name: Required[Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,31}$")]]
+    inputs: Required[Annotated[list[Tensor], Meta(min_length=1, max_length=4096)]]
+    outputs: Required[Annotated[list[Tensor], Meta(min_length=1, max_length=8192)]]
+    opset: Required[Annotated[int, Meta(ge=1, le=2**10)]]
+    macs: Required[Annotated[int, Meta(ge=0, le=2**62)]]
+    bytes: Annotated[int, Meta(ge=0, le=2**62)]
+    weight_bytes: Required[Annotated[int, Meta(ge=0, le=2**62)]]
 
 
 _Size = Annotated[int, Meta(ge=1, le=2**20)]
