@@ -8,6 +8,7 @@ with Python.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -158,6 +159,7 @@ def continued(
 def measure_answers(
     model: DecoderModel,
     tokenizer: Tokenizer,
+    kept: Path,
     *,
     length: int,
     following: int,
@@ -165,10 +167,11 @@ def measure_answers(
     needles: int,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Every method at every budget.
+    """Every method at every budget; what was measured is kept, and the same call goes on.
 
     Args:
         model, tokenizer: See `loaded`.
+        kept: JSON file of what was measured.
         length: Tokens of a prompt.
         following: Tokens of a continuation.
         texts: Windows of text whose continuation is read.
@@ -176,25 +179,34 @@ def measure_answers(
         say: Hears how far it is.
     """
     rows = _rows(length)
-    likelihoods: dict[str, list[float]] = {name: [] for name in rows}
-    found: dict[str, list[int]] = {name: [] for name in rows}
-    rng = np.random.default_rng(_SEED)
-    for number, ids in enumerate(_windows(tokenizer, length + following, texts)):
-        say(f"text {number + 1} of {texts}")
-        rest = ids[length:]
-        for name, logits in _continuations(model, ids[:length], rest[:-1], rows, rng):
-            likelihoods[name].append(_negative_log_likelihood(logits, rest[1:]))
-    for number in range(needles):
-        say(f"number {number + 1} of {needles}")
-        prompt, begin, answer = _needle(tokenizer, number, length)
-        for name, logits in _continuations(model, prompt, [*begin, *answer[:-1]], rows, rng):
-            told = logits[len(begin) - 1 :].argmax(axis=1)
-            found[name].append(int(np.array_equal(told, answer)))
-    return {
-        "length": length,
-        "following": following,
-        "rows": [{**told, "nats_per_token": likelihoods[name], "answered": found[name]} for name, told in rows.items()],
-    }
+    asked = {"length": length, "following": following}
+    found: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
+    if {key: found.get(key) for key in asked} != asked:
+        found = {**asked, "texts": {}, "needles": {}}
+    windows = list(_windows(tokenizer, length + following, texts))
+    todo = [(kind, n) for n in range(max(texts, needles)) for kind in ("texts", "needles")]
+    for kind, number in todo:
+        if number >= {"texts": texts, "needles": needles}[kind] or str(number) in found[kind]:
+            continue
+        say(f"{kind} {number + 1}")
+        rng = np.random.default_rng([_SEED, number, len(kind)])
+        own: dict[str, float] = {}
+        if kind == "texts":
+            prompt, rest = windows[number][:length], windows[number][length:]
+            for name, logits in _continuations(model, prompt, rest[:-1], rows, rng):
+                own[name] = _negative_log_likelihood(logits, rest[1:])
+        else:
+            prompt, begin, answer = _needle(tokenizer, number, length)
+            for name, logits in _continuations(model, prompt, [*begin, *answer[:-1]], rows, rng):
+                own[name] = float(np.array_equal(logits[len(begin) - 1 :].argmax(axis=1), answer))
+        found[kind][str(number)] = own
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(found))
+    told = [
+        {**row, **{kind: [found[kind][n][name] for n in sorted(found[kind], key=int)] for kind in ("texts", "needles")}}
+        for name, row in rows.items()
+    ]
+    return {**asked, "rows": told}
 
 
 def _rows(length: int) -> dict[str, dict[str, Any]]:
