@@ -80,17 +80,27 @@ def build(
         int | None, typer.Option(help="TensorRT: limit of scratch memory in MiB.", min=1, max=1 << 24)
     ] = None,
     cuda_graph: Annotated[
-        bool, typer.Option("--useCudaGraph", help="TensorRT: run the engine as a CUDA graph.")
+        bool, typer.Option("--cuda-graph", "--useCudaGraph", help="TensorRT: run the engine as a CUDA graph.")
     ] = False,
     dla_core: Annotated[
         int | None,
         typer.Option(
-            "--useDLACore", help="TensorRT: a deep-learning accelerator, the GPU where it cannot.", min=0, max=15
+            "--dla-core",
+            "--useDLACore",
+            help="TensorRT: a deep-learning accelerator, the GPU where it cannot.",
+            min=0,
+            max=15,
         ),
     ] = None,
     policy_dla_core: Annotated[
         int | None,
-        typer.Option("--policyDLACore", help="The same for a policy network with an engine of its own.", min=0, max=15),
+        typer.Option(
+            "--policy-dla-core",
+            "--policyDLACore",
+            help="The same for a policy network with an engine of its own.",
+            min=0,
+            max=15,
+        ),
     ] = None,
     threads: Annotated[
         int, typer.Option(help="ONNX Runtime: threads of the engine; 0 lets it choose.", min=0, max=1024)
@@ -195,11 +205,11 @@ def _build_engine(
 
 
 def _build_bundle(options: BuildOptions, device: Device | None, json_output: bool) -> None:
-    from edgeexport.commands.build import build as build_bundle
-    from edgeexport.remote.recipe import remote_build_recipe
-    from edgeexport.terminal.results import print_build
+    with stages_shown("an existing bundle stays as it was", "load torch and its exporter") as on_stage:
+        from edgeexport.commands.build import build as build_bundle
+        from edgeexport.remote.recipe import remote_build_recipe
+        from edgeexport.terminal.results import print_build
 
-    with stages_shown("an existing bundle stays as it was") as on_stage:
         if device is None:
             result = build_bundle(**options.export, engine_options=options.engine, on_stage=on_stage)
         else:
