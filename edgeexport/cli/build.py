@@ -12,6 +12,7 @@ from edgeexport.cli.options import (
     DsmOption,
     HostOption,
     JsonFlag,
+    NoCacheFlag,
     PrefixOption,
     RandomOption,
     RemoteCommandOption,
@@ -76,6 +77,7 @@ def build(
     no_plans: Annotated[
         bool, typer.Option("--no-plans", help="Skip the kernel plans, which lengthen a first build much.")
     ] = False,
+    no_cache: NoCacheFlag = False,
     workspace: Annotated[
         int | None, typer.Option(help="TensorRT: limit of scratch memory in MiB.", min=1, max=1 << 24)
     ] = None,
@@ -147,6 +149,7 @@ def build(
             "--cfg-options": cfg_options,
             "--work-dir": work_dir,
             "--no-plans": no_plans,
+            "--no-cache": no_cache,
             "--dry-run": dry_run,
         }
         misplaced = [name for name, value in of_a_recipe.items() if value]
@@ -179,7 +182,7 @@ def build(
         _dry_run(options, json_output)
         return
     with trusting(trust or (), trust_file or ()):
-        _build_bundle(options, device, json_output)
+        _build_bundle(options, device, no_cache, json_output)
 
 
 def _build_engine(
@@ -204,16 +207,18 @@ def _build_engine(
     emit(json_output, result.as_dict(), lambda: print_engine(result))
 
 
-def _build_bundle(options: BuildOptions, device: Device | None, json_output: bool) -> None:
+def _build_bundle(options: BuildOptions, device: Device | None, no_cache: bool, json_output: bool) -> None:
     with stages_shown("an existing bundle stays as it was", "load torch and its exporter") as on_stage:
         from edgeexport.commands.build import build as build_bundle
+        from edgeexport.graph.export_cache import without_kept_exports
         from edgeexport.remote.recipe import remote_build_recipe
         from edgeexport.terminal.results import print_build
 
-        if device is None:
-            result = build_bundle(**options.export, engine_options=options.engine, on_stage=on_stage)
-        else:
-            result = remote_build_recipe(options, device, on_stage)
+        with without_kept_exports(no_cache):
+            if device is None:
+                result = build_bundle(**options.export, engine_options=options.engine, on_stage=on_stage)
+            else:
+                result = remote_build_recipe(options, device, on_stage)
     for warning in result.warnings:
         print_note(warning, "warning")
     document = {

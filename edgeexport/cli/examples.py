@@ -63,7 +63,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("Side by side", "edgeexport compare old_bundle bundle"),
         (
             "In CI: fails where B is slower by more than 3 %, beyond doubt",
-            'edgeexport compare old_bundle bundle --fail-if "latency_p50_ms > 1.03*A"',
+            'edgeexport compare old_bundle bundle --fail-if "latency.ratio_low > 1.03" --github',
         ),
     ),
     "profile": (
