@@ -72,6 +72,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[export,dev,docs]'
+	@$(BIN)/edgeexport plugin headers || echo "note: no headers of TensorRT, so that no plugin library is compiled here" >&2
 	@touch $(STAMP)
 
 clean:

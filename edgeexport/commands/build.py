@@ -22,12 +22,13 @@ from edgeexport.commands.checks import (
     half_comparison,
     own_check,
     rtx_check,
+    rtx_stage,
     tail_check,
     tensorrt_comparisons,
 )
 from edgeexport.commands.earlier_results import keep_results
 from edgeexport.commands.manifest import manifest_of
-from edgeexport.commands.plans import plans_of_build, with_macs
+from edgeexport.commands.plans import PLANS_STAGE, plans_of_build, with_macs
 from edgeexport.commands.request import BuildRequest, default_work_dir, request_from_arguments
 from edgeexport.commands.run import predict_images
 from edgeexport.cost.kernel_plan import DENSE, KERNELS_FILE, POLICY, REDUCED, Plans, plans_bytes
@@ -139,6 +140,7 @@ def build(
     with log.stage("read recipe"):
         request = request_from_arguments(recipe, target, precision, cfg_options, checkpoint, plugins, keep_fp32)
         check_engine_options(target, asked)
+    log.expected = _stages(request, plans)
     folder = work_dir if work_dir is not None else default_work_dir(request.recipe, target, precision)
     check_bundle_path(folder)
     check_replaceable(folder)
@@ -193,6 +195,13 @@ def build(
         (staging / "build.log").write_text(log.text(), encoding="utf-8")
     bundle = open_bundle(folder, check_hashes=False)
     return BuildResult(bundle, tuple(comparisons), tuple(warnings), log.seconds, log.peak_bytes, engine, no_engine)
+
+
+def _stages(request: BuildRequest, plans: bool) -> tuple[str, ...]:
+    """What a build goes through, in order; a policy network with a graph of its own adds one that has no number."""
+    first = ("read recipe", "load weights", "torch's exporter", "graph passes", "lint", "write graphs", "verify")
+    tensorrt = (rtx_stage(), *((PLANS_STAGE,) if plans else ())) if request.target.needs_tensorrt else ()
+    return (*first, *tensorrt, *(("plugin library",) if request.plugins else ()), "manifest", "engine", "report")
 
 
 def bundle_export(fixed: FixedModel, origin: WeightsOrigin) -> Export:

@@ -52,7 +52,9 @@ from edgeexport.plugin.search import cache_folder
 from edgeexport.plugin.sources import sources_folder
 from edgeexport.recipe.schema import Recipe
 
-__all__ = ["plan_from_check", "plans_of_build", "with_macs"]
+__all__ = ["PLANS_STAGE", "plan_from_check", "plans_of_build", "with_macs"]
+
+PLANS_STAGE = "kernel plans, dense model beside it"
 
 _KEPT = 200
 """Plans in the cache; of more, those used least recently go."""
@@ -86,7 +88,7 @@ def plans_of_build(
     """
     if any(check.status != "passed" for check in rtx.values()):
         return None
-    with log.stage("kernel plans, dense model beside it"):
+    with log.stage(PLANS_STAGE):
         plans: list[KernelPlan] = []
         missing: list[str] = []
         own = REDUCED if request.recipe.reductions else DENSE

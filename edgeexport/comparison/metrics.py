@@ -4,6 +4,7 @@
 |---|---|---|
 | latency_p50_ms, _p90_ms, _p99_ms, _mean_ms, _min_ms, _max_ms, _cv, _n | compute time of an inference | bench.json |
 | enqueue_p50_ms ..., transfer_p50_ms ..., end_to_end_p50_ms ... | its other rows | bench.json |
+| latency.ratio, .ratio_low, .ratio_high | B's compute time over A's, and its 95 % interval | both bench.json |
 | energy_gross_mj, energy_net_mj, power_load_w, power_idle_w | per inference, and at work and at rest | bench.json |
 | parity.cosine, .agreement, .jaccard | the lowest of all comparisons; 1 is equal | parity.json |
 | parity.max_abs, .max_rel | the largest error of all comparisons | parity.json |
