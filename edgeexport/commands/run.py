@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from edgeexport.cost.pays import PaysLine
 from edgeexport.errors import ImageError, UsageError, plain_text
 from edgeexport.inputs.framing import seen_part, without_padding
 from edgeexport.inputs.photos import open_photo
+from edgeexport.pictures.canvas import png_of
 from edgeexport.pictures.class_probability import ClassProbability, most_probable
 from edgeexport.pictures.feature_colours import draw_features
 from edgeexport.pictures.heat_map import draw_heat_map
@@ -265,10 +265,8 @@ def _written(
 
 
 def _write_png(image: Image.Image, path: Path) -> None:
-    content = io.BytesIO()
-    image.save(content, "PNG")
     with _disk_errors(path):
-        write_file(path, content.getvalue())
+        write_file(path, png_of(image))
 
 
 def _disk_errors(path: Path) -> contextlib.AbstractContextManager[None]:
