@@ -191,7 +191,8 @@ def build(
         warnings += [earlier.warning] if earlier.warning else []
         log.notes += [f"kept of the earlier bundle: {', '.join(earlier.kept)}"] if earlier.kept else []
         with log.stage("report"):
-            write_report(staging, overlays=_overlays(staging) if request.recipe.input.is_photo else None)
+            drawn = request.recipe.input.is_photo and origin.origin != "random"  # noise explains nothing
+            write_report(staging, overlays=_overlays(staging) if drawn else None)
         (staging / "build.log").write_text(log.text(), encoding="utf-8")
     bundle = open_bundle(folder, check_hashes=False)
     return BuildResult(bundle, tuple(comparisons), tuple(warnings), log.seconds, log.peak_bytes, engine, no_engine)

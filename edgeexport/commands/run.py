@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from edgeexport.cost.pays import PaysLine
 from edgeexport.errors import ImageError, UsageError, plain_text
 from edgeexport.inputs.films import is_film
 from edgeexport.inputs.photos import open_photo, photos_in_folder
+from edgeexport.pictures.canvas import png_of
 from edgeexport.pictures.class_probability import ClassProbability
 from edgeexport.pictures.label_map import ClassShare
 from edgeexport.pictures.predictor import PhotoResult, Predictor
@@ -249,10 +249,8 @@ def _written(
 
 
 def _write_png(image: Image.Image, path: Path) -> None:
-    content = io.BytesIO()
-    image.save(content, "PNG")
     with _disk_errors(path):
-        write_file(path, content.getvalue())
+        write_file(path, png_of(image))
 
 
 def _disk_errors(path: Path) -> contextlib.AbstractContextManager[None]:
