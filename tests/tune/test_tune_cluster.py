@@ -99,9 +99,7 @@ def test_tasks_overlap(client: Any) -> None:
     assert any(one[0] != other[0] and max(one[1], other[1]) < min(one[2], other[2]) for one in found for other in found)
 
 
-def test_a_scheduler_that_is_not_there(
-    edgeexport: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_scheduler_that_is_not_there(edgeexport: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeexport.tune.cluster._CONNECT_S", 2)
     recipe = tmp_path / "small.py"
     recipe.write_text(RECIPE)
