@@ -154,14 +154,14 @@ def test_a_folder_without_weights_is_named(tmp_path: Path, edgeexport: Run) -> N
 
 
 def test_a_cache_of_another_budget_is_refused(bundle: Path) -> None:
+    from edgeexport.backends.engine import runners_of_graphs
     from edgeexport.backends.prompt_runner import PromptRunner
     from edgeexport.bundle import open_bundle
     from edgeexport.errors import UsageError
 
     opened = open_bundle(bundle)
     assert opened.prompt is not None
-    graphs = {graph.name: bundle / f"{graph.name}.onnx" for graph in opened.graphs}
-    runner = PromptRunner(graphs, opened.prompt, threads=1)
+    runner = PromptRunner(runners_of_graphs(opened, threads=1), opened.prompt)
     names = [f"present.{layer}.{part}" for layer in range(2) for part in ("key", "value")]
     with pytest.raises(UsageError, match="another budget"):
         runner.adopt({name: np.zeros((1, 2, 30, 8), np.float32) for name in names}, 5, 5)

@@ -128,9 +128,12 @@ def build(
     listed = prompt_recipe(recipe, cfg_options)
     if listed is not None:
         refuse_given(listed, checkpoint=checkpoint, keep_fp32=keep_fp32, export=export)
-        several = build_graphs(listed, target, precision=precision, work_dir=work_dir, on_stage=on_stage)
+        several = build_graphs(
+            listed, target, precision=precision, work_dir=work_dir, on_stage=on_stage, engine_options=engine_options,
+            local_engine=local_engine,
+        )  # fmt: skip
         told = (several.bundle, several.comparisons, several.warnings, several.seconds, several.peak_bytes)
-        return BuildResult(*told, engine=None, no_engine=several.no_engine)
+        return BuildResult(*told, engine=several.engine, no_engine=several.no_engine)
     log = BuildLog(on_stage)
     asked = engine_options or EngineOptions()
     with log.stage("read recipe"):
@@ -172,6 +175,7 @@ def build(
             pays = pays_figures(made, _macs(request.recipe), target, plugins)
             _write_manifest(staging, {**manifest_of(request, fixed, origin, parts, checks), "pays": pays}, library)
         warnings += [*_warnings(request, comparisons, rtx["model"], library), *(() if made is None else made.missing)]
+        warnings += made.taken_apart if made is not None and plugins else ()
         warnings += ranges.warnings if ranges is not None else []
         del model, fixed, exported, untouched, graphs, parts, references  # the engine's builder wants the memory
         with log.stage("engine"):
