@@ -74,13 +74,14 @@ class Opened:
     """A subject in this process's memory.
 
     Attributes:
-        dense: The recipe without reductions.
+        given: The recipe as loaded; ``dense``: without reductions.
         model, origin: With the networks of the recipe's own reductions.
         photos: Of the folder.
         numbers: The classifier's of the folder's classes.
         digest: See `Subject`.
     """
 
+    given: Recipe
     dense: Recipe
     model: torch.nn.Module
     origin: WeightsOrigin
@@ -128,7 +129,7 @@ def _opened(subject: Subject) -> Opened:
         numbers = None if found is None else tuple(found)
     text = {key: value for key, value in given.text.items() if key != "checkpoint"}
     digest = digest_of(origin.as_dict(), text, photos.listing_sha256())
-    return Opened(dense, model, origin, photos, numbers, digest, {})
+    return Opened(given, dense, model, origin, photos, numbers, digest, {})
 
 
 def measured_images(task: Task) -> list[Compared]:

@@ -130,7 +130,18 @@ class Trials:
         accuracy = accuracy_of(usable) if self._found.photos.classes else {}
         told = replace(_NOTHING, images=len(usable), figures=figures, accuracy=accuracy, measured=tuple(usable))
         by_image = {name: {image.name: image.figures[name] for image in usable} for name in (*cosines, *shares)}
-        return Kept(len(usable), cosines, shares, drop_from_fidelity(told), by_image)
+        return Kept(len(usable), cosines, shares, drop_from_fidelity(told) or _pixels_lost(shares), by_image)
+
+
+def _pixels_lost(shares: Mapping[str, Figure]) -> Drop | None:
+    """Percent of pixels that are labelled otherwise than by the dense model; None without a class map."""
+    figure = min(shares.values(), key=low_end, default=None)
+    if figure is None:
+        return None
+    ends = figure.interval
+    if ends is not None:
+        ends = replace(ends, low=100 * (1 - ends.high), high=100 * (1 - ends.low))
+    return Drop("pixel agreement", Figure("percent", 100 * (1 - figure.mean), ends))
 
 
 _NOTHING = Fidelity(

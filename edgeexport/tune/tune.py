@@ -20,12 +20,12 @@ from edgeexport.calibration.merging_settings import FLOOR, MergingCosts, Merging
 from edgeexport.device.targets import target_named
 from edgeexport.errors import EdgeExportError, UsageError, nearest_hint
 from edgeexport.evaluation.output_folder import written_to
-from edgeexport.recipe.schema import Recipe
 from edgeexport.tune.bounds import PRECISIONS, Bounds, TuneOptions, bounds_from_options, seconds_of_budget
 from edgeexport.tune.finalists import Finals
 from edgeexport.tune.form import Form, recipe_of_form
 from edgeexport.tune.ladder import SAME, Ladder, Step, form_of_setting, merging_ladder
 from edgeexport.tune.measure import Opened, Subject, forget_opened, opened
+from edgeexport.tune.own_ways import own_forms, own_ladder
 from edgeexport.tune.picture import draw_study
 from edgeexport.tune.plans import FormPlans, PredictedTimes
 from edgeexport.tune.prices import Prices, prices_by_plan, prices_by_table, prices_in_macs
@@ -78,7 +78,7 @@ def tune(
             raise UsageError(f"{name} {value}", "expected at least 1", "give a larger number, or leave it out")
     begun = time.monotonic()
     forget_opened()
-    asked = Subject(str(subject), options.cfg_options, options.checkpoint, options.data)
+    asked = Subject(str(subject), options.cfg_options, options.checkpoint, _photographs(options.data, on_note))
     found = opened(asked)
     asked = replace(asked, digest=found.digest)
     folder = options.out_dir if options.out_dir is not None else Path("tune") / found.dense.name
@@ -113,6 +113,7 @@ class _Run:
         self._on_note, self._on_stage = on_note, on_stage
         self._macs = MergingCosts(found.dense, MacsCost())
         self._plans = FormPlans(found.dense, found.model, found.origin, folder / "plans", on_stage)
+        self._own = own_forms(found.given)
         self._settings = self._ways()
         self._prices = self._priced(precisions)
         self._steps: list[Step] = []
@@ -121,15 +122,23 @@ class _Run:
     def result(self, subject: str, until: float) -> TuneResult:
         """Prices, searches, decides, writes."""
         every = [
-            merging_ladder(self._dense, setting, self._macs, self._prices.by_method[setting.method])
-            for setting in self._settings
-            if setting.method in self._prices.by_method
+            *(
+                own_ladder(self._dense, form, self._prices.by_method[way])
+                for way, form in self._own.items()
+                if way in self._prices.by_method
+            ),
+            *(
+                merging_ladder(self._dense, setting, self._macs, self._prices.by_method[setting.method])
+                for setting in self._settings
+                if setting.method in self._prices.by_method
+            ),
         ]
+        every = [ladder for ladder in every if ladder.every]
         finals = Finals(
             self._dense,
             self._plans,
             self._prices.times,
-            MacsCost().cost if self._prices.unit == "MACs" else self._any_price,
+            self._price,
             self._measure,
             self._bounds,
             self._precisions,
@@ -182,7 +191,7 @@ class _Run:
             trials=found.trials,
             stopped=found.stopped,
             reason=reason,
-            not_tried=not_tried(self._dense, self._settings, self._prices, self._options.target),
+            not_tried=not_tried(self._dense, self._settings, tuple(self._own), self._prices, self._options.target),
             recipe_file=recipe_file,
             picture=self._folder / "tune.png",
             file=self._folder / "tune.json",
@@ -191,26 +200,29 @@ class _Run:
         return result
 
     def _ways(self) -> tuple[MergingSetting, ...]:
-        methods = self._options.methods or METHODS
-        for name in methods:
-            if name not in METHODS:
-                raise UsageError(f"--method {name}", "is not searched", nearest_hint(name, METHODS))
+        asked, own = self._options.methods, {key for form in self._own.values() for key in form.config}
+        known = tuple(dict.fromkeys((*METHODS, *sorted(own))))
+        for name in asked:
+            if name not in known:
+                raise UsageError(f"--method {name}", "is not searched for this recipe", nearest_hint(name, known))
+        if asked:
+            self._own = {way: form for way, form in self._own.items() if set(form.config) <= set(asked)}
         settings = settings_to_try(self._dense.facts, delays_to_try(self._dense.facts, None))
-        taken = [item for item in settings if item.method in methods and self._macs.largest_r(item)]
-        if not taken:
-            remedy = "edgeexport calibrate chooses counts of SegViTs with trained CTS or DToP"
-            raise UsageError(self._dense.name, f"takes none of {', '.join(methods)}", remedy)
+        taken = [item for item in settings if item.method in (asked or METHODS) and self._macs.largest_r(item)]
+        if not taken and not self._own:
+            remedy = "give a recipe with a reduction of its own, or a model in which tokens can merge"
+            raise UsageError(self._dense.name, f"takes none of {', '.join(asked or METHODS)}", remedy)
         return tuple(taken)
 
     def _priced(self, precisions: Sequence[str]) -> Prices:
-        methods = [setting.method for setting in self._settings]
+        methods = [*self._own, *(setting.method for setting in self._settings)]
         if self._options.latency_table is not None:
             return prices_by_table(self._dense, methods, self._options.latency_table)
         times = PredictedTimes(self._plans, self._options.target, precisions, self._dense.input.batch)
         reason = f"no rates of {self._options.target} are published"
         if times.limits is not None:
             try:
-                return prices_by_plan(self._dense, self._settings, times, self._folder, self._on_stage)
+                return prices_by_plan(self._dense, self._settings, self._own, times, self._folder, self._on_stage)
             except UsageError:
                 raise
             except EdgeExportError as error:
@@ -221,12 +233,12 @@ class _Run:
         self._on_note(f"costs are multiply-accumulates, which are no latency: {reason}")
         return prices_in_macs(self._dense, methods)
 
-    def _any_price(self, recipe: Recipe) -> float:
-        key = next(iter(recipe.reductions), None)
-        return self._prices.dense if key is None else self._prices.by_method.get(key, self._first_price)(recipe)
-
-    def _first_price(self, recipe: Recipe) -> float:
-        return next(iter(self._prices.by_method.values()))(recipe)
+    def _price(self, form: Form) -> float:
+        """Without a plan of its own."""
+        method = form.way if form.way in self._prices.by_method else form.way.partition(" ")[0]
+        if form.is_dense:
+            return self._prices.dense
+        return self._prices.by_method[method](recipe_of_form(self._dense, form))
 
     def _worth_measuring(self, ladder: Ladder) -> tuple[Step, ...]:
         """Steps that may be cheaper than the dense model, and within the budget."""
@@ -265,11 +277,13 @@ class _Run:
 
     def _floor(self, chosen: Point) -> Point | None:
         """Random merging at the multiply-accumulates of the chosen form, in torch."""
-        setting = MergingSetting(FLOOR)
-        merged = self._macs.nearest(setting, chosen.macs)
-        if merged is None:
+        config, setting = chosen.form.config, MergingSetting(FLOOR)
+        if set(config) == {"dtop"}:
+            form = Form.of(FLOOR, {FLOOR: {"prune": config["dtop"]["prune"]}})
+        elif {"cts", "dtop"} & set(config) or (merged := self._macs.nearest(setting, chosen.macs)) is None:
             return None
-        form = form_of_setting(self._dense, setting, merged)
+        else:
+            form = form_of_setting(self._dense, setting, merged)
         (kept,) = self._measure.measure([form], self._images)
         recipe = recipe_of_form(self._dense, form)
         return Point(form, chosen.precision, chosen.tokens_out, int(MacsCost().cost(recipe)), chosen.cost, False, kept)
@@ -303,6 +317,14 @@ class _Run:
             else:
                 text = tuned_recipe_text(self._dense, result, self._folder, self._options.cfg_options)
                 write_file(result.recipe_file, text)
+
+
+def _photographs(data: Path, on_note: Callable[[str], None]) -> Path:
+    """Of a folder with images/ and annotations/ the images."""
+    if not ((data / "images").is_dir() and (data / "annotations").is_dir()):
+        return data
+    on_note(f"{data / 'annotations'}: labels are not used; what is lost is counted against the dense model")
+    return data / "images"
 
 
 def _runner(options: TuneOptions) -> AbstractContextManager[Runner]:
