@@ -22,12 +22,13 @@ from edgeexport.commands.checks import (
     half_comparison,
     own_check,
     rtx_check,
+    rtx_stage,
     tail_check,
     tensorrt_comparisons,
 )
 from edgeexport.commands.earlier_results import keep_results
 from edgeexport.commands.manifest import manifest_of
-from edgeexport.commands.plans import Compiler, compiler, plans_of_build, with_macs
+from edgeexport.commands.plans import PLANS_STAGE, Compiler, compiler, plans_of_build, with_macs
 from edgeexport.commands.request import BuildRequest, default_work_dir, request_from_arguments
 from edgeexport.commands.run import predict_images
 from edgeexport.cost.kernel_plan import DENSE, KERNELS_FILE, POLICY, REDUCED, Plans, plans_bytes
@@ -128,14 +129,18 @@ def build(
     listed = prompt_recipe(recipe, cfg_options)
     if listed is not None:
         refuse_given(listed, checkpoint=checkpoint, keep_fp32=keep_fp32, export=export)
-        several = build_graphs(listed, target, precision=precision, work_dir=work_dir, on_stage=on_stage)
+        several = build_graphs(
+            listed, target, precision=precision, work_dir=work_dir, on_stage=on_stage, engine_options=engine_options,
+            local_engine=local_engine,
+        )  # fmt: skip
         told = (several.bundle, several.comparisons, several.warnings, several.seconds, several.peak_bytes)
-        return BuildResult(*told, engine=None, no_engine=several.no_engine)
+        return BuildResult(*told, engine=several.engine, no_engine=several.no_engine)
     log = BuildLog(on_stage)
     asked = engine_options or EngineOptions()
     with log.stage("read recipe"):
         request = request_from_arguments(recipe, target, precision, cfg_options, checkpoint, plugins, keep_fp32)
         check_engine_options(target, asked)
+    log.expected = _stages(request, plans)
     folder = work_dir if work_dir is not None else default_work_dir(request.recipe, target, precision)
     check_bundle_path(folder)
     check_replaceable(folder)
@@ -189,10 +194,18 @@ def build(
         warnings += [earlier.warning] if earlier.warning else []
         log.notes += [f"kept of the earlier bundle: {', '.join(earlier.kept)}"] if earlier.kept else []
         with log.stage("report"):
-            write_report(staging, overlays=_overlays(staging) if request.recipe.input.is_photo else None)
+            drawn = request.recipe.input.is_photo and origin.origin != "random"  # noise explains nothing
+            write_report(staging, overlays=_overlays(staging) if drawn else None)
         (staging / "build.log").write_text(log.text(), encoding="utf-8")
     bundle = open_bundle(folder, check_hashes=False)
     return BuildResult(bundle, tuple(comparisons), tuple(warnings), log.seconds, log.peak_bytes, engine, no_engine)
+
+
+def _stages(request: BuildRequest, plans: bool) -> tuple[str, ...]:
+    """What a build goes through, in order; a policy network with a graph of its own adds one that has no number."""
+    first = ("read recipe", "load weights", "torch's exporter", "graph passes", "lint", "write graphs", "verify")
+    tensorrt = (rtx_stage(), *((PLANS_STAGE,) if plans else ())) if request.target.needs_tensorrt else ()
+    return (*first, *tensorrt, *(("plugin library",) if request.plugins else ()), "manifest", "engine", "report")
 
 
 def bundle_export(fixed: FixedModel, origin: WeightsOrigin) -> Export:
@@ -283,7 +296,7 @@ def _verify(
     comparisons = run_parity(fixed, runner, kept)
     comparisons += part_comparisons(fixed, references, runner)
     comparisons += own_check(fixed, lambda form: _apart(bundle_export(form, origin)).model, references)
-    cases = golden_cases(fixed, runner, references, comparisons)
+    cases = golden_cases(references, comparisons)
     del runner
     if request.target.needs_tensorrt:
         comparisons += tensorrt_comparisons(fixed, graphs, references)

@@ -29,7 +29,15 @@ from edgeexport.verify.parity import runtime_comparison
 from edgeexport.verify.reference import HALF_CHECK, TENSORRT_CHECK, Reference
 from edgeexport.verify.suite import parity_status
 
-__all__ = ["checks_json", "half_comparison", "own_check", "rtx_check", "tail_check", "tensorrt_comparisons"]
+__all__ = [
+    "checks_json",
+    "half_comparison",
+    "own_check",
+    "rtx_check",
+    "rtx_stage",
+    "tail_check",
+    "tensorrt_comparisons",
+]
 
 
 def tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dict[str, object], list[str]]:
@@ -61,6 +69,11 @@ def tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dict
     ]
 
 
+def rtx_stage(stem: str = "model") -> str:
+    """What the stage is called in which TensorRT-RTX is asked about a graph."""
+    return "TensorRT-RTX parses and builds (SM86)" if stem == "model" else f"TensorRT-RTX, {stem} (SM86)"
+
+
 def rtx_check(request: BuildRequest, verdict: Future[RtxCheck] | None, log: BuildLog, stem: str = "model") -> RtxCheck:
     """TensorRT-RTX's verdict on the graph for TensorRT in standard operators, for targets that use it.
 
@@ -75,7 +88,7 @@ def rtx_check(request: BuildRequest, verdict: Future[RtxCheck] | None, log: Buil
     """
     if verdict is None:
         return RtxCheck("not-run", None, f"target {request.target.name} does not use TensorRT", None, None, None, None)
-    with log.stage("TensorRT-RTX parses and builds (SM86)" if stem == "model" else f"TensorRT-RTX, {stem} (SM86)"):
+    with log.stage(rtx_stage(stem)):
         rtx = verdict.result()
     log.notes.append(
         f"TensorRT-RTX {rtx.version}: {rtx.status} {rtx.reason} parse {rtx.parse_s} s, build {rtx.build_s} s"

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeexport.backends.engine import engine_record
 from edgeexport.bundle import open_bundle
+from edgeexport.cost.graph_figures import decoding_of_bundle, figures_of_graphs
 from edgeexport.cost.kernel_plan import KERNELS_FILE, KernelPlan, read_plans
 from edgeexport.cost.pays import plan_deployed
 from edgeexport.cost.plan_time import parts_of_plan, plan_predictions
@@ -28,7 +29,10 @@ def inspect_bundle(path: Path) -> dict[str, Any]:
     if bundle.prompt is not None:
         listed = ("graphs", "prompt", "cache_costs")
         told = ("name", "description", "weights", "target", "precision", "checks", "versions", "edgeexport")
-        return {"bundle": str(path), **{key: manifest[key] for key in (*told, *listed)}}
+        more: dict[str, Any] = {"figures": figures_of_graphs(bundle), "decoding": decoding_of_bundle(bundle)}
+        record = engine_record(bundle)
+        more["engine"] = None if record is None else record.as_dict()
+        return {"bundle": str(path), **{key: manifest[key] for key in (*told, *listed)}, **more}
     shown = (
         "name",
         "description",

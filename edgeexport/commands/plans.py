@@ -34,10 +34,15 @@ from edgeexport.graph.export_cache import FOLDER_VARIABLE
 from edgeexport.graph.export_key import structure_key
 from edgeexport.graph.graphs import BundleGraphs, graphs_from_export
 from edgeexport.graph.separate import parts_of_graphs
-from edgeexport.graph.weights_apart import IN_ONE_FILE_BYTES, model_file, weights_bytes, with_weights_apart
+from edgeexport.graph.weights_apart import model_file, weights_bytes, with_weights_apart
 from edgeexport.plugin.search import cache_folder
 
-__all__ = ["Compiler", "compiler", "plans_of_build", "with_macs"]
+__all__ = ["PLANS_STAGE", "Compiler", "compiler", "plans_of_build", "with_macs"]
+
+PLANS_STAGE = "kernel plans, dense model beside it"
+
+_LARGE_BYTES = 128 << 20
+"""Weights of a model that is compiled alone."""
 
 _KEPT = 200
 """Plans in the cache; of more, those used least recently go."""
@@ -130,7 +135,7 @@ def compiler(graphs: BundleGraphs) -> Iterator[Compiler]:
 
     Two children share the machine, of a large model one: each takes several times the weights' memory.
     """
-    at_once = 1 if weights_bytes(graphs.with_functions) > IN_ONE_FILE_BYTES else 2
+    at_once = 1 if weights_bytes(graphs.with_functions) > _LARGE_BYTES else 2
     with temporary_folder() as folder, ThreadPoolExecutor(at_once) as pool:
         made = Compiler(folder, pool, at_once)
         try:
@@ -163,7 +168,7 @@ def plans_of_build(
     """
     if any(check.status != "passed" for check in rtx.values()):
         return None
-    with log.stage("kernel plans, dense model beside it"):
+    with log.stage(PLANS_STAGE):
         plans: list[KernelPlan] = []
         missing: list[str] = []
         own = REDUCED if request.recipe.reductions else DENSE

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgeexport import documents
-from edgeexport.cost.work import OTHER, GraphWork, NodeWork
+from edgeexport.cost.work import MODEL, OTHER, GraphWork, NodeWork
 from edgeexport.documents import Kernels, read_document
 from edgeexport.documents.kernels import KERNELS_SCHEMA, Plan, Row
 from edgeexport.documents.kernels import Tensor as TensorRow
@@ -133,7 +133,7 @@ class KernelPlan:
     """The plan of one graph.
 
     Attributes:
-        model: `REDUCED`, `DENSE` or `POLICY`.
+        model: `REDUCED`, `DENSE` or `POLICY`; of a bundle that lists several graphs, the name of one.
         precision: 'fp32' or 'fp16'.
         architecture: That it was compiled for, such as 'SM86'.
         compiler: Such as 'TensorRT-RTX 1.7.1.116'.
@@ -257,6 +257,10 @@ class Plans:
     def own(self, precision: str) -> KernelPlan | None:
         """The plan of the bundle's own model in ``precision``, where there is one."""
         return self.plan(REDUCED if any(item.model == REDUCED for item in self.plans) else DENSE, precision)
+
+    def of_graph(self, graph: str, precision: str) -> KernelPlan | None:
+        """The plan of one of several graphs by its name, or of 'model', the only one; where there is one."""
+        return self.own(precision) if graph == MODEL else self.plan(graph, precision)
 
     @property
     def taken_apart(self) -> tuple[str, ...]:
