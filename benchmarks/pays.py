@@ -70,7 +70,9 @@ def pays_rows(
 
 
 def _plans(fixed: FixedModel, label: str, precision: str) -> list[KernelPlan]:
-    parts = parts_of_graphs(graphs_from_export(fixed, kept_export(fixed, {}).model, precision), fixed.separate)
+    parts = parts_of_graphs(
+        graphs_from_export(fixed, kept_export(fixed, {}).model, precision, plans_only=True), fixed.separate
+    )
     return [
         plan_from_check(
             rtx_plan(graphs.tensorrt), graphs, fixed.recipe, label if stem == "model" else POLICY, precision

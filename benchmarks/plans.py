@@ -85,7 +85,7 @@ def _fixed(name: str) -> FixedModel:
 
 
 def _plan(fixed: FixedModel, exported: onnx.ModelProto, precision: str, rewritten: bool) -> KernelPlan:
-    graphs = graphs_from_export(fixed, exported, precision, rewritten=rewritten)
+    graphs = graphs_from_export(fixed, exported, precision, rewritten=rewritten, plans_only=True)
     rtx = rtx_plan(graphs.tensorrt)
     return plan_from_check(rtx, graphs, fixed.recipe, REDUCED if fixed.recipe.reductions else DENSE, precision)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -61,6 +62,7 @@ class Compiler:
         around: By stem the verdict on the graph around the plugins.
         peaks: Highest resident memory of every child that ended, in bytes.
         running: Children.
+        stopped: Set when the build fails.
     """
 
     folder: Path
@@ -71,6 +73,7 @@ class Compiler:
     around: dict[str, Future[RtxCheck]] = field(default_factory=dict)
     peaks: list[int] = field(default_factory=list)
     running: list[subprocess.Popen[str]] = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)
 
     def start(self, staging: Path, request: BuildRequest, parts: Mapping[str, BundleGraphs], plans: bool) -> None:
         """Starts on the graphs of a build, whose files are in ``staging``."""
@@ -92,7 +95,7 @@ class Compiler:
     def compiled(self, path: Path, kept: bool = False) -> RtxCheck:
         """The verdict on a file, which goes unless it is ``kept``."""
         try:
-            rtx = check_tensorrt_rtx(path, on_start=self.running.append)
+            rtx = check_tensorrt_rtx(path, on_start=self._begun)
         finally:
             if not kept:
                 path.unlink()
@@ -123,7 +126,13 @@ class Compiler:
         """Upper bound of what children took at once."""
         return sum(sorted(self.peaks)[-self.at_once :])
 
+    def _begun(self, child: subprocess.Popen[str]) -> None:
+        self.running.append(child)
+        if self.stopped.is_set():  # between the end of the build and this child's beginning
+            child.kill()
+
     def _stop(self) -> None:
+        self.stopped.set()
         self.pool.shutdown(wait=False, cancel_futures=True)
         for child in self.running:
             child.kill()  # of one that ended nothing happens
@@ -238,7 +247,8 @@ class _Others:
                     if not parts:
                         own = onnx.ModelProto()
                         own.CopyFrom(exported)
-                        parts = parts_of_graphs(graphs_from_export(form, own, precision, patterns), form.separate)
+                        whole = graphs_from_export(form, own, precision, patterns, plans_only=True)
+                        parts = parts_of_graphs(whole, form.separate)
                     planned = self._submitted(parts[stem], form, label, precision, kept)
                     made.append(((label, precision), planned))
         return made
