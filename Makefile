@@ -44,6 +44,7 @@ fuzz: install
 	EDGEEXPORT_FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) tests/fuzz -k "inputs or findings" $(PYTEST_ARGS)
 
 check: install
+	@! find tests -name 'test_*.py' -printf '%f\n' | sort | uniq -d | sed 's/$$/: two test files of one name, pytest collects only the first/' | grep .
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -22,6 +22,7 @@ from edgeexport.cli.profile import profile
 from edgeexport.cli.run import run
 from edgeexport.cli.several import SeveralCfgOptions
 from edgeexport.cli.signals import ended_like_an_interrupt
+from edgeexport.cli.tune import tune
 from edgeexport.cli.verify import verify
 from edgeexport.device.packages import error_of_package
 from edgeexport.errors import EdgeExportError, UsageError, error_of_memory, error_of_system
@@ -55,7 +56,7 @@ def _root(
 
 
 for _command in (
-    version, doctor, recipes, build, inspect, lint, verify, debug, run, evaluate, calibrate, compare, profile,
+    version, doctor, recipes, build, inspect, lint, verify, debug, run, evaluate, calibrate, tune, compare, profile,
 ):  # fmt: skip
     app.command(cls=SeveralCfgOptions)(_command)
 

@@ -175,6 +175,7 @@ def build(
             pays = pays_figures(made, _macs(request.recipe), target, plugins)
             _write_manifest(staging, {**manifest_of(request, fixed, origin, parts, checks), "pays": pays}, library)
         warnings += [*_warnings(request, comparisons, rtx["model"], library), *(() if made is None else made.missing)]
+        warnings += made.taken_apart if made is not None and plugins else ()
         warnings += ranges.warnings if ranges is not None else []
         del model, fixed, exported, untouched, graphs, parts, references  # the engine's builder wants the memory
         with log.stage("engine"):
@@ -278,7 +279,7 @@ def _verify(
     comparisons = run_parity(fixed, runner, kept)
     comparisons += part_comparisons(fixed, references, runner)
     comparisons += own_check(fixed, lambda form: bundle_export(form, origin).model, references)
-    cases = golden_cases(fixed, runner, references, comparisons)
+    cases = golden_cases(references, comparisons)
     del runner
     if request.target.needs_tensorrt:
         comparisons += tensorrt_comparisons(fixed, graphs, references)

@@ -75,7 +75,8 @@ def inspect_recipe(subject: str, cfg_options: Sequence[str] = ()) -> dict[str, A
 
 
 def kernels_of_bundle(path: Path) -> dict[str, Any]:
-    """The bundle's kernel plans by part of the model, JSON-ready: ``plans``, and why others are ``missing``.
+    """The bundle's kernel plans by part of the model, JSON-ready: ``plans``, why others are ``missing``, and of which the graph
+    around plugins was not compiled (``taken_apart``).
 
     Of a bundle whose graph asks for plugins the plans are composed. Times are those of the fastest power mode; where nothing is
     known of the target's limits, ``power_mode`` is None and there are none.
@@ -90,7 +91,14 @@ def kernels_of_bundle(path: Path) -> dict[str, Any]:
         raise BundleError(str(path / KERNELS_FILE), "is missing: this bundle has no kernel plan", remedy)
     plugins, target = bool(bundle.manifest.get("plugins", True)), str(bundle.manifest["target"])
     shown = [_kernels(plan_deployed(plan, plugins), target) for plan in plans.plans]
-    return {"bundle": str(path), "target": target, "plans": shown, "missing": list(plans.missing)}
+    apart = list(plans.taken_apart) if plugins else []
+    return {
+        "bundle": str(path),
+        "target": target,
+        "plans": shown,
+        "missing": list(plans.missing),
+        "taken_apart": apart,
+    }
 
 
 def _kernels(plan: KernelPlan, target: str) -> dict[str, Any]:
@@ -109,6 +117,7 @@ def _kernels(plan: KernelPlan, target: str) -> dict[str, Any]:
         "architecture": plan.architecture,
         "compiler": plan.compiler,
         "composed": plan.composed,
+        "not_around": plan.not_around if plan.composed else "",
         "kernels": len(plan.kernels),
         "kinds": kinds,
         "product_dtypes": plan.product_dtypes,

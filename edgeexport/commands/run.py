@@ -51,7 +51,7 @@ class PredictedImage:
         features: ``<stem>_features.png``, principal components as colours; bundles that give features out.
         map: ``<stem>_map.png``; bundles whose decoder gives a map of one value per place.
         tokens_in, tokens_out: Tokens before the first and after the last block that merges (of a model whose blocks
-            unmerge again: inside the last), prefix tokens included; bundles that merge tokens.
+            unmerge again: inside the last), prefix tokens included, where windows slide of each; bundles that merge tokens.
     """
 
     image: Path
@@ -231,7 +231,8 @@ def _written(
         drawn = draw_overlay(
             seen,
             result.class_map,
-            tokens=result.tokens,
+            tokens=result.whole.tokens if result.whole is not None else None,
+            slid=[(own.place, own.tokens) for own in result.slid if own.tokens is not None],
             classes=predictor.classes,
             palette=predictor.palette,
             title=title,
@@ -240,9 +241,11 @@ def _written(
         _write_png(drawn, files[_OVERLAY])
     if result.logits is not None:
         probable = most_probable(result.logits, predictor.classes)
-    merges = result.merges
+    merged = [(own.place, own.merges) for own in result.seen if own.merges is not None]
+    merges = merged[0][1] if merged else None
     if merges is not None:
-        drawn = draw_merged_regions(seen, merges, classes=probable, title=title, notice=notice)
+        whole, slid = (merges, ()) if len(merged) == 1 else (None, tuple(merged))
+        drawn = draw_merged_regions(seen, whole, slid=slid, classes=probable, title=title, notice=notice)
         _write_png(drawn, files[_REGIONS])
     if result.features is not None:
         _write_png(draw_features(seen, result.features, title=title, notice=notice), files[_FEATURES])

@@ -63,6 +63,7 @@ class Plan(TypedDict, total=False):
     launches: Required[dict[Line, Annotated[list[Name], Meta(min_length=1, max_length=64)]]]
     rows: Required[Annotated[list[Row], Meta(max_length=1 << 16)]]
     with_plugins: Annotated[list[Row], Meta(max_length=1 << 16)]
+    not_around: Text
     kernels: Count
     bytes: Annotated[int, Meta(ge=0)]
     product_dtypes: dict[Line, Count]

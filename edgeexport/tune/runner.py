@@ -1,0 +1,34 @@
+"""Where tasks run: in this process, one after the other. What else can run them has the same contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from edgeexport.documents.fidelity import Compared
+from edgeexport.tune.measure import Task, measured_images
+
+__all__ = ["InProcess", "Runner", "runner_from_options"]
+
+
+class Runner(Protocol):
+    """Runs pure tasks."""
+
+    def results(self, tasks: Sequence[Task]) -> Iterator[tuple[int, list[Compared]]]:
+        """(index of the task, what `measured_images` gives for it), as they finish, in any order."""
+
+
+class InProcess:
+    """One task after the other, here."""
+
+    def results(self, tasks: Sequence[Task]) -> Iterator[tuple[int, list[Compared]]]:
+        """See `Runner`."""
+        for index, task in enumerate(tasks):
+            yield index, measured_images(task)
+
+
+@contextmanager
+def runner_from_options(workers: int, scheduler: str | None) -> Iterator[Runner]:
+    """What ``--workers`` and ``--scheduler`` ask for, until the block ends."""
+    yield InProcess()
