@@ -461,9 +461,8 @@ def write_language_model(
     texts: Annotated[int, typer.Option(help="Texts whose continuation is read.")] = 12,
     needles: Annotated[int, typer.Option(help="Prompts with a number in them.")] = 30,
     rounds: Annotated[int, typer.Option(help="Rounds of timing a decoded token; 0 times nothing.")] = 15,
-    build: Annotated[
-        bool, typer.Option("--build/--no-build", help="Build at 2048 places, and profile its prefill.")
-    ] = True,
+    layers: Annotated[int, typer.Option(help="Of the decoder that is timed; the model has 30.")] = 30,
+    build: Annotated[bool, typer.Option("--build/--no-build", help="Build at 2048 places.")] = True,
 ) -> None:
     """Perplexity, numbers found and time of SmolLM2-135M at several budgets of its cache; goes on from what was measured."""
     torch.set_num_threads(1)
@@ -476,14 +475,12 @@ def write_language_model(
     found["load"] = os.getloadavg()[2] / (os.cpu_count() or 1)
     del model
     if rounds:
-        found["decoding"] = language_model_speed.measure_decoding(work / "decoding", rounds, _say)
+        found["speed"] = language_model_speed.measure_speed(work / "speed", layers, 2048, rounds, 3, _say)
     if build:
         _say("build at 2048 places")
         found["build"] = language_model_speed.measure_build(work / "smollm2")
-        found["compression"] = language_model_speed.measure_compression(work / "smollm2", 3)
-    given = f"--length {length} --texts {texts} --needles {needles} --rounds {rounds}" + (
-        "" if build else " --no-build"
-    )
+    given = f"--length {length} --texts {texts} --needles {needles} --rounds {rounds} --layers {layers}"
+    given += "" if build else " --no-build"
     command = f"python -m benchmarks language-model --out {out} {given}"
     page = language_model_page.language_model_page(found, command, out.with_suffix(".json").name)
     out.write_text(page, encoding="utf-8")
