@@ -70,6 +70,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("Latency", f"edgeexport profile {_BUNDLE}"),
         ("With energy, and the dense model beside it", f"edgeexport profile {_BUNDLE} --power --baseline dense_bundle"),
     ),
+    "triton": (
+        ("A model repository", f"edgeexport triton {_BUNDLE} --out model_repository"),
+        ("With ONNX Runtime as its backend", f"edgeexport triton {_BUNDLE} --out model_repository --backend onnxruntime"),
+    ),
     "plugin": (
         ("Compile the library", "edgeexport plugin build --target orin"),
         ("What it holds", "edgeexport plugin list"),
