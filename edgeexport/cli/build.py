@@ -242,8 +242,12 @@ def _dry_run(options: BuildOptions, json_output: bool) -> None:
     from edgeexport.fixed.tokens import tokens_json
     from edgeexport.fixed.weights import model_from_recipe
     from edgeexport.recipe.named import family_of_name
+    from edgeexport.recipe.prompt import prompt_recipe
     from edgeexport.terminal.results import print_tokens
 
+    if prompt_recipe(options.recipe, options.cfg_options) is not None:
+        problem = "has no token schedule to show of a language model, whose graphs are counted once they are exported"
+        raise UsageError("--dry-run", problem, "leave it out; edgeexport lint exports and checks the graphs alone")
     if family_of_name(options.recipe) is None:
         path = recipe_path(options.recipe)
         if path.parent != shipped_recipes_folder():

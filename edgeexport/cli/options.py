@@ -19,7 +19,9 @@ __all__ = [
     "DsmOption",
     "EngineOption",
     "HostOption",
+    "ImageSuffixOption",
     "JsonFlag",
+    "LabelSuffixOption",
     "LimitOption",
     "NoCacheFlag",
     "PrefixOption",
@@ -75,6 +77,13 @@ EngineOption = Annotated[
 ]
 
 LimitOption = Annotated[int | None, typer.Option(help="Only the first so many images by name.")]
+ImageSuffixOption = Annotated[
+    str | None, typer.Option(metavar="SUFFIX", help="What images' names end in, such as _leftImg8bit.png.")
+]
+LabelSuffixOption = Annotated[
+    str | None,
+    typer.Option(metavar="SUFFIX", help="What annotations' names end in, such as _gtFine_labelTrainIds.png."),
+]
 ReduceZeroLabelFlag = Annotated[
     bool | None,
     typer.Option(

@@ -43,7 +43,8 @@ def run(
     from edgeexport.terminal.results import print_predictions
 
     if prompt is not None or open_bundle(bundle, check_hashes=False).prompt is not None:
-        _answer(bundle, images or [], prompt, max_new_tokens, out_dir, json_output)
+        with trusting(trust or (), trust_file or ()):
+            _answer(bundle, images or [], prompt, max_new_tokens, out_dir, engine, json_output)
         return
     if max_new_tokens is not None:
         raise UsageError("--max-new-tokens", "is for a language model", "leave it out")
@@ -65,12 +66,18 @@ def run(
 
 
 def _answer(
-    bundle: Path, images: list[Path], prompt: str | None, count: int | None, out_dir: Path | None, json_output: bool
+    bundle: Path,
+    images: list[Path],
+    prompt: str | None,
+    count: int | None,
+    out_dir: Path | None,
+    engine: str,
+    json_output: bool,
 ) -> None:
     from edgeexport.commands.answer import answer_prompt
     from edgeexport.terminal.answer import AnswerShown, print_answer
 
     shown = AnswerShown(quiet=json_output)
-    answer = answer_prompt(bundle, prompt, images, out_dir, max_new_tokens=count, on_text=shown.add)
+    answer = answer_prompt(bundle, prompt, images, out_dir, max_new_tokens=count, engine=engine, on_text=shown.add)
     shown.end()
     emit(json_output, answer.as_dict(), lambda: print_answer(answer))

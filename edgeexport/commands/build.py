@@ -129,9 +129,12 @@ def build(
     listed = prompt_recipe(recipe, cfg_options)
     if listed is not None:
         refuse_given(listed, checkpoint=checkpoint, keep_fp32=keep_fp32, export=export)
-        several = build_graphs(listed, target, precision=precision, work_dir=work_dir, on_stage=on_stage)
+        several = build_graphs(
+            listed, target, precision=precision, work_dir=work_dir, on_stage=on_stage, engine_options=engine_options,
+            local_engine=local_engine,
+        )  # fmt: skip
         told = (several.bundle, several.comparisons, several.warnings, several.seconds, several.peak_bytes)
-        return BuildResult(*told, engine=None, no_engine=several.no_engine)
+        return BuildResult(*told, engine=several.engine, no_engine=several.no_engine)
     log = BuildLog(on_stage)
     asked = engine_options or EngineOptions()
     with log.stage("read recipe"):
@@ -174,6 +177,7 @@ def build(
             pays = pays_figures(made, _macs(request.recipe), target, plugins)
             _write_manifest(staging, {**manifest_of(request, fixed, origin, parts, checks), "pays": pays}, library)
         warnings += [*_warnings(request, comparisons, rtx["model"], library), *(() if made is None else made.missing)]
+        warnings += made.taken_apart if made is not None and plugins else ()
         warnings += ranges.warnings if ranges is not None else []
         del model, fixed, exported, untouched, graphs, parts, references  # the engine's builder wants the memory
         with log.stage("engine"):
@@ -187,7 +191,8 @@ def build(
         warnings += [earlier.warning] if earlier.warning else []
         log.notes += [f"kept of the earlier bundle: {', '.join(earlier.kept)}"] if earlier.kept else []
         with log.stage("report"):
-            write_report(staging, overlays=_overlays(staging) if request.recipe.input.is_photo else None)
+            drawn = request.recipe.input.is_photo and origin.origin != "random"  # noise explains nothing
+            write_report(staging, overlays=_overlays(staging) if drawn else None)
         (staging / "build.log").write_text(log.text(), encoding="utf-8")
     bundle = open_bundle(folder, check_hashes=False)
     return BuildResult(bundle, tuple(comparisons), tuple(warnings), log.seconds, log.peak_bytes, engine, no_engine)
@@ -284,7 +289,7 @@ def _verify(
     comparisons = run_parity(fixed, runner, kept)
     comparisons += part_comparisons(fixed, references, runner)
     comparisons += own_check(fixed, lambda form: bundle_export(form, origin).model, references)
-    cases = golden_cases(fixed, runner, references, comparisons)
+    cases = golden_cases(references, comparisons)
     del runner
     if request.target.needs_tensorrt:
         comparisons += tensorrt_comparisons(fixed, graphs, references)

@@ -62,7 +62,8 @@ def drawn_photo(predictor: Predictor, name: str, photo: Image.Image, result: Pho
         pictures[OVERLAY] = draw_overlay(
             seen,
             result.class_map,
-            tokens=result.tokens,
+            tokens=result.whole.tokens if result.whole is not None else None,
+            slid=[(own.place, own.tokens) for own in result.slid if own.tokens is not None],
             classes=predictor.classes,
             palette=predictor.palette,
             title=title,
@@ -70,8 +71,10 @@ def drawn_photo(predictor: Predictor, name: str, photo: Image.Image, result: Pho
         )
     if result.logits is not None:
         probable = most_probable(result.logits, predictor.classes)
-    if result.merges is not None:
-        pictures[REGIONS] = draw_merged_regions(seen, result.merges, classes=probable, title=title, notice=notice)
+    merged = [(own.place, own.merges) for own in result.seen if own.merges is not None]
+    if merged:
+        whole, slid = (merged[0][1], ()) if len(merged) == 1 else (None, tuple(merged))
+        pictures[REGIONS] = draw_merged_regions(seen, whole, slid=slid, classes=probable, title=title, notice=notice)
     if result.features is not None:
         pictures[FEATURES] = draw_features(seen, result.features, title=title, notice=notice)
     if result.heat is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from edgeexport.cost.pays import PaysLine
 from edgeexport.errors import ImageError, UsageError, plain_text
 from edgeexport.inputs.films import is_film
 from edgeexport.inputs.photos import open_photo, photos_in_folder
+from edgeexport.pictures.canvas import png_of
 from edgeexport.pictures.class_probability import ClassProbability
 from edgeexport.pictures.label_map import ClassShare
 from edgeexport.pictures.predictor import PhotoResult, Predictor
@@ -44,7 +44,7 @@ class PredictedImage:
         features: ``<stem>_features.png``, principal components as colours; bundles that give features out.
         map: ``<stem>_map.png``; bundles whose decoder gives a map of one value per place.
         tokens_in, tokens_out: Tokens before the first and after the last block that merges (of a model whose blocks
-            unmerge again: inside the last), prefix tokens included; bundles that merge tokens.
+            unmerge again: inside the last), prefix tokens included, where windows slide of each; bundles that merge tokens.
     """
 
     image: Path
@@ -232,7 +232,7 @@ def _written(
     drawn = drawn_photo(predictor, path.name, photo, result)
     for kind, picture in drawn.pictures.items():
         _write_png(picture, files[kind])
-    merges = result.merges
+    merges = next((own.merges for own in result.seen if own.merges is not None), None)
     return PredictedImage(
         path,
         photo.width,
@@ -249,10 +249,8 @@ def _written(
 
 
 def _write_png(image: Image.Image, path: Path) -> None:
-    content = io.BytesIO()
-    image.save(content, "PNG")
     with _disk_errors(path):
-        write_file(path, content.getvalue())
+        write_file(path, png_of(image))
 
 
 def _disk_errors(path: Path) -> contextlib.AbstractContextManager[None]:
