@@ -1,4 +1,4 @@
-"""docs/use.md: its programs are the files in examples/use, and run where they can; `edgeexport triton` writes what can be served."""
+"""docs/use.md: its programs are the files in examples/use, and run where they can; what `edgeexport triton` writes."""
 
 from __future__ import annotations
 
