@@ -411,7 +411,13 @@ def show_plans(
     except EdgeExportError as error:
         _err.print(f"error: {error}", highlight=False, markup=False)
         raise typer.Exit(error.exit_code) from None
-    _show_rows(f"Kernel plans for SM86 in {precision.upper()}, seeded weights; times are predicted", rows)
+    shown = [{name: value for name, value in row.items() if name != "divided"} for row in rows]
+    _show_rows(f"Kernel plans for SM86 in {precision.upper()}, seeded weights; times are predicted", shown)
+    columns = dict.fromkeys(name for row in rows for name in row["divided"])
+    parts = [
+        {key: row[key] for key in ("recipe", "form")} | dict.fromkeys(columns, "") | row["divided"] for row in rows
+    ]
+    _show_rows("The kernels with plugins, by who makes them and by part of the model", parts)
     print(json.dumps({"provenance": "predicted", "target": target, "precision": precision, "rows": rows}, indent=1))
 
 
