@@ -59,8 +59,10 @@ def flips_on_photos(
         flipped += any(not item.equal for item in decisions)
         pair = "torch fixed", runner.name
         explained += compared(fixed, _CHECK, pair, reference, returned, one_by_one=False).status == "passed"
-        both = [{name: value[0] for name, value in outputs.items()} for outputs in (returned, reference.outputs)]
-        for name, value in figures_of(*both, layout).items():
+        ours, theirs = (
+            {name: value[0] for name, value in outputs.items()} for outputs in (returned, reference.outputs)
+        )
+        for name, value in figures_of(ours, theirs, layout).items():
             cosines.setdefault(name, []).append(value)
     told = {name: float(np.mean(values)) for name, values in cosines.items() if name in ("class token", "patch tokens")}
     counts = {"merged": merged, "elsewhere": elsewhere, "flipped": flipped, "explained": explained}
