@@ -228,12 +228,17 @@ def write_evidence(
         list[int] | None, typer.Option(help="Rates that are built, for kernels and time; repeatable. 0: none.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=0, help="Paired rounds of timing; 0: none.")] = 40,
+    flips: Annotated[
+        int, typer.Option(min=0, help="Photographs on which float16's merges are held to float32's; 0: none.")
+    ] = 8,
 ) -> None:
     """What merging does to DINOv2 ViT-S/14 with real weights: features, saliency, neighbours, kernels, time."""
     rates = [rate for rate in (evidence.BUILT if built is None else built) if rate]
-    given = " ".join([f"--textiles {textiles} --rounds {rounds}", *(f"--built {rate}" for rate in built or ())])
+    given = " ".join(
+        [f"--textiles {textiles} --rounds {rounds} --flips {flips}", *(f"--built {rate}" for rate in built or ())]
+    )
     try:
-        found = evidence.measure_evidence(work, textiles, rates, rounds, THREADS, _say)
+        found = evidence.measure_evidence(work, textiles, rates, rounds, THREADS, _say, flips)
         command = f"python -m benchmarks evidence --out {out} {given}"
         page = evidence_page.evidence_page(found, command, out.with_suffix(".json").name)
         out.parent.mkdir(parents=True, exist_ok=True)
