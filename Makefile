@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo saliency test test-all fuzz check bench evidence docs install clean
+.PHONY: demo saliency test test-all fuzz check bench evidence docs dist install clean
 
 demo: install
 	$(BIN)/edgeexport build recipes/segvit_cts_dtop.py --target orin
@@ -64,6 +64,11 @@ evidence: install
 # mkdocs-material on every build: its end of life on 5 May 2027, and its successor.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# dist/: wheel and source archive, each installed in new environments of Python 3.10 and 3.12 (from the package index), where a
+# bundle is built, verified and run.
+dist: install
+	$(BIN)/python tests/dist_check.py
 
 install: $(STAMP)
 
