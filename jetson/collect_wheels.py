@@ -5,8 +5,8 @@
 
 FOLDER/wheels holds edgeexport and what it needs, for aarch64 and the Pythons of JetPack 6 (3.10) and 7.2 (3.12), at the
 versions of constraints.txt; FOLDER/jetson the scripts. Copy FOLDER to the device: FOLDER/jetson/quickstart.sh installs from it,
-and asks no index. Every wheel is checked: that this Python and machine take it, that its native code is for aarch64, and that all
-it requires is there.
+and asks no index. Every wheel is checked: that this Python and machine take it, that its native code is for aarch64, and that
+all it requires is there.
 Needs pip, packaging and hatchling, which the extra `dev` has.
 """
 

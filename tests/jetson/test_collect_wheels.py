@@ -42,9 +42,10 @@ def test_a_complete_folder_has_no_problems(script: ModuleType, tmp_path: Path) -
     wheel(tmp_path, "native", "cp312-cp312-manylinux_2_28_aarch64", machine=183)
     wheel(tmp_path, "ort")
     assert script.problems(tmp_path, "3.12") == []
+    missing = "of which Python 3.10 on aarch64 has no wheel here"
     assert script.problems(tmp_path, "3.10") == [
-        "edgeexport-1.0-py3-none-any.whl requires native>=1, of which Python 3.10 on aarch64 has no wheel here",
-        f"edgeexport-1.0-py3-none-any.whl requires {script.Requirement(only_old)}, of which Python 3.10 on aarch64 has no wheel here",
+        f"edgeexport-1.0-py3-none-any.whl requires {text}, {missing}"
+        for text in ("native>=1", script.Requirement(only_old))
     ]
 
 
