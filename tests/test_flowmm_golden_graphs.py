@@ -7,6 +7,7 @@ import pytest
 import torch
 from decoder_cases import fixed_spec, flowmm_cases, golden_decoder, steps_of
 
+from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.backends.prompt_runner import PromptRunner
 from edgeexport.graph.graph_list import graphs_from_forms
 from edgeexport.hosts.decoder.facts import prompt_facts
@@ -37,7 +38,7 @@ def test_flowmm_exported_graphs_are_golden(case: str, form: str) -> None:
     model, golden = golden_decoder(form)
     graphs, budget = graphs_of(case, form)
     facts = prompt_facts(model.spec, budget)
-    runner = PromptRunner(graphs, facts, threads=1)
+    runner = PromptRunner({name: OnnxRuntimeRunner(graph, threads=1) for name, graph in graphs.items()}, facts)
     prompt = laid_out_prompt(
         golden.arrays["input_ids"][0].tolist(),
         facts.length,

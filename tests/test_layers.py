@@ -61,6 +61,7 @@ DEVICE_MODULES = [
     "edgeexport.evaluation.progress_file",
     "edgeexport.evaluation.annotation",
     "edgeexport.evaluation.dataset",
+    "edgeexport.evaluation.folder_layout",
     "edgeexport.ops.match_tables",
     "edgeexport.verify.compare",
     "edgeexport.verify.decisions",

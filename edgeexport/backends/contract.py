@@ -7,7 +7,7 @@ graph and plugin library it came from, and `Backend.load` refuses it where one o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -108,6 +108,7 @@ class EngineRecord:
         files: The engine's own files in the bundle folder -> sha256; the first is the engine.
         provenance: How it came here.
         policy: Of the policy network's engine, where it has one of its own; its files are among ``files``.
+        graphs: Of a bundle that lists several graphs, likewise of all but the last, by their names.
     """
 
     backend: str
@@ -123,23 +124,31 @@ class EngineRecord:
     files: Mapping[str, str]
     provenance: str = BUILT_HERE
     policy: EngineRecord | None = None
+    graphs: Mapping[str, EngineRecord] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form, with the schema."""
-        own = {"schema": ENGINE_SCHEMA, **asdict(replace(self, policy=None))}
-        del own["policy"]
+        own = {"schema": ENGINE_SCHEMA, **asdict(replace(self, policy=None, graphs={}))}
+        del own["policy"], own["graphs"]
+        if self.graphs:
+            own["graphs"] = {name: record.as_dict() for name, record in self.graphs.items()}
         return own if self.policy is None else {**own, "policy": self.policy.as_dict()}
 
     @classmethod
     def from_dict(cls, content: Engine | Mapping[str, Any]) -> EngineRecord:
         """The inverse of `as_dict`, of what `edgeexport.documents` has read."""
-        own = [name for name in cls.__dataclass_fields__ if name != "policy"]
+        own = [name for name in cls.__dataclass_fields__ if name not in ("policy", "graphs")]
         entries: dict[str, Any] = {name: content[name] for name in own}  # type: ignore[literal-required]
         policy = content.get("policy")
         device = {
             name: value for name, value in entries.pop("device").items() if name in DeviceIdentity.__dataclass_fields__
         }
-        return cls(device=DeviceIdentity(**device), policy=None if policy is None else cls.from_dict(policy), **entries)
+        return cls(
+            device=DeviceIdentity(**device),
+            policy=None if policy is None else cls.from_dict(policy),
+            graphs={name: cls.from_dict(record) for name, record in content.get("graphs", {}).items()},
+            **entries,
+        )
 
 
 class Backend(Protocol):

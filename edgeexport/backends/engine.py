@@ -38,6 +38,7 @@ __all__ = [
     "load_engine",
     "remove_engine",
     "runner_from_bundle",
+    "runners_of_graphs",
 ]
 
 ENGINE_RECORD = "engine.json"
@@ -82,7 +83,6 @@ def build_engine(
     """
     on_stage("check the bundle")
     bundle = open_bundle(bundle_path)
-    bundle.refuse_several()
     asked = options or EngineOptions()
     chosen = _target_of(bundle, target or asked.target)
     precision = str(bundle.manifest["precision"])
@@ -179,6 +179,24 @@ def load_engine(bundle: Bundle) -> Runner:
             library, or was neither built here nor named by the user, whatever engine.json says (exit code 9).
         UsageError: Its runtime is not installed.
     """
+    bundle.refuse_several()
+    record, again = _checked_record(bundle)
+    policy, backend = bundle.policy, BACKENDS[record.backend]
+    if policy is None:
+        return backend.load(bundle, record)
+    if record.policy is None:
+        problem = "lists no engine of the policy network, which is a graph of its own here"
+        raise BundleError(str(bundle.path / ENGINE_RECORD), problem, again)
+    choice = policy.outputs[0].name
+    return SeparateRunner(backend.load(policy, record.policy), backend.load(bundle, record), choice)
+
+
+def _checked_record(bundle: Bundle) -> tuple[EngineRecord, str]:
+    """The record of a bundle's engine, whose files are as it says; and how to build it again.
+
+    Raises:
+        BundleError: See `load_engine`.
+    """
     record = engine_record(bundle)
     if record is None:
         raise BundleError(str(bundle.path), "has no engine.json, so no engine", f"edgeexport build {bundle.path}")
@@ -197,14 +215,26 @@ def load_engine(bundle: Bundle) -> Runner:
         if digest != expected:
             problem = f"was changed after the build: sha256 {digest[:12]}..., engine.json says {expected[:12]}..."
             raise BundleError(str(file), problem, again)
-    policy, backend = bundle.policy, BACKENDS[record.backend]
-    if policy is None:
-        return backend.load(bundle, record)
-    if record.policy is None:
-        problem = "lists no engine of the policy network, which is a graph of its own here"
+    return record, again
+
+
+def runners_of_graphs(bundle: Bundle, engine: str = "auto", *, threads: int = 0) -> dict[str, Runner]:
+    """The same as `runner_from_bundle` for every graph of a bundle that lists several, by their names.
+
+    Raises:
+        UsageError, BundleError, BuildError: As `runner_from_bundle` does.
+    """
+    record = _chosen_record(bundle, engine, threads)
+    if record is None:
+        return {part.part: OnnxRuntimeRunner(part.path / part.graph(_GRAPH), threads=threads) for part in bundle.listed}
+    record, again = _checked_record(bundle)
+    *others, last = bundle.listed
+    records = {**record.graphs, last.part: record}
+    missing = [part.part for part in others if part.part not in records]
+    if missing:
+        problem = f"lists no engine of {missing[0]}, which is a graph of its own here"
         raise BundleError(str(bundle.path / ENGINE_RECORD), problem, again)
-    choice = policy.outputs[0].name
-    return SeparateRunner(backend.load(policy, record.policy), backend.load(bundle, record), choice)
+    return {part.part: BACKENDS[record.backend].load(part, records[part.part]) for part in bundle.listed}
 
 
 def runner_from_bundle(
@@ -223,17 +253,8 @@ def runner_from_bundle(
         UsageError: Another word, threads for an engine, or a runtime that is not installed.
         BundleError: As `load_engine` does. BuildError: ONNX Runtime refuses model.onnx.
     """
-    if engine not in ENGINE_CHOICES:
-        raise UsageError(
-            f"--engine {engine}", f"expected {' or '.join(ENGINE_CHOICES)}", nearest_hint(engine, ENGINE_CHOICES)
-        )
     try:
-        record = engine_record(bundle) if engine == "auto" else None
-        if record is not None and record.provenance == BUILT_HERE:
-            if threads:
-                raise UsageError(
-                    f"threads = {threads}", "an engine keeps the threads it was built with", "use --engine none"
-                )
+        if _chosen_record(bundle, engine, threads) is not None:
             return load_engine(bundle)
     except BundleError as error:
         remedy = f"{error.remedy}; or --engine none runs model.onnx"
@@ -243,6 +264,24 @@ def runner_from_bundle(
     if policy is None:
         return model
     return SeparateRunner(_graph_runner(policy, [], threads), model, policy.outputs[0].name)
+
+
+def _chosen_record(bundle: Bundle, engine: str, threads: int) -> EngineRecord | None:
+    """The record of the engine that is to run; None where the graphs themselves are.
+
+    Raises:
+        UsageError, BundleError: See `runner_from_bundle`.
+    """
+    if engine not in ENGINE_CHOICES:
+        raise UsageError(
+            f"--engine {engine}", f"expected {' or '.join(ENGINE_CHOICES)}", nearest_hint(engine, ENGINE_CHOICES)
+        )
+    record = engine_record(bundle) if engine == "auto" else None
+    if record is None or record.provenance != BUILT_HERE:
+        return None
+    if threads:
+        raise UsageError(f"threads = {threads}", "an engine keeps the threads it was built with", "use --engine none")
+    return record
 
 
 def _graph_runner(bundle: Bundle, extra: list[TensorInfo], threads: int) -> OnnxRuntimeRunner:
@@ -319,11 +358,18 @@ def _built(bundle: Bundle, backend: Backend, options: EngineOptions, on_stage: C
     full = "free some space and build the engine again"
     writing = disk_errors(bundle.path, "make the bundle folder writable", when_full=full)
     with writing, partial_engine_folder(bundle.path) as partial:
-        record = backend.build(bundle, partial, options, on_stage)
+        if bundle.listed:
+            built = {part.part: _built_part(part, backend, options, partial, on_stage) for part in bundle.listed}
+            last = bundle.listed[-1].part
+            record = built.pop(last)
+            others = {name: digest for own in built.values() for name, digest in own.files.items()}
+            record = replace(record, graphs=built, files={**record.files, **others})
+        else:
+            record = backend.build(bundle, partial, options, on_stage)
         settings = build_settings(on_gpu=record.device.compute_capability is not None)
         record = replace(record, options={**record.options, **settings})
         if bundle.policy is not None:
-            own = _built_policy(bundle.policy, backend, options, partial, on_stage)
+            own = _built_part(bundle.policy, backend, _policy_options(options), partial, on_stage)
             record = replace(record, policy=own, files={**record.files, **own.files})
         (partial / ENGINE_RECORD).write_bytes(json_bytes(record.as_dict()))
         try:
@@ -334,15 +380,15 @@ def _built(bundle: Bundle, backend: Backend, options: EngineOptions, on_stage: C
     return record
 
 
-def _built_policy(
-    policy: Bundle, backend: Backend, options: EngineOptions, partial: Path, on_stage: Callable[[str], None]
+def _built_part(
+    part: Bundle, backend: Backend, options: EngineOptions, partial: Path, on_stage: Callable[[str], None]
 ) -> EngineRecord:
-    """The policy network's engine, its files renamed and beside the model's."""
-    on_stage("the policy network's engine")
-    folder = partial / policy.part
+    """The engine of one graph among several, its files renamed and beside the others'."""
+    on_stage(f"the engine of {part.part}")
+    folder = partial / part.part
     folder.mkdir()
-    record = backend.build(policy, folder, _policy_options(options), on_stage)
-    files = {f"engine.{policy.part}.{name.removeprefix('engine.')}": name for name in record.files}
+    record = backend.build(part, folder, options, on_stage)
+    files = {f"engine.{part.part}.{name.removeprefix('engine.')}": name for name in record.files}
     for renamed, name in files.items():
         (folder / name).replace(partial / renamed)
     folder.rmdir()

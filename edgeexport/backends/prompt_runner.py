@@ -1,4 +1,4 @@
-"""The graphs of a language model as one: a prompt, then token by token, in ONNX Runtime. Runs without torch.
+"""The graphs of a language model as one: a prompt, then token by token. Runs without torch.
 
 New tokens go to the slots behind those that were kept of the prompt; their positions go on from the prompt's own.
 """
@@ -6,12 +6,11 @@ New tokens go to the slots behind those that were kept of the prompt; their posi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
+from edgeexport.backends.runner import Runner
 from edgeexport.errors import UsageError
 from edgeexport.inputs.prompt import LaidOutPrompt
 from edgeexport.inputs.prompt_facts import PromptFacts
@@ -20,17 +19,26 @@ __all__ = ["PromptRunner"]
 
 
 class PromptRunner:
-    """Attributes: ``facts``, ``name`` and ``version`` of the runtime; after `prompt`, its outputs by name in ``prefilled``."""
+    """The graphs' runners by their names, one after the other.
 
-    def __init__(self, graphs: Mapping[str, Path | bytes], facts: PromptFacts, threads: int = 0) -> None:
+    Attributes:
+        facts: Of the prompt.
+        name, version: Of the runtime.
+        prefilled: After `prompt`, its outputs by name.
+        fed: What each graph was given last: its first input, and the others by name.
+    """
+
+    def __init__(self, runners: Mapping[str, Runner], facts: PromptFacts) -> None:
         self.facts = facts
-        self._runners = {name: OnnxRuntimeRunner(graph, threads=threads) for name, graph in graphs.items()}
-        self.name, self.version = "onnxruntime", self._runners["decode"].version
+        self.fed: dict[str, tuple[NDArray, dict[str, NDArray]]] = {}
+        self._runners = dict(runners)
+        self.name, self.version = runners["decode"].name, runners["decode"].version
         self.prefilled: dict[str, NDArray] = {}
         self._caches: dict[str, NDArray] = {}
         self._mask = np.zeros((1, facts.capacity), np.int64)
         self._step = self._next_position = 0
         self._features: NDArray | None = None
+        self._prompt: LaidOutPrompt | None = None
 
     def prompt(self, prompt: LaidOutPrompt, pixels: NDArray | None = None) -> NDArray:
         """Encodes a prompt and shrinks its cache; float32 (V,), logits of the first new token.
@@ -41,11 +49,18 @@ class PromptRunner:
         """
         if "vision" in self._runners:
             assert pixels is not None
-            self._features = self._runners["vision"].run(pixels)["image_features"]
+            self._features = self._run("vision", pixels, {})["image_features"]
         feeds: dict[str, NDArray] = {"attention_mask": prompt.attention_mask, "position_ids": prompt.position_ids}
-        if "modality" in self._runners["prefill"].extra_input_names:
+        if "vision" in self._runners:
             feeds["modality"] = prompt.modality
-        self.prefilled = self._runners["prefill"].run(self._embedded(prompt.input_ids), feeds)
+        self.prefilled = self._run("prefill", self._embedded(prompt.input_ids), feeds)
+        self._prompt = prompt
+        return self.rewind()
+
+    def rewind(self) -> NDArray:
+        """Forgets the tokens behind the prompt that was encoded last; logits as `prompt` gave them."""
+        prompt = self._prompt
+        assert prompt is not None
         self._caches = {name: value for name, value in self.prefilled.items() if name.startswith("present.")}
         kept = min(prompt.tokens, self.facts.slots)
         self._mask[:] = 0
@@ -97,7 +112,7 @@ class PromptRunner:
         position = np.full((1, 1) if self.facts.axes == 1 else (3, 1, 1), self._next_position + self._step, np.int64)
         feeds = {"attention_mask": self._mask, "position_ids": position}
         feeds |= {name.replace("present", "past_key_values"): value for name, value in self._caches.items()}
-        found = self._runners["decode"].run(self._embedded(ids)[:, -1:], feeds)
+        found = self._run("decode", self._embedded(ids)[:, -1:], feeds)
         self._caches = {name: found[name] for name in self._caches}
         self._step += 1
         return found["logits"][0, -1]
@@ -114,4 +129,8 @@ class PromptRunner:
 
     def _embedded(self, ids: NDArray) -> NDArray:
         extra = {} if self._features is None else {"image_features": self._features}
-        return self._runners["embedding"].run(ids, extra)["inputs_embeds"]
+        return self._run("embedding", ids, extra)["inputs_embeds"]
+
+    def _run(self, graph: str, first: NDArray, others: dict[str, NDArray]) -> dict[str, NDArray]:
+        self.fed[graph] = first, others
+        return self._runners[graph].run(first, others)

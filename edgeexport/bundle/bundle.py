@@ -54,6 +54,19 @@ class Bundle:
         """The part's own file in place of the model's: 'policy.onnx' in place of 'model.onnx'."""
         return name.replace("model", self.part, 1)
 
+    @property
+    def listed(self) -> list[Bundle]:
+        """Each of the graphs that the manifest lists as a bundle of its own in the same folder; empty where it lists none."""
+        told = []
+        for graph in self.manifest.get("graphs", ()):
+            own: dict[str, Any] = {
+                "outputs": graph["outputs"],
+                "extra_inputs": graph["inputs"][1:],
+                "inner_outputs": [],
+            }
+            told.append(replace(self, manifest=cast(Manifest, {**self.manifest, **own}), part=graph["name"]))
+        return told
+
     def refuse_several(self) -> None:
         """For commands that take one graph.
 
@@ -62,7 +75,8 @@ class Bundle:
         """
         if "graphs" in self.manifest:
             problem = "holds several graphs of a language model, which this command does not take"
-            raise UsageError(str(self.path), problem, "build, inspect, lint, verify and run take it")
+            remedy = "build, inspect, lint, verify, run, profile and compare take it"
+            raise UsageError(str(self.path), problem, remedy)
 
     @property
     def name(self) -> str:

@@ -13,12 +13,14 @@ import torch
 
 from edgeexport.calibration.options import CalibrationOptions
 from edgeexport.errors import UsageError
+from edgeexport.evaluation.folder_layout import has_image_folder, open_folder
 from edgeexport.evaluation.photo_folder import open_photos
 from edgeexport.fixed.published import PublishedModel
 from edgeexport.fixed.tokens import account
 from edgeexport.fixed.weights import model_from_recipe
 from edgeexport.inputs.batches import image_batches
 from edgeexport.recipe import load_recipe
+from edgeexport.recipe.labels import LabelsSpec
 from edgeexport.recipe.schema import Recipe
 
 __all__ = ["SCHEMA", "AlgmCalibration", "calibrate_algm", "published_counts", "reached"]
@@ -30,15 +32,16 @@ _MISPLACED = ("max_miou_drop", "macs", "latency_ms", "latency_table", "reduce_ze
 
 @dataclass(frozen=True)
 class AlgmCalibration:
-    """What the published form merged on every image, and the counts that follow.
+    """What the published form merged on every image, or where windows slide in every window, and the counts that follow.
 
     Attributes:
         recipe: By name.
         weights: Where they are from, for people.
         threshold: Of the local step.
-        coverage: Share of images on which the published form merges at least the proposed counts.
+        coverage: Share of images, or of their windows, on which the published form merges at least the proposed counts.
         windows, r: Proposed.
-        per_image: (windows, tokens) that the published form merged, image by image.
+        per_image: (windows of 2x2 patches, tokens) that the published form merged, image by image, or window by window.
+        slid: Sliding windows over an image; 1 where it is seen whole.
         macs, dense_macs: Multiply-accumulates per image with the proposed counts, and of the dense model.
     """
 
@@ -51,6 +54,7 @@ class AlgmCalibration:
     per_image: tuple[tuple[int, int], ...]
     macs: int
     dense_macs: int
+    slid: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -96,11 +100,9 @@ def calibrate_algm(
         input=replace(loaded.input, batch=1),
         reductions={"algm": replace(spec, windows=max(spec.windows, 1), r=max(spec.r, 1))},
     )
-    folder = options.data / "images" if (options.data / "images").is_dir() else options.data
-    photos = open_photos(folder if options.split is None else folder / options.split).photos
+    paths = _images(options, options.data, loaded.labels)
     on_stage("load weights")
     model, origin = model_from_recipe(adaptive)
-    paths = [photo.path for photo in photos[: options.limit]]
     on_stage(f"published form on {len(paths)} images")
     counts = published_counts(PublishedModel(model, adaptive), adaptive, paths)
     windows, r = (reached([pair[step] for pair in counts], coverage) for step in (0, 1))
@@ -116,18 +118,22 @@ def calibrate_algm(
         counts,
         work.reduced.total,
         work.dense.total,
+        loaded.facts.windows,
     )
 
 
 def published_counts(model: PublishedModel, recipe: Recipe, paths: Sequence[Path]) -> tuple[tuple[int, int], ...]:
-    """(windows, tokens) that the published form merges on each image, at its own thresholds."""
+    """(windows of 2x2 patches, tokens) that the published form merges at its own thresholds, image by image; where windows
+    slide over them, window by window.
+    """
     local, later = recipe.reductions["algm"].blocks
     counts = []
     for batch in islice(image_batches(recipe.input, paths), len(paths)):
         (image,) = model.run([torch.from_numpy(batch.pixels)], upsample=False)
-        merged = (image.outputs[name].numel() for name in (f"merged_windows_{local}", f"merge_source_{later}"))
-        first, second = merged
-        counts.append((first, second))
+        for seen in image.seen:
+            merged = (seen.outputs[name].numel() for name in (f"merged_windows_{local}", f"merge_source_{later}"))
+            first, second = merged
+            counts.append((first, second))
     return tuple(counts)
 
 
@@ -135,3 +141,13 @@ def reached(counts: Sequence[int], coverage: float) -> int:
     """The largest count that at least ``coverage`` of ``counts`` reach."""
     falling = sorted(counts, reverse=True)
     return falling[int(np.ceil(coverage * len(falling))) - 1]
+
+
+def _images(options: CalibrationOptions, data: Path, labels: LabelsSpec) -> list[Path]:
+    """Of a data set's layout, whose annotations do not matter, or of a bare folder."""
+    if has_image_folder(data):
+        endings = options.endings(labels)
+        folder = open_folder(data, split=options.split, limit=options.limit, labels="optional", endings=endings)
+        return [sample.image for sample in folder.samples]
+    photos = open_photos(data if options.split is None else data / options.split).photos
+    return [photo.path for photo in photos[: options.limit]]

@@ -79,7 +79,11 @@ def calibrate_counts(
         )
     labels_needed = request.method == "max-miou-drop"
     folder = usable_folder(
-        options.data, split=options.split, labels_needed=labels_needed, limit=options.limit, labels=loaded.labels
+        options.data,
+        split=options.split,
+        labels_needed=labels_needed,
+        limit=options.limit,
+        endings=options.endings(loaded.labels),
     )
     reduced = reduced_zero(options, loaded.labels, on_note)
     model, origin = segmenter_model(task.everything)

@@ -21,7 +21,7 @@ __all__ = ["DelayCalibration", "calibrate_delay"]
 
 _FOR_COUNTS = (
     "coverage", "max_miou_drop", "macs", "latency_ms", "latency_table", "split", "threshold", "limit", "reduce_zero_label",
-    "restart", "min_cosine", "max_drop",
+    "restart", "min_cosine", "max_drop", "image_suffix", "label_suffix",
 )  # fmt: skip
 
 

@@ -23,11 +23,11 @@ _QUALITY = {"mIoU": "mIoU, %", "agreement": "pixels with the dense model's class
 
 @dataclass(frozen=True)
 class EvidenceFiles:
-    """Paths of what was written; ``exits`` is None without labels or stages."""
+    """Paths of what was written; ``exits`` is None without labels or stages, ``counts`` without any threshold."""
 
     recipe: Path
     evidence: Path
-    counts: Path
+    counts: Path | None
     quality: Path
     exits: Path | None
 
@@ -45,7 +45,7 @@ def write_evidence(outcome: CalibrationOutcome, folder: Path) -> EvidenceFiles:
     files = EvidenceFiles(
         recipe=folder / f"{outcome.recipe.name}_calibrated.py",
         evidence=folder / "calibration.json",
-        counts=folder / "counts.png",
+        counts=folder / "counts.png" if any(constant.available for constant in outcome.constants) else None,
         quality=folder / "quality.png",
         exits=folder / "exits.png" if outcome.exits else None,
     )
@@ -53,12 +53,13 @@ def write_evidence(outcome: CalibrationOutcome, folder: Path) -> EvidenceFiles:
     title = f"{outcome.recipe.name}, {outcome.proposal.images} images, {outcome.weights['statement']}"
     with written_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        draw_counts(outcome.constants, title, files.counts)
+        for name in ("counts.png", "exits.png"):
+            (folder / name).unlink(missing_ok=True)  # an earlier run's would belong to nothing here
+        if files.counts is not None:
+            draw_counts(outcome.constants, title, files.counts)
         _draw_quality(outcome, title, files.quality)
         if files.exits is not None:
             draw_exits(outcome.exits, outcome.proposal.chosen.counts, outcome.thresholds, title, files.exits)
-        else:
-            (folder / "exits.png").unlink(missing_ok=True)  # an earlier run's would belong to nothing here
         write_file(files.evidence, json.dumps(outcome.as_dict(), indent=1) + "\n")
         write_file(files.recipe, text)
     return files

@@ -6,9 +6,10 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeexport.evaluation.dataset import LabelledImage, LeftOut, SegmentationFolder, labelled_images, open_folder
+from edgeexport.evaluation.dataset import LabelledImage, LeftOut, SegmentationFolder, labelled_images
 from edgeexport.evaluation.executions import SegmenterModel
-from edgeexport.recipe.labels import UNLABELLED, LabelsSpec
+from edgeexport.evaluation.file_names import KNOWN, Endings
+from edgeexport.evaluation.folder_layout import open_folder
 from edgeexport.recipe.schema import Recipe
 
 __all__ = ["OnProgress", "SegmenterOnImages", "UsableImages", "usable_folder"]
@@ -18,19 +19,18 @@ OnProgress = Callable[[int, int, str], None]
 
 
 def usable_folder(
-    data: Path, *, split: str | None, labels_needed: bool, limit: int | None, labels: LabelsSpec = UNLABELLED
+    data: Path, *, split: str | None, labels_needed: bool, limit: int | None, endings: Endings = KNOWN
 ) -> SegmentationFolder:
     """A data folder with labels where it has any: then images without annotation are left out, not the labels.
 
     Raises:
         UsageError: See `open_folder`.
     """
-    suffixes = (labels.image_suffix, labels.label_suffix)
     if not labels_needed:
-        folder = open_folder(data, split=split, labels="optional", limit=limit, suffixes=suffixes)
+        folder = open_folder(data, split=split, labels="optional", limit=limit, endings=endings)
         if folder.labelled or not any(sample.annotation for sample in folder.samples):
             return folder
-    return open_folder(data, split=split, labels="required", limit=limit, suffixes=suffixes)
+    return open_folder(data, split=split, labels="required", limit=limit, endings=endings)
 
 
 class UsableImages:

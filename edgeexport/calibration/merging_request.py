@@ -22,7 +22,7 @@ REQUESTS = {
 }
 """Name -> what its number is above and below, and in words."""
 
-_FOR_COUNTS = ("coverage", "max_miou_drop", "split", "threshold", "reduce_zero_label")
+_FOR_COUNTS = ("coverage", "max_miou_drop", "split", "threshold", "image_suffix", "label_suffix", "reduce_zero_label")
 
 
 @dataclass(frozen=True)

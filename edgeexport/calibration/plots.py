@@ -30,7 +30,9 @@ Measured = Evaluated | ProposedCounts
 
 
 def draw_counts(constants: Sequence[ChosenConstant], title: str, path: Path) -> None:
-    """A panel for each: counts of all images, sorted, with the constant and the images in which it prunes too much."""
+    """A panel for each that has counts, at least one: those of all images, sorted, with the constant and the images in which it
+    prunes too much.
+    """
 
     def draw(axes: Axes, constant: ChosenConstant) -> None:
         values = sorted(constant.available)

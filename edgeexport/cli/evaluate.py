@@ -10,7 +10,9 @@ import typer
 from edgeexport.cli.options import (
     CfgOptions,
     DsmOption,
+    ImageSuffixOption,
     JsonFlag,
+    LabelSuffixOption,
     LimitOption,
     RandomOption,
     ReduceZeroLabelFlag,
@@ -67,6 +69,8 @@ def evaluate(
     random: RandomOption = None,
     cfg_options: CfgOptions = None,
     limit: LimitOption = None,
+    image_suffix: ImageSuffixOption = None,
+    label_suffix: LabelSuffixOption = None,
     reduce_zero_label: ReduceZeroLabelFlag = None,
     out_dir: Annotated[Path | None, typer.Option(help="Where files go; evaluation/<name> by default.")] = None,
     restart: RestartFlag = False,
@@ -77,6 +81,7 @@ def evaluate(
     """
     if against is not None:
         misplaced = {"--split": split, "--form": form, "--reduce-zero-label": reduce_zero_label}
+        misplaced |= {"--image-suffix": image_suffix, "--label-suffix": label_suffix}
         if named := [option for option, value in misplaced.items() if value]:
             raise UsageError(
                 ", ".join(named), "belongs to labelled segmentation", "leave it out, or leave --against out"
@@ -111,6 +116,8 @@ def evaluate(
         policy_every=tuple(policy_every or ()),
         cfg_options=recipe_options(cfg_options, tome=tome, dsm=dsm, random=random),
         limit=limit,
+        image_suffix=image_suffix,
+        label_suffix=label_suffix,
         reduce_zero_label=reduce_zero_label,
         out_dir=out_dir,
         restart=restart,

@@ -19,8 +19,11 @@ __all__ = [
     "DsmOption",
     "EngineOption",
     "HostOption",
+    "ImageSuffixOption",
     "JsonFlag",
+    "LabelSuffixOption",
     "LimitOption",
+    "NoCacheFlag",
     "PrefixOption",
     "RandomOption",
     "ReduceZeroLabelFlag",
@@ -37,6 +40,12 @@ __all__ = [
 ]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
+NoCacheFlag = Annotated[
+    bool,
+    typer.Option(
+        "--no-cache", help="Run torch's exporter, whatever the cache holds (~/.cache/edgeexport), and keep nothing."
+    ),
+]
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle folder.")]
 
 CheckpointOption = Annotated[Path | None, typer.Option(help="Weights, instead of the recipe's.")]
@@ -68,6 +77,13 @@ EngineOption = Annotated[
 ]
 
 LimitOption = Annotated[int | None, typer.Option(help="Only the first so many images by name.")]
+ImageSuffixOption = Annotated[
+    str | None, typer.Option(metavar="SUFFIX", help="What images' names end in, such as _leftImg8bit.png.")
+]
+LabelSuffixOption = Annotated[
+    str | None,
+    typer.Option(metavar="SUFFIX", help="What annotations' names end in, such as _gtFine_labelTrainIds.png."),
+]
 ReduceZeroLabelFlag = Annotated[
     bool | None,
     typer.Option(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeexport.backends.engine import runners_of_graphs
 from edgeexport.backends.prompt_runner import PromptRunner
 from edgeexport.bundle import Bundle, open_bundle, refuse_link_of_bundle
 from edgeexport.bundle.files import disk_errors, write_file
@@ -74,6 +75,7 @@ def answer_prompt(
     out_dir: Path | None = None,
     *,
     max_new_tokens: int | None = None,
+    engine: str = "auto",
     threads: int = 0,
     on_text: Callable[[str], None] = lambda text: None,
 ) -> Answer:
@@ -85,6 +87,7 @@ def answer_prompt(
         images: Photographs, in the order in which they are put before it.
         out_dir: Folder for pictures; None: ``predictions/<bundle>``.
         max_new_tokens: At most; None: as many as the cache has room for.
+        engine: 'auto' or 'none' (see `edgeexport.backends.engine.runner_from_bundle`).
         threads: For ONNX Runtime; 0 lets it choose.
         on_text: Hears the answer as it grows.
 
@@ -127,7 +130,7 @@ def answer_prompt(
         width = 3 * facts.frames * facts.patch**2
         absent = sum(rows * columns for rows, columns in facts.grids[len(photos) :])
         pixels = np.concatenate([*parts, np.zeros((absent, width), np.float32)])
-    runner = PromptRunner({graph.name: bundle.path / f"{graph.name}.onnx" for graph in bundle.graphs}, facts, threads)
+    runner = PromptRunner(runners_of_graphs(bundle, engine, threads=threads), facts)
     start = time.perf_counter()
     logits = runner.prompt(laid_out, pixels)
     prefilled_at = time.perf_counter()

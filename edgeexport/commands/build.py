@@ -22,12 +22,13 @@ from edgeexport.commands.checks import (
     half_comparison,
     own_check,
     rtx_check,
+    rtx_stage,
     tail_check,
     tensorrt_comparisons,
 )
 from edgeexport.commands.earlier_results import keep_results
 from edgeexport.commands.manifest import manifest_of
-from edgeexport.commands.plans import plans_of_build, with_macs
+from edgeexport.commands.plans import PLANS_STAGE, plans_of_build, with_macs
 from edgeexport.commands.request import BuildRequest, default_work_dir, request_from_arguments
 from edgeexport.commands.run import predict_images
 from edgeexport.cost.kernel_plan import DENSE, KERNELS_FILE, POLICY, REDUCED, Plans, plans_bytes
@@ -128,14 +129,18 @@ def build(
     listed = prompt_recipe(recipe, cfg_options)
     if listed is not None:
         refuse_given(listed, checkpoint=checkpoint, keep_fp32=keep_fp32, export=export)
-        several = build_graphs(listed, target, precision=precision, work_dir=work_dir, on_stage=on_stage)
+        several = build_graphs(
+            listed, target, precision=precision, work_dir=work_dir, on_stage=on_stage, engine_options=engine_options,
+            local_engine=local_engine,
+        )  # fmt: skip
         told = (several.bundle, several.comparisons, several.warnings, several.seconds, several.peak_bytes)
-        return BuildResult(*told, engine=None, no_engine=several.no_engine)
+        return BuildResult(*told, engine=several.engine, no_engine=several.no_engine)
     log = BuildLog(on_stage)
     asked = engine_options or EngineOptions()
     with log.stage("read recipe"):
         request = request_from_arguments(recipe, target, precision, cfg_options, checkpoint, plugins, keep_fp32)
         check_engine_options(target, asked)
+    log.expected = _stages(request, plans)
     folder = work_dir if work_dir is not None else default_work_dir(request.recipe, target, precision)
     check_bundle_path(folder)
     check_replaceable(folder)
@@ -172,6 +177,7 @@ def build(
             pays = pays_figures(made, _macs(request.recipe), target, plugins)
             _write_manifest(staging, {**manifest_of(request, fixed, origin, parts, checks), "pays": pays}, library)
         warnings += [*_warnings(request, comparisons, rtx["model"], library), *(() if made is None else made.missing)]
+        warnings += made.taken_apart if made is not None and plugins else ()
         warnings += ranges.warnings if ranges is not None else []
         del model, fixed, exported, untouched, graphs, parts, references  # the engine's builder wants the memory
         with log.stage("engine"):
@@ -189,6 +195,13 @@ def build(
         (staging / "build.log").write_text(log.text(), encoding="utf-8")
     bundle = open_bundle(folder, check_hashes=False)
     return BuildResult(bundle, tuple(comparisons), tuple(warnings), log.seconds, log.peak_bytes, engine, no_engine)
+
+
+def _stages(request: BuildRequest, plans: bool) -> tuple[str, ...]:
+    """What a build goes through, in order; a policy network with a graph of its own adds one that has no number."""
+    first = ("read recipe", "load weights", "torch's exporter", "graph passes", "lint", "write graphs", "verify")
+    tensorrt = (rtx_stage(), *((PLANS_STAGE,) if plans else ())) if request.target.needs_tensorrt else ()
+    return (*first, *tensorrt, *(("plugin library",) if request.plugins else ()), "manifest", "engine", "report")
 
 
 def bundle_export(fixed: FixedModel, origin: WeightsOrigin) -> Export:
@@ -275,7 +288,7 @@ def _verify(
     comparisons = run_parity(fixed, runner, kept)
     comparisons += part_comparisons(fixed, references, runner)
     comparisons += own_check(fixed, lambda form: bundle_export(form, origin).model, references)
-    cases = golden_cases(fixed, runner, references, comparisons)
+    cases = golden_cases(references, comparisons)
     del runner
     if request.target.needs_tensorrt:
         comparisons += tensorrt_comparisons(fixed, graphs, references)

@@ -11,14 +11,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
+
+from edgeexport.backends.contract import EngineOptions, EngineRecord
+from edgeexport.backends.engine import build_engine_if_possible, check_engine_options
+from edgeexport.backends.golden_prompt import PROMPT_ARRAYS
+from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
 from edgeexport.backends.prompt_runner import PromptRunner
 from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
 from edgeexport.bundle import Bundle, check_replaceable, hashes_of, json_bytes, open_bundle, staged_bundle
-from edgeexport.bundle.places import check_bundle_path, check_writable
+from edgeexport.bundle.places import WEIGHTS_FILE, check_bundle_path, check_writable
 from edgeexport.commands.build_log import BuildLog
-from edgeexport.commands.build_report import build_report
-from edgeexport.commands.graph_lint import accepted_findings
+from edgeexport.commands.graph_lint import accepted_findings, worst_check
+from edgeexport.commands.graph_plans import plans_of_graphs, works_of, write_works
 from edgeexport.cost.cache import cache_costs
+from edgeexport.cost.kernel_plan import KERNELS_FILE, plans_bytes
+from edgeexport.cost.work import GraphWork
 from edgeexport.device.targets import Target, target_named
 from edgeexport.documents.hugging_face import TOKENIZER_CONFIG
 from edgeexport.documents.manifest import MANIFEST_SCHEMA
@@ -27,11 +36,17 @@ from edgeexport.errors import LintError, ParityError, UsageError
 from edgeexport.fixed.prompt_model import PromptModel, prompt_model
 from edgeexport.graph.graph_list import ListedGraph, graphs_from_forms
 from edgeexport.graph.lint import lint_model
-from edgeexport.graph.macs import graph_macs
+from edgeexport.graph.weights_apart import write_graphs
 from edgeexport.recipe.prompt import PromptRecipe
+from edgeexport.report.html import write_report
 from edgeexport.verify.compare import Comparison
-from edgeexport.verify.prompt_golden import PROMPT_ARRAYS
-from edgeexport.verify.prompts import graph_comparison, prompt_cases, published_comparison, whole_comparison
+from edgeexport.verify.prompts import (
+    fixed_run,
+    graph_comparison,
+    prompt_cases,
+    published_comparison,
+    whole_comparison,
+)
 from edgeexport.verify.transformers_original import original_comparison
 from edgeexport.version import __version__
 
@@ -50,8 +65,8 @@ class GraphsBuild:
     warnings: tuple[str, ...]
     seconds: dict[str, float]
     peak_bytes: int
-    engine: None = None
-    no_engine: str = "engines of several graphs are not built yet: trtexec takes each NAME.trt.onnx"
+    engine: EngineRecord | None
+    no_engine: str
 
 
 def build_graphs(
@@ -60,13 +75,15 @@ def build_graphs(
     *,
     precision: str = "fp32",
     work_dir: Path | None = None,
+    engine_options: EngineOptions | None = None,
+    local_engine: bool = True,
     on_stage: Callable[[str], None] = lambda name: None,
 ) -> GraphsBuild:
     """Builds a bundle of several graphs.
 
     Args:
         recipe: See `edgeexport.recipe.prompt.prompt_recipe`.
-        target, work_dir, on_stage: See `edgeexport.commands.build.build`.
+        target, work_dir, engine_options, local_engine, on_stage: See `edgeexport.commands.build.build`.
         precision: 'fp32' alone.
 
     Raises:
@@ -76,6 +93,7 @@ def build_graphs(
     if precision != "fp32":
         problem = "is not there yet for a bundle of several graphs, expected fp32"
         raise UsageError(f"--precision {precision}", problem, "leave it out; TensorRT may still choose TF32")
+    check_engine_options(target, engine_options or EngineOptions())
     recipe.require_fixed()
     folder = work_dir if work_dir is not None else Path("work_dirs") / f"{recipe.name}-{target}-{precision}"
     check_bundle_path(folder)
@@ -91,7 +109,7 @@ def build_graphs(
         findings = {graph.name: lint_graph(graph, target) for graph in graphs}
     with staged_bundle(folder) as staging:
         with log.stage("write graphs"):
-            _write_graphs(staging, graphs)
+            write_graphs(staging, _files(graphs))
             template = _write_tokenizer(staging, recipe)
         with log.stage("verify"):
             comparisons = _verify(staging, fixed, graphs)
@@ -101,20 +119,29 @@ def build_graphs(
         }
         checks["parity"] = _parity_check(comparisons)
         rtx = _rtx(staging, asked, graphs, log)
-        checks |= rtx
+        checks |= {name: _rtx_check(check) for name, check in rtx.items()}
+        with log.stage("work and kernels"):
+            works = works_of(recipe, graphs)
+            write_works(staging, works)
+            plans = plans_of_graphs(graphs, works, rtx, precision)
+            if plans is not None:
+                (staging / KERNELS_FILE).write_bytes(plans_bytes(plans))
         with log.stage("manifest"):
-            _write_manifest(staging, asked, fixed, graphs, checks, template)
+            _write_manifest(staging, asked, fixed, graphs, works, checks, template)
         with log.stage("report"):
-            (staging / "report.html").write_text(build_report(open_bundle(staging), comparisons), encoding="utf-8")
+            write_report(staging)
         (staging / "build.log").write_text(log.text(), encoding="utf-8")
-    warnings = [
-        f"TensorRT-RTX: {name}: {check['reason']}" for name, check in rtx.items() if check["status"] == "failed"
-    ]
+    warnings = [f"TensorRT-RTX: {name}: {check.reason}" for name, check in rtx.items() if check.status == "failed"]
     if recipe.folder is None:
         warnings.append(str(fixed.weights["statement"]))
+    with log.stage("engines"):
+        engine, no_engine = None, "left to another machine"
+        if local_engine:
+            engine, no_engine = build_engine_if_possible(folder, options=engine_options, on_stage=on_stage)
     return GraphsBuild(
-        open_bundle(folder, check_hashes=False), tuple(comparisons), tuple(warnings), log.seconds, log.peak_bytes
-    )
+        open_bundle(folder, check_hashes=False), tuple(comparisons), tuple(warnings), log.seconds, log.peak_bytes,
+        engine, no_engine,
+    )  # fmt: skip
 
 
 def refuse_given(recipe: PromptRecipe, **options: object) -> None:
@@ -123,11 +150,16 @@ def refuse_given(recipe: PromptRecipe, **options: object) -> None:
     Raises:
         UsageError: One is given.
     """
+    why = {
+        "checkpoint": (
+            "whose weights are in model.folder",
+            "leave it out; model.folder in the recipe names the weights",
+        )
+    }
     for name, value in options.items():
         if value:
-            option = f"--{name.replace('_', '-')}"
-            problem = f"has no meaning for {recipe.name}, whose model is read from a folder"
-            raise UsageError(option, problem, "leave it out; model.folder in the recipe names the weights")
+            whose, remedy = why.get(name, ("a language model", "leave it out"))
+            raise UsageError(f"--{name.replace('_', '-')}", f"has no meaning for {recipe.name}, {whose}", remedy)
 
 
 def lint_graph(graph: ListedGraph, target: str) -> list[str]:
@@ -150,10 +182,10 @@ def _accepted(findings: Mapping[str, list[str]]) -> str:
     return f"meant: {', '.join(rules)}" if rules else ""
 
 
-def _write_graphs(staging: Path, graphs: Sequence[ListedGraph]) -> None:
-    for graph in graphs:
-        for name, model in ((f"{graph.name}.onnx", graph.with_functions), (f"{graph.name}.trt.onnx", graph.plain)):
-            (staging / name).write_bytes(model.SerializeToString(deterministic=True))
+def _files(graphs: Sequence[ListedGraph]) -> dict[str, onnx.ModelProto]:
+    """Both forms of every graph by file name."""
+    forms = [(f"{graph.name}.onnx", graph.with_functions) for graph in graphs]
+    return dict([*forms, *((f"{graph.name}.trt.onnx", graph.plain) for graph in graphs)])
 
 
 def _write_tokenizer(staging: Path, recipe: PromptRecipe) -> str | None:
@@ -173,16 +205,16 @@ def _write_tokenizer(staging: Path, recipe: PromptRecipe) -> str | None:
 
 def _verify(staging: Path, fixed: PromptModel, graphs: Sequence[ListedGraph]) -> list[Comparison]:
     facts = fixed.recipe.prompt_facts
-    runner = PromptRunner({graph.name: staging / f"{graph.name}.onnx" for graph in graphs}, facts)
+    runner = PromptRunner({graph.name: OnnxRuntimeRunner(staging / f"{graph.name}.onnx") for graph in graphs}, facts)
     comparisons: list[Comparison] = []
     golden: dict[str, Any] = {}
-    import numpy as np
-
     for number, case in enumerate(prompt_cases(facts)):
+        run = fixed_run(fixed, case)
         if fixed.steps is not None:
-            comparisons += [published_comparison(fixed, case), whole_comparison(fixed, case)]
-        comparisons.append(graph_comparison(fixed, case, runner))
-        logits = [runner.prompt(case.prompt, case.pixels)]
+            comparisons += [published_comparison(fixed, case, run), whole_comparison(fixed, case)]
+        comparisons.append(graph_comparison(fixed, case, runner, run))
+        del run
+        logits = [runner.rewind()]
         decided = {name: value for name, value in runner.prefilled.items() if name.startswith(("pivot", "target"))}
         logits += [runner.next(token) for token in case.following]
         own = {name: getattr(case.prompt, name) for name in PROMPT_ARRAYS}
@@ -213,18 +245,18 @@ def _parity_check(comparisons: Sequence[Comparison]) -> dict[str, object]:
     return {"status": "incomplete" if missing else "passed", "comparisons": len(comparisons), "reason": reason or None}
 
 
-def _rtx(staging: Path, target: Target, graphs: Sequence[ListedGraph], log: BuildLog) -> dict[str, dict[str, Any]]:
+def _rtx(staging: Path, target: Target, graphs: Sequence[ListedGraph], log: BuildLog) -> dict[str, RtxCheck]:
     """The verdict of every graph as ``tensorrt_rtx.NAME``, and the worst of them as ``tensorrt_rtx``."""
     if not target.needs_tensorrt:
-        return {"tensorrt_rtx": _rtx_check(RtxCheck("not-run", reason="the target has no TensorRT"))}
+        return {"tensorrt_rtx": RtxCheck("not-run", reason="the target has no TensorRT")}
     verdicts = {}
     for graph in graphs:
         with log.stage(f"TensorRT-RTX {graph.name}"):
             verdicts[graph.name] = check_tensorrt_rtx(staging / f"{graph.name}.trt.onnx")
-    order = ("failed", "not-run", "passed")
-    worst = min(verdicts, key=lambda name: order.index(verdicts[name].status))
-    told = {f"tensorrt_rtx.{name}": _rtx_check(check) for name, check in verdicts.items()}
-    return {"tensorrt_rtx": {**_rtx_check(verdicts[worst]), "graph": worst}, **told}
+    return {
+        "tensorrt_rtx": worst_check(list(verdicts.values())) or RtxCheck("not-run"),
+        **{f"tensorrt_rtx.{name}": check for name, check in verdicts.items()},
+    }
 
 
 def _rtx_check(check: RtxCheck) -> dict[str, Any]:
@@ -237,28 +269,30 @@ def _write_manifest(
     target: Target,
     fixed: PromptModel,
     graphs: Sequence[ListedGraph],
+    works: Mapping[str, GraphWork],
     checks: Mapping[str, Any],
     template: str | None,
 ) -> None:
     recipe = fixed.recipe
     listed: list[dict[str, Any]] = []
     for graph in graphs:
-        weights = sum(len(tensor.raw_data) for tensor in graph.with_functions.graph.initializer)
+        nodes = works[graph.name].nodes
         listed.append(
             {
                 "name": graph.name,
                 "inputs": [_info(item) for item in graph.inputs],
                 "outputs": [_info(item) for item in graph.outputs],
                 "opset": graph.opset,
-                "macs": 0 if graph.opset > 20 else graph_macs(graph.plain).of_category("product"),
-                "weight_bytes": weights,
+                "macs": sum(node.product_macs for node in nodes),
+                "bytes": sum(node.bytes for node in nodes),
+                "weight_bytes": graph.weight_bytes,
             }
         )
     facts = recipe.prompt_facts
     decode = next(item for item in listed if item["name"] == "decode")
     costs = cache_costs(facts, int(decode["weight_bytes"]), target.name)
-    names = [f"{graph.name}{kind}" for graph in graphs for kind in (".onnx", ".trt.onnx")]
-    names += ["golden.npz", *([TOKENIZER] if (staging / TOKENIZER).is_file() else [])]
+    names = [*_files(graphs), "golden.npz"]
+    names += [name for name in (TOKENIZER, WEIGHTS_FILE) if (staging / name).is_file()]
     manifest = {
         "schema": MANIFEST_SCHEMA,
         "name": recipe.name,

@@ -29,7 +29,15 @@ from edgeexport.verify.parity import runtime_comparison
 from edgeexport.verify.reference import HALF_CHECK, TENSORRT_CHECK, Reference
 from edgeexport.verify.suite import parity_status
 
-__all__ = ["checks_json", "half_comparison", "own_check", "rtx_check", "tail_check", "tensorrt_comparisons"]
+__all__ = [
+    "checks_json",
+    "half_comparison",
+    "own_check",
+    "rtx_check",
+    "rtx_stage",
+    "tail_check",
+    "tensorrt_comparisons",
+]
 
 
 def tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dict[str, object], list[str]]:
@@ -61,6 +69,11 @@ def tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dict
     ]
 
 
+def rtx_stage(stem: str = "model") -> str:
+    """What the stage is called in which TensorRT-RTX is asked about a graph."""
+    return "TensorRT-RTX parses and builds (SM86)" if stem == "model" else f"TensorRT-RTX, {stem} (SM86)"
+
+
 def rtx_check(
     staging: Path, request: BuildRequest, graph: onnx.ModelProto, log: BuildLog, stem: str = "model"
 ) -> RtxCheck:
@@ -73,7 +86,7 @@ def rtx_check(
     """
     if request.target.kind != "tensorrt":
         return RtxCheck("not-run", None, f"target {request.target.name} does not use TensorRT", None, None, None, None)
-    with log.stage("TensorRT-RTX parses and builds (SM86)" if stem == "model" else f"TensorRT-RTX, {stem} (SM86)"):
+    with log.stage(rtx_stage(stem)):
         rtx = _verdict(staging, request.plugins, graph, stem)
     log.notes.append(
         f"TensorRT-RTX {rtx.version}: {rtx.status} {rtx.reason} parse {rtx.parse_s} s, build {rtx.build_s} s"

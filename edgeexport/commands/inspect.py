@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeexport.backends.engine import engine_record
 from edgeexport.bundle import open_bundle
+from edgeexport.cost.graph_figures import decoding_of_bundle, figures_of_graphs
 from edgeexport.cost.kernel_plan import KERNELS_FILE, KernelPlan, read_plans
 from edgeexport.cost.pays import plan_deployed
 from edgeexport.cost.plan_time import parts_of_plan, plan_predictions
@@ -28,7 +29,10 @@ def inspect_bundle(path: Path) -> dict[str, Any]:
     if bundle.prompt is not None:
         listed = ("graphs", "prompt", "cache_costs")
         told = ("name", "description", "weights", "target", "precision", "checks", "versions", "edgeexport")
-        return {"bundle": str(path), **{key: manifest[key] for key in (*told, *listed)}}
+        more: dict[str, Any] = {"figures": figures_of_graphs(bundle), "decoding": decoding_of_bundle(bundle)}
+        record = engine_record(bundle)
+        more["engine"] = None if record is None else record.as_dict()
+        return {"bundle": str(path), **{key: manifest[key] for key in (*told, *listed)}, **more}
     shown = (
         "name",
         "description",
@@ -71,7 +75,8 @@ def inspect_recipe(subject: str, cfg_options: Sequence[str] = ()) -> dict[str, A
 
 
 def kernels_of_bundle(path: Path) -> dict[str, Any]:
-    """The bundle's kernel plans by part of the model, JSON-ready: ``plans``, and why others are ``missing``.
+    """The bundle's kernel plans by part of the model, JSON-ready: ``plans``, why others are ``missing``, and of which the graph
+    around plugins was not compiled (``taken_apart``).
 
     Of a bundle whose graph asks for plugins the plans are composed. Times are those of the fastest power mode; where nothing is
     known of the target's limits, ``power_mode`` is None and there are none.
@@ -86,7 +91,14 @@ def kernels_of_bundle(path: Path) -> dict[str, Any]:
         raise BundleError(str(path / KERNELS_FILE), "is missing: this bundle has no kernel plan", remedy)
     plugins, target = bool(bundle.manifest.get("plugins", True)), str(bundle.manifest["target"])
     shown = [_kernels(plan_deployed(plan, plugins), target) for plan in plans.plans]
-    return {"bundle": str(path), "target": target, "plans": shown, "missing": list(plans.missing)}
+    apart = list(plans.taken_apart) if plugins else []
+    return {
+        "bundle": str(path),
+        "target": target,
+        "plans": shown,
+        "missing": list(plans.missing),
+        "taken_apart": apart,
+    }
 
 
 def _kernels(plan: KernelPlan, target: str) -> dict[str, Any]:
@@ -105,6 +117,7 @@ def _kernels(plan: KernelPlan, target: str) -> dict[str, Any]:
         "architecture": plan.architecture,
         "compiler": plan.compiler,
         "composed": plan.composed,
+        "not_around": plan.not_around if plan.composed else "",
         "kernels": len(plan.kernels),
         "kinds": kinds,
         "product_dtypes": plan.product_dtypes,

@@ -52,7 +52,9 @@ from edgeexport.plugin.search import cache_folder
 from edgeexport.plugin.sources import sources_folder
 from edgeexport.recipe.schema import Recipe
 
-__all__ = ["plan_from_check", "plans_of_build", "with_macs"]
+__all__ = ["PLANS_STAGE", "plan_from_check", "plans_of_build", "with_macs"]
+
+PLANS_STAGE = "kernel plans, dense model beside it"
 
 _KEPT = 200
 """Plans in the cache; of more, those used least recently go."""
@@ -86,7 +88,7 @@ def plans_of_build(
     """
     if any(check.status != "passed" for check in rtx.values()):
         return None
-    with log.stage("kernel plans, dense model beside it"):
+    with log.stage(PLANS_STAGE):
         plans: list[KernelPlan] = []
         missing: list[str] = []
         own = REDUCED if request.recipe.reductions else DENSE
@@ -110,11 +112,11 @@ def plans_of_build(
             for (model, precision), plan in made:
                 with _noted(missing, model, precision):
                     plans.append(plan if isinstance(plan, KernelPlan) else plan.result())
-    for text in missing:
-        log.notes.append(text)
     order = [(model, precision) for model in (REDUCED, POLICY, DENSE) for precision in (request.precision, *PRECISIONS)]
     plans.sort(key=lambda plan: order.index((plan.model, plan.precision)))
-    return Plans(tuple(plans), tuple(missing))
+    made_plans = Plans(tuple(plans), tuple(missing))
+    log.notes += [*missing, *(made_plans.taken_apart if request.plugins else ())]
+    return made_plans
 
 
 def plan_from_check(rtx: RtxCheck, graphs: BundleGraphs, recipe: Recipe, model: str, precision: str) -> KernelPlan:
@@ -131,18 +133,22 @@ def plan_from_check(rtx: RtxCheck, graphs: BundleGraphs, recipe: Recipe, model: 
     launches = {contract.name: contract.launches for contract in contracts_from_sources(sources_folder())}
     plan = KernelPlan(model, precision, rtx.compute_capability, f"TensorRT-RTX {rtx.version}", rows)
     around: tuple[PlannedKernel, ...] = ()
-    with contextlib.suppress(EdgeExportError):  # the plan with plugins is composed of this one then
+    not_around = ""
+    try:
         around = _around_plugins(graphs, recipe, plan, work, launches)
-    return replace(plan_with_work(plan, work, launches), around=around)
+    except EdgeExportError as error:  # the plan with plugins is composed of this one then
+        not_around = error.problem
+    return replace(plan_with_work(plan, work, launches), around=around, not_around=not_around)
 
 
 def _around_plugins(
     graphs: BundleGraphs, recipe: Recipe, plan: KernelPlan, work: GraphWork, launches: Mapping[str, tuple[str, ...]]
 ) -> tuple[PlannedKernel, ...]:
-    """Kernels of the graph with plugins; empty where it has none, or is too small to be fused around them.
+    """Kernels of the graph with plugins; empty where it has none.
 
     Raises:
-        EdgeExportError: TensorRT-RTX refuses what is around them or fuses across one, or its plan is not understood.
+        EdgeExportError: TensorRT-RTX refuses what is around them, fuses across one or tells no kernels, or its plan is not
+            understood.
     """
     opaque, calls = opaque_plugins(graphs.for_plugins)
     if not calls:
@@ -153,7 +159,7 @@ def _around_plugins(
         raise EdgeExportError("kernel plan with plugins", rtx.reason)
     rows = rows_from_log(rtx.plan)
     if not rows:
-        return ()
+        raise EdgeExportError("kernel plan with plugins", _TOO_SMALL)
     own = graph_work(graphs.tensorrt_functions, opaque, recipe, constant_nodes=True)
     around = plan_with_work(replace(plan, rows=rows), own, {})
     return rows_with_plugins(around.rows, own.nodes, calls, work.units, launches)
@@ -212,6 +218,8 @@ def _checked(path: Path, graphs: BundleGraphs, recipe: Recipe, model: str, preci
     if rtx.status != "passed":
         raise EdgeExportError("TensorRT-RTX", rtx.reason)
     plan = plan_from_check(rtx, graphs, recipe, model, precision)
+    if plan.not_around:  # for a reason that may pass, such as want of memory
+        return plan
     with contextlib.suppress(OSError):  # it is made again
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_file(kept, plans_bytes(Plans((plan,))))

@@ -131,7 +131,15 @@ def verify_bundle(
     bundle = open_bundle(path)
     check_writable(path / _VERIFY, _UNWRITABLE)
     if bundle.prompt is not None:
-        return _verify_graphs(bundle, on_stage)
+        for option, given in (
+            ("--data", data),
+            ("--checkpoint", checkpoint),
+            ("--policy-checkpoint", policy_checkpoint),
+        ):
+            if given is not None:
+                problem = "the original of a language model is compared at its build alone"
+                raise UsageError(option, problem, "leave it out; its golden prompts are run")
+        return _verify_graphs(bundle, engine, on_stage)
     runner = runner_from_bundle(bundle, engine)
     _check_precision(bundle, engine)
     executed = f"{runner.name} {runner.version}"
@@ -158,15 +166,16 @@ def verify_bundle(
     return result
 
 
-def _verify_graphs(bundle: Bundle, on_stage: Callable[[str], None]) -> VerifyResult:
-    """Of a bundle of several graphs: what they compute of the golden prompts."""
+def _verify_graphs(bundle: Bundle, engine: str, on_stage: Callable[[str], None]) -> VerifyResult:
+    """Of a bundle of several graphs: what they, or their engines, compute of the golden prompts."""
     on_stage("golden prompts")
-    comparisons, runtime = golden_prompts(bundle)
+    _check_precision(bundle, engine)
+    comparisons, runtime = golden_prompts(bundle, engine)
     reason = "the graphs alone were run: the original of a language model is compared at its build"
-    executed = Executed("prefill.onnx and decode.onnx", None, sha256_of(bundle.path / "manifest.json"))
-    result = VerifyResult(bundle, tuple(comparisons), reason, runtime, executed)
+    result = VerifyResult(bundle, tuple(comparisons), reason, runtime, _executed(bundle, engine))
     with disk_errors(bundle.path / _VERIFY, _UNWRITABLE):
         write_file(bundle.path / _VERIFY, json_bytes(result.as_dict()))
+    refresh_report(bundle.path, on_stage)
     failed = [item for item in comparisons if item.status == "failed"]
     if failed:
         raise ParityError(f"{bundle.path}: {failed[0].check}", failed[0].reason, "see verify.json")
@@ -189,17 +198,18 @@ def _check_precision(bundle: Bundle, engine: str) -> None:
 
 
 def _executed(bundle: Bundle, engine: str) -> Executed:
-    """What `runner_from_bundle` takes for the same arguments."""
+    """What `runner_from_bundle` takes for the same arguments; of several graphs the last one stands for all."""
     manifest = sha256_of(bundle.path / "manifest.json")
+    graph = bundle.listed[-1].graph(_GRAPH) if bundle.listed else _GRAPH
     try:
         record = engine_record(bundle)
     except BundleError:  # damaged: with --engine none that does not matter, and otherwise it was refused before
         record = None
     if record is None:
-        return Executed(_GRAPH, None, manifest)
+        return Executed(graph, None, manifest)
     file, sha256 = next(iter(record.files.items()))
     if engine != "auto" or record.provenance != BUILT_HERE:
-        return Executed(_GRAPH, None, manifest, engine_not_run=file)
+        return Executed(graph, None, manifest, engine_not_run=file)
     return Executed(file, sha256, manifest)
 
 

@@ -4,6 +4,7 @@
 |---|---|---|
 | latency_p50_ms, _p90_ms, _p99_ms, _mean_ms, _min_ms, _max_ms, _cv, _n | compute time of an inference | bench.json |
 | enqueue_p50_ms ..., transfer_p50_ms ..., end_to_end_p50_ms ... | its other rows | bench.json |
+| latency.ratio, .ratio_low, .ratio_high | B's compute time over A's, and its 95 % interval | both bench.json |
 | energy_gross_mj, energy_net_mj, power_load_w, power_idle_w | per inference, and at work and at rest | bench.json |
 | parity.cosine, .agreement, .jaccard | the lowest of all comparisons; 1 is equal | parity.json |
 | parity.max_abs, .max_rel | the largest error of all comparisons | parity.json |
@@ -11,6 +12,8 @@
 | verify.cosine ... | as for parity, of the last `edgeexport verify` | verify.json |
 | tokens.macs, .macs_without_policy, .dense_macs, .dense_over_reduced | multiply-accumulates per image | tokens.json |
 | tokens.out, tokens.mean | tokens after the last block; mean over the blocks | tokens.json |
+| graphs.decode.macs, .bytes, .weight_bytes | of one of several graphs, per run | manifest.json |
+| cache.slots, .length, .bytes | kept slots, places of a prompt, bytes with room for new tokens | manifest.json |
 | evaluation.miou, .pixel_accuracy, .forms.onnxruntime.miou ... | every number in it, by its path | evaluation.json |
 | bench.x.y, engine.x | every other number in them, by its path | bench.json, engine.json |
 | files.model_onnx_bytes, ..., files.plugins_bytes, files.total_bytes | sizes | the folder |
@@ -54,6 +57,11 @@ HEADLINES = (
     "tokens.macs",
     "tokens.mean",
     "tokens.out",
+    "cache.slots",
+    "cache.bytes",
+    "graphs.prefill.macs",
+    "graphs.decode.macs",
+    "graphs.decode.bytes",
     "parity.failed",
     "parity.cosine",
     "parity.agreement",
@@ -108,6 +116,8 @@ _SOURCES = {
     "evaluation": ("evaluation.json", "edgeexport evaluate {bundle} --data DIR --out-dir {bundle}"),
     "engine": ("engine.json", "edgeexport build {bundle}"),
     "files": ("the folder", "edgeexport build {bundle}"),
+    "graphs": ("manifest.json", "edgeexport build"),
+    "cache": ("manifest.json", "edgeexport build"),
 }
 
 
@@ -205,6 +215,7 @@ def bundle_figures(bundle: Bundle) -> BundleFigures:
         if (document := documents[root]) is not None:
             provenance = _provenance(document)
             all_metrics += [Metric(name, value, f"{root}.json", provenance) for name, value in _numbers(document, root)]
+    all_metrics += _graph_metrics(bundle)
     all_metrics += _size_metrics(bundle.path)
     metrics = {metric.name: metric for metric in all_metrics if math.isfinite(metric.value)}
     engine_files = (documents["engine"] or {}).get("files", {})
@@ -250,6 +261,20 @@ def _token_metrics(tokens: Mapping[str, Any]) -> Iterator[Metric]:
     for name, value in figures.items():
         if _is_number(value):
             yield Metric(f"tokens.{name}", float(value), "tokens.json", _provenance(tokens))
+
+
+def _graph_metrics(bundle: Bundle) -> Iterator[Metric]:
+    """Of a bundle that lists its graphs."""
+    for graph in bundle.manifest.get("graphs", ()):
+        for key in ("macs", "bytes", "weight_bytes"):
+            if key in graph:
+                name = f"graphs.{graph['name']}.{key}"
+                yield Metric(name, float(graph[key]), "manifest.json", "computed")
+    facts = bundle.prompt
+    if facts is not None:
+        held = facts.cache_bytes_per_token * facts.capacity
+        for key, value in (("slots", facts.slots), ("length", facts.length), ("bytes", held)):
+            yield Metric(f"cache.{key}", float(value), "manifest.json", "computed")
 
 
 def _size_metrics(folder: Path) -> Iterator[Metric]:

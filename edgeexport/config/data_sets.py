@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from edgeexport.config.mmsegmentation import mmsegmentation
 
 __all__ = ["DataSetFacts", "facts_of_data_set"]
 
@@ -66,12 +66,8 @@ def facts_of_data_set(given: Mapping[str, Any]) -> DataSetFacts:
 
 
 def _class_of(name: str) -> Any:
-    # Here and not at the top: the import takes seconds, and recipes of other families do without it.
     try:
-        with contextlib.redirect_stdout(
-            sys.stderr
-        ):  # where --json has one object; the import prints of packages it lacks
-            from mmseg import datasets
+        datasets = mmsegmentation("mmseg.datasets")
     except ImportError:
         return None
     found = getattr(datasets, name, None)

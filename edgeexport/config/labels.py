@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 
+from edgeexport.config.mmsegmentation import mmsegmentation
 from edgeexport.config.place import Place
 from edgeexport.config.values import integer, sequence, string
 from edgeexport.errors import nearest_hint
@@ -84,9 +85,8 @@ def _imagenet_names() -> list[str]:
 
 def _of_data_set(name: str, place: Place, function: str) -> Sequence:
     """Entries that mmsegmentation lists for a data set."""
-    # Here and not at the top: the import takes seconds, and recipes without names do without it.
     try:
-        from mmseg import utils
+        utils = mmsegmentation("mmseg.utils")
     except ModuleNotFoundError as error:
         raise place.error(name, f"a data set's name needs mmsegmentation ({error})", "give a list instead") from None
     aliases = {alias for names in utils.dataset_aliases.values() for alias in names}

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from edgeexport.cost.ceilings import ceilings_of, power_modes
+from edgeexport.device.targets import TARGETS
 from edgeexport.inputs.prompt_facts import PromptFacts
 
-__all__ = ["CacheCost", "cache_bytes", "cache_costs", "decode_ms"]
+__all__ = ["CacheCost", "cache_bytes", "cache_costs", "decode_ms", "decode_table"]
 
 _SHARES = (1.0, 0.5, 0.35, 0.2, 0.05)  # of the paper's table
+_TABLE_SHARES = (1.0, 0.5, 0.2, 0.05)
+_CONTEXTS = (4096, 16384, 38000)  # the last one is the published table's, by our fit
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,25 @@ def cache_costs(facts: PromptFacts, weight_bytes: int, target: str, value_bytes:
         predicted = None if rate is None else decode_ms(weight_bytes, held, rate)
         costs.append(CacheCost(kept / facts.length, kept, held, predicted))
     return tuple(costs)
+
+
+def decode_table(facts: PromptFacts, weight_bytes: int, value_bytes: int = 4) -> list[dict[str, Any]]:
+    """Predicted milliseconds per decoded token on every target with known rates, by context and budget (JSON-ready).
+
+    A row has ``context`` (tokens of the prompt), ``budget``, ``slots``, ``cache_bytes`` (with ``facts.new_tokens`` behind the
+    prompt) and ``ms``: target -> milliseconds in its fastest power mode, weights and cache read once. The model is the
+    bundle's; contexts beyond its own prompt are of the same model with a longer one.
+    """
+    rates = {name: rate for name in TARGETS if (rate := _memory_rate(name)) is not None}
+    rows: list[dict[str, Any]] = []
+    for context in sorted({facts.length, *(size for size in _CONTEXTS if size > facts.length)}):
+        for share in _TABLE_SHARES:
+            slots = math.ceil(share * context)
+            tokens = slots + facts.new_tokens
+            held = cache_bytes(facts.layers, facts.kv_heads, facts.head_size, tokens, value_bytes)
+            ms = {name: decode_ms(weight_bytes, held, rate) for name, rate in rates.items()}
+            rows.append({"context": context, "budget": share, "slots": slots, "cache_bytes": held, "ms": ms})
+    return rows
 
 
 def _memory_rate(target: str) -> float | None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgeexport import documents
-from edgeexport.cost.work import OTHER, GraphWork, NodeWork
+from edgeexport.cost.work import MODEL, OTHER, GraphWork, NodeWork
 from edgeexport.documents import Kernels, read_document
 from edgeexport.documents.kernels import KERNELS_SCHEMA, Plan, Row
 from edgeexport.documents.kernels import Tensor as TensorRow
@@ -60,8 +60,10 @@ CONVENTION = (
     "dtype, shape, strides in elements (left out where row by row), bytes. macs: of the products among its nodes; values: "
     "numbers that its other nodes go through. calls: custom ops, or steps of several, whose nodes alone are in it, which a "
     "plugin replaces by the launches named under launches. with_plugins: the kernels of the graph with plugins, compiled "
-    "around them, and their launches; without it, plans with plugins are composed by calls"
+    "around them, and their launches; without it, plans with plugins are composed by calls, and not_around says why"
 )
+
+_EARLIER = "the plan was made by a version of edgeexport that did not"
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class KernelPlan:
     """The plan of one graph.
 
     Attributes:
-        model: `REDUCED`, `DENSE` or `POLICY`.
+        model: `REDUCED`, `DENSE` or `POLICY`; of a bundle that lists several graphs, the name of one.
         precision: 'fp32' or 'fp16'.
         architecture: That it was compiled for, such as 'SM86'.
         compiler: Such as 'TensorRT-RTX 1.7.1.116'.
@@ -139,6 +141,7 @@ class KernelPlan:
         composed: Plugins stand in place of the bodies of their ops.
         around: Kernels of the graph with plugins, compiled around them (`edgeexport.cost.composed_plan`); empty where that was
             not done.
+        not_around: Why it was not, although the graph has plugins; else empty.
     """
 
     model: str
@@ -150,6 +153,7 @@ class KernelPlan:
     macs: int = 0
     composed: bool = False
     around: tuple[PlannedKernel, ...] = ()
+    not_around: str = ""
 
     @property
     def kernels(self) -> tuple[PlannedKernel, ...]:
@@ -205,7 +209,7 @@ class KernelPlan:
             for call, at in last.items():
                 if at == index:
                     rows += self._launched(call, removed[call], row, read, positions)
-        return replace(self, rows=tuple(rows), composed=True)
+        return replace(self, rows=tuple(rows), composed=True, not_around=self.not_around or _EARLIER)
 
     def _launched(
         self,
@@ -251,6 +255,20 @@ class Plans:
     def own(self, precision: str) -> KernelPlan | None:
         """The plan of the bundle's own model in ``precision``, where there is one."""
         return self.plan(REDUCED if any(item.model == REDUCED for item in self.plans) else DENSE, precision)
+
+    def of_graph(self, graph: str, precision: str) -> KernelPlan | None:
+        """The plan of one of several graphs by its name, or of 'model', the only one; where there is one."""
+        return self.own(precision) if graph == MODEL else self.plan(graph, precision)
+
+    @property
+    def taken_apart(self) -> tuple[str, ...]:
+        """Which plans with plugins are the plans without, taken apart, and why: text for people."""
+        return tuple(
+            f"the plan of the {plan.model} model in {plan.precision} with plugins is the one without, taken apart: "
+            f"the graph around the plugins was not compiled: {plan.not_around}"
+            for plan in self.plans
+            if plan.not_around
+        )
 
 
 def plan_with_work(plan: KernelPlan, work: GraphWork, launches: Mapping[str, tuple[str, ...]]) -> KernelPlan:
@@ -329,6 +347,7 @@ def plans_bytes(plans: Plans) -> bytes:
         facts = {name: getattr(plan, name) for name in ("model", "precision", "architecture", "compiler", "macs")}
         facts |= {"kernels": len(plan.kernels), "bytes": plan.bytes, "product_dtypes": plan.product_dtypes}
         facts |= {"launches": {call: list(names) for call, names in plan.launches.items()}}
+        facts |= {"not_around": plan.not_around} if plan.not_around else {}
         told = "".join(f'   "{key}": {_line(value)},\n' for key, value in facts.items())
         rows = ",\n".join("    " + _line(_row(row)) for row in plan.rows)
         around = ",\n".join("    " + _line(_row(row)) for row in plan.around)
@@ -370,6 +389,7 @@ def _plan(entry: Plan) -> KernelPlan:
         launches={call: tuple(names) for call, names in entry["launches"].items()},
         macs=entry["macs"],
         around=tuple(map(_kernel, entry.get("with_plugins", ()))),
+        not_around=entry.get("not_around", ""),
     )
 
 

@@ -19,6 +19,7 @@ from edgeexport.documents import WORK, Work, read_document
 from edgeexport.documents.work import WORK_SCHEMA, Node
 
 __all__ = [
+    "MODEL",
     "OTHER",
     "WORK_FILE",
     "WORK_SCHEMA",
@@ -28,10 +29,14 @@ __all__ = [
     "part_title",
     "read_work",
     "work_bytes",
+    "work_file",
     "work_from_document",
 ]
 
 WORK_FILE = "work.json"
+
+MODEL = "model"
+"""Name of the graph of a bundle that lists none."""
 
 OTHER = "other"
 """The part of what belongs to no part."""
@@ -214,13 +219,22 @@ def work_from_document(content: Work) -> GraphWork:
     return GraphWork(nodes, calls, plugins, steps)
 
 
-def read_work(bundle_dir: Path) -> GraphWork | None:
+def work_file(graph: str = MODEL) -> str:
+    """'work.json', or 'decode.work.json' of a graph among several."""
+    return WORK_FILE if graph == MODEL else f"{graph}.{WORK_FILE}"
+
+
+def read_work(bundle_dir: Path, graph: str = MODEL) -> GraphWork | None:
     """The work of a bundle's graph; None where the bundle was built before there was a work.json.
+
+    Args:
+        bundle_dir: Of the bundle.
+        graph: Among several, its name.
 
     Raises:
         BundleError: The file is damaged.
     """
-    path = bundle_dir / WORK_FILE
+    path = bundle_dir / work_file(graph)
     return work_from_document(read_document(path, WORK)) if path.is_file() else None
 
 

@@ -259,6 +259,13 @@ class Samples(TypedDict, total=False):
     compute: list[_Ms]
 
 
+class GraphRows(TypedDict, total=False):
+    """One of several graphs, ahead of the one that the document is about."""
+
+    engine: Line
+    rows: Required[Rows]
+
+
 class Bench(TypedDict, total=False):
     """The document."""
 
@@ -285,6 +292,7 @@ class Bench(TypedDict, total=False):
     predicted: Prediction | None
     no_prediction: Text
     layers: Layers | None
+    graphs: Annotated[dict[Name, GraphRows], Meta(max_length=64)]
 
 
 def _check(bench: Bench) -> None:
@@ -304,7 +312,7 @@ def _paired(baseline: Baseline | None) -> Iterator[tuple[str, Rows]]:
 
 
 def _check_answer(bench: Bench) -> None:
-    for key in sorted(Bench.__annotations__.keys() - bench.keys() - {"no_prediction", "engine_sha256"}):
+    for key in sorted(Bench.__annotations__.keys() - bench.keys() - {"graphs", "no_prediction", "engine_sha256"}):
         raise Inconsistent("", f"lacks {key}")
     if bench["schema"] != BENCH_SCHEMA:
         raise Inconsistent("schema", f"is {bench['schema']!r}, expected {BENCH_SCHEMA!r}")

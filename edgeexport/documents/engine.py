@@ -60,9 +60,12 @@ class EngineFacts(TypedDict):
 
 
 class Engine(EngineFacts, total=False):
-    """The document: the model's engine, and the policy network's where it has one of its own."""
+    """The document: the model's engine, the policy network's where it has one of its own; of several graphs the last one's,
+    and those of the others.
+    """
 
     policy: EngineFacts | None
+    graphs: Annotated[dict[Line, EngineFacts], Meta(max_length=64)]
 
 
 ENGINE: Kind[Engine] = Kind(Engine, ENGINE_SCHEMA, remedy="build the engine again: edgeexport build BUNDLE")

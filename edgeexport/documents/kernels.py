@@ -14,7 +14,8 @@ __all__ = ["KERNELS", "KERNELS_SCHEMA", "Kernels", "Pays", "Plan", "Row", "Tenso
 
 KERNELS_SCHEMA = "edgeexport.kernels/1"
 
-_Model = Literal["reduced", "dense", "policy"]
+_Model = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,31}\Z")]
+"""'reduced', 'dense' or 'policy', or of a bundle that lists several graphs the name of one."""
 _Precision = Literal["fp32", "fp16"]
 _Ms = Annotated[float, Meta(gt=0, le=1e12)]
 _DType = Annotated[str, Meta(pattern=r"\A(bool|u?int(8|16|32|64)|b?float16|float(32|64))\Z")]
@@ -62,6 +63,7 @@ class Plan(TypedDict, total=False):
     launches: Required[dict[Line, Annotated[list[Name], Meta(min_length=1, max_length=64)]]]
     rows: Required[Annotated[list[Row], Meta(max_length=1 << 16)]]
     with_plugins: Annotated[list[Row], Meta(max_length=1 << 16)]
+    not_around: Text
     kernels: Count
     bytes: Annotated[int, Meta(ge=0)]
     product_dtypes: dict[Line, Count]
@@ -74,7 +76,7 @@ class Kernels(TypedDict, total=False):
     provenance: Line
     convention: Text
     missing: Required[Annotated[list[Text], Meta(max_length=64)]]
-    plans: Required[Annotated[list[Plan], Meta(max_length=16)]]
+    plans: Required[Annotated[list[Plan], Meta(max_length=128)]]
 
 
 class Counts(TypedDict):

@@ -119,6 +119,17 @@ class Merge(TypedDict, total=False):
     window: ElementCount
 
 
+_Edges = Annotated[list[Annotated[int, Meta(ge=0, le=2**15)]], Meta(min_length=1, max_length=4096)]
+
+
+class WindowGrid(TypedDict):
+    """Windows that slide over an image: (height, width), and their upper and left edges; all in pixels."""
+
+    size: tuple[Side, Side]
+    rows: _Edges
+    columns: _Edges
+
+
 class LargeValue(TypedDict):
     """A float16 value, by the node that computes it, and its largest magnitude on the test images."""
 
@@ -199,15 +210,16 @@ class Policy(TypedDict):
     output: Tensor
 
 
-class Graph(TypedDict):
-    """One of several graphs: ``NAME.onnx`` and ``NAME.trt.onnx``."""
+class Graph(TypedDict, total=False):
+    """One of several graphs: ``NAME.onnx`` and ``NAME.trt.onnx``; ``macs`` of its products, ``bytes`` that its nodes move."""
 
-    name: Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,31}$")]
-    inputs: Annotated[list[Tensor], Meta(min_length=1, max_length=4096)]
-    outputs: Annotated[list[Tensor], Meta(min_length=1, max_length=8192)]
-    opset: Annotated[int, Meta(ge=1, le=2**10)]
-    macs: Annotated[int, Meta(ge=0, le=2**62)]
-    weight_bytes: Annotated[int, Meta(ge=0, le=2**62)]
+    name: Required[Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,31}$")]]
+    inputs: Required[Annotated[list[Tensor], Meta(min_length=1, max_length=4096)]]
+    outputs: Required[Annotated[list[Tensor], Meta(min_length=1, max_length=8192)]]
+    opset: Required[Annotated[int, Meta(ge=1, le=2**10)]]
+    macs: Required[Annotated[int, Meta(ge=0, le=2**62)]]
+    bytes: Annotated[int, Meta(ge=0, le=2**62)]
+    weight_bytes: Required[Annotated[int, Meta(ge=0, le=2**62)]]
 
 
 _Size = Annotated[int, Meta(ge=1, le=2**20)]
@@ -270,6 +282,7 @@ class Manifest(TypedDict, total=False):
     chat_template: Text
     grid: Grid
     windows: ElementCount
+    window_grid: WindowGrid
     num_shared: ElementCount
     policy: Policy | None
     prune: Annotated[list[Pruning], Meta(max_length=4096)]
@@ -310,6 +323,19 @@ def _check_graphs(manifest: Manifest) -> None:
         raise Inconsistent("graphs", f"lack {sorted(missing)[0]}, which a prompt needs")
 
 
+def _check_windows(manifest: Manifest) -> None:
+    """Windows lie in the image one behind the other, and are as many as are said."""
+    slid, size = manifest.get("window_grid"), manifest["input"]
+    if slid is None:
+        return
+    for side, length, extent in (("rows", "height", slid["size"][0]), ("columns", "width", slid["size"][1])):
+        starts = slid[side]  # type: ignore[literal-required]
+        if starts != sorted(set(starts)) or starts[-1] + extent > size.get(length, 2**15):
+            raise Inconsistent(f"window_grid.{side}", f"do not lie one behind the other in input.{length}")
+    if len(slid["rows"]) * len(slid["columns"]) != manifest.get("windows"):
+        raise Inconsistent("windows", f"is {manifest.get('windows')}, not as many as window_grid has")
+
+
 def _check(manifest: Manifest) -> None:
     _check_graphs(manifest)
     if "input" not in manifest:
@@ -328,6 +354,7 @@ def _check(manifest: Manifest) -> None:
         for side, length in (("rows", "height"), ("columns", "width")):
             if grid[side] * max(grid["patch_size"], 1) > size.get(length, grid[side] * 2**15):  # type: ignore[literal-required]
                 raise Inconsistent(f"grid.{side}", f"is {grid[side]}, more than fit into input.{length}")  # type: ignore[literal-required]
+    _check_windows(manifest)
     for key in ("outputs", "inner_outputs"):
         for name, times in Counter(item["name"] for item in lists[key]).items():  # type: ignore[attr-defined]
             if times > 1:

@@ -31,7 +31,15 @@ from edgeexport.evaluation.versions import versions_of
 from edgeexport.inputs.photos import input_from_photo, open_photo
 from edgeexport.inputs.spec import InputSpec
 
-__all__ = ["AgainstOptions", "Beside", "OnProgress", "RunnableForm", "fidelity_on_photos"]
+__all__ = [
+    "AgainstOptions",
+    "Beside",
+    "OnProgress",
+    "RunnableForm",
+    "compared_batch",
+    "fidelity_on_photos",
+    "measured_image",
+]
 
 OnProgress = Callable[[int, int, str], None]
 _PROGRESS_SCHEMA = "edgeexport.fidelity_progress/1"
@@ -193,7 +201,7 @@ class _Run:
             if "left_out" in entry:
                 self.left_out[name] = LeftOut(name, entry["problem"])
             else:
-                self.measured[name] = _measured(entry, by_name[name])
+                self.measured[name] = measured_image(entry, by_name[name])
 
     def finish(self, on_progress: OnProgress) -> None:
         """Measures what an earlier run did not."""
@@ -202,10 +210,10 @@ class _Run:
             self.notes(item)
         on_progress(len(self.measured) + len(self.left_out), total, "")
         for photos, rows in self._batches():
-            entries = self._compared(photos, rows)
+            entries = compared_batch(self.beside, photos, rows, self.numbers)
             self.progress.append(entries)
             for photo, entry in zip(photos, entries, strict=True):
-                self.measured[photo.name] = _measured(entry, photo)
+                self.measured[photo.name] = measured_image(entry, photo)
             on_progress(len(self.measured) + len(self.left_out), total, photos[-1].name)
 
     def _batches(self) -> Iterator[tuple[list[Photograph], list[NDArray]]]:
@@ -229,32 +237,54 @@ class _Run:
         if rows:
             yield photos, rows
 
-    def _compared(self, photos: Sequence[Photograph], rows: Sequence[NDArray]) -> list[Compared]:
-        filled = np.stack([*rows, *[rows[-1]] * (self.beside.input.batch - len(rows))])
-        both = [form.run(filled) for form in (self.beside.reduced, self.beside.other)]
-        return [
-            self._entry(photo, *({name: value[place] for name, value in outputs.items()} for outputs in both))
-            for place, photo in enumerate(photos)
-        ]
 
-    def _entry(self, photo: Photograph, ours: dict[str, NDArray], theirs: dict[str, NDArray]) -> Compared:
-        layout = self.beside.layout
-        ranks = vectors = None
-        if photo.label is not None:
-            if self.numbers is not None and "logits" in ours:
-                number = self.numbers[photo.label]
-                ranks = (rank_of_class(ours["logits"], number), rank_of_class(theirs["logits"], number))
-            pair = [vector_of(outputs, layout) for outputs in (ours, theirs)]
-            if pair[0] is not None and pair[1] is not None:
-                vectors = (_plain(pair[0]), _plain(pair[1]))
-        figures = figures_of(ours, theirs, layout)
-        if not np.isfinite([*figures.values(), *(value for pair in vectors or () for value in pair)]).all():
-            problem = f"gives values for {photo.name} that are no numbers, or its {self.beside.against} model does"
-            raise UsageError(self.beside.name, problem, "check the weights: edgeexport build compares what they give")
-        return {"name": photo.name, "figures": figures, "ranks": ranks, "vectors": vectors}
+def compared_batch(
+    beside: Beside, photos: Sequence[Photograph], rows: Sequence[NDArray], numbers: Sequence[int] | None
+) -> list[Compared]:
+    """What both models say of at most a batch of photographs, one entry each.
+
+    Args:
+        beside: The models.
+        photos, rows: As many of each; rows are decoded (`input_from_photo`).
+        numbers: The classifier's numbers of the folder's classes; None where it does not know them.
+
+    Raises:
+        UsageError: A model gives something that is no number.
+        BuildError: ONNX Runtime fails.
+    """
+    filled = np.stack([*rows, *[rows[-1]] * (beside.input.batch - len(rows))])
+    both = [form.run(filled) for form in (beside.reduced, beside.other)]
+    return [
+        _entry(beside, photo, numbers, *({name: value[place] for name, value in outputs.items()} for outputs in both))
+        for place, photo in enumerate(photos)
+    ]
 
 
-def _measured(entry: Compared, photo: Photograph) -> Measured:
+def _entry(
+    beside: Beside,
+    photo: Photograph,
+    numbers: Sequence[int] | None,
+    ours: dict[str, NDArray],
+    theirs: dict[str, NDArray],
+) -> Compared:
+    layout = beside.layout
+    ranks = vectors = None
+    if photo.label is not None:
+        if numbers is not None and "logits" in ours:
+            number = numbers[photo.label]
+            ranks = (rank_of_class(ours["logits"], number), rank_of_class(theirs["logits"], number))
+        pair = [vector_of(outputs, layout) for outputs in (ours, theirs)]
+        if pair[0] is not None and pair[1] is not None:
+            vectors = (_plain(pair[0]), _plain(pair[1]))
+    figures = figures_of(ours, theirs, layout)
+    if not np.isfinite([*figures.values(), *(value for pair in vectors or () for value in pair)]).all():
+        problem = f"gives values for {photo.name} that are no numbers, or its {beside.against} model does"
+        raise UsageError(beside.name, problem, "check the weights: edgeexport build compares what they give")
+    return {"name": photo.name, "figures": figures, "ranks": ranks, "vectors": vectors}
+
+
+def measured_image(entry: Compared, photo: Photograph) -> Measured:
+    """An entry as figures are computed from it."""
     ranks, vectors = entry["ranks"], entry["vectors"]
     return Measured(
         photo.name,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from edgeexport.config.mmsegmentation import mmsegmentation
 from edgeexport.evaluation.annotation import ignored_label
 from edgeexport.pictures.label_map import resized_class_map
 
@@ -91,25 +92,23 @@ def areas_of(class_map: NDArray, label: NDArray[np.int64], num_classes: int) -> 
         label: int64 (H, W), 0..K-1, or `ignored_label` where the pixel counts for nothing.
         num_classes: K.
     """
-    from mmseg.evaluation import IoUMetric  # here: the import takes seconds
-
+    metric = mmsegmentation("mmseg.evaluation").IoUMetric
     resized = resized_class_map(class_map, *label.shape)
     prediction = torch.from_numpy(np.ascontiguousarray(resized, dtype=np.int64))
     target = torch.from_numpy(np.ascontiguousarray(label, dtype=np.int64))
     rows = max(1, _COUNTABLE_PIXELS // label.shape[1])
     total = Areas.zero(num_classes)
     for part, expected in zip(prediction.split(rows), target.split(rows), strict=True):
-        counts = IoUMetric.intersect_and_union(part, expected, num_classes, ignored_label(num_classes))
+        counts = metric.intersect_and_union(part, expected, num_classes, ignored_label(num_classes))
         total += Areas(*(count.to(torch.int64).numpy() for count in counts))
     return total
 
 
 def scores_from_areas(total: Areas) -> SegmentationScores:
     """Scores of summed areas, in double precision."""
-    from mmseg.evaluation import IoUMetric
-
+    metric = mmsegmentation("mmseg.evaluation").IoUMetric
     areas = (total.intersect, total.union, total.prediction, total.label)
-    metrics = IoUMetric.total_area_to_metrics(*(torch.from_numpy(counts).to(torch.float64) for counts in areas))
+    metrics = metric.total_area_to_metrics(*(torch.from_numpy(counts).to(torch.float64) for counts in areas))
     iou = np.asarray(metrics["IoU"]) * 100
     return SegmentationScores(
         miou=_mean(iou),

@@ -20,7 +20,7 @@ from edgeexport.fixed.tokens import tokens_json
 from edgeexport.fixed.weights import WeightsOrigin
 from edgeexport.recipe.schema import Recipe
 
-__all__ = ["DENSE", "Remembered", "beside_dense", "check_reduced", "digest_of", "layout_of"]
+__all__ = ["DENSE", "Remembered", "beside_dense", "check_reduced", "digest_of", "form_beside_dense", "layout_of"]
 
 DENSE = "dense"
 
@@ -68,6 +68,11 @@ def beside_dense(recipe: Recipe, model: nn.Module, origin: WeightsOrigin) -> Bes
         UsageError: It has no reduction.
     """
     check_reduced(recipe)
+    return form_beside_dense(recipe, model, origin)
+
+
+def form_beside_dense(recipe: Recipe, model: nn.Module, origin: WeightsOrigin) -> Beside:
+    """The same of any recipe, also of one that is its own dense model."""
     reduced, dense = (fixed_from_model(model, form) for form in (recipe, dense_recipe(recipe)))
     tokens: Mapping[str, Any] = tokens_json(recipe)
     weights, text = origin.as_dict(), {key: value for key, value in recipe.text.items() if key != "checkpoint"}

@@ -25,9 +25,9 @@ from edgeexport.evaluation.dataset import (
     check_sequences,
     labelled_images,
     nothing_usable,
-    open_folder,
 )
 from edgeexport.evaluation.executions import Execution
+from edgeexport.evaluation.folder_layout import open_folder
 from edgeexport.evaluation.label_numbers import reduced_zero
 from edgeexport.evaluation.left_out_notes import LeftOutNotes
 from edgeexport.evaluation.options import EvaluationOptions
@@ -65,16 +65,16 @@ def evaluate(
         RecipeError, CheckpointError, BundleError, BuildError: See there.
     """
     # Mistakes are told before weights are read; how files are called, the recipe knows.
-    open_folder(options.data, split=options.split, limit=options.limit, labels="optional")
+    open_folder(options.data, split=options.split, limit=options.limit, labels="optional", endings=options.endings())
     segmenter = segmenter_from_argument(argument, options, on_note)
-    suffixes = (segmenter.labels.image_suffix, segmenter.labels.label_suffix)
-    folder = open_folder(options.data, split=options.split, limit=options.limit, suffixes=suffixes)
+    endings = options.endings(segmenter.labels)
+    folder = open_folder(options.data, split=options.split, limit=options.limit, endings=endings)
     reduced = reduced_zero(options, segmenter.labels, on_note)
     check_sequences(folder, options.policy_every)
     target = options.out_dir if options.out_dir is not None else default_output_folder(segmenter)
     refuse_link_of_bundle(target, "--out-dir")
     # Of the whole folder: a look at the first few images must not drop what a long run has measured.
-    whole = folder if options.limit is None else open_folder(options.data, split=options.split, suffixes=suffixes)
+    whole = folder if options.limit is None else open_folder(options.data, split=options.split, endings=endings)
     key = {
         "model": segmenter.model_sha256,
         "data set": whole.listing_sha256(),

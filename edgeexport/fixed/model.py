@@ -100,6 +100,8 @@ class FixedModel(nn.Module):
         }
         if facts.windows > 1:
             entries["windows"] = facts.windows
+        if (slid := self.walk.window_grid) is not None:
+            entries["window_grid"] = {"size": slid.window, "rows": slid.rows, "columns": slid.columns}
         for key, changes in self.schedule.changes.items():
             acting = [change for change in changes if change.acts]
             entries |= REDUCTIONS[key].manifest(self.recipe.reductions[key], acting)

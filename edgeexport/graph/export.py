@@ -46,6 +46,8 @@ def exported_model(
     output_names: Sequence[str],
     metadata: dict[str, str],
     opset: int = OPSET,
+    *,
+    apart: bool = False,
 ) -> onnx.ModelProto:
     """Exports ``module`` at the fixed shapes of ``examples``; custom ops stay bare nodes of the domain ``edgeexport``.
 
@@ -54,6 +56,7 @@ def exported_model(
         examples: Inputs of the final shapes and dtypes, in the order of ``input_names``; their values do not matter.
         metadata: Goes into the model's metadata properties.
         opset: Of the standard operators.
+        apart: Large weights leave the graph, whatever their size together (`edgeexport.graph.weights_apart`).
 
     Raises:
         BuildError: Torch's exporter fails.
@@ -67,7 +70,7 @@ def exported_model(
             f"cannot export the model: {type(error).__name__}: {reason}",
             "report it with the recipe",
         ) from error
-    put_weights_apart(program.model)
+    put_weights_apart(program.model, always=apart)
     model = ir.to_proto(program.model)
     _clean_metadata(model)
     _drop_scatter_none(model)

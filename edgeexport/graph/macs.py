@@ -23,7 +23,7 @@ _BATCH_NORM = 2
 _TAPS = {"nearest": 0, "linear": 4, "cubic": 16}
 # Standard operators that multiply but that no graph of ours has: reported as opaque rather than counted as nothing.
 _UNCOUNTED = frozenset(
-    {"Attention", "ConvInteger", "DeformConv", "GRU", "LSTM", "MatMulInteger", "QLinearConv", "QLinearMatMul", "RNN"}
+    {"ConvInteger", "DeformConv", "GRU", "LSTM", "MatMulInteger", "QLinearConv", "QLinearMatMul", "RNN"}
 )
 
 _Shape = tuple[int, ...]
@@ -193,6 +193,14 @@ def _einsum(operands: _Operands) -> int:
     return prod(size.values())
 
 
+def _attention(operands: _Operands) -> int:
+    """Logits and weighted values of ONNX's own operator on (B, H, n, D), as all graphs of ours have it."""
+    query, key, value = (operands.input(index) for index in range(3))
+    if len(query) != 4:
+        raise operands.unsupported("operands of three dimensions")
+    return prod(query[:3]) * key[2] * (query[3] + value[3])
+
+
 def _layer_norm(operands: _Operands) -> int:
     return _LAYER_NORM * prod(operands.input(0))
 
@@ -206,6 +214,7 @@ def _resize(operands: _Operands) -> int:
 
 
 _COUNTERS = {
+    "Attention": ("product", _attention),
     "MatMul": ("product", _matmul),
     "Gemm": ("product", _gemm),
     "Conv": ("product", _conv),

@@ -7,35 +7,36 @@ Every step of a fixed model is a module, so the exporter notes for each node whe
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Protocol
 
 import onnx
 
 from edgeexport.cost.work import OTHER
 from edgeexport.graph.decoder import DECODER_SCOPE
 from edgeexport.graph.export import scope_of
-from edgeexport.recipe.schema import Recipe
-from edgeexport.reductions import REDUCTIONS
 
-__all__ = ["parts_of_nodes"]
+__all__ = ["Scoped", "parts_of_nodes"]
 
 
-def parts_of_nodes(graph: onnx.GraphProto, recipe: Recipe) -> dict[str, str]:
+class Scoped(Protocol):
+    """A recipe of any kind."""
+
+    @property
+    def scopes(self) -> Mapping[str, str]:
+        """Path of a module in what is exported, its numbers as '#' -> part of the model, such as 'block_#'."""
+
+
+def parts_of_nodes(graph: onnx.GraphProto, recipe: Scoped) -> dict[str, str]:
     """First output of every node -> its part (see `edgeexport.cost.work.part_title`).
 
     Args:
         graph: Of model.onnx: custom ops as calls.
         recipe: What it was exported from.
     """
-    tables = _tables(recipe)
+    rows = [*recipe.scopes.items(), (DECODER_SCOPE, "decode_head")]
+    tables = [(re.compile(re.escape(path).replace(r"\#", r"(\d+)") + r"(?:\.|$)"), part) for path, part in rows]
     return {node.output[0]: _part(scope_of(node), tables) for node in graph.node}
-
-
-def _tables(recipe: Recipe) -> list[tuple[re.Pattern[str], str]]:
-    rows = [*recipe.host.scopes.items(), (DECODER_SCOPE, "decode_head")]
-    for key in recipe.reductions:
-        own = REDUCTIONS[key].scopes
-        rows += [(f"{key}.{path}" if path else key, part) for path, part in own.items()]
-    return [(re.compile(re.escape(path).replace(r"\#", r"(\d+)") + r"(?:\.|$)"), part) for path, part in rows]
 
 
 def _part(scope: str, tables: list[tuple[re.Pattern[str], str]]) -> str:

@@ -17,10 +17,9 @@ from edgeexport.cost.kernels import VIEWS
 from edgeexport.cost.work import OTHER, GraphWork, NodeWork
 from edgeexport.errors import LintError
 from edgeexport.graph.macs import NodeCost, graph_macs
-from edgeexport.graph.node_parts import parts_of_nodes
+from edgeexport.graph.node_parts import Scoped, parts_of_nodes
 from edgeexport.graph.plugin_graph import BARE_OPS
 from edgeexport.graph.plugin_steps import Step, plugin_steps
-from edgeexport.recipe.schema import Recipe
 
 __all__ = ["graph_work"]
 
@@ -31,14 +30,14 @@ _Tensor = tuple[str, int]  # dtype, bytes
 
 
 def graph_work(
-    model: onnx.ModelProto, plain: onnx.ModelProto, recipe: Recipe, *, constant_nodes: bool = False
+    model: onnx.ModelProto, plain: onnx.ModelProto, recipe: Scoped, *, constant_nodes: bool = False
 ) -> GraphWork:
     """Counts a bundle's graph.
 
     Args:
         model: model.onnx: custom ops as calls, with the metadata of `edgeexport.graph.export`.
         plain: The same in standard operators only, shapes inferred (`edgeexport.graph.inline.inlined_model`).
-        recipe: Tells which block an auxiliary head follows.
+        recipe: Tells which part of the model a module is.
         constant_nodes: Also nodes that depend on constants alone; TensorRT-RTX executes some of them.
 
     Raises:

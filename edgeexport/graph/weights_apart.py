@@ -40,7 +40,7 @@ __all__ = [
 IN_MEMORY_BYTES = 1 << 30
 """Weights of a model that is exported; above, they leave the graphs."""
 
-IN_ONE_FILE_BYTES = 128 << 20
+IN_ONE_FILE_BYTES = 32 << 20
 """Weights of a bundle's graph; above, all graphs of the bundle share one file of them."""
 
 WEIGHTS_DIGEST = "edgeexport.weights_sha256"

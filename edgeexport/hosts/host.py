@@ -26,6 +26,7 @@ from edgeexport.tokens.changes import BlockTokens, BranchTokens
 from edgeexport.tokens.host_facts import HostFacts
 from edgeexport.tokens.published_tokens import PublishedTokens
 from edgeexport.tokens.trace import Trace
+from edgeexport.tokens.windows import WindowGrid
 
 __all__ = [
     "MERGING_CONVENTION",
@@ -141,8 +142,10 @@ class Walk(nn.Module, ABC):
         input_names: Of the graph.
         position: (1, N, C), positions of all patches, for hosts whose patches can be chosen.
         class_map_tail: How a class map is made from scores per patch; None where none is.
+        window_grid: Windows that slide over an image, which the model sees in its place; None where it sees it whole.
     """
 
+    window_grid: WindowGrid | None = None
     input_names: ClassVar[tuple[str, ...]] = ("image",)
     blocks: nn.ModuleDict
     exits: nn.ModuleDict

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from edgeexport.pictures.canvas import display_size, framed, of_pixels
 from edgeexport.pictures.class_probability import ClassProbability
 from edgeexport.pictures.legend import Legend, LegendColumn, LegendEntry, percent_text
 from edgeexport.pictures.merge_map import MergeMap
+from edgeexport.pictures.window_places import WHOLE, WindowPlace
 
 __all__ = ["draw_merged_regions", "region_borders"]
 
@@ -29,8 +31,9 @@ _ALONE_SWATCH: Colour = (128, 134, 142)
 
 def draw_merged_regions(
     photo: Image.Image,
-    merges: MergeMap,
+    merges: MergeMap | None,
     *,
+    slid: Sequence[tuple[WindowPlace, MergeMap]] = (),
     classes: tuple[ClassProbability, ...] = (),
     title: str = "",
     notice: str = "",
@@ -45,15 +48,32 @@ def draw_merged_regions(
     Args:
         photo: RGB, any size; each picture is drawn with its longest side between 1024 and 1280 pixels.
         merges: The image's merges; patches are stretched over the photograph as the model sees them.
+        slid: Instead of it those of windows that slid over the image; where they overlap, each is drawn up to the middle.
         classes: The most probable classes, for the legend; may be empty.
         title: First line of the legend.
         notice: A warning that must not be overlooked, such as that the weights are random.
     """
     width, height = display_size(photo, _LONGEST_SIDE)
     scene = photo.resize((width, height), Image.Resampling.LANCZOS)
+    seen = [(WHOLE, merges)] if merges is not None else list(slid)
+    pixels = np.asarray(scene)
+    drawn = pixels.copy()
+    for place, own in seen:
+        filled = _filled(pixels[place.box.pixels(height, width)], own)
+        drawn[place.shown.pixels(height, width)] = place.shown_of(filled, height, width)
+    maps = [own for _, own in seen]
+    columns_below = [_tokens_column(maps), _blocks_column(maps[0])]
+    if classes:
+        entries = tuple(LegendEntry(item.name, percent_text(item.probability)) for item in classes)
+        columns_below.append(LegendColumn("Most probable classes", entries))
+    return framed([scene, Image.fromarray(drawn)], Legend(tuple(columns_below), title, notice))
+
+
+def _filled(pixels: NDArray[np.uint8], merges: MergeMap) -> NDArray[np.uint8]:
+    """The pixels (H, W, 3) of an image or window as its tokens hold them."""
+    height, width = pixels.shape[:2]
     regions = of_pixels(np.maximum(merges.final_token - merges.prefix, -1), height, width)
     gone = regions < 0
-    pixels = np.asarray(scene)
     fill = _mean_colours(pixels[~gone], regions[~gone], merges.tokens_out - merges.prefix)
     drawn = np.where(gone[..., None], (pixels * _PRUNED_BRIGHTNESS).round().astype(np.uint8), fill[regions])
     rows, columns = merges.final_token.shape
@@ -61,11 +81,7 @@ def draw_merged_regions(
     if thickness:
         at = region_borders(regions, thickness) & ~gone
         drawn[at] = _border_colours(merges, fill)[regions[at]]
-    columns_below = [_tokens_column(merges), _blocks_column(merges)]
-    if classes:
-        entries = tuple(LegendEntry(item.name, percent_text(item.probability)) for item in classes)
-        columns_below.append(LegendColumn("Most probable classes", entries))
-    return framed([scene, Image.fromarray(drawn)], Legend(tuple(columns_below), title, notice))
+    return drawn
 
 
 def region_borders(regions: NDArray, thickness: int) -> NDArray[np.bool_]:
@@ -136,8 +152,10 @@ def _hues(merges: MergeMap, fill: NDArray[np.uint8]) -> list[float]:
     return [chosen.get(region, 0) / _HUES for region in range(merges.tokens_out - merges.prefix)]
 
 
-def _tokens_column(merges: MergeMap) -> LegendColumn:
-    counts = merges.patches_of_token
+def _tokens_column(seen: Sequence[MergeMap]) -> LegendColumn:
+    """Of an image; of windows what each begins and ends with, and how many tokens all of them together have of a kind."""
+    merges = seen[0]
+    counts = np.concatenate([own.patches_of_token for own in seen])
     alone, large = int((counts == 1).sum()), counts[counts > 1]
     last = f"inside block {merges.blocks[-1].block}" if merges.dense else "at the end"
     entries = [
@@ -151,10 +169,11 @@ def _tokens_column(merges: MergeMap) -> LegendColumn:
         entries.append(LegendEntry("of a single patch", str(alone), outline=_ALONE_SWATCH))
     if merges.prefix:
         entries.append(LegendEntry("prefix tokens", str(merges.prefix)))
-    gone = int((merges.final_token < 0).sum())
+    gone = sum(int((own.final_token < 0).sum()) for own in seen)
     if gone:
         entries.append(LegendEntry("patches pruned before", str(gone), shade=_PRUNED_BRIGHTNESS))
-    return LegendColumn("Tokens", tuple(entries))
+    heading = "Tokens" if len(seen) == 1 else f"Tokens in each of {len(seen)} sliding windows; kinds in all"
+    return LegendColumn(heading, tuple(entries))
 
 
 def _blocks_column(merges: MergeMap) -> LegendColumn:

@@ -21,8 +21,9 @@ from edgeexport.pictures.feature_colours import patches_of_features
 from edgeexport.pictures.heat_map import heat_size
 from edgeexport.pictures.merge_map import MergeMap, is_merge_decision, merge_map_from_decisions
 from edgeexport.pictures.token_map import TokenMap, token_map_from_decisions
+from edgeexport.pictures.window_places import WHOLE, WindowPlace, window_places
 
-__all__ = ["PhotoResult", "Predictor"]
+__all__ = ["PhotoResult", "Predictor", "SeenTokens"]
 
 _PRUNED = "pruned_tokens_"
 _SHARED = "shared_windows"
@@ -33,24 +34,47 @@ _TAP = "tap_"
 
 
 @dataclass(frozen=True)
+class SeenTokens:
+    """What became of the tokens of one part of an image.
+
+    Attributes:
+        place: The image, or one of the windows that slid over it.
+        tokens: Shared and pruned tokens; None where the bundle does neither.
+        merges: Merged tokens; None where the bundle merges none.
+    """
+
+    place: WindowPlace
+    tokens: TokenMap | None
+    merges: MergeMap | None
+
+
+@dataclass(frozen=True)
 class PhotoResult:
     """What the graph says about one photograph.
 
     Attributes:
         class_map: int (h, w) at the model's size; None where the model is no segmenter.
         logits: float (K,); None where it is no classifier.
-        tokens: Shared and pruned tokens; None where the bundle does neither.
-        merges: Merged tokens; None where the bundle merges none.
+        seen: Tokens of the image, or of each window in turn; empty where windows slid and the bundle does not say where.
         features: float (h, w, C) by patch; None where the bundle gives none.
         heat: float (h, w), a decoder's map; None where the prediction is something else.
     """
 
     class_map: NDArray | None
     logits: NDArray | None
-    tokens: TokenMap | None
-    merges: MergeMap | None
+    seen: tuple[SeenTokens, ...]
     features: NDArray | None = None
     heat: NDArray | None = None
+
+    @property
+    def whole(self) -> SeenTokens | None:
+        """Of an image that was seen as one."""
+        return self.seen[0] if len(self.seen) == 1 else None
+
+    @property
+    def slid(self) -> tuple[SeenTokens, ...]:
+        """Of the windows that slid over it."""
+        return self.seen if len(self.seen) > 1 else ()
 
 
 class Predictor:
@@ -109,7 +133,8 @@ class Predictor:
         extra = [info for info in bundle.inner_outputs if _is_decision(info.name) and info.name not in outputs]
         shapes = {**outputs, **{info.name: info.shape for info in bundle.inner_outputs}}
         self._windows = int(manifest.get("windows", 1))
-        self.merges = bool(self._merges) and self._windows == 1
+        self._places = _places(manifest.get("window_grid"), self.input, self._windows)
+        self.merges = bool(self._merges) and bool(self._places)
         self.num_classes = _class_count(self.classes, shapes)
         self.runner = runner_from_bundle(bundle, engine, extra_outputs=extra, threads=threads)
         self.reused = every_nth(self.runner, policy_every, bundle.path.name)
@@ -130,25 +155,38 @@ class Predictor:
         if self.segments and prediction.ndim == 4:
             prediction = prediction.argmax(axis=1)
         for index in range(len(photos)):
-            decisions = {name: value[index] for name, value in outputs.items() if _is_decision(name)}
-            followed = self._windows == 1  # several windows' tokens make no one picture
-            tokens = self._token_map(decisions) if followed else None
-            merges = None
-            if self._merges and followed:
-                merges = merge_map_from_decisions(self.grid, self._merges, decisions, tokens)
+            seen = [
+                self._seen(place, index * self._windows + number, outputs) for number, place in enumerate(self._places)
+            ]
             yield PhotoResult(
                 prediction[index] if self.segments else None,
                 prediction[index] if self.classifies else None,
-                tokens,
-                merges,
+                tuple(seen),
                 None if self.features is None else patches_of_features(outputs[self.features][index], self.grid),
                 None if self._heat is None else prediction[index].reshape(self._heat),
             )
+
+    def _seen(self, place: WindowPlace, row: int, outputs: Mapping[str, NDArray]) -> SeenTokens:
+        """Of one window, which has a row of its own in every decision."""
+        decisions = {name: value[row] for name, value in outputs.items() if _is_decision(name)}
+        tokens = self._token_map(decisions)
+        merges = merge_map_from_decisions(self.grid, self._merges, decisions, tokens) if self._merges else None
+        return SeenTokens(place, tokens, merges)
 
     def _token_map(self, decisions: dict[str, NDArray]) -> TokenMap | None:
         pruned = {int(name[len(_PRUNED) :]): value for name, value in decisions.items() if name.startswith(_PRUNED)}
         shared = decisions.get(_SHARED)
         return token_map_from_decisions(self.grid, shared, pruned) if pruned or shared is not None else None
+
+
+def _places(grid: Mapping[str, Any] | None, size: InputSpec, windows: int) -> tuple[WindowPlace, ...]:
+    """Where the windows lie; empty where they are several and the manifest, of an earlier version, does not say."""
+    if windows == 1:
+        return (WHOLE,)
+    if grid is None:
+        return ()
+    height, width = grid["size"]
+    return window_places((size.height, size.width), (height, width), grid["rows"], grid["columns"])
 
 
 def _check_takes_photos(name: str, taken: InputSpec) -> None:

@@ -16,7 +16,7 @@ from edgeexport.device.conditions import Conditions, instabilities, read_conditi
 from edgeexport.device.power import Rails, find_rails
 from edgeexport.device.power_sampler import PowerSample, power_csv
 from edgeexport.errors import BuildError, MeasurementError
-from edgeexport.profile.bench_document import bench_document, paired_document
+from edgeexport.profile.bench_document import bench_document, paired_document, rows_from_samples
 from edgeexport.profile.beside import measured_layers, predicted_latency, why_no_prediction
 from edgeexport.profile.earlier_bench import BENCH, POWER_CSV, keep_fuller
 from edgeexport.profile.energy import EnergyRequest, measure_energy
@@ -100,6 +100,7 @@ def profile_bundle(
     with _judged(timed, setup, readings, unstable, "") as watch:
         trace = measure(timed.call, asked, clock, watch=watch)
         _judge_latency(unstable, "", [sample.compute_ms for sample in trace.samples])
+    graphs = {one.bundle.part: _graph_rows(one, asked, setup, on_stage) for one in timed.others}
     compared = None if against is None else _compared(against, timed, asked, setup, unstable, on_stage)
     energy_request = energy or EnergyRequest(load_s=max(EnergyRequest.load_s, asked.duration_s))
     phases: Phases = []
@@ -107,6 +108,8 @@ def profile_bundle(
     if rails is not None:
         document["power"], phases = _energy(timed, rails, energy_request, setup, unstable, on_stage)
     document["baseline"] = compared
+    if graphs:
+        document["graphs"] = graphs
     document["predicted"] = predicted_latency(timed, readings[0].power_mode, root)
     document["no_prediction"] = why_no_prediction(timed, readings[0].power_mode, root)
     on_stage("time the layers with the runtime's profiler")
@@ -114,6 +117,15 @@ def profile_bundle(
     document["stable"], document["instabilities"] = not unstable, unstable
     _write(path, document, rails, phases)
     return Bench(path / BENCH, document)
+
+
+def _graph_rows(
+    timed: TimedBundle, asked: TimingRequest, setup: _Setup, on_stage: Callable[[str], None]
+) -> dict[str, Any]:
+    """The rows of one of the graphs ahead of the one that bench.json is about."""
+    on_stage(f"time {timed.file}")
+    trace = measure(timed.call, asked, setup.clock)
+    return {"engine": timed.file, "rows": rows_from_samples(trace.samples, asked.percentiles)}
 
 
 def _compared(

@@ -54,12 +54,14 @@ def predicted_latency(timed: TimedBundle, mode: PowerMode | None, root: Path = P
     """
     if timed.record is None or mode is None or why_no_prediction(timed, mode, root):
         return None
-    work = read_work(timed.bundle.path)
+    work = read_work(timed.bundle.path, timed.bundle.part)
     known = power_mode_named(timed.record.target, mode.name)
     assert work is not None and known is not None
     plugins = timed.record.plugins_sha256 is not None
     plans = read_plans(timed.bundle.path)
-    own = plans.own(timed.record.precision) if timed.backend == "tensorrt" and plans is not None else None
+    own = None
+    if timed.backend == "tensorrt" and plans is not None:
+        own = plans.of_graph(timed.bundle.part, timed.record.precision)
     if own is not None:
         limits = gpu_limits(timed.record.target, known)
         return plan_prediction(plan_deployed(own, plugins), limits).as_dict()
@@ -104,7 +106,11 @@ def why_no_prediction(timed: TimedBundle, mode: PowerMode | None, root: Path = P
     )
     if variant:
         return variant
-    return "" if read_work(timed.bundle.path) is not None else "the bundle has no work.json: build it again"
+    return (
+        ""
+        if read_work(timed.bundle.path, timed.bundle.part) is not None
+        else "the bundle has no work.json: build it again"
+    )
 
 
 def _multiprocessors(root: Path) -> int | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from numpy.typing import NDArray
 
+from edgeexport.backends.golden_prompt import golden_prompt
+from edgeexport.backends.prompt_runner import PromptRunner
+from edgeexport.backends.runner import Runner
 from edgeexport.bundle import Bundle
 from edgeexport.documents import read_golden
 
-__all__ = ["GOLDEN_INPUT", "Feed", "golden_feed"]
+__all__ = ["GOLDEN_INPUT", "Feed", "golden_feed", "prompt_feeds"]
 
 GOLDEN_INPUT = "golden.npz, case0"
 
@@ -22,6 +26,25 @@ class Feed:
 
     image: NDArray
     extra: dict[str, NDArray]
+
+
+def prompt_feeds(bundle: Bundle, runners: Mapping[str, Runner]) -> dict[str, Feed]:
+    """What every graph of a language model is given, by their names: of the first golden prompt and the first token behind it.
+
+    Args:
+        bundle: Lists the graphs.
+        runners: Of the graphs, which are run once.
+
+    Raises:
+        BundleError: golden.npz is missing or damaged, or does not fit the graphs.
+    """
+    facts = bundle.prompt
+    assert facts is not None
+    prompt = golden_prompt(bundle, _CASE, facts)
+    runner = PromptRunner(runners, facts)
+    runner.prompt(prompt.prompt, prompt.pixels)
+    runner.next(prompt.following[0])
+    return {name: Feed(first, dict(others)) for name, (first, others) in runner.fed.items()}
 
 
 def golden_feed(bundle: Bundle) -> Feed:

@@ -59,7 +59,7 @@ def measure_layers(
     Raises:
         BundleError: work.json, or the engine's own description, is damaged.
     """
-    work = read_work(bundle.path)
+    work = read_work(bundle.path, bundle.part)
     if work is None:
         return None
     if record is None:
@@ -102,7 +102,7 @@ def _measure_model(
         runners: list[Runner] = []
         for part in filter(None, (bundle.policy, bundle)):
             optimised = folder / f"{part.part}.onnx"
-            OnnxRuntimeRunner(bundle.path / part.graph(_MODEL), save_to=optimised)
+            OnnxRuntimeRunner(part.path / part.graph(_MODEL), save_to=optimised)
             runners.append(OnnxRuntimeRunner(optimised, optimised=True))
             nodes += nodes_from_onnx(optimised)
         *ahead, runner = runners

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgeexport.backends.contract import BUILT_HERE, DeviceIdentity, EngineRecord
 from edgeexport.backends.device_identity import processor_identity
-from edgeexport.backends.engine import engine_record, runner_from_bundle
+from edgeexport.backends.engine import engine_record, runner_from_bundle, runners_of_graphs
 from edgeexport.backends.runner import Runner, Timing
 from edgeexport.bundle import Bundle, open_bundle, sha256_of
 from edgeexport.errors import UsageError
-from edgeexport.profile.inputs import Feed, golden_feed
+from edgeexport.profile.inputs import Feed, golden_feed, prompt_feeds
 
 __all__ = ["TimedBundle", "check_comparable", "load_timed_bundle"]
 
@@ -30,6 +30,7 @@ class TimedBundle:
         file: What the runner executes: the engine's file, or 'model.onnx'.
         backend: Key of the runtime, such as 'onnxruntime'.
         device: What it runs on.
+        others: Of a bundle that lists several graphs, those ahead of this one, which is the last.
     """
 
     bundle: Bundle
@@ -39,6 +40,7 @@ class TimedBundle:
     file: str
     backend: str
     device: DeviceIdentity
+    others: tuple[TimedBundle, ...] = ()
 
     @property
     def options(self) -> dict[str, Any] | None:
@@ -91,13 +93,33 @@ def load_timed_bundle(path: Path, engine: str = "auto") -> TimedBundle:
         UsageError: The runtime is not installed. BuildError: It refuses the graph.
     """
     bundle = open_bundle(path)
-    bundle.refuse_several()
+    if bundle.listed:
+        return _timed_graphs(bundle, engine)
     feed = golden_feed(bundle)
     runner = runner_from_bundle(bundle, engine)
     record = engine_record(bundle) if engine == "auto" else None
     if record is None or record.provenance != BUILT_HERE:
         return TimedBundle(bundle, runner, feed, None, _GRAPH, "onnxruntime", processor_identity())
     return TimedBundle(bundle, runner, feed, record, next(iter(record.files)), record.backend, record.device)
+
+
+def _timed_graphs(bundle: Bundle, engine: str) -> TimedBundle:
+    """The last graph, which runs most, with the others beside it."""
+    runners = runners_of_graphs(bundle, engine)
+    feeds = prompt_feeds(bundle, runners)
+    record = engine_record(bundle) if engine == "auto" else None
+    if record is not None and record.provenance != BUILT_HERE:
+        record = None
+    timed = []
+    for part in bundle.listed:
+        own = None if record is None else record.graphs.get(part.part, record)
+        runner, feed = runners[part.part], feeds[part.part]
+        if own is None:
+            file = part.graph(_GRAPH)
+            timed.append(TimedBundle(part, runner, feed, None, file, "onnxruntime", processor_identity()))
+        else:
+            timed.append(TimedBundle(part, runner, feed, own, next(iter(own.files)), own.backend, own.device))
+    return replace(timed[-1], others=tuple(timed[:-1]))
 
 
 def check_comparable(baseline: TimedBundle, candidate: TimedBundle) -> None:

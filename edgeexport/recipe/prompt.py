@@ -80,6 +80,11 @@ class PromptRecipe:
         flow = () if self.cache_method is None else self.cache_method.flow(self.reduction)
         return GRAPH_LISTS[self.type].prompt_facts(self.model, self.slots, self.original, flow)
 
+    @property
+    def scopes(self) -> Mapping[str, str]:
+        """Path of a module in a graph, its numbers as '#' -> part of the model."""
+        return GRAPH_LISTS[self.type].scopes
+
     def require_fixed(self) -> None:
         """Refuses a method whose decisions are no constants.
 

@@ -14,6 +14,7 @@ from edgeexport.hosts.host import Host, TailSpec
 from edgeexport.inputs.spec import InputSpec
 from edgeexport.recipe.decoder import DecoderSpec
 from edgeexport.recipe.labels import UNLABELLED, LabelsSpec
+from edgeexport.reductions import REDUCTIONS
 from edgeexport.tokens.host_facts import HostFacts
 
 __all__ = ["Recipe"]
@@ -72,6 +73,14 @@ class Recipe:
     def facts(self) -> HostFacts:
         """What reductions may know of the model."""
         return self.host.facts(self.model, self.input)
+
+    @property
+    def scopes(self) -> dict[str, str]:
+        """Path of a module of the fixed model, its numbers as '#' -> part of the model; a method's stand below its key."""
+        rows = dict(self.host.scopes)
+        for key in self.reductions:
+            rows |= {f"{key}.{path}" if path else key: part for path, part in REDUCTIONS[key].scopes.items()}
+        return rows
 
     def place_of(self, key: str) -> Place:
         """Where the method ``key`` stands, for messages."""

@@ -14,7 +14,7 @@ from edgeexport.config.paths import shown_path
 from edgeexport.config.place import Place
 from edgeexport.config.values import choice, integer, mapping
 from edgeexport.errors import RecipeError, nearest_hint, plain_text
-from edgeexport.hosts import HOSTS, host_of_model
+from edgeexport.hosts import GRAPH_LISTS, HOSTS, host_of_model
 from edgeexport.hosts.input_config import input_shape
 from edgeexport.recipe.decoder import DECODER_FILE, decoder_from_config, decoder_inputs
 from edgeexport.recipe.labels import labels_from_config, resolved_labels
@@ -78,6 +78,10 @@ def recipe_from_config(
     if not isinstance(given_model, dict) or "type" not in given_model:
         listed = " or ".join(f"type='{name}'" for name in MODEL_TYPES)
         raise place.at("model").missing("type", listed)
+    if given_model["type"] in GRAPH_LISTS:
+        problem = "a language model, which is exported as several graphs: this command does not take its recipes"
+        remedy = "build, lint and calibrate --flow take them"
+        raise place.at("model").at("type").error(given_model["type"], problem, remedy)
     host = host_of_model(choice(given_model["type"], place.at("model").at("type"), MODEL_TYPES), given_model)
     weights = (
         file_from_option(checkpoint)

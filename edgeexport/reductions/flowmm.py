@@ -7,6 +7,7 @@ here stands in `edgeexport.reductions.flowmm_published`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -83,9 +84,13 @@ class FlowMM(CacheReduction):
     def published(
         self, spec: FlowMMSpec, layer: PromptLayer, number: int, attention: Tensor | None = None
     ) -> PublishedCache:
-        """See `published_cache` and `cache_by_attention`."""
+        """See `published_cache` and `cache_by_attention`; where constants decide, the proxies' attention alone is formed."""
         if attention is not None:
-            return cache_by_attention(attention, layer, spec, number)
+            return cache_by_attention(
+                attention[..., -spec.proxies :, :] if spec.fixed else attention, layer, spec, number
+            )
+        if spec.fixed:
+            layer = replace(layer, query=layer.query[:, :, -spec.proxies :])
         return published_cache(layer, spec, number)
 
     def macs(self, spec: FlowMMSpec, facts: CacheFacts) -> int:

@@ -86,15 +86,19 @@ def cache_by_attention(attention: Tensor, layer: PromptLayer, spec: FlowMMSpec, 
             slots: list[list[int]] = [[place] for place in chosen]
             is_open = _open(importance[b, h], chosen, spec, number, h)
             unit = key[b, h] / np.maximum(np.linalg.norm(key[b, h], axis=1, keepdims=True), 1e-12)
+            allowed = {  # slots that a token of each modality may go to
+                int(kind): [s for s, p in enumerate(chosen) if is_open[s] and (cross or modality[b, p] == kind)]
+                for kind in np.unique(modality[b])
+            }
+            pivots = {kind: unit[[chosen[s] for s in slots_of_kind]] for kind, slots_of_kind in allowed.items()}
+            has_slot = set(chosen)
             for place in range(length):
-                if not valid[b, place] or place in chosen or spec.merge == "evict":
+                if not valid[b, place] or place in has_slot or spec.merge == "evict":
                     continue
-                among = [
-                    s for s, p in enumerate(chosen) if is_open[s] and (cross or modality[b, p] == modality[b, place])
-                ]
+                among = allowed[int(modality[b, place])]
                 if not among:
                     continue
-                cosine = unit[[chosen[s] for s in among]] @ unit[place]
+                cosine = pivots[int(modality[b, place])] @ unit[place]
                 best = int(np.argmax(cosine))
                 lead[b, h, place] = np.inf if len(among) == 1 else cosine[best] - np.partition(cosine, -2)[-2]
                 slots[among[best]].append(place)

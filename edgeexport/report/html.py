@@ -12,6 +12,7 @@ from edgeexport.bundle import Bundle, open_bundle
 from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.errors import BundleError
 from edgeexport.report.bundle_files import read_bundle_files
+from edgeexport.report.graph_list_page import graph_list_page
 from edgeexport.report.pictures import pictures_from_files, pictures_from_report
 from edgeexport.report.report_view import report_view
 
@@ -45,6 +46,8 @@ def write_report(bundle_dir: Path, *, overlays: Mapping[str, bytes] | None = Non
 
 def html_from_bundle(bundle: Bundle, overlays: Mapping[str, bytes] | None = None) -> str:
     """The page as text. Raises `BundleError` as `write_report` does."""
+    if bundle.listed:
+        return graph_list_page(bundle)
     file = bundle.path / OVERLAY_FILE
     if not overlays and file.is_file() and not file.is_symlink():  # a link would show a picture of this machine
         overlays = {"": file.read_bytes()}

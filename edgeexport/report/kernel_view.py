@@ -31,7 +31,7 @@ class KernelView:
         charts: Kernels, megabytes and milliseconds by part; each with its heading.
         pays: Predicted times in every precision and power mode; None where nothing stands beside the model.
         policy: Likewise a policy network with a graph of its own, on every n-th image and on an accelerator.
-        missing: Plans that could not be made, and why.
+        missing: Plans that could not be made, or not around their plugins, and why.
     """
 
     how: str
@@ -60,13 +60,19 @@ def kernel_view(manifest: Json, plans: Plans | None) -> KernelView | None:
         for key, unit, scale in _UNITS
         if all(key in part for side in parts for part in side)
     ]
-    return KernelView(_how(deployed[0]), tuple(charts), *_tables(manifest.get("pays")), plans.missing)
+    notes = (*plans.missing, *(plans.taken_apart if plugins else ()))
+    return KernelView(_how(deployed[0]), tuple(charts), *_tables(manifest.get("pays")), notes)
 
 
 def _how(plan: KernelPlan) -> str:
     compiled = f"{plan.precision.upper()}, compiled for {plan.architecture} by {plan.compiler}, run nowhere"
-    composed = "; composed: in place of the kernels of custom ops stand the launches that their plugins declare"
-    return compiled + (composed if plan.composed else "")
+    if not plan.composed:
+        return compiled
+    if plan.not_around:
+        return (
+            compiled + "; composed: in place of the kernels of custom ops stand the launches that their plugins declare"
+        )
+    return compiled + "; compiled around the plugins, whose declared launches stand between"
 
 
 def _chart(name: str, title: str, key: str, unit: str, scale: float, sides: Sequence[Sequence[Json]]) -> Chart:

@@ -51,7 +51,9 @@ def print_algm(calibration: AlgmCalibration) -> None:
         mean = f"{sum(counts) / len(counts):.1f}"
         table.add_row(name, str(min(counts)), mean, str(max(counts)), str(chosen))
     results_console.print(table)
-    images = f"{len(calibration.per_image)} images, threshold {calibration.threshold:g}"
+    seen = len(calibration.per_image)
+    images = f"{seen} images" if calibration.slid == 1 else f"{seen} windows of {seen // calibration.slid} images"
+    images = f"{images}, threshold {calibration.threshold:g}"
     print_line(f"{images}: at least {calibration.coverage:.0%} of them reach each proposed count")
     print_line(f"reduction = dict(algm=dict(windows={calibration.windows}, r={calibration.r}))")
     work = f"{calibration.macs / 1e9:.3f} GMAC per image, dense {calibration.dense_macs / 1e9:.3f} (computed)"
@@ -77,7 +79,7 @@ def print_counts(calibration: CountsCalibration) -> None:
     if len(outcome.left_out) > _SHOWN:
         print_line(f"and {len(outcome.left_out) - _SHOWN} more, see {files.evidence}", "yellow")
     print_line(f"weights  {outcome.weights['statement']}", "yellow" if outcome.random_weights else "dim")
-    plots = [files.counts, files.quality, *([files.exits] if files.exits else [])]
+    plots = [plot for plot in (files.counts, files.quality, files.exits) if plot is not None]
     print_line(f"recipe   {files.recipe}", "")
     print_line(f"evidence {files.evidence}", "dim")
     print_line(f"plots    {', '.join(map(str, plots))}", "dim")

@@ -52,10 +52,12 @@ def _print_policy(figures: Json) -> None:
 
 def print_kernels(facts: Json) -> None:
     """Kernels, bytes and predicted time of every part (`edgeexport.commands.inspect.kernels_of_bundle`)."""
-    for text in facts["missing"]:
+    for text in (*facts["missing"], *facts["taken_apart"]):
         print_line(text, "yellow")
     for plan in facts["plans"]:
-        how = "composed with plugins, not compiled" if plan["composed"] else f"compiled for {plan['architecture']}"
+        how = f"compiled for {plan['architecture']}"
+        if plan["composed"]:
+            how = "composed with plugins, not compiled" if plan["not_around"] else f"{how} around its plugins"
         title = f"{plan['model']} model, {plan['precision'].upper()}: {plan['kernels']} kernels ({how})"
         table = Table(title=title, title_justify="left")
         timed = plan["power_mode"] is not None

@@ -10,11 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeexport.backends.contract import EngineRecord
+from edgeexport.cost.graph_figures import figures_of_graphs
 from edgeexport.errors import plain_text
 from edgeexport.report.checks_view import range_text, rtx_scope
 from edgeexport.report.engine_text import engine_text
 from edgeexport.report.merge_text import merge_text
 from edgeexport.report.plugin_text import library_text
+from edgeexport.terminal.graph_list import print_decoding, print_graphs
 from edgeexport.terminal.kernels import print_pays, print_pays_table
 from edgeexport.terminal.output import print_line, results_console
 
@@ -33,7 +35,6 @@ __all__ = [
     "print_delay",
     "print_doctor",
     "print_engine",
-    "print_graphs",
     "print_inspection",
     "print_lint",
     "print_predictions",
@@ -131,11 +132,10 @@ def print_build(result: BuildResult) -> None:
     checks = manifest["checks"]
     if result.bundle.prompt is not None:
         _print_comparisons(result.comparisons)
-        print_graphs(manifest)
+        print_graphs(manifest, figures_of_graphs(result.bundle))
         took = f"{sum(result.seconds.values()):.1f} s, {result.peak_bytes / 1e9:.1f} GB at most"
-        _print_pairs(
-            [("bundle", str(result.bundle.path)), ("engine", f"not built: {result.no_engine}"), ("took", took)]
-        )
+        engine = engine_text(result.engine) if result.engine else f"not built: {result.no_engine}"
+        _print_pairs([("bundle", str(result.bundle.path)), ("engine", engine), ("took", took)])
         return
     totals = result.bundle.json("tokens.json")["totals"]
     print_pays(manifest.get("pays"), manifest["precision"])
@@ -161,38 +161,6 @@ def print_build(result: BuildResult) -> None:
     _print_pairs(lines)
 
 
-def print_graphs(manifest: Mapping[str, Any]) -> None:
-    """The graphs of a bundle that has several, its cache, and what was checked."""
-    table = Table(title=f"{manifest['name']}: graphs", title_justify="left")
-    for column in ("graph", "opset", "MMAC (computed)", "weights, MB", "TensorRT-RTX"):
-        table.add_column(column, justify="left" if column in ("graph", "TensorRT-RTX") else "right")
-    checks, prompt = manifest["checks"], manifest["prompt"]
-    for graph in manifest["graphs"]:
-        check = checks.get(f"tensorrt_rtx.{graph['name']}", checks["tensorrt_rtx"])
-        macs = f"{graph['macs'] / 1e6:.2f}" if graph["opset"] <= 20 else "not counted"
-        weights = f"{graph['weight_bytes'] / 1e6:.2f}"
-        table.add_row(f"{graph['name']}.onnx", str(graph["opset"]), macs, weights, _status(check["status"]))
-    results_console.print(table)
-    costs = Table(
-        title="cache (computed), time per token (predicted: weights and cache read once)", title_justify="left"
-    )
-    for column in ("budget", "slots", "cache, MB", "ms per token"):
-        costs.add_column(column, justify="right")
-    for cost in manifest["cache_costs"]:
-        time = "unknown" if cost["predicted_ms"] is None else f"{cost['predicted_ms']:.4f}"
-        own = " (this bundle)" if cost["slots"] == prompt["slots"] else ""
-        costs.add_row(f"{cost['share']:.0%}{own}", str(cost["slots"]), f"{cost['cache_bytes'] / 1e6:.3f}", time)
-    results_console.print(costs)
-    kept = f"{prompt['slots']} of {prompt['length']} places kept, {prompt['new_tokens']} new tokens"
-    _print_pairs(
-        [
-            ("weights", manifest["weights"]["statement"]),
-            ("cache", f"{kept}, updated by {prompt['cache_update']}"),
-            ("parity", _status(checks["parity"]["status"], checks["parity"]["reason"] or "")),
-        ]
-    )
-
-
 def print_engine(result: EngineResult) -> None:
     """A finished engine, and what to do with it."""
     record, folder = result.record, result.bundle.path
@@ -210,7 +178,9 @@ def print_engine(result: EngineResult) -> None:
 def print_inspection(facts: dict[str, Any]) -> None:
     """What is known of a bundle or an ONNX file."""
     if "graphs" in facts:
-        print_graphs(facts)
+        print_graphs(facts, facts["figures"])
+        print_decoding(facts["decoding"])
+        _print_pairs([("engine", engine_text(facts["engine"] and EngineRecord.from_dict(facts["engine"])))])
         return
     if "tokens" in facts:
         print_pays(facts.get("pays"), facts["precision"])
@@ -286,6 +256,8 @@ def print_predictions(predictions: Predictions) -> None:
         line = f"{item.image}: {pictures}" if pictures else str(item.image)
         print_line(line)
         print_line(f"    {item.summary}", "dim")
+    for film in predictions.films:
+        print_line(f"{film.film}: {film.frames} frames" + (f", {film.picture}" if film.picture is not None else ""))
     if predictions.notice:
         print_line(predictions.notice, "yellow")
 

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgeexport.backends.engine import runners_of_graphs
+from edgeexport.backends.golden_prompt import golden_prompt
 from edgeexport.backends.prompt_runner import PromptRunner
 from edgeexport.bundle import Bundle
 from edgeexport.documents import read_golden
 from edgeexport.errors import BundleError
-from edgeexport.inputs.prompt import LaidOutPrompt
 from edgeexport.verify.compare import Comparison, float_difference, integer_difference, judged
 
-__all__ = ["PROMPT_ARRAYS", "golden_prompts"]
-
-PROMPT_ARRAYS = ("input_ids", "attention_mask", "position_ids", "modality")
+__all__ = ["golden_prompts"]
 
 
-def golden_prompts(bundle: Bundle, threads: int = 0) -> tuple[list[Comparison], str]:
+def golden_prompts(bundle: Bundle, engine: str = "auto") -> tuple[list[Comparison], str]:
     """Runs every golden prompt; a comparison for each, and what executed.
 
     Decisions have to be equal: they were made by the same graphs.
@@ -30,33 +29,22 @@ def golden_prompts(bundle: Bundle, threads: int = 0) -> tuple[list[Comparison], 
     """
     facts = bundle.prompt
     assert facts is not None
-    arrays = read_golden(bundle.path / "golden.npz", bundle.manifest)
-    cases = sorted({name.partition("/")[0] for name in arrays})
-    graphs = {graph.name: bundle.path / f"{graph.name}.onnx" for graph in bundle.graphs}
-    runner = PromptRunner(graphs, facts, threads)
+    path = bundle.path / "golden.npz"
+    cases = sorted({name.partition("/")[0] for name in read_golden(path, bundle.manifest)})
+    if not cases:
+        raise BundleError(str(path), "holds no prompt", "build it again")
+    runner = PromptRunner(runners_of_graphs(bundle, engine), facts)
     found = []
     for case in cases:
-        own = {name: arrays[f"{case}/{name}"] for name in (*PROMPT_ARRAYS, "following", "logits")}
-        expected = (1, facts.length)
-        if own["input_ids"].shape != expected or len(own["following"]) > facts.new_tokens:
-            raise BundleError(f"{bundle.path / 'golden.npz'}: {case}", f"does not fit {expected}", "build it again")
-        prompt = LaidOutPrompt(
-            input_ids=own["input_ids"],
-            attention_mask=own["attention_mask"],
-            position_ids=own["position_ids"],
-            modality=own["modality"],
-            next_position=int(own["position_ids"].max()) + 1,
-            tokens=int(own["attention_mask"].sum()),
-        )
-        pixels = arrays.get(f"{case}/pixel_values")
-        logits = [runner.prompt(prompt, pixels)]
-        outputs = []
-        for name in sorted(arrays):
-            decision = name.removeprefix(f"{case}/")
-            if name.startswith(f"{case}/") and decision.startswith(("pivot.", "target.")):
-                outputs.append(integer_difference(decision, runner.prefilled[decision], arrays[name]))
-        logits += [runner.next(int(token)) for token in own["following"]]
-        outputs.append(float_difference("logits", np.stack(logits), own["logits"]))
-        title = (f"prompt of {prompt.tokens} tokens",)
+        golden = golden_prompt(bundle, case, facts)
+        logits = [runner.prompt(golden.prompt, golden.pixels)]
+        outputs = [
+            integer_difference(name, runner.prefilled[name], golden.arrays[name])
+            for name in sorted(golden.arrays)
+            if name.startswith(("pivot.", "target."))
+        ]
+        logits += [runner.next(token) for token in golden.following]
+        outputs.append(float_difference("logits", np.stack(logits), golden.arrays["logits"]))
+        title = (f"prompt of {golden.prompt.tokens} tokens",)
         found.append(judged("golden prompts", "golden.npz", runner.name, title, outputs, []))
     return found, f"{runner.name} {runner.version}"

@@ -37,6 +37,7 @@ __all__ = [
     "FOLLOWING",
     "PromptCase",
     "TorchPrompt",
+    "fixed_run",
     "graph_comparison",
     "prompt_cases",
     "published_comparison",
@@ -155,11 +156,17 @@ class TorchPrompt:
         self.logits = torch.stack(said).numpy()
 
 
-def published_comparison(fixed: PromptModel, case: PromptCase) -> Comparison:
-    """The fixed form's decisions and caches beside the published loops', layer by layer on the same keys and queries."""
+def fixed_run(fixed: PromptModel, case: PromptCase) -> TorchPrompt:
+    """The fixed form in torch, which two comparisons look at."""
+    facts = fixed.recipe.prompt_facts
+    steps = list(fixed.steps) if fixed.steps is not None else [None] * facts.layers
+    return TorchPrompt(fixed, case, steps, facts.slots)
+
+
+def published_comparison(fixed: PromptModel, case: PromptCase, run: TorchPrompt) -> Comparison:
+    """The decisions and caches of a `fixed_run` beside the published loops', layer by layer on the same keys and queries."""
     method, recipe = fixed.recipe.cache_method, fixed.recipe
-    assert method is not None and fixed.steps is not None and recipe.slots is not None
-    run = TorchPrompt(fixed, case, fixed.steps, recipe.slots)
+    assert method is not None
     decisions: list[DecisionDifference] = []
     outputs = []
     for number, (layer, kept) in enumerate(zip(run.layers, run.kept, strict=True)):
@@ -216,14 +223,13 @@ def whole_comparison(fixed: PromptModel, case: PromptCase) -> Comparison:
     return judged("whole cache", "plain model", "budget of the whole prompt", (case.name,), outputs, [])
 
 
-def graph_comparison(fixed: PromptModel, case: PromptCase, runner: PromptRunner) -> Comparison:
-    """The graphs' decisions, caches and logits beside the fixed form's in torch."""
+def graph_comparison(fixed: PromptModel, case: PromptCase, runner: PromptRunner, run: TorchPrompt) -> Comparison:
+    """The graphs' decisions, caches and logits beside those of a `fixed_run`."""
     facts = runner.facts
     logits = [runner.prompt(case.prompt, case.pixels)]
     prefilled = dict(runner.prefilled)
     logits += [runner.next(token) for token in case.following]
     steps = list(fixed.steps) if fixed.steps is not None else [None] * facts.layers
-    run = TorchPrompt(fixed, case, steps, facts.slots)
     decisions: list[DecisionDifference] = []
     imposed = []
     if fixed.steps is not None:

@@ -5,8 +5,10 @@ The library is needed where a bundle is built alone; without it the comparison s
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 
 from edgeexport.backends.prompt_runner import PromptRunner
 from edgeexport.fixed.prompt_model import PromptModel
+from edgeexport.recipe.prompt import PromptRecipe
 from edgeexport.tokens.cache import PromptLayer
 from edgeexport.verify.compare import (
     Comparison,
@@ -64,9 +67,67 @@ def transformers_model(architecture: str, config: Mapping[str, Any], state: Mapp
     return model.float().eval()
 
 
+class _Published:
+    """The published loops on every layer's attention as the original computes it, one layer's weights at a time."""
+
+    def __init__(self, recipe: PromptRecipe, cache: Any, modality: torch.Tensor) -> None:
+        self._recipe, self._cache, self._modality = recipe, cache, modality
+        self.found: dict[int, Any] = {}
+
+    @contextlib.contextmanager
+    def watching(self, layers: Sequence[Any]) -> Iterator[None]:
+        """While the original runs a prompt."""
+        hooks = [
+            layer.self_attn.register_forward_hook(functools.partial(self._seen, number))
+            for number, layer in enumerate(layers)
+            if self._recipe.cache_method is not None
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _seen(self, number: int, module: Any, given: Any, made: Any) -> None:
+        method, weights = self._recipe.cache_method, made[1]
+        assert method is not None and weights is not None, "attention 'eager' gives its weights"
+        key, value = self._cache.layers[number].keys, self._cache.layers[number].values
+        count = key.shape[2]
+        grouped = weights.reshape(1, key.shape[1], -1, count, count)
+        layer = PromptLayer(key, key, value, self._modality, torch.ones_like(self._modality))
+        self.found[number] = method.published(self._recipe.reduction, layer, number, grouped)
+
+
+def _decisions(found: Any, prefilled: Mapping[str, Any], number: int, padding: int, filled: int) -> list[Any]:
+    """A layer's pivots and targets in the graphs beside the published ones, KV head by KV head."""
+    decisions: list[DecisionDifference] = []
+    heads = found.kept.pivot.shape[1]
+    for head in range(heads):
+        own = prefilled[f"pivot.{number}"][:, head, :filled] - padding
+        reference = found.kept.pivot[:, head, :filled].numpy()
+        at = number * heads + head
+        decisions.append(decision_difference(f"pivot.{number}", own, reference, found.importance[:, head], image=at))
+        if not decisions[-1].equal:
+            continue
+        targets = prefilled[f"target.{number}"][0, head, padding:]
+        moved = targets != found.kept.target[0, head].numpy()
+        lead = found.lead[0, head]
+        far = float(lead[moved].max()) if moved.any() else None
+        decisions.append(
+            DecisionDifference(
+                f"target.{number}", not moved.any(), 1 - float(moved.mean()), moved.size, int(moved.sum()),
+                float(lead.min()), far, at,
+            )
+        )  # fmt: skip
+    return decisions
+
+
 @torch.no_grad()
 def original_comparison(fixed: PromptModel, case: PromptCase, runner: PromptRunner) -> Comparison:
-    """The graphs beside the original: decisions, logits of given tokens, and the greedy continuation up to a near tie."""
+    """The graphs beside the original: decisions, logits of given tokens, and the greedy continuation up to a near tie.
+
+    ``runner`` has encoded this case's prompt.
+    """
     if importlib.util.find_spec("transformers") is None:
         return Comparison(_CHECK, "transformers", "graphs", (case.name,), "not-run", "transformers is not installed")
     import transformers
@@ -82,46 +143,23 @@ def original_comparison(fixed: PromptModel, case: PromptCase, runner: PromptRunn
         images = {"pixel_values": torch.from_numpy(case.pixels), "image_grid_thw": grid}
         images["mm_token_type_ids"] = torch.from_numpy(prompt.modality[:, -count:]).long()
     cache = transformers.DynamicCache()
-    told = model(
-        input_ids=ids,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        output_attentions=True,
-        **images,
-    )
+    published = _Published(recipe, cache, torch.from_numpy(prompt.modality[:, -count:]))
+    with published.watching(getattr(model.model, "language_model", model.model).layers):
+        told = model(
+            input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1, **images
+        )  # fmt: skip
     said = [told.logits[0, -1]]
-    logits = [runner.prompt(prompt, case.pixels)]
+    logits = [runner.rewind()]
     prefilled = dict(runner.prefilled)
     merged = transformers.DynamicCache()
     decisions: list[DecisionDifference] = []
     for number in range(facts.layers):
         key, value = cache.layers[number].keys, cache.layers[number].values
         if recipe.cache_method is not None:
-            weights = told.attentions[number].reshape(1, facts.kv_heads, -1, count, count)
-            kinds = torch.from_numpy(prompt.modality[:, -count:])
-            layer = PromptLayer(key, key, value, kinds, torch.ones_like(kinds))
-            found = recipe.cache_method.published(recipe.reduction, layer, number, weights)
+            found = published.found[number]
             filled = min(count, facts.slots)
             key, value = found.kept.key[:, :, :filled], found.kept.value[:, :, :filled]
-            padding = facts.length - count
-            for head in range(facts.kv_heads):
-                own = prefilled[f"pivot.{number}"][:, head, :filled] - padding
-                reference = found.kept.pivot[:, head, :filled].numpy()
-                score = found.importance[:, head]
-                at = number * facts.kv_heads + head
-                decisions.append(decision_difference(f"pivot.{number}", own, reference, score, image=at))
-                if not decisions[-1].equal:
-                    continue
-                moved = prefilled[f"target.{number}"][0, head, padding:] != found.kept.target[0, head].numpy()
-                lead = found.lead[0, head]
-                far = float(lead[moved].max()) if moved.any() else None
-                decisions.append(
-                    DecisionDifference(
-                        f"target.{number}", not moved.any(), 1 - float(moved.mean()), count, int(moved.sum()),
-                        float(lead.min()), far, at,
-                    )
-                )  # fmt: skip
+            decisions += _decisions(found, prefilled, number, facts.length - count, filled)
         merged.update(key, value, number)
     likeliest: list[bool] = []
     for step in range(min(len(case.following) + _GREEDY, facts.new_tokens)):

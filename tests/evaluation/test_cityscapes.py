@@ -14,9 +14,10 @@ from published_cases import written_dtop_config
 from edgeexport.errors import UsageError
 from edgeexport.evaluation.annotation import label_from_annotation
 from edgeexport.evaluation.areas import areas_of
-from edgeexport.evaluation.dataset import open_folder
 from edgeexport.evaluation.evaluate import evaluate
 from edgeexport.evaluation.executions import FixedExecution, segmenter_model
+from edgeexport.evaluation.file_names import Endings
+from edgeexport.evaluation.folder_layout import open_folder
 from edgeexport.evaluation.options import EvaluationOptions
 from edgeexport.pictures.label_map import resized_class_map
 from edgeexport.recipe import load_recipe
@@ -50,8 +51,21 @@ def test_a_stated_ending_is_used(tmp_path):
     data = written_cityscapes(tmp_path / "d", ending="_mask")
     with pytest.raises(UsageError, match="no annotation has the name of an image"):
         open_folder(data, split="val")
-    suffixes = ("_leftImg8bit.png", "_mask.png")
-    assert len(open_folder(data, split="val", suffixes=suffixes).samples) == len(SIZES)
+    endings = Endings(image="_leftImg8bit.png", label="_mask.png")
+    assert len(open_folder(data, split="val", endings=endings).samples) == len(SIZES)
+
+
+def test_an_ending_that_is_asked_for_is_used_or_missed(tmp_path):
+    data = written_cityscapes(tmp_path / "d", ending="_gtFine_labelIds")
+    asked = Endings(label="_gtFine_labelTrainIds.png", asked_label="_gtFine_labelIds.png")
+    assert len(open_folder(data, split="val", endings=asked).samples) == len(SIZES), "asked for, although unconverted"
+    with pytest.raises(UsageError, match="--image-suffix _rgb") as caught:
+        open_folder(data, split="val", endings=Endings(asked_image="_rgb.png", asked_label="_gtFine_labelIds"))
+    assert caught.value.exit_code == 2 and "no image is called so" in caught.value.problem
+    for path in list(data.rglob("*_gtFine_labelIds.png")):
+        path.rename(path.with_name(path.name.replace("_gtFine_labelIds", "")))
+    named = open_folder(data, split="val", endings=Endings(asked_image="_leftImg8bit.png", asked_label=".png"))
+    assert len(named.samples) == len(SIZES), "an ending of images alone"
 
 
 def test_numbers_that_are_no_class_numbers_are_refused(tmp_path):

@@ -12,7 +12,8 @@ from evaluation_cases import NUM_CLASSES, label_of, photo_of, write_pairs
 from PIL import Image
 
 from edgeexport.errors import UsageError
-from edgeexport.evaluation.dataset import LeftOut, SegmentationFolder, labelled_images, open_folder
+from edgeexport.evaluation.dataset import LeftOut, SegmentationFolder, labelled_images
+from edgeexport.evaluation.folder_layout import open_folder
 
 
 def names_of(folder: SegmentationFolder) -> list[str]:

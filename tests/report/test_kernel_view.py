@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgeexport.cost.kernel_plan import DENSE, REDUCED, KernelPlan, PlannedKernel, Plans, Tensor
 from edgeexport.report.kernel_view import kernel_view
 from edgeexport.report.prediction_view import predictions_of_bundle
@@ -37,6 +39,16 @@ def test_parts_side_by_side_and_what_the_plan_is() -> None:
     kernels = view.charts[0][1]
     assert kernels.table.rows[:2] == (("block 1", "1.000", "1.000"), ("pruning after block 1", "1.000", ""))
     assert len(kernels.legend) == 2 and "composed" in view.how and view.missing
+
+
+def test_a_plan_compiled_around_plugins_and_one_taken_apart() -> None:
+    around = replace(_REDUCED, around=(_kernel("block_1"), PlannedKernel("plugin", "partition", part="prune_1")))
+    view = kernel_view(_MANIFEST, Plans((around,)))
+    assert view is not None and "around the plugins" in view.how and view.missing == ()
+    apart = Plans((replace(_REDUCED, not_around="refused"),))
+    for plugins, notes in ((True, apart.taken_apart), (False, ())):
+        view = kernel_view({**_MANIFEST, "plugins": plugins}, apart)
+        assert view is not None and "around the plugins" not in view.how and view.missing == notes
 
 
 def test_a_plugin_free_bundle_shows_what_was_compiled() -> None:

@@ -27,6 +27,16 @@ class LanguageModelHost:
     """A family by the ``type`` of a recipe's ``model``; found by the literal dict `GRAPH_LISTS` in `edgeexport.hosts`."""
 
     types: ClassVar[tuple[str, ...]] = ("decoder",)
+    scopes: ClassVar[Mapping[str, str]] = {
+        "inner.embed_tokens": "embedding",
+        "inner.visual.patch_embed": "embedding",
+        "inner.visual.blocks.#": "block_#",
+        "inner.visual.merger": "head",
+        "decoder.model.layers.#": "block_#",
+        "decoder.model.norm": "final_norm",
+        "decoder.lm_head": "head",
+        "steps.#": "merge_#",
+    }
 
     def spec_from_config(self, config: Mapping[str, object], place: Place, base: Path) -> DecoderSpec:
         """Validates ``model`` and ``input`` of a recipe in the folder ``base``. Raises: RecipeError, CheckpointError."""
