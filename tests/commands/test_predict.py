@@ -96,7 +96,9 @@ def test_the_legend_says_whether_the_reduction_pays(
 ) -> None:
     """In the amber box where it does not, else behind the title."""
     drawn: list[dict[str, Any]] = []
-    monkeypatch.setattr("edgeexport.commands.drawn_photo.draw_overlay", lambda photo, _, **given: drawn.append(given) or photo)
+    monkeypatch.setattr(
+        "edgeexport.commands.drawn_photo.draw_overlay", lambda photo, _, **given: drawn.append(given) or photo
+    )
     row = {"precision": "fp32", "power_mode": "MAXN", "reduced_ms": reduced, "dense_ms": 1.5}
     row |= {"reduced_cuda_graph_ms": reduced, "dense_cuda_graph_ms": 1.5}
     counts = {"reduced": 10**9, "dense": 2 * 10**9}
