@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from edgeexport.bundle import Bundle
-from edgeexport.cost.graph_figures import decoding_of_bundle, figures_of_graphs
+from edgeexport.report.graph_figures import decoding_of_bundle, figures_of_graphs
 
 __all__ = ["graph_list_page"]
 
