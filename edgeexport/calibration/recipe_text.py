@@ -17,6 +17,7 @@ from edgeexport.config.inheritance import recipe_file
 from edgeexport.config.options import config_with_options
 from edgeexport.config.paths import absolute_path
 from edgeexport.config.reading import config_from_file
+from edgeexport.hosts import FILES
 from edgeexport.recipe.named import config_of_name
 from edgeexport.recipe.schema import Recipe
 from edgeexport.recipe.validation import RECIPE_KEYS
@@ -50,7 +51,8 @@ def recipe_text(
         changed = config_with_options(base, cfg_options)
         lines = [f"_base_ = {python_text(relative_path(recipe.path, folder))}", ""]
     else:
-        base, changed, lines = {}, config_of_name(recipe.path.name, cfg_options), []
+        subject = str(recipe.path) if recipe.path.suffix in FILES else recipe.path.name  # a model's file, or its name
+        base, changed, lines = {}, config_of_name(subject, cfg_options), []
     own: dict[str, object] = {}
     if recipe.checkpoint is not None or base.get("checkpoint") is not None:
         # A path is relative to the recipe that is loaded, so the base's would lead elsewhere from here.

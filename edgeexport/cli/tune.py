@@ -17,7 +17,7 @@ from edgeexport.cli.options import (
     UnmergeBeforeOption,
     file_options,
 )
-from edgeexport.terminal.output import emit, images_shown, print_note
+from edgeexport.terminal.output import emit, images_shown, print_note, told_at_once
 
 __all__ = ["tune"]
 
@@ -51,6 +51,10 @@ def tune(
     trials: Annotated[int, typer.Option(help="How many the search asks for.")] = 48,
     budget: Annotated[str | None, typer.Option(help="No trial begins after this time, such as 30m or 2h.")] = None,
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
+    workers: Annotated[int, typer.Option(help="Worker processes on this machine, by Dask; 0: this process.")] = 0,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="tcp://HOST:PORT", help="A Dask scheduler, whose workers measure instead.")
+    ] = None,
     checkpoint: CheckpointOption = None,
     prefix: PrefixOption = None,
     unmerge_before: UnmergeBeforeOption = None,
@@ -61,6 +65,7 @@ def tune(
     json_output: JsonFlag = False,
 ) -> None:
     """Search method, tokens per block and precision for a device and your images; resumable."""
+    told_at_once("load what tunes")
     from edgeexport.tune.bounds import TuneOptions
     from edgeexport.tune.shown import print_study
     from edgeexport.tune.tune import tune as tuned
@@ -78,6 +83,8 @@ def tune(
         budget=budget,
         limit=limit,
         seed=seed,
+        workers=workers,
+        scheduler=scheduler,
         checkpoint=checkpoint,
         cfg_options=(*file_options(prefix, unmerge_before), *(cfg_options or ())),
         out_dir=out_dir,

@@ -256,6 +256,8 @@ def print_predictions(predictions: Predictions) -> None:
         line = f"{item.image}: {pictures}" if pictures else str(item.image)
         print_line(line)
         print_line(f"    {item.summary}", "dim")
+    for film in predictions.films:
+        print_line(f"{film.film}: {film.frames} frames" + (f", {film.picture}" if film.picture is not None else ""))
     if predictions.notice:
         print_line(predictions.notice, "yellow")
 

@@ -32,7 +32,7 @@ class Finals:
         dense: Without reductions.
         plans: For exported graphs.
         times: Predicted by plan; None: costs are ``cost``'s for every precision.
-        cost: Of a recipe, where there are no plans.
+        cost: Of a form, where there are no plans.
         measure: What measures forms.
         bounds: What was asked for.
         precisions: To look at.
@@ -45,7 +45,7 @@ class Finals:
         dense: Recipe,
         plans: FormPlans,
         times: PredictedTimes | None,
-        cost: Callable[[Recipe], float],
+        cost: Callable[[Form], float],
         measure: Trials,
         bounds: Bounds,
         precisions: Sequence[str],
@@ -94,7 +94,7 @@ class Finals:
         recipe = recipe_of_form(self._dense, form)
         kernels, cost = 0, 0.0
         if self._times is None:
-            cost = self._cost(recipe)
+            cost = self._cost(form)
         else:
             cost = self._times.ms(form, precision)
             kernels = len(self._plans.plan(form, precision).kernels)

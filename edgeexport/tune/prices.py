@@ -13,8 +13,10 @@ from edgeexport.calibration.merging_latency import MergingTableCost, read_mergin
 from edgeexport.calibration.merging_settings import MergingCosts, MergingSetting
 from edgeexport.errors import EdgeExportError, UsageError
 from edgeexport.evaluation.output_folder import written_to
+from edgeexport.fixed.schedule import token_schedule
 from edgeexport.recipe.schema import Recipe
-from edgeexport.tune.form import DENSE_FORM, recipe_of_form
+from edgeexport.tokens.changes import Cut
+from edgeexport.tune.form import DENSE_FORM, Form, recipe_of_form
 from edgeexport.tune.ladder import form_of_setting
 from edgeexport.tune.plans import PredictedTimes
 from edgeexport.tune.token_cost import predicted_table
@@ -33,7 +35,7 @@ class Prices:
         unit: 'ms' or 'MACs'.
         source: Where they are from, beginning with 'predicted', 'measured' or 'computed'.
         dense: Of the dense model, in the precision that the search looks at.
-        by_method: What counts of a method cost.
+        by_method: What counts of a method, or of one of the recipe's own ways, cost.
         times: Predicted by plan; None where there are no plans.
         missing: Method -> why it has no cost.
     """
@@ -61,6 +63,7 @@ def prices_by_table(dense: Recipe, methods: Sequence[str], path: Path) -> Prices
 def prices_by_plan(
     dense: Recipe,
     settings: Sequence[MergingSetting],
+    own: Mapping[str, Form],
     times: PredictedTimes,
     folder: Path,
     on_stage: Callable[[str], None],
@@ -77,24 +80,34 @@ def prices_by_plan(
     table = predicted_table(plan, dense.facts.num_tokens, batch, times.limits)
     by_method: dict[str, Callable[[Recipe], float]] = {}
     missing: dict[str, str] = {}
-    costs = MergingCosts(dense, MacsCost())
-    for setting in settings:
-        if setting.method in by_method or setting.method in missing:
-            continue
-        blocks = costs.blocks(setting)
-        each = max(min(costs.largest_r(setting), int(_REFERENCE * dense.facts.num_tokens / blocks)), 1)
-        form = form_of_setting(dense, setting, each * blocks)
+    for name, form in {**_references(dense, settings), **own}.items():
         try:
             recipe = recipe_of_form(dense, form)
-            cost = table.with_merging(recipe, times.plans.plan(form, precision), batch)
+            plan = times.plans.plan(form, precision)
         except UsageError:
             raise
         except EdgeExportError as error:
-            missing[setting.method] = str(error)
+            missing[name] = str(error)
             continue
-        by_method[setting.method] = cost.cost
-        path = folder / f"latency_{setting.method}_{precision}.json"
+        if any(change.cut is not Cut.BETWEEN for _, change in token_schedule(recipe).acting):
+            by_method[name] = table.with_constant(recipe, plan, batch)
+            continue
+        cost = table.with_merging(recipe, plan, batch)
+        by_method[name] = cost.cost
+        path = folder / f"latency_{form.file_name if name in own else name}_{precision}.json"
         with written_to(path):
             folder.mkdir(parents=True, exist_ok=True)
             write_file(path, json_bytes(cost.table.as_dict()))
     return Prices("ms", times.source, times.ms(DENSE_FORM, precision), by_method, times, missing)
+
+
+def _references(dense: Recipe, settings: Sequence[MergingSetting]) -> dict[str, Form]:
+    """Method -> one of its forms, in which many tokens merge."""
+    costs = MergingCosts(dense, MacsCost())
+    found: dict[str, Form] = {}
+    for setting in settings:
+        if setting.method not in found:
+            blocks = costs.blocks(setting)
+            each = max(min(costs.largest_r(setting), int(_REFERENCE * dense.facts.num_tokens / blocks)), 1)
+            found[setting.method] = form_of_setting(dense, setting, each * blocks)
+    return found

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from edgeexport.documents.fidelity import Compared
+from edgeexport.errors import UsageError
 from edgeexport.tune.measure import Task, measured_images
 
 __all__ = ["InProcess", "Runner", "runner_from_options"]
@@ -30,5 +31,20 @@ class InProcess:
 
 @contextmanager
 def runner_from_options(workers: int, scheduler: str | None) -> Iterator[Runner]:
-    """What ``--workers`` and ``--scheduler`` ask for, until the block ends."""
-    yield InProcess()
+    """What ``--workers`` and ``--scheduler`` ask for, until the block ends.
+
+    Raises:
+        UsageError: Both are given, or the extra is not installed.
+        DeviceError: The scheduler cannot be reached, or its workers do not fit.
+    """
+    if workers < 0:
+        raise UsageError(f"--workers {workers}", "expected at least 1", "leave it out to measure in this process")
+    if workers and scheduler is not None:
+        raise UsageError("--workers", "are this machine's, and --scheduler has its own", "leave one out")
+    if not workers and scheduler is None:
+        yield InProcess()
+        return
+    from edgeexport.tune.cluster import on_dask  # here: an extra
+
+    with on_dask(workers, scheduler) as runner:
+        yield runner

@@ -6,7 +6,7 @@ is merging. A plan of the very form decides later; this ranks candidates, and sh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edgeexport.calibration.merging_latency import MergingLatencyTable, MergingTableCost, merging_signature
@@ -56,6 +56,25 @@ class PredictedTable:
         fewest, most = min(added), max(added)
         added |= {self.dense[0][0]: added[fewest], self.dense[-1][0]: added[most]}
         return MergingTableCost(self._table(recipe, added))
+
+    def with_constant(self, recipe: Recipe, plan: KernelPlan, batch: int) -> Callable[[Recipe], float]:
+        """Of methods that do more than merge between attention and MLP: what one of their forms takes beyond its blocks at
+        their token counts is taken to be the same at all counts.
+
+        Args:
+            recipe: Of that form.
+            plan: Of its deployed graph.
+        """
+        bare = self._table(recipe, {self.dense[0][0]: 0.0, self.dense[-1][0]: 0.0})
+
+        def blocks(other: Recipe) -> float:
+            return sum(
+                bare.part("attention", block.branches[0].work) + bare.part("mlp", block.branches[-1].work)
+                for block in token_schedule(other).blocks
+            )
+
+        beyond = plan_prediction(plan, self.limits).total_ms / batch - blocks(recipe)
+        return lambda other: beyond + blocks(other)
 
     def _table(self, recipe: Recipe, merge: Mapping[int, float]) -> MergingLatencyTable:
         ceilings = self.limits.ceilings

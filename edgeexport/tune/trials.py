@@ -15,7 +15,7 @@ from edgeexport.evaluation.fidelity_result import Fidelity, Figure, accuracy_of,
 from edgeexport.evaluation.photo_folder import Photograph
 from edgeexport.tune.form import Form
 from edgeexport.tune.measure import Opened, Run, Subject, Task
-from edgeexport.tune.runner import Runner
+from edgeexport.tune.runner import InProcess, Runner
 from edgeexport.tune.study_file import StudyFile
 
 __all__ = ["SHARD", "Kept", "Trials", "shards"]
@@ -104,7 +104,8 @@ class Trials:
         missing = [task for task in wanted if self._study.kept(task) is None]
         total = sum(task.last - task.first for task in missing)
         done = 0
-        for index, entries in self._runner.results(missing):
+        runner = self._runner if run == "torch" else InProcess()  # exported graphs lie in this process's own folder
+        for index, entries in runner.results(missing):
             task = missing[index]
             self._study.keep(task, entries)
             self.tasks += 1
@@ -130,7 +131,18 @@ class Trials:
         accuracy = accuracy_of(usable) if self._found.photos.classes else {}
         told = replace(_NOTHING, images=len(usable), figures=figures, accuracy=accuracy, measured=tuple(usable))
         by_image = {name: {image.name: image.figures[name] for image in usable} for name in (*cosines, *shares)}
-        return Kept(len(usable), cosines, shares, drop_from_fidelity(told), by_image)
+        return Kept(len(usable), cosines, shares, drop_from_fidelity(told) or _pixels_lost(shares), by_image)
+
+
+def _pixels_lost(shares: Mapping[str, Figure]) -> Drop | None:
+    """Percent of pixels that are labelled otherwise than by the dense model; None without a class map."""
+    figure = min(shares.values(), key=low_end, default=None)
+    if figure is None:
+        return None
+    ends = figure.interval
+    if ends is not None:
+        ends = replace(ends, low=100 * (1 - ends.high), high=100 * (1 - ends.low))
+    return Drop("pixel agreement", Figure("percent", 100 * (1 - figure.mean), ends))
 
 
 _NOTHING = Fidelity(
