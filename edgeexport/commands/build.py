@@ -194,8 +194,7 @@ def build(
         warnings += [earlier.warning] if earlier.warning else []
         log.notes += [f"kept of the earlier bundle: {', '.join(earlier.kept)}"] if earlier.kept else []
         with log.stage("report"):
-            drawn = request.recipe.input.is_photo and origin.origin != "random"  # noise explains nothing
-            write_report(staging, overlays=_overlays(staging) if drawn else None)
+            write_report(staging, overlays=_overlays(staging, _pictures(request.recipe, origin)))
         (staging / "build.log").write_text(log.text(), encoding="utf-8")
     bundle = open_bundle(folder, check_hashes=False)
     return BuildResult(bundle, tuple(comparisons), tuple(warnings), log.seconds, log.peak_bytes, engine, no_engine)
@@ -400,8 +399,17 @@ def _warnings(
     return warnings
 
 
-def _overlays(staging: Path) -> dict[str, bytes]:
-    """What `edgeexport run` draws of the first two shipped photographs: name -> PNG; empty if it draws nothing."""
+def _pictures(recipe: Recipe, origin: WeightsOrigin) -> Sequence[Path]:
+    """What the report shows: the recipe's own, else two shipped photographs; nothing of random weights, which draw noise."""
+    if not recipe.input.is_photo or origin.origin == "random":
+        return ()
+    return shipped_photos()[:2] if recipe.pictures is None else recipe.pictures
+
+
+def _overlays(staging: Path, pictures: Sequence[Path]) -> dict[str, bytes]:
+    """What `edgeexport run` draws of ``pictures``: name -> PNG; empty if it draws nothing."""
+    if not pictures:
+        return {}
     with temporary_folder() as folder:
-        predicted = predict_images(staging, shipped_photos()[:2], folder, engine="none")
+        predicted = predict_images(staging, pictures, folder, engine="none")
         return {item.image.name: item.pictures[0].read_bytes() for item in predicted.images if item.pictures}

@@ -19,6 +19,7 @@ from edgeexport.hosts.input_config import input_shape
 from edgeexport.recipe.decoder import DECODER_FILE, decoder_from_config, decoder_inputs
 from edgeexport.recipe.labels import labels_from_config, resolved_labels
 from edgeexport.recipe.outputs import extra_outputs_from_config, strings
+from edgeexport.recipe.pictures import pictures_from_config
 from edgeexport.recipe.schema import Recipe
 from edgeexport.reductions import REDUCTIONS
 from edgeexport.tokens.changes import Cut
@@ -36,6 +37,7 @@ RECIPE_KEYS = (
     "model",
     "output",
     "palette",
+    "pictures",
     "reduction",
     "seed",
     "tail",
@@ -126,6 +128,7 @@ def recipe_from_config(
         warnings=host.warnings(model, size),
         decoder=decoder,
         labels=labels_from_config(config.get("labels"), place.at("labels")),
+        pictures=pictures_from_config(config.get("pictures"), place.at("pictures"), path.parent),
     )
     resolved = {key: REDUCTIONS[key].resolved(asked[key], spec) for key, spec in reductions.items()}
     entries = {

@@ -14,7 +14,7 @@ from edgeexport.report.comparison_view import VerifyView
 from edgeexport.report.prediction_view import PredictionView
 from edgeexport.report.right_view import Answer, right_answer
 
-__all__ = ["FirstView", "first_view", "pays_answer", "what_text"]
+__all__ = ["FirstView", "first_view", "pays_answer", "weights_answer", "what_text"]
 
 _SAME = 0.005
 """A difference of less than this share is none; as in `edgeexport.cost.pays`."""
@@ -74,7 +74,7 @@ def first_view(
         beside=times is not None and len(times.headers) == _WITH_DENSE,
         measured=_measured(bench),
         right=right_answer(parity, verify),
-        weights=_weights(manifest["weights"]),
+        weights=weights_answer(manifest["weights"]),
     )
 
 
@@ -161,7 +161,8 @@ def _measured(bench: BenchView | None) -> str:
     return f"{bench.headline} at the median{beside}, on {bench.circumstances}"
 
 
-def _weights(weights: Json) -> Answer:
+def weights_answer(weights: Json) -> Answer:
+    """Whose they are, of the manifest's ``weights``."""
     text = str(weights["statement"])
     text = text[:1].upper() + text[1:]
     if weights["origin"] == "random":
