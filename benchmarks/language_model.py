@@ -37,6 +37,8 @@ _PROXIES, _SINK, _SHARE = 16, 4, 0.5
 _DEPTHS = (0.1, 0.3, 0.5, 0.7, 0.9)
 _CITIES = ("Lisbon", "Oslo", "Cairo", "Lima", "Kyoto", "Dublin", "Quito", "Vienna", "Hanoi", "Boston")
 _SEED = 2025
+_WINDOWS = 12
+"""Texts at most."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,7 @@ def continued(
 
 
 def measure_answers(
-    model: DecoderModel,
-    tokenizer: Tokenizer,
+    load: Callable[[], tuple[DecoderModel, Tokenizer]],
     kept: Path,
     *,
     length: int,
@@ -170,7 +171,7 @@ def measure_answers(
     """Every method at every budget; what was measured is kept, and the same call goes on.
 
     Args:
-        model, tokenizer: See `loaded`.
+        load: See `loaded`; called where something is left to measure.
         kept: JSON file of what was measured.
         length: Tokens of a prompt.
         following: Tokens of a continuation.
@@ -183,11 +184,17 @@ def measure_answers(
     found: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
     if {key: found.get(key) for key in asked} != asked:
         found = {**asked, "texts": {}, "needles": {}}
-    windows = list(_windows(tokenizer, length + following, texts))
-    todo = [(kind, n) for n in range(max(texts, needles)) for kind in ("texts", "needles")]
+    wanted = {"texts": texts, "needles": needles}
+    todo = [
+        (kind, number)
+        for number in range(max(texts, needles))
+        for kind, count in wanted.items()
+        if number < count and str(number) not in found[kind]
+    ]
+    model, tokenizer = load() if todo else (None, None)
+    windows = [] if tokenizer is None else list(_windows(tokenizer, length + following))
     for kind, number in todo:
-        if number >= {"texts": texts, "needles": needles}[kind] or str(number) in found[kind]:
-            continue
+        assert model is not None and tokenizer is not None
         say(f"{kind} {number + 1}")
         rng = np.random.default_rng([_SEED, number, len(kind)])
         own: dict[str, float] = {}
@@ -203,7 +210,7 @@ def measure_answers(
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(found))
     told = [
-        {**row, **{kind: [found[kind][n][name] for n in sorted(found[kind], key=int)] for kind in ("texts", "needles")}}
+        {**row, **{kind: [found[kind][str(n)][name] for n in range(count)] for kind, count in wanted.items()}}
         for name, row in rows.items()
     ]
     return {**asked, "rows": told}
@@ -241,12 +248,12 @@ def _text() -> str:
     return "\n\n".join(topics[name] for name in sorted(topics))
 
 
-def _windows(tokenizer: Tokenizer, length: int, count: int) -> Iterator[list[int]]:
-    """Windows of the text that do not overlap, spread over all of it."""
+def _windows(tokenizer: Tokenizer, length: int) -> Iterator[list[int]]:
+    """Windows of the text that do not overlap, spread over all of it, whatever number of them is read."""
     ids = tokenizer.encode(_text()).ids
-    apart = len(ids) // count
+    apart = len(ids) // _WINDOWS
     assert apart >= length, f"the text has room for {len(ids) // length} windows"
-    for number in range(count):
+    for number in range(_WINDOWS):
         yield ids[number * apart : number * apart + length]
 
 

@@ -23,6 +23,7 @@ from edgeexport.cli.plugin import plugin_app
 from edgeexport.cli.profile import profile
 from edgeexport.cli.run import run
 from edgeexport.cli.signals import ended_like_an_interrupt
+from edgeexport.cli.triton import triton
 from edgeexport.cli.tune import tune
 from edgeexport.cli.verify import verify
 from edgeexport.errors import EdgeExportError, UsageError, error_of_memory, error_of_system
@@ -71,7 +72,7 @@ def _root(
 
 
 for _command in (
-    version, doctor, recipes, build, inspect, lint, verify, debug, run, evaluate, calibrate, tune, compare, profile,
+    version, doctor, recipes, build, inspect, lint, verify, debug, run, evaluate, calibrate, tune, compare, profile, triton,
 ):  # fmt: skip
     app.command(cls=Command)(_command)
 

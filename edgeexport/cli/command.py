@@ -109,8 +109,9 @@ def _without_verbosity(args: list[str]) -> list[str]:
 
 def _write_examples(ctx: Any, formatter: Any) -> None:
     name = " ".join(ctx.command_path.split()[1:])
-    formatter.write("Examples:\n\n")
-    for what, line in EXAMPLES[name]:
+    examples = EXAMPLES.get(name, ())
+    formatter.write("Examples:\n\n" if examples else "")
+    for what, line in examples:
         formatter.write(f"  {what}\n    {line}\n\n")
     if name:
         formatter.write("-q and -v work behind every command: fewer words, or more.\n")

@@ -59,6 +59,16 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("How many tokens to prune", "edgeexport calibrate my_model.py --data photos --coverage 0.9"),
         ("How to merge", "edgeexport calibrate timm:deit_small_patch16_224 --data photos --min-cosine 0.99"),
     ),
+    "tune": (
+        (
+            "The fastest form on an AGX Orin that keeps the features",
+            "edgeexport tune timm:vit_small_patch14_dinov2 --target orin --data photos --min-cosine 0.99",
+        ),
+        (
+            "The best one within 4 ms, for half an hour, on four processes",
+            "edgeexport tune my_model.py --target orin --data photos --latency-ms 4 --budget 30m --workers 4",
+        ),
+    ),
     "compare": (
         ("Side by side", "edgeexport compare old_bundle bundle"),
         (
@@ -69,6 +79,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "profile": (
         ("Latency", f"edgeexport profile {_BUNDLE}"),
         ("With energy, and the dense model beside it", f"edgeexport profile {_BUNDLE} --power --baseline dense_bundle"),
+    ),
+    "triton": (
+        ("A model repository", f"edgeexport triton {_BUNDLE} --out model_repository"),
+        ("With ONNX Runtime as its backend", f"edgeexport triton {_BUNDLE} --out model_repository --backend onnxruntime"),
     ),
     "plugin": (
         ("Compile the library", "edgeexport plugin build --target orin"),

@@ -15,6 +15,7 @@ from edgeexport.comparison.form_names import form_names
 from edgeexport.comparison.latency_change import LatencyChange
 from edgeexport.comparison.metrics import (
     HEADLINES,
+    RATIO_NAMES,
     VOCABULARY,
     BundleFigures,
     Metric,
@@ -22,7 +23,7 @@ from edgeexport.comparison.metrics import (
     is_row_statistic,
     source_of,
 )
-from edgeexport.comparison.ratio import FAILED, RATIO_NAMES, UNDECIDED, change_between, outcome_of, ratio_values
+from edgeexport.comparison.ratio import FAILED, UNDECIDED, change_between, outcome_of, ratio_values
 from edgeexport.errors import ComparisonError, MeasurementError, UsageError, nearest_hint
 
 __all__ = ["SCHEMA", "BundleComparison", "JudgedCondition", "compare_bundles"]
@@ -207,11 +208,11 @@ def _check_names(condition: Condition, sides: Iterable[BundleFigures]) -> None:
         name = reference.name
         # Of a file that a bundle lacks, nobody knows which names it would have.
         open_ended = source_of(name)[0] and name.startswith(("bench.", "evaluation.", "engine."))
-        if name in present or name in VOCABULARY or name in RATIO_NAMES or is_row_statistic(name):
+        if name in present or name in VOCABULARY or is_row_statistic(name):
             continue
         if open_ended and not all(side.has_source(name) for side in sides):
             continue
-        hint = nearest_hint(name, {*present, *VOCABULARY, *RATIO_NAMES})
+        hint = nearest_hint(name, {*present, *VOCABULARY})
         if hint.startswith("known"):
             hint = f"such as {', '.join(HEADLINES[:3])}, tokens.macs, parity.cosine; compare --json lists all"
         raise UsageError(condition.where, f"there is no metric '{name}'", hint)

@@ -37,6 +37,7 @@ from edgeexport.documents import IN_A_BUNDLE, read_document
 
 __all__ = [
     "HEADLINES",
+    "RATIO_NAMES",
     "VOCABULARY",
     "BundleFigures",
     "Metric",
@@ -91,7 +92,11 @@ _POWER = {
 _TOTALS = ("macs", "macs_without_policy", "dense_macs", "dense_over_reduced", "dense_over_reduced_without_policy")
 _ROW_NAME = re.compile(rf"(?:{'|'.join(ROWS)})_(?:(?:mean|min|max|p\d+(?:_\d+)?)_ms|cv|n)")
 
+RATIO_NAMES = ("latency.ratio", "latency.ratio_low", "latency.ratio_high")
+"""Of both bundles: `edgeexport.comparison.ratio`."""
+
 VOCABULARY = (
+    *RATIO_NAMES,
     *(f"{row}_{statistic}_ms" for row in ROWS for statistic in _STATISTICS),
     *(f"{row}_{rest}" for row in ROWS for rest in ("cv", "n")),
     *_POWER,

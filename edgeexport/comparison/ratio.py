@@ -12,12 +12,10 @@ from pathlib import Path
 from edgeexport.bundle import sha256_of
 from edgeexport.comparison.condition import Condition, MetricOfBundle
 from edgeexport.comparison.latency_change import LatencyChange, latency_change
-from edgeexport.comparison.metrics import BundleFigures, latency_samples
+from edgeexport.comparison.metrics import RATIO_NAMES, BundleFigures, latency_samples
 from edgeexport.errors import MeasurementError, UsageError
 
 __all__ = ["FAILED", "OK", "RATIO_NAMES", "UNDECIDED", "change_between", "outcome_of", "ratio_values"]
-
-RATIO_NAMES = ("latency.ratio", "latency.ratio_low", "latency.ratio_high")
 
 FAILED, OK, UNDECIDED = "failed", "ok", "undecided"
 

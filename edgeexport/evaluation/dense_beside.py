@@ -52,9 +52,10 @@ class Remembered:
     def run(self, image: NDArray) -> dict[str, NDArray]:
         """See `RunnableForm`."""
         key = image.tobytes()
-        if key not in self._found:
-            self._found[key] = self._form.run(image)
-        return self._found[key]
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = self._form.run(image)
+        return found
 
 
 def beside_dense(recipe: Recipe, model: nn.Module, origin: WeightsOrigin) -> Beside:

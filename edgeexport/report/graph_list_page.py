@@ -9,10 +9,10 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 
 from edgeexport.bundle import Bundle
-from edgeexport.cost.graph_figures import decoding_of_bundle, figures_of_graphs
 from edgeexport.device.targets import TARGETS
 from edgeexport.report.comparison_view import VerifyView
 from edgeexport.report.first_view import weights_answer
+from edgeexport.report.graph_figures import decoding_of_bundle, figures_of_graphs
 from edgeexport.report.right_view import Answer, right_answer
 
 __all__ = ["graph_list_page", "prompt_pays"]

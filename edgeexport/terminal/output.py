@@ -34,6 +34,7 @@ __all__ = [
     "print_note",
     "results_console",
     "stages_shown",
+    "told_at_once",
 ]
 
 
@@ -85,6 +86,12 @@ def stages_shown(on_interrupt: str = "nothing was written", first: str = "") -> 
         if first:
             on_stage(first)
         yield on_stage
+
+
+def told_at_once(name: str) -> None:
+    """A line on standard error ahead of what takes long to load; nothing with ``-q``."""
+    if not is_quiet():
+        errors_console.print(f"... {plain_text(name)}", style="dim", soft_wrap=True)
 
 
 @contextmanager

@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeexport.backends.contract import EngineRecord
-from edgeexport.cost.graph_figures import figures_of_graphs
 from edgeexport.errors import plain_text
 from edgeexport.report.checks_view import range_text, rtx_scope
 from edgeexport.report.engine_text import engine_text
+from edgeexport.report.graph_figures import figures_of_graphs
 from edgeexport.report.merge_text import merge_text
 from edgeexport.report.plugin_text import library_text
 from edgeexport.terminal.graph_list import print_decoding, print_graphs

@@ -46,7 +46,7 @@ class OnDask:
     def __init__(self, client: Any, measure: Callable[[Any], Any] | None = None) -> None:
         self._client, self._measure = client, _measured if measure is None else measure
 
-    def results(self, tasks: Sequence[Task]) -> Iterator[tuple[int, list[Compared]]]:
+    def results(self, tasks: Sequence[Any]) -> Iterator[tuple[int, list[Compared]]]:
         """See `Runner`; tasks are results of nothing but themselves, so that a lost one is computed again.
 
         Raises:

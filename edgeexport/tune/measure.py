@@ -33,6 +33,7 @@ from edgeexport.tune.form import Form, recipe_of_form
 __all__ = ["RUNS", "Opened", "Subject", "Task", "forget_opened", "measured_images", "one_thread", "opened"]
 
 Run = Literal["torch", "fp32", "fp16"]
+_REMEMBERED_BYTES = 1 << 29
 RUNS: tuple[Run, ...] = ("torch", "fp32", "fp16")
 
 
@@ -129,7 +130,7 @@ def _opened(subject: Subject) -> Opened:
         numbers = None if found is None else tuple(found)
     text = {key: value for key, value in given.text.items() if key != "checkpoint"}
     digest = digest_of(origin.as_dict(), text, photos.listing_sha256())
-    return Opened(given, dense, model, origin, photos, numbers, digest, {})
+    return Opened(given, dense, model, origin, photos, numbers, digest, _Outputs())
 
 
 def measured_images(task: Task) -> list[Compared]:
@@ -164,7 +165,25 @@ def _beside(found: Opened, task: Task) -> Beside:
     if task.run == "torch":
         return beside
     assert task.graph is not None
-    return replace(beside, reduced=OnnxRuntimeRunner(task.graph, threads=1))
+    return replace(beside, reduced=_session(task.graph))
+
+
+@lru_cache(maxsize=1)
+def _session(graph: Path) -> OnnxRuntimeRunner:
+    return OnnxRuntimeRunner(graph, threads=1)
+
+
+class _Outputs(dict[bytes, dict[str, NDArray]]):
+    """Outputs of the dense model by batch, as long as there is room; of the rest it is run again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = _REMEMBERED_BYTES
+
+    def __setitem__(self, key: bytes, value: dict[str, NDArray]) -> None:
+        self._left -= sum(array.nbytes for array in value.values())
+        if self._left >= 0:
+            super().__setitem__(key, value)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from edgeexport.evaluation.fidelity_result import Fidelity, Figure, accuracy_of,
 from edgeexport.evaluation.photo_folder import Photograph
 from edgeexport.tune.form import Form
 from edgeexport.tune.measure import Opened, Run, Subject, Task
-from edgeexport.tune.runner import Runner
+from edgeexport.tune.runner import InProcess, Runner
 from edgeexport.tune.study_file import StudyFile
 
 __all__ = ["SHARD", "Kept", "Trials", "shards"]
@@ -104,7 +104,8 @@ class Trials:
         missing = [task for task in wanted if self._study.kept(task) is None]
         total = sum(task.last - task.first for task in missing)
         done = 0
-        for index, entries in self._runner.results(missing):
+        runner = self._runner if run == "torch" else InProcess()  # exported graphs lie in this process's own folder
+        for index, entries in runner.results(missing):
             task = missing[index]
             self._study.keep(task, entries)
             self.tasks += 1

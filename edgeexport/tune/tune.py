@@ -8,41 +8,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from edgeexport.bundle import json_bytes, refuse_link_of_bundle
-from edgeexport.bundle.files import write_file
-from edgeexport.calibration.cost import MacsCost
-from edgeexport.calibration.merging_settings import FLOOR, MergingCosts, MergingSetting, delays_to_try, settings_to_try
+from edgeexport.bundle import refuse_link_of_bundle
 from edgeexport.device.targets import target_named
-from edgeexport.errors import EdgeExportError, UsageError, nearest_hint
-from edgeexport.evaluation.output_folder import written_to
-from edgeexport.tune.bounds import PRECISIONS, Bounds, TuneOptions, bounds_from_options, seconds_of_budget
-from edgeexport.tune.finalists import Finals
-from edgeexport.tune.form import Form, recipe_of_form
-from edgeexport.tune.ladder import SAME, Ladder, Step, form_of_setting, merging_ladder
-from edgeexport.tune.measure import Opened, Subject, forget_opened, opened
-from edgeexport.tune.own_ways import own_forms, own_ladder
-from edgeexport.tune.picture import draw_study
-from edgeexport.tune.plans import FormPlans, PredictedTimes
-from edgeexport.tune.prices import Prices, prices_by_plan, prices_by_table, prices_in_macs
-from edgeexport.tune.recipe_file import not_tried, tuned_recipe_text
-from edgeexport.tune.result import Point, TuneResult
-from edgeexport.tune.runner import Runner, runner_from_options
-from edgeexport.tune.search import Searched, best_forms, searched
+from edgeexport.errors import UsageError, nearest_hint
+from edgeexport.tune.bounds import PRECISIONS, TuneOptions, bounds_from_options, seconds_of_budget
+from edgeexport.tune.measure import Subject, forget_opened, opened
+from edgeexport.tune.result import TuneResult
+from edgeexport.tune.runner import runner_from_options
+from edgeexport.tune.study import Study
 from edgeexport.tune.study_file import StudyFile
-from edgeexport.tune.trials import Kept, Trials
+from edgeexport.tune.trials import Trials
 
-__all__ = ["METHODS", "tune"]
-
-METHODS = ("tome", "dsm")
-"""Methods that are searched; random merging is the floor."""
-
-_TOLERANCE = 0.02
-"""By how much the table of tokens may be wrong: candidates so close to a limit are measured all the same."""
+__all__ = ["tune"]
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -84,239 +65,18 @@ def tune(
     folder = options.out_dir if options.out_dir is not None else Path("tune") / found.dense.name
     refuse_link_of_bundle(folder, "--out-dir")
     images = min(options.limit or len(found.photos.photos), len(found.photos.photos))
-    with _runner(options) as runner, StudyFile(folder, found.digest, restart=options.restart) as study:
+    with (
+        runner_from_options(options.workers, options.scheduler) as runner,
+        StudyFile(folder, found.digest, restart=options.restart) as study,
+    ):
         if study.resumed:
             on_note(f"{study.path}: goes on with {study.resumed} parts that an earlier run measured")
         if found.origin.origin == "random":
             on_note(found.origin.statement)
         measure = Trials(asked, found, study, runner, on_progress)
-        run = _Run(found, options, bounds, precisions, folder, measure, images, on_note, on_stage)
+        run = Study(found, options, bounds, precisions, folder, measure, images, on_note, on_stage)
         until = math.inf if seconds is None else begun + seconds
         return run.result(str(subject), until)
-
-
-class _Run:
-    def __init__(
-        self,
-        found: Opened,
-        options: TuneOptions,
-        bounds: Bounds,
-        precisions: Sequence[str],
-        folder: Path,
-        measure: Trials,
-        images: int,
-        on_note: Callable[[str], None],
-        on_stage: Callable[[str], None],
-    ) -> None:
-        self._found, self._dense, self._options, self._bounds = found, found.dense, options, bounds
-        self._folder, self._measure, self._images = folder, measure, images
-        self._on_note, self._on_stage = on_note, on_stage
-        self._macs = MergingCosts(found.dense, MacsCost())
-        self._plans = FormPlans(found.dense, found.model, found.origin, folder / "plans", on_stage)
-        self._own = own_forms(found.given)
-        self._settings = self._ways()
-        self._prices = self._priced(precisions)
-        self._steps: list[Step] = []
-        self._precisions = precisions if self._prices.times is not None else precisions[-1:]
-
-    def result(self, subject: str, until: float) -> TuneResult:
-        """Prices, searches, decides, writes."""
-        every = [
-            *(
-                own_ladder(self._dense, form, self._prices.by_method[way])
-                for way, form in self._own.items()
-                if way in self._prices.by_method
-            ),
-            *(
-                merging_ladder(self._dense, setting, self._macs, self._prices.by_method[setting.method])
-                for setting in self._settings
-                if setting.method in self._prices.by_method
-            ),
-        ]
-        every = [ladder for ladder in every if ladder.every]
-        finals = Finals(
-            self._dense,
-            self._plans,
-            self._prices.times,
-            self._price,
-            self._measure,
-            self._bounds,
-            self._precisions,
-            self._images,
-            self._on_note,
-        )
-        self._steps = [step for ladder in every for step in ladder.steps]
-        dense = finals.dense_points()
-        ladders = [replace(ladder, steps=self._worth_measuring(ladder)) for ladder in every]
-        fits = [point for point in dense if point.holds(self._bounds)]
-        searches = self._bounds.bounds_loss or not fits
-        found = Searched()
-        if searches and any(ladder.steps for ladder in ladders):
-            found = searched(
-                ladders,
-                self._measure,
-                self._bounds,
-                self._prices.dense,
-                images=self._images,
-                trials=self._options.trials,
-                seed=self._options.seed,
-                until=until,
-                on_best=self._tell_best,
-            )
-        table = {step.form: step.cost for ladder in ladders for step in ladder.steps}
-        best = finals.points(best_forms(found.full, table, self._bounds), found.full, table)
-        planned = {point.form for point in best}
-        others = [self._by_table(form, kept, table[form]) for form, kept in found.full.items() if form not in planned]
-        points = (*dense, *best, *others)
-        chosen = self._chosen(points, dense, best)
-        floor = None if chosen.form.is_dense else self._floor(chosen)
-        reason = self._why_dense(every, ladders, found, fits) if chosen.form.is_dense else ""
-        recipe_file = None if chosen.form.is_dense else self._folder / f"{self._dense.name}_tuned.py"
-        result = TuneResult(
-            recipe=self._dense.name,
-            subject=subject,
-            weights=self._found.origin.as_dict(),
-            data=self._found.photos.root,
-            target=self._options.target,
-            bounds=self._bounds,
-            unit=self._prices.unit,
-            costs_from=self._prices.source,
-            points=points,
-            chosen=chosen,
-            floor=floor,
-            pruned={form: kept.images for form, kept in found.pruned.items()},
-            ladders=tuple(every),
-            images=self._images,
-            left_out=[item.as_dict() for item in self._measure.left_out.values()],
-            trials=found.trials,
-            stopped=found.stopped,
-            reason=reason,
-            not_tried=not_tried(self._dense, self._settings, tuple(self._own), self._prices, self._options.target),
-            recipe_file=recipe_file,
-            picture=self._folder / "tune.png",
-            file=self._folder / "tune.json",
-        )
-        self._write(result)
-        return result
-
-    def _ways(self) -> tuple[MergingSetting, ...]:
-        asked, own = self._options.methods, {key for form in self._own.values() for key in form.config}
-        known = tuple(dict.fromkeys((*METHODS, *sorted(own))))
-        for name in asked:
-            if name not in known:
-                raise UsageError(f"--method {name}", "is not searched for this recipe", nearest_hint(name, known))
-        if asked:
-            self._own = {way: form for way, form in self._own.items() if set(form.config) <= set(asked)}
-        settings = settings_to_try(self._dense.facts, delays_to_try(self._dense.facts, None))
-        taken = [item for item in settings if item.method in (asked or METHODS) and self._macs.largest_r(item)]
-        if not taken and not self._own:
-            remedy = "give a recipe with a reduction of its own, or a model in which tokens can merge"
-            raise UsageError(self._dense.name, f"takes none of {', '.join(asked or METHODS)}", remedy)
-        return tuple(taken)
-
-    def _priced(self, precisions: Sequence[str]) -> Prices:
-        methods = [*self._own, *(setting.method for setting in self._settings)]
-        if self._options.latency_table is not None:
-            return prices_by_table(self._dense, methods, self._options.latency_table)
-        times = PredictedTimes(self._plans, self._options.target, precisions, self._dense.input.batch)
-        reason = f"no rates of {self._options.target} are published"
-        if times.limits is not None:
-            try:
-                return prices_by_plan(self._dense, self._settings, self._own, times, self._folder, self._on_stage)
-            except UsageError:
-                raise
-            except EdgeExportError as error:
-                reason = f"{error.where}: {error.problem}"
-        if self._bounds.latency_ms is not None:
-            remedy = "give --latency-table with times of the device, or leave --latency-ms out"
-            raise UsageError(f"--latency-ms {self._bounds.latency_ms:g}", f"no time is predicted: {reason}", remedy)
-        self._on_note(f"costs are multiply-accumulates, which are no latency: {reason}")
-        return prices_in_macs(self._dense, methods)
-
-    def _price(self, form: Form) -> float:
-        """Without a plan of its own."""
-        method = form.way if form.way in self._prices.by_method else form.way.partition(" ")[0]
-        if form.is_dense:
-            return self._prices.dense
-        return self._prices.by_method[method](recipe_of_form(self._dense, form))
-
-    def _worth_measuring(self, ladder: Ladder) -> tuple[Step, ...]:
-        """Steps that may be cheaper than the dense model, and within the budget."""
-        below = self._prices.dense * (1 + _TOLERANCE if self._prices.times is not None else 1 - SAME)
-        if self._bounds.latency_ms is not None:
-            below = min(below, self._bounds.latency_ms * (1 + _TOLERANCE))
-        return tuple(step for step in ladder.steps if step.cost < below)
-
-    def _tell_best(self, step: Step, kept: Kept) -> None:
-        worst = "" if kept.worst is None else f", {kept.worst.kind} {kept.worst.mean:.4f}"
-        drop = "" if kept.drop is None else f", {kept.drop.figure.mean:.2f} points of {kept.drop.measure} lost"
-        self._on_note(f"best so far: {step.form.name}: {_cost_text(step.cost, self._prices.unit)}{worst}{drop}")
-
-    def _by_table(self, form: Form, kept: Kept, cost: float) -> Point:
-        recipe = recipe_of_form(self._dense, form)
-        left = next(step.tokens_out for step in self._steps if step.form == form)
-        return Point(form, self._precisions[0], left, int(MacsCost().cost(recipe)), cost, False, kept)
-
-    def _chosen(self, points: Sequence[Point], dense: Sequence[Point], best: Sequence[Point]) -> Point:
-        keeping = [point for point in (*dense, *best) if point.holds(self._bounds)]
-        if not keeping:
-            raise UsageError(self._bounds.text, self._nearest(points), "allow more, or give more images")
-        if not self._bounds.bounds_loss:
-            return min(keeping, key=lambda point: 0.0 if point.kept is None else self._bounds.loss(point.kept))
-        cheapest = min(keeping, key=lambda point: point.cost)
-        same = [point for point in dense if point in keeping and point.cost <= cheapest.cost * (1 + SAME)]
-        return min(same, key=lambda point: point.cost) if same else cheapest
-
-    def _nearest(self, points: Sequence[Point]) -> str:
-        losing = [point for point in points if point.kept is None or self._bounds.holds(point.kept)]
-        nearest = min(losing or points, key=lambda point: point.cost)
-        lost = (
-            "" if nearest.kept is None or nearest.kept.worst is None else f", {nearest.worst:.4f} of the dense model's"
-        )
-        return f"nothing keeps it; nearest is {nearest.name}: {_cost_text(nearest.cost, self._prices.unit)}{lost}"
-
-    def _floor(self, chosen: Point) -> Point | None:
-        """Random merging at the multiply-accumulates of the chosen form, in torch."""
-        config, setting = chosen.form.config, MergingSetting(FLOOR)
-        if set(config) == {"dtop"}:
-            form = Form.of(FLOOR, {FLOOR: {"prune": config["dtop"]["prune"]}})
-        elif {"cts", "dtop"} & set(config) or (merged := self._macs.nearest(setting, chosen.macs)) is None:
-            return None
-        else:
-            form = form_of_setting(self._dense, setting, merged)
-        (kept,) = self._measure.measure([form], self._images)
-        recipe = recipe_of_form(self._dense, form)
-        return Point(form, chosen.precision, chosen.tokens_out, int(MacsCost().cost(recipe)), chosen.cost, False, kept)
-
-    def _why_dense(
-        self, every: Sequence[Ladder], ladders: Sequence[Ladder], found: Searched, fits: Sequence[Point]
-    ) -> str:
-        if not self._bounds.bounds_loss and fits:
-            return f"it fits {self._bounds.text} as it is"
-        steps = [step for ladder in every for step in ladder.every]
-        if not any(ladder.steps for ladder in ladders):
-            fastest = min(steps, key=lambda step: step.cost)
-            cost = _cost_text(fastest.cost, self._prices.unit)
-            beside = _cost_text(self._prices.dense, self._prices.unit)
-            return (
-                f"none of {len(steps)} counts of {len(every)} ways is cheaper; the cheapest, {fastest.form.name}, "
-                f"is {self._prices.source.partition(' ')[0]} at {cost} beside {beside}"
-            )
-        return (
-            f"of {len(found.full)} forms that were measured on all images none keeps {self._bounds.text} and is cheaper"
-        )
-
-    def _write(self, result: TuneResult) -> None:
-        with written_to(result.file):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            draw_study(result, result.picture)
-            write_file(result.file, json_bytes(result.as_dict()))
-            stale = self._folder / f"{self._dense.name}_tuned.py"
-            if result.recipe_file is None:
-                stale.unlink(missing_ok=True)  # an earlier request's would belong to nothing here
-            else:
-                text = tuned_recipe_text(self._dense, result, self._folder, self._options.cfg_options)
-                write_file(result.recipe_file, text)
 
 
 def _photographs(data: Path, on_note: Callable[[str], None]) -> Path:
@@ -325,10 +85,6 @@ def _photographs(data: Path, on_note: Callable[[str], None]) -> Path:
         return data
     on_note(f"{data / 'annotations'}: labels are not used; what is lost is counted against the dense model")
     return data / "images"
-
-
-def _runner(options: TuneOptions) -> AbstractContextManager[Runner]:
-    return runner_from_options(options.workers, options.scheduler)
 
 
 def _precisions(options: TuneOptions) -> tuple[str, ...]:
@@ -341,7 +97,3 @@ def _precisions(options: TuneOptions) -> tuple[str, ...]:
     if options.precisions:
         return tuple(name for name in PRECISIONS if name in options.precisions)
     return PRECISIONS if target.needs_tensorrt else ("fp32",)
-
-
-def _cost_text(cost: float, unit: str) -> str:
-    return f"{cost / 1e9:.3f} GMAC" if unit == "MACs" else f"{cost:.3f} ms"

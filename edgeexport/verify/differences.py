@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,14 +59,27 @@ class Differences:
 def differences_of(candidate: NDArray, reference: NDArray, tolerances: Tolerances) -> Differences:
     """Of two arrays of equal shape, images first; what ``tolerances.share`` allows is by an image's largest value."""
     found = Differences()
-    rows = zip(candidate, reference, strict=True) if reference.ndim else [(candidate, reference)]
-    for ours, theirs in rows:
-        a, b = ours.ravel(), theirs.ravel()
-        share = tolerances.share * _largest(b) if reference.ndim else 0.0
-        for start in range(0, b.size, _AT_ONCE):
-            piece = slice(start, start + _AT_ONCE)
-            found.add(a[piece].astype(np.float64), b[piece].astype(np.float64), share, tolerances)
+    images = zip(candidate, reference, strict=True) if reference.ndim else [(candidate, reference)]
+    for ours, theirs in images:
+        share = tolerances.share * _largest(theirs) if tolerances.share and reference.ndim else 0.0
+        for piece in _pieces(theirs):
+            found.add(_flat(ours[piece]), _flat(theirs[piece]), share, tolerances)
     return found
+
+
+def _pieces(image: NDArray) -> Iterator[slice | tuple[()]]:
+    """Of its first axis so much at once as is affordable."""
+    if not image.ndim:
+        yield ()
+        return
+    rows = max(_AT_ONCE * len(image) // max(image.size, 1), 1)
+    for start in range(0, len(image), rows):
+        yield slice(start, start + rows)
+
+
+def _flat(values: NDArray) -> NDArray[np.float64]:
+    """In the order of indices, whatever the memory's."""
+    return values.astype(np.float64, order="C").reshape(-1)
 
 
 def _largest(values: NDArray) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import typer
+from parsed_calls import parse_call
 from shared_cases import CommandResult
 
 from edgeexport.cli.app import app
@@ -43,12 +44,7 @@ def test_every_help_has_two_examples_that_the_command_line_takes(edgeexport: Com
         assert f"  {what}\n    {line}\n" in shown.out
         words = shlex.split(line)
         assert words[0] == "edgeexport"
-        root = typer.main.get_command(app)
-        context = root.make_context("edgeexport", words[1:], resilient_parsing=False)
-        command, rest = root, [*context._protected_args, *context.args]
-        while hasattr(command, "commands"):
-            _, command, rest = command.resolve_command(context, rest)
-        command.make_context(command.name, rest, parent=context)  # raises for what it does not take
+        parse_call(words[1:])  # raises for what the command line does not take
         assert not name or line.startswith(f"edgeexport {name}")
 
 
