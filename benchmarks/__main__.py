@@ -8,6 +8,7 @@
 ``python -m benchmarks half-precision [RECIPE ...]`` compares FP16 graphs with the FP32 model that follows their decisions.
 ``python -m benchmarks predicted [RECIPE ...] [--target T]`` predicts latencies on a Jetson, per precision and power mode.
 ``python -m benchmarks kernels`` sets the kernel plans of other exports beside ours.
+``python -m benchmarks language-model --out FILE`` measures cache budgets on SmolLM2-135M, fetched with pip, and writes a page.
 ``python -m benchmarks lint`` plays the lint against TensorRT-RTX's parser: exit 1 where they differ without a reason.
 ``python -m benchmarks pays [RECIPE ...]`` predicts each shipped recipe beside its dense model, from kernel plans.
 ``python -m benchmarks plans [RECIPE ...]`` prints kernel plans of the graphs as exported and as TensorRT gets them.
@@ -20,6 +21,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -42,6 +44,9 @@ from benchmarks import (
     evidence_page,
     half_precision,
     kernels,
+    language_model,
+    language_model_page,
+    language_model_speed,
     lint_agreement,
     merging,
     models,
@@ -57,6 +62,7 @@ from benchmarks import (
 from benchmarks.pairing import THREADS, share_one_pool
 from edgeexport.errors import EdgeExportError
 from edgeexport.recipe import load_recipe
+from examples.smollm2 import wheel
 
 _PARTS = ("macs", "tail", "ti", "b", "adaptive", "merging")
 _NOISY = 1.5
@@ -222,12 +228,17 @@ def write_evidence(
         list[int] | None, typer.Option(help="Rates that are built, for kernels and time; repeatable. 0: none.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=0, help="Paired rounds of timing; 0: none.")] = 40,
+    flips: Annotated[
+        int, typer.Option(min=0, help="Photographs on which float16's merges are held to float32's; 0: none.")
+    ] = 8,
 ) -> None:
     """What merging does to DINOv2 ViT-S/14 with real weights: features, saliency, neighbours, kernels, time."""
     rates = [rate for rate in (evidence.BUILT if built is None else built) if rate]
-    given = " ".join([f"--textiles {textiles} --rounds {rounds}", *(f"--built {rate}" for rate in built or ())])
+    given = " ".join(
+        [f"--textiles {textiles} --rounds {rounds} --flips {flips}", *(f"--built {rate}" for rate in built or ())]
+    )
     try:
-        found = evidence.measure_evidence(work, textiles, rates, rounds, THREADS, _say)
+        found = evidence.measure_evidence(work, textiles, rates, rounds, THREADS, _say, flips)
         command = f"python -m benchmarks evidence --out {out} {given}"
         page = evidence_page.evidence_page(found, command, out.with_suffix(".json").name)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -405,7 +416,13 @@ def show_plans(
     except EdgeExportError as error:
         _err.print(f"error: {error}", highlight=False, markup=False)
         raise typer.Exit(error.exit_code) from None
-    _show_rows(f"Kernel plans for SM86 in {precision.upper()}, seeded weights; times are predicted", rows)
+    shown = [{name: value for name, value in row.items() if name != "divided"} for row in rows]
+    _show_rows(f"Kernel plans for SM86 in {precision.upper()}, seeded weights; times are predicted", shown)
+    columns = dict.fromkeys(name for row in rows for name in row["divided"])
+    parts = [
+        {key: row[key] for key in ("recipe", "form")} | dict.fromkeys(columns, "") | row["divided"] for row in rows
+    ]
+    _show_rows("The kernels with plugins, by who makes them and by part of the model", parts)
     print(json.dumps({"provenance": "predicted", "target": target, "precision": precision, "rows": rows}, indent=1))
 
 
@@ -447,6 +464,41 @@ def show_kernels(target: Annotated[str, typer.Option(help="What the time is pred
         raise typer.Exit(error.exit_code) from None
     _show_rows("Kernel plans for SM86 in FP16, seeded weights; times are predicted", rows)
     print(json.dumps({"provenance": "predicted", "target": target, "precision": "fp16", "rows": rows}, indent=1))
+
+
+def write_language_model(
+    out: Annotated[Path, typer.Option(help="Markdown page; the figures go beside it as JSON.")],
+    work: Annotated[Path, typer.Option(help="For the wheel, what is built, and what was measured.")] = Path(
+        "work_dirs/evidence"
+    ),
+    length: Annotated[int, typer.Option(help="Tokens of a prompt.")] = 512,
+    texts: Annotated[int, typer.Option(help="Texts whose continuation is read.", max=12)] = 12,
+    needles: Annotated[int, typer.Option(help="Prompts with a number in them.")] = 30,
+    rounds: Annotated[int, typer.Option(help="Rounds of timing a decoded token; 0 times nothing.")] = 15,
+    layers: Annotated[int, typer.Option(help="Of the decoder that is timed; the model has 30.")] = 30,
+    build: Annotated[bool, typer.Option("--build/--no-build", help="Build at 2048 places.")] = True,
+) -> None:
+    """Perplexity, numbers found and time of SmolLM2-135M at several budgets of its cache; goes on from what was measured."""
+    torch.set_num_threads(1)
+    kept = work / "language_model.json"
+    found: dict[str, Any] = {"provenance": "measured", "machine": f"{platform.machine()}, one thread"}
+    found["answers"] = language_model.measure_answers(
+        lambda: language_model.loaded(wheel.prepared(work), length, 64),
+        kept, length=length, following=64, texts=texts, needles=needles, say=_say,
+    )  # fmt: skip
+    found["load"] = os.getloadavg()[2] / (os.cpu_count() or 1)
+    if rounds:
+        found["speed"] = language_model_speed.measure_speed(work / "speed", layers, 2048, rounds, 3, _say)
+    if build:
+        _say("build at 2048 places")
+        found["build"] = language_model_speed.measure_build(work / "smollm2")
+    given = f"--length {length} --texts {texts} --needles {needles} --rounds {rounds} --layers {layers}"
+    given += "" if build else " --no-build"
+    command = f"python -m benchmarks language-model --out {out} {given}"
+    page = language_model_page.language_model_page(found, command, out.with_suffix(".json").name)
+    out.write_text(page, encoding="utf-8")
+    out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps({key: value for key, value in found.items() if key != "answers"}, indent=1))
 
 
 def show_segmenters(
@@ -512,6 +564,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "evidence": write_evidence,
     "half-precision": compare_half_precision,
     "kernels": show_kernels,
+    "language-model": write_language_model,
     "lint": compare_lint,
     "pays": show_pays,
     "plans": show_plans,

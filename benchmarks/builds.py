@@ -43,7 +43,7 @@ document = {"seconds": seconds, "cpu_seconds": used.ru_utime + used.ru_stime, "p
 open(sys.argv[1], "w").write(json.dumps(document))
 sys.exit(code if code >= 0 else 1)
 """
-_KEPT = ("plans",)
+_KEPT = ("exports", "plans")
 _PLANS = "kernel plans, dense model beside it"
 
 

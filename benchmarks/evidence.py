@@ -6,6 +6,7 @@ out of builds, and the builds' graphs are timed in turns on one thread. What was
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 from collections.abc import Callable, Sequence
@@ -20,27 +21,31 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.evidence_flips import flips_on_photos
 from benchmarks.pairing import latencies_ms, ratio_summary
 from edgeexport.bundle import Bundle, open_bundle
 from edgeexport.commands.build import build, exported_graphs
 from edgeexport.errors import BundleError
 from edgeexport.evaluation.against import AgainstOptions, Beside, RunnableForm, fidelity_on_photos
-from edgeexport.evaluation.dense_beside import Remembered, beside_dense
+from edgeexport.evaluation.dense_beside import Remembered, beside_dense, layout_of
 from edgeexport.evaluation.fidelity_result import Fidelity
 from edgeexport.fixed.model import fixed_from_model
+from edgeexport.fixed.tokens import tokens_json
 from edgeexport.fixed.weights import WeightsOrigin, model_from_recipe
 from edgeexport.graph.export_cache import FOLDER_VARIABLE
-from edgeexport.inputs.photos import input_from_photo, open_photo, shipped_photos
+from edgeexport.inputs.photos import input_from_photo, open_photo, photos_in_folder, shipped_photos
 from edgeexport.recipe import load_recipe
 from edgeexport.recipe.schema import Recipe
 from examples.saliency.photographs import photographs, textiles
 from examples.saliency.weights import MODEL, OPTIONS, prepared
 from examples.saliency.wheels import PHOTOGRAPHS, SALIENCY, TEXTILES
 
-__all__ = ["BUILT", "METHODS", "RATES", "measure_evidence"]
+__all__ = ["BUILT", "DECIDING", "METHODS", "RATES", "measure_evidence"]
 
 METHODS, RATES = ("tome", "dsm", "random"), (4, 8, 12, 16)
 BUILT = (8, 16)
+DECIDING = ("tome", "dsm")
+"""Of `METHODS` those that look at the image, so that rounding may decide otherwise."""
 TARGET = "orin"
 _BASE = (*OPTIONS, "output=features")
 
@@ -48,7 +53,7 @@ Say = Callable[[str], None]
 
 
 def measure_evidence(
-    folder: Path, limit: int, built: Sequence[int], rounds: int, threads: int, on_stage: Say
+    folder: Path, limit: int, built: Sequence[int], rounds: int, threads: int, on_stage: Say, flips: int = 0
 ) -> dict[str, Any]:
     """Measures every method at every rate.
 
@@ -59,6 +64,7 @@ def measure_evidence(
         rounds: Paired rounds of timing; 0 times nothing.
         threads: Of torch.
         on_stage: Called with each stage's name as it starts.
+        flips: Photographs on which float16's decisions are held to float32's, at the rates that are built; 0: none.
 
     Raises:
         EdgeExportError: See there.
@@ -85,6 +91,11 @@ def measure_evidence(
             row[name] = _told(fidelity_on_photos(beside, options))
             row |= {"macs": beside.macs, "dense_macs": beside.against_macs}
     os.environ.setdefault(FOLDER_VARIABLE, str((folder / "exports").resolve()))
+    for method, rate in itertools.product(DECIDING, built if flips else ()):
+        on_stage(f"float16: {method} r={rate}")
+        recipe = load_recipe(MODEL, (*_BASE, f"reduction.{method}.r={rate}"), checkpoint)
+        chosen = photos_in_folder(places["photographs"][0])[:flips]
+        rows[method, rate]["float16"] = flips_on_photos(recipe, model, origin, layout_of(tokens_json(recipe)), chosen)
     bundles = {
         (method, rate): _built(method, rate, checkpoint, folder, on_stage) for rate in built for method in METHODS
     }

@@ -54,6 +54,18 @@ _NO_NEIGHBOURS = """
 
 Not in this run: pictures of textiles were left out (`--textiles`).
 """
+_HALF = """
+## Merging in float16
+
+| Method | r | merged tokens that go elsewhere | photographs with any | explained by near ties | class token | patch tokens |
+|---|---|---|---|---|---|---|
+{rows}
+
+On {images} photographs: the graph for TensorRT with every float16 value rounded to float16 (in ONNX Runtime), beside the same
+reduced model in float32. What differs in a block counts, and what follows from it in later ones; tokens merge elsewhere, or
+others do. Explained: every photograph whose first differences are near ties, and whose features are float32's as soon as
+float32 merges alike. Cosines are of the reduced model with itself, float16 beside float32.
+"""
 _KERNELS = """
 ## Kernels and time
 
@@ -93,7 +105,22 @@ def evidence_page(found: Json, command: str, data: str) -> str:
         runtime=photographs["runtime"],
     )
     head = _HEAD.format(command=command, wheels=wheels, data=data)
-    return head + features + _neighbours(rows) + _kernels(rows, found["timing"])
+    return head + features + _neighbours(rows) + _half(rows) + _kernels(rows, found["timing"])
+
+
+def _half(rows: Sequence[Json]) -> str:
+    """Empty where it was not measured."""
+    measured = [row for row in rows if "float16" in row]
+    if not measured:
+        return ""
+    cells = []
+    for row in measured:
+        told = row["float16"]
+        share = f"{100 * told['elsewhere'] / told['merged']:.2f} % of {told['merged']}"
+        counts = (f"{told[name]} of {told['images']}" for name in ("flipped", "explained"))
+        cosines = (f"{told[name]:.5f}" for name in ("class token", "patch tokens"))
+        cells.append((_NAMES[row["method"]], str(row["r"]), share, *counts, *cosines))
+    return _HALF.format(rows=_lines(cells), images=measured[0]["float16"]["images"])
 
 
 def _neighbours(rows: Sequence[Json]) -> str:

@@ -8,6 +8,7 @@ with Python.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ _PROXIES, _SINK, _SHARE = 16, 4, 0.5
 _DEPTHS = (0.1, 0.3, 0.5, 0.7, 0.9)
 _CITIES = ("Lisbon", "Oslo", "Cairo", "Lima", "Kyoto", "Dublin", "Quito", "Vienna", "Hanoi", "Boston")
 _SEED = 2025
+_WINDOWS = 12
+"""Texts at most."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +159,8 @@ def continued(
 
 
 def measure_answers(
-    model: DecoderModel,
-    tokenizer: Tokenizer,
+    load: Callable[[], tuple[DecoderModel, Tokenizer]],
+    kept: Path,
     *,
     length: int,
     following: int,
@@ -165,10 +168,11 @@ def measure_answers(
     needles: int,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Every method at every budget.
+    """Every method at every budget; what was measured is kept, and the same call goes on.
 
     Args:
-        model, tokenizer: See `loaded`.
+        load: See `loaded`; called where something is left to measure.
+        kept: JSON file of what was measured.
         length: Tokens of a prompt.
         following: Tokens of a continuation.
         texts: Windows of text whose continuation is read.
@@ -176,25 +180,40 @@ def measure_answers(
         say: Hears how far it is.
     """
     rows = _rows(length)
-    likelihoods: dict[str, list[float]] = {name: [] for name in rows}
-    found: dict[str, list[int]] = {name: [] for name in rows}
-    rng = np.random.default_rng(_SEED)
-    for number, ids in enumerate(_windows(tokenizer, length + following, texts)):
-        say(f"text {number + 1} of {texts}")
-        rest = ids[length:]
-        for name, logits in _continuations(model, ids[:length], rest[:-1], rows, rng):
-            likelihoods[name].append(_negative_log_likelihood(logits, rest[1:]))
-    for number in range(needles):
-        say(f"number {number + 1} of {needles}")
-        prompt, begin, answer = _needle(tokenizer, number, length)
-        for name, logits in _continuations(model, prompt, [*begin, *answer[:-1]], rows, rng):
-            told = logits[len(begin) - 1 :].argmax(axis=1)
-            found[name].append(int(np.array_equal(told, answer)))
-    return {
-        "length": length,
-        "following": following,
-        "rows": [{**told, "nats_per_token": likelihoods[name], "answered": found[name]} for name, told in rows.items()],
-    }
+    asked = {"length": length, "following": following}
+    found: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
+    if {key: found.get(key) for key in asked} != asked:
+        found = {**asked, "texts": {}, "needles": {}}
+    wanted = {"texts": texts, "needles": needles}
+    todo = [
+        (kind, number)
+        for number in range(max(texts, needles))
+        for kind, count in wanted.items()
+        if number < count and str(number) not in found[kind]
+    ]
+    model, tokenizer = load() if todo else (None, None)
+    windows = [] if tokenizer is None else list(_windows(tokenizer, length + following))
+    for kind, number in todo:
+        assert model is not None and tokenizer is not None
+        say(f"{kind} {number + 1}")
+        rng = np.random.default_rng([_SEED, number, len(kind)])
+        own: dict[str, float] = {}
+        if kind == "texts":
+            prompt, rest = windows[number][:length], windows[number][length:]
+            for name, logits in _continuations(model, prompt, rest[:-1], rows, rng):
+                own[name] = _negative_log_likelihood(logits, rest[1:])
+        else:
+            prompt, begin, answer = _needle(tokenizer, number, length)
+            for name, logits in _continuations(model, prompt, [*begin, *answer[:-1]], rows, rng):
+                own[name] = float(np.array_equal(logits[len(begin) - 1 :].argmax(axis=1), answer))
+        found[kind][str(number)] = own
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(found))
+    told = [
+        {**row, **{kind: [found[kind][str(n)][name] for n in range(count)] for kind, count in wanted.items()}}
+        for name, row in rows.items()
+    ]
+    return {**asked, "rows": told}
 
 
 def _rows(length: int) -> dict[str, dict[str, Any]]:
@@ -229,12 +248,12 @@ def _text() -> str:
     return "\n\n".join(topics[name] for name in sorted(topics))
 
 
-def _windows(tokenizer: Tokenizer, length: int, count: int) -> Iterator[list[int]]:
-    """Windows of the text that do not overlap, spread over all of it."""
+def _windows(tokenizer: Tokenizer, length: int) -> Iterator[list[int]]:
+    """Windows of the text that do not overlap, spread over all of it, whatever number of them is read."""
     ids = tokenizer.encode(_text()).ids
-    apart = len(ids) // count
+    apart = len(ids) // _WINDOWS
     assert apart >= length, f"the text has room for {len(ids) // length} windows"
-    for number in range(count):
+    for number in range(_WINDOWS):
         yield ids[number * apart : number * apart + length]
 
 

@@ -11,17 +11,16 @@ from collections.abc import Callable, Mapping
 
 import onnxruntime
 
+from edgeexport.device import plain_session
+
 __all__ = ["THREADS", "latencies_ms", "ratio_summary", "session_options", "share_one_pool"]
 
 THREADS = 2
-_shared: list[bool] = []
 
 
 def share_one_pool() -> None:
     """Makes the process-wide thread pool that sessions with `session_options` use; once per process."""
-    if not _shared:
-        onnxruntime.set_global_thread_pool_sizes(THREADS, 1)
-        _shared.append(True)
+    plain_session.share_one_pool(THREADS)
 
 
 def session_options() -> onnxruntime.SessionOptions:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.plans import rtx_plan
-from edgeexport.commands.plans import plan_from_check
+from edgeexport.commands.plan_source import plan_from_check
 from edgeexport.config.lookup import shipped_recipes
 from edgeexport.cost.kernel_plan import DENSE, POLICY, REDUCED, KernelPlan, Plans
 from edgeexport.cost.pays import plan_of
@@ -70,7 +70,9 @@ def pays_rows(
 
 
 def _plans(fixed: FixedModel, label: str, precision: str) -> list[KernelPlan]:
-    parts = parts_of_graphs(graphs_from_export(fixed, kept_export(fixed, {}).model, precision), fixed.separate)
+    parts = parts_of_graphs(
+        graphs_from_export(fixed, kept_export(fixed, {}).model, precision, plans_only=True), fixed.separate
+    )
     return [
         plan_from_check(
             rtx_plan(graphs.tensorrt), graphs, fixed.recipe, label if stem == "model" else POLICY, precision

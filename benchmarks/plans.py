@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +11,7 @@ from typing import Any
 import onnx
 
 from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
-from edgeexport.commands.plans import plan_from_check
+from edgeexport.commands.plan_source import plan_from_check
 from edgeexport.cost.kernel_plan import DENSE, REDUCED, KernelPlan
 from edgeexport.cost.plan_time import plan_predictions
 from edgeexport.errors import BuildError
@@ -21,11 +22,17 @@ from edgeexport.graph.export_cache import kept_export
 from edgeexport.graph.graphs import graphs_from_export
 from edgeexport.recipe import load_recipe
 
-__all__ = ["FORMS", "RECIPES", "plan_figures", "plan_of_recipe", "plan_rows", "rtx_plan"]
+__all__ = ["FORMS", "RECIPES", "divided", "plan_figures", "plan_of_recipe", "plan_rows", "rtx_plan"]
 
 RECIPES = ("segvit_ti.py", "segvit_ti_dtop.py", "segvit_ti_cts_dtop.py", "tome_deit_s.py:dense", "tome_deit_s.py")
 FORMS = {"as exported": False, "rewritten": True}
 _DENSE = ":dense"
+_GROUPS = {
+    "blocks and embedding": ("embedding", "block", "final_norm"),
+    "policy network": ("policy",),
+    "heads": ("auxiliary_head", "decode_head", "head"),
+}
+_REST = "reductions and tail"
 
 
 def plan_rows(
@@ -34,7 +41,8 @@ def plan_rows(
     precision: str = "fp16",
     on_stage: Callable[[str], None] = lambda name: None,
 ) -> list[dict[str, Any]]:
-    """Plans of every recipe in both `FORMS`: kernels, megabytes moved, and predicted time in the first power mode.
+    """Plans of every recipe in both `FORMS`: kernels, megabytes moved, and predicted time in the first power mode; under
+    ``divided`` what the kernels with plugins are for (`divided`).
 
     Args:
         recipes: By name or path; with ``:dense`` behind it, the recipe's model without its reductions.
@@ -55,7 +63,8 @@ def plan_rows(
             copy = onnx.ModelProto()
             copy.CopyFrom(exported)
             rows.append({"recipe": name.replace(".py", "").replace(_DENSE, ", dense"), "form": form})
-            rows[-1] |= plan_figures(_plan(fixed, copy, precision, rewritten), target)
+            plan = _plan(fixed, copy, precision, rewritten)
+            rows[-1] |= {**plan_figures(plan, target), "divided": divided(plan)}
     return rows
 
 
@@ -76,7 +85,7 @@ def _fixed(name: str) -> FixedModel:
 
 
 def _plan(fixed: FixedModel, exported: onnx.ModelProto, precision: str, rewritten: bool) -> KernelPlan:
-    graphs = graphs_from_export(fixed, exported, precision, rewritten=rewritten)
+    graphs = graphs_from_export(fixed, exported, precision, rewritten=rewritten, plans_only=True)
     rtx = rtx_plan(graphs.tensorrt)
     return plan_from_check(rtx, graphs, fixed.recipe, REDUCED if fixed.recipe.reductions else DENSE, precision)
 
@@ -95,6 +104,21 @@ def rtx_plan(graph: onnx.ModelProto) -> RtxCheck:
         remedy = "pip install 'edgeexport[export]' on x86-64 Linux"
         raise BuildError("TensorRT-RTX", f"{rtx.status}: {rtx.reason}", remedy)
     return rtx
+
+
+def divided(plan: KernelPlan) -> dict[str, Any]:
+    """Kernels of the plan with plugins: what was compiled and what plugins launch, and all of them by part of the model.
+
+    ``taken apart`` is why nothing was compiled around the plugins, where nothing was.
+    """
+    deployed = plan.with_plugins()
+    launched = sum(kernel.kind == "plugin" for kernel in deployed.kernels)
+    counts = dict.fromkeys((*_GROUPS, _REST), 0)
+    for kernel in deployed.kernels:
+        stem = re.sub(r"_\d+$", "", kernel.part)
+        counts[next((group for group, stems in _GROUPS.items() if stem in stems), _REST)] += 1
+    told = {"compiled": len(deployed.kernels) - launched, "launches of plugins": launched, **counts}
+    return told | ({"taken apart": deployed.not_around} if deployed.not_around else {})
 
 
 def plan_figures(plan: KernelPlan, target: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ __all__ = [
     "UsageError",
     "error_of_memory",
     "error_of_system",
+    "near_name",
     "nearest_hint",
     "plain_text",
 ]
@@ -39,6 +40,7 @@ _REMEDIES = {
     errno.ELOOP: "the links lead in a circle: give the file itself",
     errno.EROFS: "give another place, which can be written to",
 }
+_NEAR = 0.6  # difflib's similarity: two slips in a word of five letters are no longer near
 _TORCH_REFUSED = "can't allocate memory"
 _NAMELESS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 
@@ -133,13 +135,17 @@ class BundleError(EdgeExportError):
     exit_code = 9
 
 
+def near_name(name: str, known: Iterable[str]) -> str | None:
+    """The known name that ``name`` may be a misspelling of; None where none is near. Case does not count."""
+    lowered = {other.lower(): other for other in sorted(known)}
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=_NEAR)
+    return lowered[close[0]] if close else None
+
+
 def nearest_hint(name: str, known: Iterable[str]) -> str:
     """Returns ``did you mean 'x'?`` for a misspelt name, or the list of known names."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean '{close[0]}'?"
-    return "known: " + ", ".join(known)
+    close = near_name(name, known)
+    return f"did you mean '{close}'?" if close else "known: " + ", ".join(sorted(known))
 
 
 def plain_text(text: str, keep: str = "") -> str:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs edgeexport's light runtime (no torch) from this checkout into a virtual environment, versions pinned.
+# Installs edgeexport's light runtime (no torch) into a virtual environment, versions pinned: from this checkout, or, where a folder
+# `wheels` lies beside the folder of this script (collect_wheels.py makes it on a PC), from that folder alone, without a network.
 #
 #   jetson/install-runtime.sh ENVIRONMENT
 #
@@ -25,6 +26,16 @@ python="${PYTHON:-python3}"
 # NVIDIA's images pin packages of their own for every pip.
 unset PIP_CONSTRAINT
 export PIP_DISABLE_PIP_VERSION_CHECK=1
+if [[ -d $source_folder/wheels ]]; then
+    if [[ -f $source_folder/SHA256SUMS ]]; then
+        (cd -- "$source_folder" && sha256sum --check --quiet SHA256SUMS) ||
+            fail "$source_folder/wheels | is damaged | copy the folder again"
+    fi
+    "$python" -I -m venv --system-site-packages "$environment"
+    "$environment/bin/python" -I -m pip install --quiet --no-index --find-links "$source_folder/wheels" --constraint "$constraints" edgeexport
+    printf 'edgeexport %s is in %s, without a network\n' "$("$environment/bin/edgeexport" version)" "$environment"
+    exit 0
+fi
 work="$(mktemp -d)"
 trap 'rm -rf -- "$work"' EXIT
 

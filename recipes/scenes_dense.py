@@ -48,6 +48,7 @@ input = dict(
     preprocess=dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), bgr_to_rgb=True),
 )
 output = "class_map"
+pictures = []  # trained on drawn scenes: what it makes of a photograph tells nothing
 reduction = dict()
 classes = [
     "road",

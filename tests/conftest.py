@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import ImageDraw
 from recipe_cases import TINY, changed, message_of
 from shared_builds import SharedBuilds, run_folder
@@ -19,6 +20,10 @@ from edgeexport.recipe.schema import Recipe
 from edgeexport.recipe.validation import recipe_from_config
 
 EXPORT_CACHE = "EDGEEXPORT_EXPORT_CACHE"
+
+# A busy machine is no fault of a test's.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def pytest_collection_finish() -> None:

@@ -22,6 +22,15 @@ def row(method: str, r: int, *, built: bool) -> dict[str, Any]:
             {"precision": "fp16", "power_mode": "MAXN", "reduced_ms": 1.25, "dense_ms": 1.5},
         ],
     }
+    half = {
+        "images": 4,
+        "merged": 1000,
+        "elsewhere": r,
+        "flipped": 2,
+        "explained": 4,
+        "class token": 0.9999,
+        "patch tokens": 0.999,
+    }
     return {
         "method": method,
         "r": r,
@@ -32,6 +41,7 @@ def row(method: str, r: int, *, built: bool) -> dict[str, Any]:
             "images": 45, "classes": ["a", "b"], "neighbours": 5, "figures": shown, "accuracy": {"nearest neighbours": told}
         },
         **({"pays": pays} if built else {}),
+        **({"float16": half} if built and method != "random" else {}),
     }  # fmt: skip
 
 
@@ -60,6 +70,7 @@ def test_rows_stand_by_rate_and_method_with_every_figure() -> None:
     assert "| dense | | 6.00 | 1 | 1 | 1 |" in page
     assert any("ToMe | 8 | 60.0 (59.9 to 60.1) | -2.5 (-2.6 to -2.4) | 0.9000" in line for line in page)
     assert "| ToMe | 8 | 98 (70) | 1.25 (1.50) | 1.20 (1.10 to 1.30) | 0.80 |" in page  # 1.2 of 6 / 4
+    assert "| ToMe | 8 | 0.80 % of 1000 | 2 of 4 | 4 of 4 | 0.99990 | 0.99900 |" in page
     text = "\n".join(page)
     assert "machine that was loaded (3.0 runnable" in text and "power mode MAXN" in text and "17 photographs" in text
 
@@ -68,6 +79,7 @@ def test_what_was_left_out_is_said() -> None:
     untimed = evidence_page(found(built=True, timed=False), "x", "e.json")
     assert "The CPU was not timed in this run." in untimed and "| ToMe | 8 | 98 (70) | 1.25 (1.50) |  |  |" in untimed
     assert "builds were left out" in evidence_page(found(built=False, timed=False), "x", "e.json")
+    assert "float16" not in evidence_page(found(built=False, timed=False), "x", "e.json")
     without = found(built=False, timed=False)
     for item in without["rows"]:
         del item["textiles"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ pytest.importorskip("torch", reason="exports models")
 pytest.importorskip("tensorrt_rtx_bindings", reason="compiles for SM86")
 
 from benchmarks import kernels
-from benchmarks.plans import plan_of_recipe, plan_rows
+from benchmarks.plans import divided, plan_of_recipe, plan_rows
 
 
 def test_rewritten_graphs_take_fewer_kernels(tiny_recipe: Path) -> None:
@@ -46,6 +47,14 @@ def test_plans_with_plugins_are_compiled_around_them(tmp_path: Path) -> None:
     composed = plan.with_plugins()
     assert composed.rows == plan.around and len(composed.kernels) < len(plan.kernels)
     assert all(row.inputs and row.outputs for row in plan.around if row.operation == "matchSimilarityKernel")
+    parts = divided(plan)
+    made, launches, *by_part = parts.values()
+    assert (launches, made + launches, sum(by_part)) == (4, len(composed.kernels), len(composed.kernels))
+    assert (
+        min(parts["blocks and embedding"], parts["reductions and tail"], parts["heads"]) > 0 == parts["policy network"]
+    )
+    apart = replace(plan, around=(), not_around="refused")
+    assert divided(apart)["taken apart"] == "refused" and divided(apart)["launches of plugins"] == 4
 
 
 def test_plans_of_other_exports_stand_beside_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

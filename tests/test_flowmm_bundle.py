@@ -167,6 +167,41 @@ def test_a_cache_of_another_budget_is_refused(bundle: Path) -> None:
         runner.adopt({name: np.zeros((1, 2, 30, 8), np.float32) for name in names}, 5, 5)
 
 
-def test_other_commands_say_that_they_do_not_take_it(bundle: Path, edgeexport: Run) -> None:
-    result = edgeexport("profile", str(bundle))
+def test_other_commands_say_that_they_do_not_take_it(tmp_path: Path, bundle: Path, edgeexport: Run) -> None:
+    result = edgeexport("debug", str(bundle))
     assert result.code == 2 and "several graphs" in result.err
+    (tmp_path / "small.py").write_text(RECIPE)
+    recipe = str(tmp_path / "small.py")
+    for words, told in (
+        (("build", recipe, "--target", "cpu", "--dry-run"), "token schedule"),
+        (("build", recipe, "--target", "cpu", "--keep-fp32", "x"), "--keep-fp32"),
+        (("build", recipe, "--target", "cpu", "--precision", "fp16"), "expected fp32"),
+        (("calibrate", recipe, "--data", str(tmp_path), "--delay"), "a language model"),
+    ):
+        result = edgeexport(*words)
+        assert result.code == 2 and told in result.err, words
+
+
+def test_every_graph_has_work_and_the_engines_answer_alike(
+    bundle: Path, photo: Path, tmp_path: Path, edgeexport: Run
+) -> None:
+    from edgeexport.cost.work import read_work
+
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    parts = {}
+    for graph in manifest["graphs"]:
+        work = read_work(bundle, graph["name"])
+        assert work is not None
+        assert graph["macs"] == sum(node.product_macs for node in work.nodes)
+        assert graph["bytes"] == sum(node.bytes for node in work.nodes)
+        parts[graph["name"]] = set(work.parts)
+    assert {"block_0", "block_1", "merge_0", "merge_1", "final_norm", "head"} <= parts["prefill"]
+    assert {"block_0", "block_1", "head"} <= parts["decode"] and "merge_0" not in parts["decode"]
+    engine = json.loads((bundle / "engine.json").read_text())
+    assert engine["graph"] == "decode.onnx" and set(engine["graphs"]) == {"vision", "embedding", "prefill"}
+    asked = ("run", str(bundle), str(photo), "--prompt", "what?", "--max-new-tokens", "4", "--json")
+    own, plain = (
+        json.loads(edgeexport(*asked, "--engine", engine, "--out-dir", str(tmp_path / engine)).out)
+        for engine in ("auto", "none")
+    )
+    assert own["tokens"] == plain["tokens"] and own["runner"] != plain["runner"]

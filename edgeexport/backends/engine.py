@@ -408,7 +408,7 @@ def _check_options(backend: Backend, bundle: Bundle, options: EngineOptions) -> 
     backend.check(options)
     if options.policy_dla_core is not None and bundle.policy is None:
         problem = "the bundle's policy network, if any, is inside the model's graph"
-        remedy = 'build the bundle with reduction.cts.policy="separate", or give --useDLACore'
+        remedy = 'build the bundle with reduction.cts.policy="separate", or give --dla-core'
         raise UsageError(f"policy_dla_core = {options.policy_dla_core}", problem, remedy)
     backend.check(_policy_options(options))
 

@@ -17,18 +17,16 @@ from edgeexport.backends.onnxruntime_profile import node_times_from_events
 from edgeexport.backends.runner import NodeTime, Timing
 from edgeexport.bundle.places import WEIGHTS_FILE
 from edgeexport.bundle.tensor_info import TensorInfo
+from edgeexport.device.plain_session import EXTERNAL_FOLDER
 from edgeexport.device.remains import temporary_folder
 from edgeexport.documents import read_document
 from edgeexport.documents.traces import RUN_EVENTS
 from edgeexport.errors import BuildError, UsageError
 
-__all__ = ["CPU_PROVIDER", "CUDA_PROVIDER", "EXTERNAL_FOLDER", "OnnxRuntimeRunner", "installed_onnxruntime"]
+__all__ = ["CPU_PROVIDER", "CUDA_PROVIDER", "OnnxRuntimeRunner", "installed_onnxruntime"]
 
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
-
-EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
-"""ONNX Runtime's setting: where the weights lie to which a serialized graph refers."""
 
 _IN_ONE_FILE_BYTES = 1 << 30  # optimised, weights may take up to twice as much: reordered ones lie beside the others
 

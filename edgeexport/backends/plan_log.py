@@ -19,6 +19,7 @@ _KINDS = {
     "avgpool": "pooling",
     "maxpool": "pooling",
     "kgen": "generated",
+    "runtime_function": "generated",  # copies side by side: concatenation
     "signal": "signal",
     "wait": "wait",
 }

@@ -79,7 +79,7 @@ class TensorRtBackend:
         if core is None:
             return
         if core < 0:
-            raise UsageError(f"dla_core = {core}", "expected 0 or more", "such as --useDLACore 0")
+            raise UsageError(f"dla_core = {core}", "expected 0 or more", "such as --dla-core 0")
         if options.target not in _DLA_TARGETS:
             problem = f"target {options.target} has no deep-learning accelerator"
             raise UsageError(f"dla_core = {core}", problem, f"leave it out; {' and '.join(_DLA_TARGETS)} have")

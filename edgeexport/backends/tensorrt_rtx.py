@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,12 +56,18 @@ class RtxCheck:
     plan: str = field(default="", repr=False)
 
 
-def check_tensorrt_rtx(model_path: Path, *, timeout_s: float = 600) -> RtxCheck:
+def check_tensorrt_rtx(
+    model_path: Path,
+    *,
+    timeout_s: float = 600,
+    on_start: Callable[[subprocess.Popen[str]], None] = lambda child: None,
+) -> RtxCheck:
     """Parses and builds an ONNX file for SM86 in a child process. Takes no GPU.
 
     Args:
         model_path: Plugin-free graph with fixed shapes; external data is read from beside it.
         timeout_s: After this many seconds the child is ended, and the verdict is 'failed'.
+        on_start: Called with the child.
 
     Raises:
         UsageError: There is no such file.
@@ -68,7 +75,7 @@ def check_tensorrt_rtx(model_path: Path, *, timeout_s: float = 600) -> RtxCheck:
     if not model_path.is_file():
         raise UsageError(str(model_path), "no such file, expected an ONNX model", "check the path")
     try:
-        child = finished(python_command(_CHILD, str(model_path.absolute())), timeout_s)
+        child = finished(python_command(_CHILD, str(model_path.absolute())), timeout_s, on_start=on_start)
     except subprocess.TimeoutExpired as expired:
         log = expired.stderr.decode(errors="replace") if isinstance(expired.stderr, bytes) else expired.stderr or ""
         return RtxCheck("failed", reason=_with_log(f"no verdict after {timeout_s:g} s", log))

@@ -201,7 +201,7 @@ class TensorRtRunner:
             raise BuildError(
                 "cuda_graph",
                 f"the inference cannot be captured: {error.where} {error.problem}",
-                "build the engine without --useCudaGraph",
+                "build the engine without --cuda-graph",
             ) from error
 
     def _take(self, image: NDArray, extra: Mapping[str, NDArray] | None) -> None:

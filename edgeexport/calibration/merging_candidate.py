@@ -150,7 +150,8 @@ def candidate_from_fidelity(
     drop = drop_from_fidelity(fidelity)
     if request.kind == "max-drop" and drop is None:
         remedy = "give images in a folder for each class, a model with a classifier, or --min-cosine"
-        raise UsageError(fidelity.name, "gives no classes, and the images lie in no folders of classes", remedy)
+        folders = "no vector for an image" if fidelity.classes else "the images lie in no folders of classes"
+        raise UsageError(fidelity.name, f"gives no classes, and {folders}", remedy)
     if not cosines and (request.kind == "min-cosine" or drop is None):
         raise UsageError(
             fidelity.name, "gives no output whose cosine tells anything", "ask for features or an embedding"

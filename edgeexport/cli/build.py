@@ -12,6 +12,7 @@ from edgeexport.cli.options import (
     DsmOption,
     HostOption,
     JsonFlag,
+    NoCacheFlag,
     PrefixOption,
     RandomOption,
     RemoteCommandOption,
@@ -76,21 +77,32 @@ def build(
     no_plans: Annotated[
         bool, typer.Option("--no-plans", help="Skip the kernel plans, which lengthen a first build much.")
     ] = False,
+    no_cache: NoCacheFlag = False,
     workspace: Annotated[
         int | None, typer.Option(help="TensorRT: limit of scratch memory in MiB.", min=1, max=1 << 24)
     ] = None,
     cuda_graph: Annotated[
-        bool, typer.Option("--useCudaGraph", help="TensorRT: run the engine as a CUDA graph.")
+        bool, typer.Option("--cuda-graph", "--useCudaGraph", help="TensorRT: run the engine as a CUDA graph.")
     ] = False,
     dla_core: Annotated[
         int | None,
         typer.Option(
-            "--useDLACore", help="TensorRT: a deep-learning accelerator, the GPU where it cannot.", min=0, max=15
+            "--dla-core",
+            "--useDLACore",
+            help="TensorRT: a deep-learning accelerator, the GPU where it cannot.",
+            min=0,
+            max=15,
         ),
     ] = None,
     policy_dla_core: Annotated[
         int | None,
-        typer.Option("--policyDLACore", help="The same for a policy network with an engine of its own.", min=0, max=15),
+        typer.Option(
+            "--policy-dla-core",
+            "--policyDLACore",
+            help="The same for a policy network with an engine of its own.",
+            min=0,
+            max=15,
+        ),
     ] = None,
     threads: Annotated[
         int, typer.Option(help="ONNX Runtime: threads of the engine; 0 lets it choose.", min=0, max=1024)
@@ -137,6 +149,7 @@ def build(
             "--cfg-options": cfg_options,
             "--work-dir": work_dir,
             "--no-plans": no_plans,
+            "--no-cache": no_cache,
             "--dry-run": dry_run,
         }
         misplaced = [name for name, value in of_a_recipe.items() if value]
@@ -169,7 +182,7 @@ def build(
         _dry_run(options, json_output)
         return
     with trusting(trust or (), trust_file or ()):
-        _build_bundle(options, device, json_output)
+        _build_bundle(options, device, no_cache, json_output)
 
 
 def _build_engine(
@@ -194,16 +207,18 @@ def _build_engine(
     emit(json_output, result.as_dict(), lambda: print_engine(result))
 
 
-def _build_bundle(options: BuildOptions, device: Device | None, json_output: bool) -> None:
-    from edgeexport.commands.build import build as build_bundle
-    from edgeexport.remote.recipe import remote_build_recipe
-    from edgeexport.terminal.results import print_build
+def _build_bundle(options: BuildOptions, device: Device | None, no_cache: bool, json_output: bool) -> None:
+    with stages_shown("an existing bundle stays as it was", "load torch and its exporter") as on_stage:
+        from edgeexport.commands.build import build as build_bundle
+        from edgeexport.graph.export_cache import without_kept_exports
+        from edgeexport.remote.recipe import remote_build_recipe
+        from edgeexport.terminal.results import print_build
 
-    with stages_shown("an existing bundle stays as it was") as on_stage:
-        if device is None:
-            result = build_bundle(**options.export, engine_options=options.engine, on_stage=on_stage)
-        else:
-            result = remote_build_recipe(options, device, on_stage)
+        with without_kept_exports(no_cache):
+            if device is None:
+                result = build_bundle(**options.export, engine_options=options.engine, on_stage=on_stage)
+            else:
+                result = remote_build_recipe(options, device, on_stage)
     for warning in result.warnings:
         print_note(warning, "warning")
     document = {
@@ -227,8 +242,12 @@ def _dry_run(options: BuildOptions, json_output: bool) -> None:
     from edgeexport.fixed.tokens import tokens_json
     from edgeexport.fixed.weights import model_from_recipe
     from edgeexport.recipe.named import family_of_name
+    from edgeexport.recipe.prompt import prompt_recipe
     from edgeexport.terminal.results import print_tokens
 
+    if prompt_recipe(options.recipe, options.cfg_options) is not None:
+        problem = "has no token schedule to show of a language model, whose graphs are counted once they are exported"
+        raise UsageError("--dry-run", problem, "leave it out; edgeexport lint exports and checks the graphs alone")
     if family_of_name(options.recipe) is None:
         path = recipe_path(options.recipe)
         if path.parent != shipped_recipes_folder():

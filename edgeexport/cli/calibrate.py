@@ -23,7 +23,7 @@ from edgeexport.cli.options import (
     recipe_options,
 )
 from edgeexport.errors import UsageError
-from edgeexport.terminal.output import emit, images_shown, print_note, stages_shown
+from edgeexport.terminal.output import emit, images_shown, print_note, stages_shown, told_at_once
 
 if TYPE_CHECKING:
     from edgeexport.calibration.options import CalibrationOptions
@@ -94,6 +94,7 @@ def calibrate(
     json_output: JsonFlag = False,
 ) -> None:
     """Choose a recipe's constants from images: tokens to share and prune, DSM's delay, or which method merges how much."""
+    told_at_once("load what calibrates")
     from edgeexport.calibration.options import CalibrationOptions
     from edgeexport.recipe import load_recipe
 

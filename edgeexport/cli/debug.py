@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeexport.cli.options import BundleArgument, JsonFlag
-from edgeexport.terminal.output import emit, stages_shown
+from edgeexport.terminal.output import emit, stages_shown, told_at_once
 
 __all__ = ["debug"]
 
@@ -38,6 +38,7 @@ def debug(
 
     With --against dense: the reduced model beside the dense one, block by block. A report: exit code 0.
     """
+    told_at_once("load torch")
     from edgeexport.commands.debug import debug_bundle
     from edgeexport.terminal.debug import print_walk
 

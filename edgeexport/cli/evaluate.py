@@ -21,7 +21,7 @@ from edgeexport.cli.options import (
     recipe_options,
 )
 from edgeexport.errors import UsageError
-from edgeexport.terminal.output import emit, images_shown, print_note
+from edgeexport.terminal.output import emit, images_shown, print_note, told_at_once
 
 __all__ = ["evaluate"]
 
@@ -79,6 +79,7 @@ def evaluate(
     """Measure mIoU, pixel accuracy, tokens and work on labelled images, in every form in reach; or with --against what a
     model's features, embedding and logits keep of the dense model's, and accuracy by class folder.
     """
+    told_at_once("load what evaluates")
     if against is not None:
         misplaced = {"--split": split, "--form": form, "--reduce-zero-label": reduce_zero_label}
         misplaced |= {"--image-suffix": image_suffix, "--label-suffix": label_suffix}

@@ -23,6 +23,7 @@ __all__ = [
     "JsonFlag",
     "LabelSuffixOption",
     "LimitOption",
+    "NoCacheFlag",
     "PrefixOption",
     "RandomOption",
     "ReduceZeroLabelFlag",
@@ -39,6 +40,12 @@ __all__ = [
 ]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
+NoCacheFlag = Annotated[
+    bool,
+    typer.Option(
+        "--no-cache", help="Run torch's exporter, whatever the cache holds (~/.cache/edgeexport), and keep nothing."
+    ),
+]
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle folder.")]
 
 CheckpointOption = Annotated[Path | None, typer.Option(help="Weights, instead of the recipe's.")]

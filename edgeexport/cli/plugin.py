@@ -7,15 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
+from edgeexport.cli.command import Command, Group
 from edgeexport.cli.options import JsonFlag
 from edgeexport.terminal.output import emit, print_line, stages_shown
 
 __all__ = ["plugin_app"]
 
-plugin_app = typer.Typer(no_args_is_help=True, help="The TensorRT plugin library: compile it, see what it holds.")
+plugin_app = typer.Typer(
+    cls=Group, no_args_is_help=True, help="The TensorRT plugin library: compile it, see what it holds."
+)
 
 
-@plugin_app.command()
+@plugin_app.command(cls=Command)
 def build(
     target: Annotated[str, typer.Option(help="orin, orin-nx, orin-nano, thor or gpu.")] = "orin",
     cuda_arch: Annotated[
@@ -51,7 +54,18 @@ def build(
     emit(json_output, built, show)
 
 
-@plugin_app.command(name="list")
+@plugin_app.command(cls=Command)
+def headers(json_output: JsonFlag = False) -> None:
+    """Fetch TensorRT's headers where the system has none: out of a pinned wheel, with pip. An installation by make does it."""
+    from edgeexport.plugin.headers import find_headers
+
+    with stages_shown() as on_stage:
+        found = find_headers(on_stage=on_stage)
+    told = {"folder": str(found.folder), "version": found.version, "source": found.source}
+    emit(json_output, told, lambda: print_line(f"TensorRT {found.version}: {found.folder} ({found.source})"))
+
+
+@plugin_app.command(cls=Command, name="list")
 def list_plugins(
     library: Annotated[Path | None, typer.Argument(help="A plugin library; by default those in the cache.")] = None,
     json_output: JsonFlag = False,
@@ -63,7 +77,7 @@ def list_plugins(
     emit(json_output, listing, lambda: _print_listing(listing))
 
 
-@plugin_app.command(name="test")
+@plugin_app.command(cls=Command, name="test")
 def check(
     library: Annotated[Path, typer.Argument(help="A plugin library.")],
     target: Annotated[str, typer.Option(help="The device that is to run it.")] = "orin",

@@ -30,7 +30,7 @@ def profile(
         bool, typer.Option("--power", help="Measure energy as well: 10 s of rest, 30 s of work (a Jetson's rails).")
     ] = False,
     warm_up_ms: Annotated[
-        float, typer.Option("--warmUp", help="Milliseconds of inferences that do not count.")
+        float, typer.Option("--warm-up", "--warmUp", help="Milliseconds of inferences that do not count.")
     ] = 200.0,
     duration_s: Annotated[float, typer.Option("--duration", help="Seconds of inferences, at least.")] = 3.0,
     iterations: Annotated[int, typer.Option(help="Inferences, at least.")] = 10,

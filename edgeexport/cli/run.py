@@ -9,14 +9,16 @@ import typer
 
 from edgeexport.cli.options import BundleArgument, EngineOption, JsonFlag, TrustFileOption, TrustOption
 from edgeexport.errors import UsageError
-from edgeexport.terminal.output import emit, error_told, stages_shown
+from edgeexport.terminal.output import emit, error_told, images_shown
 
 __all__ = ["run"]
 
 
 def run(
     bundle: BundleArgument,
-    images: Annotated[list[Path] | None, typer.Argument(help="Photographs of any size.")] = None,
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Photographs of any size, folders of them, films.")
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="Of a language model: the question.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Of a language model: tokens at most.")] = None,
     out_dir: Annotated[Path | None, typer.Option(help="Where pictures go; predictions/<bundle> by default.")] = None,
@@ -24,6 +26,10 @@ def run(
     policy_every: Annotated[
         int, typer.Option(help="Ask a policy network with a graph of its own for every n-th image.")
     ] = 1,
+    every_frame: Annotated[int, typer.Option(help="Of a film, predict every n-th frame.", min=1, max=1 << 20)] = 1,
+    threads: Annotated[
+        int, typer.Option(help="ONNX Runtime: threads for model.onnx; 0 lets it choose.", min=0, max=1024)
+    ] = 0,
     trust: TrustOption = None,
     trust_file: TrustFileOption = None,
     json_output: JsonFlag = False,
@@ -42,14 +48,16 @@ def run(
         return
     if max_new_tokens is not None:
         raise UsageError("--max-new-tokens", "is for a language model", "leave it out")
-    with trusting(trust or (), trust_file or ()), stages_shown("pictures already written stay") as on_stage:
+    with trusting(trust or (), trust_file or ()), images_shown("pictures already written stay") as on_progress:
         predictions = predict_images(
             bundle,
             images or [],
             out_dir,
             engine=engine,
             policy_every=policy_every,
-            progress=lambda done, count, path: on_stage(f"{done} of {count}: {path}"),
+            every_frame=every_frame,
+            threads=threads,
+            progress=lambda done, count, path: on_progress(done, count, path.name),
         )
     emit(json_output, predictions.as_dict(), lambda: print_predictions(predictions))
     if predictions.error is not None:

@@ -17,7 +17,7 @@ from edgeexport.cli.options import (
     UnmergeBeforeOption,
     file_options,
 )
-from edgeexport.terminal.output import emit, images_shown, print_note
+from edgeexport.terminal.output import emit, images_shown, print_note, told_at_once
 
 __all__ = ["tune"]
 
@@ -65,6 +65,7 @@ def tune(
     json_output: JsonFlag = False,
 ) -> None:
     """Search method, tokens per block and precision for a device and your images; resumable."""
+    told_at_once("load what tunes")
     from edgeexport.tune.bounds import TuneOptions
     from edgeexport.tune.shown import print_study
     from edgeexport.tune.tune import tune as tuned

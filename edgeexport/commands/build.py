@@ -22,12 +22,13 @@ from edgeexport.commands.checks import (
     half_comparison,
     own_check,
     rtx_check,
+    rtx_stage,
     tail_check,
     tensorrt_comparisons,
 )
 from edgeexport.commands.earlier_results import keep_results
 from edgeexport.commands.manifest import manifest_of
-from edgeexport.commands.plans import plans_of_build, with_macs
+from edgeexport.commands.plans import PLANS_STAGE, Compiler, compiler, plans_of_build, with_macs
 from edgeexport.commands.request import BuildRequest, default_work_dir, request_from_arguments
 from edgeexport.commands.run import predict_images
 from edgeexport.cost.kernel_plan import DENSE, KERNELS_FILE, POLICY, REDUCED, Plans, plans_bytes
@@ -47,7 +48,7 @@ from edgeexport.graph.macs import graph_macs
 from edgeexport.graph.node_work import graph_work
 from edgeexport.graph.plugin_graph import PLUGIN_OPS
 from edgeexport.graph.separate import parts_of_graphs
-from edgeexport.graph.weights_apart import weights_folder, write_graphs
+from edgeexport.graph.weights_apart import IN_MEMORY_BYTES, weights_bytes, with_weights_apart, write_graphs
 from edgeexport.inputs.batches import image_batches
 from edgeexport.inputs.photos import shipped_photos
 from edgeexport.ops import DOMAIN
@@ -139,6 +140,7 @@ def build(
     with log.stage("read recipe"):
         request = request_from_arguments(recipe, target, precision, cfg_options, checkpoint, plugins, keep_fp32)
         check_engine_options(target, asked)
+    log.expected = _stages(request, plans)
     folder = work_dir if work_dir is not None else default_work_dir(request.recipe, target, precision)
     check_bundle_path(folder)
     check_replaceable(folder)
@@ -147,7 +149,7 @@ def build(
         model, origin = model_from_recipe(request.recipe)
         fixed = fixed_from_model(model, request.recipe)
     with log.stage("torch's exporter"):
-        exported = bundle_export(fixed, origin) if export is None else Export(export, reused=True)
+        exported = _apart(bundle_export(fixed, origin) if export is None else Export(export, reused=True))
         untouched = onnx.ModelProto()
         if plans and request.target.needs_tensorrt:  # for the plan in the other precision
             untouched.CopyFrom(exported.model)
@@ -156,17 +158,20 @@ def build(
         parts = parts_of_graphs(graphs, fixed.separate)
     with log.stage("lint"):
         *_, lint = (_lint(part, target) for part in parts.values())
-    with staged_bundle(folder) as staging:
+    with staged_bundle(folder) as staging, compiler(graphs) as compiling:
         with log.stage("write graphs"):
             _write_graphs(staging, request, graphs, parts, origin)
+            if request.target.kind == "tensorrt":
+                compiling.start(staging, request, parts, plans)
         with log.stage("verify"):
             comparisons, references, ranges = _verify(staging, request, fixed, graphs, parts, origin)
         if ranges is not None:
             ranges.raise_for_overflow()
         tail, warnings = tail_check(fixed, references)
         _raise_for_failed(comparisons, warnings)
-        rtx = {stem: rtx_check(staging, request, part.tensorrt, log, stem) for stem, part in parts.items()}
-        made = _plans(staging, request, fixed, parts, origin, untouched, rtx, log) if plans else None
+        rtx = {stem: rtx_check(request, compiling.checks.get(stem), log, stem) for stem in parts}
+        made = _plans(staging, request, fixed, origin, untouched, rtx, compiling, log) if plans else None
+        log.child_bytes = compiling.peak_bytes
         library = _plugin_library(staging, request, log)
         log.notes += [f"weights: {origin.statement}", *([graphs.half.text] if graphs.half is not None else [])]
         log.notes += ["torch's exporter was not run: an export made before was used"] if exported.reused else []
@@ -189,10 +194,17 @@ def build(
         warnings += [earlier.warning] if earlier.warning else []
         log.notes += [f"kept of the earlier bundle: {', '.join(earlier.kept)}"] if earlier.kept else []
         with log.stage("report"):
-            write_report(staging, overlays=_overlays(staging) if request.recipe.input.is_photo else None)
+            write_report(staging, overlays=_overlays(staging, _pictures(request.recipe, origin)))
         (staging / "build.log").write_text(log.text(), encoding="utf-8")
     bundle = open_bundle(folder, check_hashes=False)
     return BuildResult(bundle, tuple(comparisons), tuple(warnings), log.seconds, log.peak_bytes, engine, no_engine)
+
+
+def _stages(request: BuildRequest, plans: bool) -> tuple[str, ...]:
+    """What a build goes through, in order; a policy network with a graph of its own adds one that has no number."""
+    first = ("read recipe", "load weights", "torch's exporter", "graph passes", "lint", "write graphs", "verify")
+    tensorrt = (rtx_stage(), *((PLANS_STAGE,) if plans else ())) if request.target.needs_tensorrt else ()
+    return (*first, *tensorrt, *(("plugin library",) if request.plugins else ()), "manifest", "engine", "report")
 
 
 def bundle_export(fixed: FixedModel, origin: WeightsOrigin) -> Export:
@@ -203,6 +215,10 @@ def bundle_export(fixed: FixedModel, origin: WeightsOrigin) -> Export:
         UsageError: The environment names a folder for exports that cannot be used.
     """
     return kept_export(fixed, {"edgeexport.recipe": fixed.recipe.name, "edgeexport.weights": origin.statement})
+
+
+def _apart(exported: Export) -> Export:
+    return replace(exported, model=with_weights_apart(exported.model))
 
 
 def exported_graphs(fixed: FixedModel, origin: WeightsOrigin, precision: str = "fp32") -> BundleGraphs:
@@ -271,15 +287,15 @@ def _verify(
         Every comparison, what fixed torch computed for the photographs that were drawn, and how large float16 values become.
     """
     inner = {stem: part.inner for stem, part in parts.items()}
-    apart = weights_folder(graphs.with_functions) is not None
-    runner = runner_of_parts(staging, inner, fixed.separate, prepacked=not apart)
+    prepacked = weights_bytes(graphs.with_functions) <= IN_MEMORY_BYTES
+    runner = runner_of_parts(staging, inner, fixed.separate, prepacked=prepacked)
     references: list[Reference] = []
     batches = image_batches(request.recipe.input, shipped_photos())
     kept = kept_references(fixed, batches, references, tolerances_of(request.precision))
     comparisons = run_parity(fixed, runner, kept)
     comparisons += part_comparisons(fixed, references, runner)
-    comparisons += own_check(fixed, lambda form: bundle_export(form, origin).model, references)
-    cases = golden_cases(fixed, runner, references, comparisons)
+    comparisons += own_check(fixed, lambda form: _apart(bundle_export(form, origin)).model, references)
+    cases = golden_cases(references, comparisons)
     del runner
     if request.target.needs_tensorrt:
         comparisons += tensorrt_comparisons(fixed, graphs, references)
@@ -303,10 +319,10 @@ def _plans(
     staging: Path,
     request: BuildRequest,
     fixed: FixedModel,
-    parts: Mapping[str, BundleGraphs],
     origin: WeightsOrigin,
     untouched: onnx.ModelProto,
     rtx: Mapping[str, RtxCheck],
+    compiling: Compiler,
     log: BuildLog,
 ) -> Plans | None:
     """The kernel plans, written into kernels.json."""
@@ -314,7 +330,7 @@ def _plans(
     def export(form: FixedModel) -> onnx.ModelProto:
         return untouched if form is fixed else bundle_export(form, origin).model
 
-    plans = plans_of_build(request, fixed, parts, export, rtx, log)
+    plans = plans_of_build(request, fixed, export, rtx, compiling, log)
     if plans is not None:
         plans = with_macs(plans, _plan_macs(fixed))
         (staging / KERNELS_FILE).write_bytes(plans_bytes(plans))
@@ -383,8 +399,17 @@ def _warnings(
     return warnings
 
 
-def _overlays(staging: Path) -> dict[str, bytes]:
-    """What `edgeexport run` draws of the first two shipped photographs: name -> PNG; empty if it draws nothing."""
+def _pictures(recipe: Recipe, origin: WeightsOrigin) -> Sequence[Path]:
+    """What the report shows: the recipe's own, else two shipped photographs; nothing of random weights, which draw noise."""
+    if not recipe.input.is_photo or origin.origin == "random":
+        return ()
+    return shipped_photos()[:2] if recipe.pictures is None else recipe.pictures
+
+
+def _overlays(staging: Path, pictures: Sequence[Path]) -> dict[str, bytes]:
+    """What `edgeexport run` draws of ``pictures``: name -> PNG; empty if it draws nothing."""
+    if not pictures:
+        return {}
     with temporary_folder() as folder:
-        predicted = predict_images(staging, shipped_photos()[:2], folder, engine="none")
+        predicted = predict_images(staging, pictures, folder, engine="none")
         return {item.image.name: item.pictures[0].read_bytes() for item in predicted.images if item.pictures}

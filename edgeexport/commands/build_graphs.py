@@ -150,11 +150,16 @@ def refuse_given(recipe: PromptRecipe, **options: object) -> None:
     Raises:
         UsageError: One is given.
     """
+    why = {
+        "checkpoint": (
+            "whose weights are in model.folder",
+            "leave it out; model.folder in the recipe names the weights",
+        )
+    }
     for name, value in options.items():
         if value:
-            option = f"--{name.replace('_', '-')}"
-            problem = f"has no meaning for {recipe.name}, whose model is read from a folder"
-            raise UsageError(option, problem, "leave it out; model.folder in the recipe names the weights")
+            whose, remedy = why.get(name, ("a language model", "leave it out"))
+            raise UsageError(f"--{name.replace('_', '-')}", f"has no meaning for {recipe.name}, {whose}", remedy)
 
 
 def lint_graph(graph: ListedGraph, target: str) -> list[str]:

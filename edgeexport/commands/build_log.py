@@ -14,17 +14,21 @@ __all__ = ["BuildLog"]
 
 @dataclass
 class BuildLog:
-    """Stage durations and peak memory; what build.log holds. ``on_stage`` hears the name of every stage that starts."""
+    """Stage durations and peak memory; what build.log holds. ``on_stage`` hears the name of every stage that starts, with its
+    number among ``expected``.
+    """
 
     on_stage: Callable[[str], None] = lambda name: None
     seconds: dict[str, float] = field(default_factory=dict)
     child_bytes: int = 0
+    expected: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Times a stage."""
-        self.on_stage(name)
+        place = f"{self.expected.index(name) + 1} of {len(self.expected)}: " if name in self.expected else ""
+        self.on_stage(f"{place}{name}")
         start = time.perf_counter()
         try:
             yield

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
-from pathlib import Path
 
 import onnx
 
 from edgeexport.backends.onnxruntime import OnnxRuntimeRunner
-from edgeexport.backends.tensorrt_rtx import RtxCheck, check_tensorrt_rtx
+from edgeexport.backends.tensorrt_rtx import RtxCheck
 from edgeexport.bundle.tensor_info import TensorInfo
 from edgeexport.commands.build_log import BuildLog
 from edgeexport.commands.request import BuildRequest
@@ -21,7 +21,7 @@ from edgeexport.graph.half_precision import HalfPrecision
 from edgeexport.graph.half_precision_range import HalfRange
 from edgeexport.graph.half_precision_twin import twin_in_float32
 from edgeexport.graph.lint_report import LintReport
-from edgeexport.graph.weights_apart import model_file, weights_folder
+from edgeexport.graph.weights_apart import IN_MEMORY_BYTES, weights_bytes, weights_folder
 from edgeexport.ops.upsample_argmax import candidates_needed
 from edgeexport.verify.compare import IMAGES_NEEDED, Comparison
 from edgeexport.verify.own import own_comparisons
@@ -29,7 +29,15 @@ from edgeexport.verify.parity import runtime_comparison
 from edgeexport.verify.reference import HALF_CHECK, TENSORRT_CHECK, Reference
 from edgeexport.verify.suite import parity_status
 
-__all__ = ["checks_json", "half_comparison", "own_check", "rtx_check", "tail_check", "tensorrt_comparisons"]
+__all__ = [
+    "checks_json",
+    "half_comparison",
+    "own_check",
+    "rtx_check",
+    "rtx_stage",
+    "tail_check",
+    "tensorrt_comparisons",
+]
 
 
 def tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dict[str, object], list[str]]:
@@ -61,44 +69,41 @@ def tail_check(fixed: FixedModel, references: Sequence[Reference]) -> tuple[dict
     ]
 
 
-def rtx_check(
-    staging: Path, request: BuildRequest, graph: onnx.ModelProto, log: BuildLog, stem: str = "model"
-) -> RtxCheck:
+def rtx_stage(stem: str = "model") -> str:
+    """What the stage is called in which TensorRT-RTX is asked about a graph."""
+    return "TensorRT-RTX parses and builds (SM86)" if stem == "model" else f"TensorRT-RTX, {stem} (SM86)"
+
+
+def rtx_check(request: BuildRequest, verdict: Future[RtxCheck] | None, log: BuildLog, stem: str = "model") -> RtxCheck:
     """TensorRT-RTX's verdict on the graph for TensorRT in standard operators, for targets that use it.
 
-    ``stem`` of its file's name.
+    Args:
+        request: The build's.
+        verdict: That is on its way; None where the target does not use TensorRT.
+        log: Hears of the stage, which is the wait for it.
+        stem: Of the file's name.
 
     Raises:
         BuildError: It refuses the graph.
     """
-    if request.target.kind != "tensorrt":
+    if verdict is None:
         return RtxCheck("not-run", None, f"target {request.target.name} does not use TensorRT", None, None, None, None)
-    with log.stage("TensorRT-RTX parses and builds (SM86)" if stem == "model" else f"TensorRT-RTX, {stem} (SM86)"):
-        rtx = _verdict(staging, request.plugins, graph, stem)
+    with log.stage(rtx_stage(stem)):
+        rtx = verdict.result()
     log.notes.append(
         f"TensorRT-RTX {rtx.version}: {rtx.status} {rtx.reason} parse {rtx.parse_s} s, build {rtx.build_s} s"
     )
     if rtx.status == "failed":
         remedy = "the message names the node; a bundle for --target cpu can be built meanwhile"
         raise BuildError("TensorRT-RTX", f"refuses the plugin-free graph: {rtx.reason}", remedy)
-    log.child_bytes = rtx.peak_rss_bytes or 0
     return rtx
-
-
-def _verdict(staging: Path, plugins: bool, graph: onnx.ModelProto, stem: str) -> RtxCheck:
-    if not plugins:
-        return check_tensorrt_rtx(staging / f"{stem}.trt.onnx")
-    path = model_file(graph, staging, "plain.onnx")
-    try:
-        return check_tensorrt_rtx(path)
-    finally:
-        path.unlink()
 
 
 def tensorrt_comparisons(fixed: FixedModel, graphs: BundleGraphs, references: Sequence[Reference]) -> list[Comparison]:
     """Fixed torch against the graph in TensorRT's forms, which ONNX Runtime can run too, on batches drawn before."""
     content, weights = graphs.tensorrt.SerializeToString(), weights_folder(graphs.tensorrt)
-    runner = OnnxRuntimeRunner(content, extra_outputs=graphs.inner, weights=weights, prepacked=weights is None)
+    prepacked = weights_bytes(graphs.tensorrt) <= IN_MEMORY_BYTES
+    runner = OnnxRuntimeRunner(content, extra_outputs=graphs.inner, weights=weights, prepacked=prepacked)
     return [
         replace(runtime_comparison(fixed, reference, runner), check=TENSORRT_CHECK)
         for reference in references[:IMAGES_NEEDED]
@@ -116,7 +121,8 @@ def own_check(
     dense = fixed_from_model(fixed.model, dense_recipe(fixed.recipe))
     graphs = graphs_from_export(dense, export(dense))
     content, weights = graphs.with_functions.SerializeToString(), weights_folder(graphs.with_functions)
-    return own_comparisons(dense, references, OnnxRuntimeRunner(content, weights=weights, prepacked=weights is None))
+    prepacked = weights_bytes(graphs.with_functions) <= IN_MEMORY_BYTES
+    return own_comparisons(dense, references, OnnxRuntimeRunner(content, weights=weights, prepacked=prepacked))
 
 
 def half_comparison(

@@ -72,6 +72,7 @@ def evaluate_against(
 
 
 def _of_bundle(bundle: Bundle, against: str, files: GivenWeights) -> Beside:
+    bundle.refuse_several()
     manifest, tokens = bundle.manifest, bundle.json("tokens.json")
     files.check(manifest["weights"])
     reduced = runner_from_bundle(bundle, "none", extra_outputs=[])

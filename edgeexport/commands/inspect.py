@@ -8,12 +8,12 @@ from typing import Any
 
 from edgeexport.backends.engine import engine_record
 from edgeexport.bundle import open_bundle
-from edgeexport.cost.graph_figures import decoding_of_bundle, figures_of_graphs
 from edgeexport.cost.kernel_plan import KERNELS_FILE, KernelPlan, read_plans
 from edgeexport.cost.pays import plan_deployed
 from edgeexport.cost.plan_time import parts_of_plan, plan_predictions
 from edgeexport.device.packages import error_of_package
 from edgeexport.errors import BundleError
+from edgeexport.report.graph_figures import decoding_of_bundle, figures_of_graphs
 
 __all__ = ["inspect_bundle", "inspect_file", "inspect_model", "inspect_recipe", "kernels_of_bundle"]
 

@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from edgeexport.bundle import open_bundle, refuse_link_of_bundle
 from edgeexport.bundle.files import disk_errors, write_file
 from edgeexport.bundle.places import check_writable
+from edgeexport.commands.drawn_photo import FEATURES, LABELS, MAP, OVERLAY, PICTURES, REGIONS, drawn_photo, kinds_of
+from edgeexport.commands.run_film import PredictedFilm, predicted_film
 from edgeexport.cost.pays import PaysLine
 from edgeexport.errors import ImageError, UsageError, plain_text
-from edgeexport.inputs.framing import seen_part, without_padding
-from edgeexport.inputs.photos import open_photo
-from edgeexport.pictures.class_probability import ClassProbability, most_probable
-from edgeexport.pictures.feature_colours import draw_features
-from edgeexport.pictures.heat_map import draw_heat_map
-from edgeexport.pictures.label_map import ClassShare, class_shares, label_image, resized_class_map
-from edgeexport.pictures.merged_regions import draw_merged_regions
-from edgeexport.pictures.overlay import draw_overlay
+from edgeexport.inputs.films import is_film
+from edgeexport.inputs.photos import open_photo, photos_in_folder
+from edgeexport.pictures.canvas import png_of
+from edgeexport.pictures.class_probability import ClassProbability
+from edgeexport.pictures.label_map import ClassShare
 from edgeexport.pictures.predictor import PhotoResult, Predictor
 
 __all__ = ["PredictedImage", "Predictions", "default_output_folder", "predict_images"]
 
-_LABELS, _OVERLAY, _REGIONS, _FEATURES, _MAP = "labels", "overlay", "regions", "features", "map"
-_NUMBERS = (np.uint8, np.uint16)  # of classes, in as little memory as they need
-_MANY = 257
 _LONGEST_STEM = 230  # bytes
 _UNWRITABLE = "free some space or give another output folder"
-_PICTURES = (_OVERLAY, _MAP, _FEATURES, _REGIONS, _LABELS)  # the most telling first
 
 
 @dataclass(frozen=True)
@@ -69,7 +62,7 @@ class PredictedImage:
     @property
     def pictures(self) -> tuple[Path, ...]:
         """The files written, the one that shows most first; none for a classifier that merges no tokens."""
-        return tuple(path for path in (getattr(self, name) for name in _PICTURES) if path is not None)
+        return tuple(path for path in (getattr(self, name) for name in PICTURES) if path is not None)
 
     @property
     def summary(self) -> str:
@@ -97,13 +90,14 @@ class Predictions:
     notice: str
     runner: str
     pays: PaysLine | None = None
+    films: tuple[PredictedFilm, ...] = ()
 
     @property
     def error(self) -> ImageError | None:
         """What to raise once the results are shown: None when every image was predicted."""
         if len(self.failures) <= 1:
             return self.failures[0] if self.failures else None
-        total = len(self.images) + len(self.failures)
+        total = len(self.images) + len(self.films) + len(self.failures)
         listed = "; ".join(f"{failure.where}: {failure.problem}" for failure in self.failures)
         return ImageError(f"{len(self.failures)} of {total} images", listed, "the others were predicted")
 
@@ -115,6 +109,7 @@ class Predictions:
             "notice": self.notice,
             "pays": None if self.pays is None else self.pays.text,
             "images": [image.as_dict() for image in self.images],
+            "films": [film.as_dict() for film in self.films],
             "failures": [{"image": failure.where, "problem": failure.problem} for failure in self.failures],
         }
 
@@ -132,9 +127,11 @@ def predict_images(
     threads: int = 0,
     engine: str = "auto",
     policy_every: int = 1,
+    every_frame: int = 1,
     progress: Callable[[int, int, Path], None] | None = None,
 ) -> Predictions:
-    """Predicts every image and writes its pictures: label map, overlay, merged regions, as far as the bundle has them.
+    """Predicts every image and writes its pictures: label map, overlay, merged regions, as far as the bundle has them; of a
+    film one film of the most telling picture.
 
     Images may have any size; orientation tags are respected. An unreadable image is recorded in the result and the
     others go on. Images of the same stem get numbered files (``x_labels.png``, ``x-2_labels.png``), a stem that leaves no
@@ -142,13 +139,14 @@ def predict_images(
 
     Args:
         bundle_dir: A bundle folder.
-        images: Files that Pillow reads.
+        images: Files that Pillow reads, folders of them (not of those within), and films.
         out_dir: Folder for the results, made if missing; None: `default_output_folder`.
         threads: For ONNX Runtime; 0 lets it choose.
         engine: 'auto' runs the bundle's engine if there is one, 'none' model.onnx.
         policy_every: With a policy network that has a graph of its own: it runs for every n-th image, in the order given, and
             its choice is kept for those between.
-        progress: Called after each image with (images done, images in all, image).
+        every_frame: Of a film, every n-th frame is predicted.
+        progress: Called after each image with (images done, images in all, image); of a film likewise with its frames.
 
     Raises:
         UsageError: No image given, the bundle's model takes no photographs, the runtime is missing, or ``out_dir``
@@ -158,11 +156,13 @@ def predict_images(
     """
     if not images:
         raise UsageError("run", "no image given", "name at least one image file after the bundle")
+    films = [path for path in images if is_film(path)]
+    images = [photo for path in images if not is_film(path) for photo in _photos_at(path)]
     predictor = Predictor(open_bundle(bundle_dir), threads, engine, policy_every)
     folder = out_dir if out_dir is not None else default_output_folder(bundle_dir)
     refuse_link_of_bundle(folder, "--out-dir")
-    check_writable(folder / f"x_{_LABELS}.png", _UNWRITABLE, UsageError)
-    targets = list(_output_paths(images, folder, _kinds(predictor)))
+    check_writable(folder / f"x_{LABELS}.png", _UNWRITABLE, UsageError)
+    targets = list(_output_paths(images, folder, kinds_of(predictor)))
     predicted: list[PredictedImage] = []
     failures: list[ImageError] = []
     for start in range(0, len(images), predictor.batch):
@@ -178,15 +178,30 @@ def predict_images(
             predicted.append(_written(predictor, images[index], photo, result, targets[index]))
             if progress is not None:
                 progress(len(predicted) + len(failures), len(images), images[index])
+    shown = []
+    for film, target in zip(films, _film_targets(films, folder), strict=True):
+        try:
+            shown.append(predicted_film(predictor, film, target, every_frame, progress or (lambda *_: None)))
+        except ImageError as error:
+            failures.append(error)
     runner = f"{predictor.runner.name} {predictor.runner.version}"
-    return Predictions(folder, tuple(predicted), tuple(failures), predictor.notice, runner, predictor.pays)
+    told = (predictor.notice, runner, predictor.pays, tuple(shown))
+    return Predictions(folder, tuple(predicted), tuple(failures), *told)
 
 
-def _kinds(predictor: Predictor) -> tuple[str, ...]:
-    """Which pictures the bundle has."""
-    drawn = {_LABELS: predictor.segments, _OVERLAY: predictor.segments}
-    drawn |= {_REGIONS: predictor.merges, _FEATURES: predictor.features is not None, _MAP: predictor.decodes}
-    return tuple(kind for kind, has in drawn.items() if has)
+def _photos_at(path: Path) -> list[Path]:
+    return photos_in_folder(path) if path.is_dir() else [path]
+
+
+def _film_targets(films: Sequence[Path], folder: Path) -> list[Path]:
+    """What each film's result is called, without kind and ending; no two the same."""
+    taken: list[str] = []
+    for film in films:
+        stem, number = _short_stem(film), 1
+        while (name := stem if number == 1 else f"{stem}-{number}").casefold() in {other.casefold() for other in taken}:
+            number += 1
+        taken.append(name)
+    return [folder / name for name in taken]
 
 
 def _output_paths(images: Sequence[Path], folder: Path, kinds: tuple[str, ...]) -> Iterator[dict[str, Path]]:
@@ -214,64 +229,28 @@ def _short_stem(path: Path) -> str:
 def _written(
     predictor: Predictor, path: Path, photo: Image.Image, result: PhotoResult, files: dict[str, Path]
 ) -> PredictedImage:
-    seen = seen_part(photo, predictor.input)
-    title, notice = f"{plain_text(path.name)} | {predictor.title}", predictor.notice
-    if predictor.pays is not None and predictor.pays.warns:
-        notice = "; ".join(filter(None, (predictor.pays.text, notice)))
-    elif predictor.pays is not None:
-        title = f"{title} | {predictor.pays.text}"
-    shares: tuple[ClassShare, ...] = ()
-    probable: tuple[ClassProbability, ...] = ()
-    if result.class_map is not None:
-        own = without_padding(result.class_map, photo.size, predictor.input)
-        numbers = own.astype(_NUMBERS[(predictor.num_classes or _MANY) >= _MANY])
-        class_map = resized_class_map(numbers, photo.height, photo.width)
-        shares = class_shares(class_map, predictor.classes)
-        _write_png(label_image(class_map, predictor.num_classes, predictor.palette), files[_LABELS])
-        drawn = draw_overlay(
-            seen,
-            result.class_map,
-            tokens=result.whole.tokens if result.whole is not None else None,
-            slid=[(own.place, own.tokens) for own in result.slid if own.tokens is not None],
-            classes=predictor.classes,
-            palette=predictor.palette,
-            title=title,
-            notice=notice,
-        )
-        _write_png(drawn, files[_OVERLAY])
-    if result.logits is not None:
-        probable = most_probable(result.logits, predictor.classes)
-    merged = [(own.place, own.merges) for own in result.seen if own.merges is not None]
-    merges = merged[0][1] if merged else None
-    if merges is not None:
-        whole, slid = (merges, ()) if len(merged) == 1 else (None, tuple(merged))
-        drawn = draw_merged_regions(seen, whole, slid=slid, classes=probable, title=title, notice=notice)
-        _write_png(drawn, files[_REGIONS])
-    if result.features is not None:
-        _write_png(draw_features(seen, result.features, title=title, notice=notice), files[_FEATURES])
-    if result.heat is not None:
-        drawn = draw_heat_map(seen, result.heat, name=predictor.prediction, title=title, notice=notice)
-        _write_png(drawn, files[_MAP])
+    drawn = drawn_photo(predictor, path.name, photo, result)
+    for kind, picture in drawn.pictures.items():
+        _write_png(picture, files[kind])
+    merges = next((own.merges for own in result.seen if own.merges is not None), None)
     return PredictedImage(
         path,
         photo.width,
         photo.height,
-        shares or probable,
-        labels=files.get(_LABELS),
-        overlay=files.get(_OVERLAY),
-        regions=files.get(_REGIONS),
-        features=files.get(_FEATURES),
-        map=files.get(_MAP),
+        drawn.classes,
+        labels=files.get(LABELS),
+        overlay=files.get(OVERLAY),
+        regions=files.get(REGIONS),
+        features=files.get(FEATURES),
+        map=files.get(MAP),
         tokens_in=merges.tokens_in if merges is not None else None,
         tokens_out=merges.tokens_out if merges is not None else None,
     )
 
 
 def _write_png(image: Image.Image, path: Path) -> None:
-    content = io.BytesIO()
-    image.save(content, "PNG")
     with _disk_errors(path):
-        write_file(path, content.getvalue())
+        write_file(path, png_of(image))
 
 
 def _disk_errors(path: Path) -> contextlib.AbstractContextManager[None]:

@@ -131,6 +131,14 @@ def verify_bundle(
     bundle = open_bundle(path)
     check_writable(path / _VERIFY, _UNWRITABLE)
     if bundle.prompt is not None:
+        for option, given in (
+            ("--data", data),
+            ("--checkpoint", checkpoint),
+            ("--policy-checkpoint", policy_checkpoint),
+        ):
+            if given is not None:
+                problem = "the original of a language model is compared at its build alone"
+                raise UsageError(option, problem, "leave it out; its golden prompts are run")
         return _verify_graphs(bundle, engine, on_stage)
     runner = runner_from_bundle(bundle, engine)
     _check_precision(bundle, engine)

@@ -9,19 +9,21 @@ from typing import Any
 
 from edgeexport.bundle import open_bundle
 from edgeexport.comparison.circumstances import differences, measured_elsewhere
-from edgeexport.comparison.condition import Condition, MetricOfBundle, condition_from_text
+from edgeexport.comparison.condition import SIDES, Condition, MetricOfBundle, condition_from_text
 from edgeexport.comparison.difference import Difference
-from edgeexport.comparison.latency_change import LatencyChange, latency_change
+from edgeexport.comparison.form_names import form_names
+from edgeexport.comparison.latency_change import LatencyChange
 from edgeexport.comparison.metrics import (
     HEADLINES,
+    RATIO_NAMES,
     VOCABULARY,
     BundleFigures,
     Metric,
     bundle_figures,
     is_row_statistic,
-    latency_samples,
     source_of,
 )
+from edgeexport.comparison.ratio import FAILED, UNDECIDED, change_between, outcome_of, ratio_values
 from edgeexport.errors import ComparisonError, MeasurementError, UsageError, nearest_hint
 
 __all__ = ["SCHEMA", "BundleComparison", "JudgedCondition", "compare_bundles"]
@@ -31,11 +33,18 @@ SCHEMA = "edgeexport.comparison/1"
 
 @dataclass(frozen=True)
 class JudgedCondition:
-    """A condition, the values that it was judged on, and whether it holds, which makes the comparison fail."""
+    """A condition, the values that it was judged on, and the outcome: 'failed', which makes the comparison fail, 'ok', or
+    'undecided' (see `edgeexport.comparison.ratio`).
+    """
 
     condition: Condition
     values: Mapping[MetricOfBundle, float]
-    failed: bool
+    outcome: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether it holds."""
+        return self.outcome == FAILED
 
     @property
     def found(self) -> str:
@@ -45,7 +54,7 @@ class JudgedCondition:
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
         values = {str(reference): value for reference, value in self.values.items()}
-        return {"condition": self.condition.text, "failed": self.failed, "values": values}
+        return {"condition": self.condition.text, "failed": self.failed, "outcome": self.outcome, "values": values}
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ class BundleComparison:
         conditions: As judged, in the order given.
         differences: Of build and measurement.
         latency: Change of the compute time with its interval; None where a bundle has no samples.
+        strict: Whether what is undecided fails.
     """
 
     a: BundleFigures
@@ -64,6 +74,7 @@ class BundleComparison:
     conditions: tuple[JudgedCondition, ...]
     differences: tuple[Difference, ...]
     latency: LatencyChange | None
+    strict: bool = False
 
     @property
     def failed(self) -> tuple[JudgedCondition, ...]:
@@ -71,18 +82,36 @@ class BundleComparison:
         return tuple(item for item in self.conditions if item.failed)
 
     @property
+    def undecided(self) -> tuple[JudgedCondition, ...]:
+        """Those that the measurements do not decide."""
+        return tuple(item for item in self.conditions if item.outcome == UNDECIDED)
+
+    @property
+    def status(self) -> str:
+        """'failed', 'undecided' (no difference shown) or 'passed'."""
+        return "failed" if self.failed else "undecided" if self.undecided else "passed"
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What A and B are called side by side."""
+        return form_names(self.a.bundle.manifest, self.b.bundle.manifest)
+
+    @property
     def error(self) -> ComparisonError | None:
-        """What the command ends with (exit code 8); None where no condition holds."""
-        if not self.failed:
+        """What the command ends with (exit code 8); None where no condition holds, nor, if it is strict, is undecided."""
+        bad = (*self.failed, *(self.undecided if self.strict else ()))
+        if not bad:
             return None
-        first, more = self.failed[0], len(self.failed) - 1
-        problem = f"fails {first.condition.text} with {first.found}" + (f", and {more} more" if more else "")
+        first, more = bad[0], len(bad) - 1
+        verb = "fails" if first.failed else "leaves undecided, which --strict does not let pass,"
+        problem = f"{verb} {first.condition.text} with {first.found}" + (f", and {more} more" if more else "")
         return ComparisonError(str(self.b.bundle.path), problem, f"compared with A, {self.a.bundle.path}")
 
     @property
     def shown(self) -> tuple[str, ...]:
         """Metrics for people: those that conditions name, then `HEADLINES` that a bundle has."""
         named = [reference.name for item in self.conditions for reference in item.values]
+        named = [name for name in named if name not in RATIO_NAMES]
         known = [name for name in HEADLINES if name in self.a.metrics or name in self.b.metrics]
         return tuple(dict.fromkeys([*named, *known]))
 
@@ -96,9 +125,9 @@ class BundleComparison:
         names = sorted({*self.a.metrics, *self.b.metrics})
         return {
             "schema": SCHEMA,
-            "status": "failed" if self.failed else "passed",
-            "a": _side(self.a),
-            "b": _side(self.b),
+            "status": self.status,
+            "a": {**_side(self.a), "form": self.names[0]},
+            "b": {**_side(self.b), "form": self.names[1]},
             "conditions": [item.as_dict() for item in self.conditions],
             "latency_change": None if self.latency is None else self.latency.as_dict(),
             "differences": [item.as_dict() for item in self.differences],
@@ -125,6 +154,7 @@ def compare_bundles(
     *,
     allow_different: bool = False,
     allow_unstable: bool = False,
+    strict: bool = False,
 ) -> BundleComparison:
     """Compares B with A.
 
@@ -135,6 +165,7 @@ def compare_bundles(
         allow_different: Judge measured figures of both even where board, power mode, clocks or backend differ, and those of
             verify.json even where it is of model.onnx and the bundle has an engine.
         allow_unstable: Judge measured figures even where the device changed during the measurement.
+        strict: What the measurements leave undecided fails.
 
     Returns:
         The comparison; its ``error`` is to be raised once it has been shown.
@@ -149,20 +180,25 @@ def compare_bundles(
     opened = {"A": open_bundle(a), "B": open_bundle(b)}
     sides = {name: bundle_figures(bundle) for name, bundle in opened.items()}
     different = differences(sides["A"], sides["B"])
+    change = change_between(sides["A"], sides["B"])
     judged = []
     for condition in conditions:
         _check_names(condition, sides.values())
-        metrics = {reference: _metric_of(condition, reference, sides) for reference in condition.references}
+        ratios = ratio_values(condition, change)
+        rest = [reference for reference in condition.references if reference not in ratios]
+        metrics = {reference: _metric_of(condition, reference, sides) for reference in rest}
         _check_current(condition, metrics, sides, allow_different=allow_different)
-        measured = _measured_sides(metrics)
+        for name in SIDES if ratios else ():
+            _check_file_current(condition, name, sides[name], "bench.json", "latency_p50_ms")
+        measured = list(SIDES) if ratios else _measured_sides(metrics)
         if not allow_unstable:
             _check_stable(condition, {side: sides[side] for side in measured})
         if not allow_different and len(measured) > 1:
             _check_alike(condition, different)
-        values = {reference: metric.value for reference, metric in metrics.items()}
-        judged.append(JudgedCondition(condition, values, condition.holds(values.__getitem__)))
-    change = latency_change(latency_samples(sides["A"]), latency_samples(sides["B"]))
-    return BundleComparison(sides["A"], sides["B"], tuple(judged), different, change)
+        values = {**{reference: metric.value for reference, metric in metrics.items()}, **ratios}
+        values = {reference: values[reference] for reference in condition.references}
+        judged.append(JudgedCondition(condition, values, outcome_of(condition, values, change)))
+    return BundleComparison(sides["A"], sides["B"], tuple(judged), different, change, strict)
 
 
 def _check_names(condition: Condition, sides: Iterable[BundleFigures]) -> None:
@@ -209,11 +245,17 @@ def _check_current(
         figures, file = sides[reference.side], metric.source
         where = f"{reference.side} {figures.bundle.path}"
         again = source_of(reference.name)[1].format(bundle=figures.bundle.path)
-        if file in figures.outdated:
-            raise MeasurementError(condition.where, f"{where}: {file} is {figures.outdated[file]}", f"again: {again}")
+        _check_file_current(condition, reference.side, figures, file, reference.name)
         if file == "verify.json" and figures.engine_not_verified and not allow_different:
             remedy = f"{again} checks the engine, with --host where it is elsewhere; or give --allow-different"
             raise MeasurementError(condition.where, f"{where}: {file} is {figures.engine_not_verified}", remedy)
+
+
+def _check_file_current(condition: Condition, side: str, figures: BundleFigures, file: str, name: str) -> None:
+    if file in figures.outdated:
+        again = source_of(name)[1].format(bundle=figures.bundle.path)
+        where = f"{side} {figures.bundle.path}"
+        raise MeasurementError(condition.where, f"{where}: {file} is {figures.outdated[file]}", f"again: {again}")
 
 
 def _measured_sides(metrics: Mapping[MetricOfBundle, Metric]) -> list[str]:

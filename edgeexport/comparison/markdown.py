@@ -9,6 +9,8 @@ from edgeexport.comparison.metrics import BundleFigures
 
 __all__ = ["markdown_from_comparison", "number_text"]
 
+_OUTCOMES = {"failed": "**failed**", "ok": "ok", "undecided": "no difference shown"}
+
 
 def markdown_from_comparison(comparison: BundleComparison) -> str:
     """Verdict, conditions, figures, and what differs in build and measurement."""
@@ -25,12 +27,12 @@ def number_text(value: float | None) -> str:
 def _lines(comparison: BundleComparison) -> Iterator[str]:
     yield f"## edgeexport compare: {_verdict(comparison)}"
     yield ""
-    yield f"- A: {_cell(str(comparison.a.bundle.path))} ({_described(comparison.a)})"
-    yield f"- B: {_cell(str(comparison.b.bundle.path))} ({_described(comparison.b)})"
+    for side, figures, name in zip("AB", (comparison.a, comparison.b), comparison.names, strict=True):
+        yield f"- {side}: {_cell(str(figures.bundle.path))} ({_described(figures, name)})"
     if comparison.conditions:
         yield from ("", "| Fails if | Result | Values |", "|---|---|---|")
         for item in comparison.conditions:
-            yield f"| {_cell(item.condition.text)} | {'**failed**' if item.failed else 'ok'} | {_escaped(item.found)} |"
+            yield f"| {_cell(item.condition.text)} | {_OUTCOMES[item.outcome]} | {_escaped(item.found)} |"
     yield from ("", "| Metric | A | B | B / A | From |", "|---|---:|---:|---:|---|")
     for name in comparison.shown:
         a, b = comparison.a.metrics.get(name), comparison.b.metrics.get(name)
@@ -60,14 +62,16 @@ def _verdict(comparison: BundleComparison) -> str:
     if not comparison.conditions:
         return "no conditions"
     total = len(comparison.conditions)
-    return (
-        f"{len(comparison.failed)} of {total} conditions failed" if comparison.failed else f"passed, {total} conditions"
-    )
+    if comparison.failed:
+        return f"{len(comparison.failed)} of {total} conditions failed"
+    if comparison.undecided:
+        return f"no difference shown, {len(comparison.undecided)} of {total} conditions undecided"
+    return f"passed, {total} conditions"
 
 
-def _described(figures: BundleFigures) -> str:
+def _described(figures: BundleFigures, name: str) -> str:
     manifest, bench = figures.bundle.manifest, figures.bench
-    facts = [figures.bundle.name, str(manifest.get("target")), str(manifest.get("precision"))]
+    facts = [name, str(manifest.get("target")), str(manifest.get("precision"))]
     device = bench.get("device") if bench is not None else None
     if device:
         board = (device.get("jetson") or {}).get("model")

@@ -4,6 +4,7 @@
 |---|---|---|
 | latency_p50_ms, _p90_ms, _p99_ms, _mean_ms, _min_ms, _max_ms, _cv, _n | compute time of an inference | bench.json |
 | enqueue_p50_ms ..., transfer_p50_ms ..., end_to_end_p50_ms ... | its other rows | bench.json |
+| latency.ratio, .ratio_low, .ratio_high | B's compute time over A's, and its 95 % interval | both bench.json |
 | energy_gross_mj, energy_net_mj, power_load_w, power_idle_w | per inference, and at work and at rest | bench.json |
 | parity.cosine, .agreement, .jaccard | the lowest of all comparisons; 1 is equal | parity.json |
 | parity.max_abs, .max_rel | the largest error of all comparisons | parity.json |
@@ -36,6 +37,7 @@ from edgeexport.documents import IN_A_BUNDLE, read_document
 
 __all__ = [
     "HEADLINES",
+    "RATIO_NAMES",
     "VOCABULARY",
     "BundleFigures",
     "Metric",
@@ -90,7 +92,11 @@ _POWER = {
 _TOTALS = ("macs", "macs_without_policy", "dense_macs", "dense_over_reduced", "dense_over_reduced_without_policy")
 _ROW_NAME = re.compile(rf"(?:{'|'.join(ROWS)})_(?:(?:mean|min|max|p\d+(?:_\d+)?)_ms|cv|n)")
 
+RATIO_NAMES = ("latency.ratio", "latency.ratio_low", "latency.ratio_high")
+"""Of both bundles: `edgeexport.comparison.ratio`."""
+
 VOCABULARY = (
+    *RATIO_NAMES,
     *(f"{row}_{statistic}_ms" for row in ROWS for statistic in _STATISTICS),
     *(f"{row}_{rest}" for row in ROWS for rest in ("cv", "n")),
     *_POWER,

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 from edgeexport.config.paths import absolute_path
-from edgeexport.errors import RecipeError, nearest_hint
+from edgeexport.errors import RecipeError, near_name
 
 __all__ = ["docstring_line", "recipe_path", "shipped_recipes", "shipped_recipes_folder"]
 
@@ -57,9 +57,13 @@ def recipe_path(name: str | Path) -> Path:
             if shipped.suffix == ".py" and shipped.is_file():
                 return shipped
     known = [file for file, _ in shipped_recipes()]
-    nearest = nearest_hint(given.name if given.suffix == ".py" else f"{given.name}.py", known)
+    wanted = given.name if given.suffix == ".py" else f"{given.name}.py"
+    near = (
+        near_name(wanted, known) if given.suffix in ("", ".py") else None
+    )  # a file of another kind is no slip of a recipe
+    meant = f"did you mean '{near}'? " if near else ""
     raise RecipeError(
         str(name) or "''",
         "no such recipe: neither a file nor a shipped recipe",
-        f"{nearest}; `edgeexport recipes` lists the shipped ones, and timm:NAME is a model of timm without a recipe",
+        f"{meant}`edgeexport recipes` lists the shipped ones, and timm:NAME is a model of timm without a recipe",
     )

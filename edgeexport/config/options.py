@@ -54,11 +54,30 @@ def config_with_options(config: Mapping[str, object], options: Sequence[str]) ->
 
 
 def option_value(text: str) -> object:
-    """The Python literal that ``text`` spells (integer keys of dicts stay integers), or ``text`` itself."""
+    """The Python literal that ``text`` spells (integer keys of dicts stay integers), or ``text`` itself.
+
+    ``dict(key=value)``, as recipes write it, counts as a literal.
+    """
     try:
-        return ast.literal_eval(text.strip())
+        return ast.literal_eval(_DictsAsLiterals().visit(ast.parse(text.strip(), mode="eval")))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
+
+
+class _DictsAsLiterals(ast.NodeTransformer):
+    """``dict(a=1)`` becomes ``{'a': 1}``."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        named = [(ast.Constant(one.arg), one.value) for one in node.keywords if one.arg is not None]
+        if (
+            not isinstance(node.func, ast.Name)
+            or node.func.id != "dict"
+            or node.args
+            or len(named) < len(node.keywords)
+        ):
+            return node
+        return ast.Dict(keys=[key for key, _ in named], values=[value for _, value in named])
 
 
 def _replaced(level: object, steps: list[int | str], value: object, where: str) -> object:

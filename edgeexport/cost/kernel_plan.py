@@ -35,6 +35,7 @@ __all__ = [
     "PlannedKernel",
     "Plans",
     "Tensor",
+    "launches_of_calls",
     "plan_with_work",
     "plans_bytes",
     "plans_from_document",
@@ -60,7 +61,8 @@ CONVENTION = (
     "dtype, shape, strides in elements (left out where row by row), bytes. macs: of the products among its nodes; values: "
     "numbers that its other nodes go through. calls: custom ops, or steps of several, whose nodes alone are in it, which a "
     "plugin replaces by the launches named under launches. with_plugins: the kernels of the graph with plugins, compiled "
-    "around them, and their launches; without it, plans with plugins are composed by calls, and not_around says why"
+    "around them, and their launches; without it, plans with plugins are composed by calls, and not_around says why. "
+    "composed: rows are of the graph with plugins already, and the one without was not compiled"
 )
 
 _EARLIER = "the plan was made by a version of edgeexport that did not"
@@ -299,8 +301,13 @@ def plan_with_work(plan: KernelPlan, work: GraphWork, launches: Mapping[str, tup
                 else (),
             )
         )
-    known = {name: launches[op] for name, unit in units.items() if (op := unit.op_type.rpartition("::")[2]) in launches}
-    return replace(plan, rows=_with_parts_of_neighbours(rows), launches=known)
+    return replace(plan, rows=_with_parts_of_neighbours(rows), launches=launches_of_calls(work, launches))
+
+
+def launches_of_calls(work: GraphWork, launches: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Custom op's call, or step -> kernels that its plugin launches, of those that ``launches`` knows by operator."""
+    units = work.units
+    return {name: launches[op] for name, unit in units.items() if (op := unit.op_type.rpartition("::")[2]) in launches}
 
 
 def _holders(rows: Sequence[PlannedKernel]) -> dict[str, int]:
@@ -347,6 +354,7 @@ def plans_bytes(plans: Plans) -> bytes:
         facts = {name: getattr(plan, name) for name in ("model", "precision", "architecture", "compiler", "macs")}
         facts |= {"kernels": len(plan.kernels), "bytes": plan.bytes, "product_dtypes": plan.product_dtypes}
         facts |= {"launches": {call: list(names) for call, names in plan.launches.items()}}
+        facts |= {"composed": True} if plan.composed else {}
         facts |= {"not_around": plan.not_around} if plan.not_around else {}
         told = "".join(f'   "{key}": {_line(value)},\n' for key, value in facts.items())
         rows = ",\n".join("    " + _line(_row(row)) for row in plan.rows)
@@ -388,6 +396,7 @@ def _plan(entry: Plan) -> KernelPlan:
         rows=tuple(map(_kernel, entry["rows"])),
         launches={call: tuple(names) for call, names in entry["launches"].items()},
         macs=entry["macs"],
+        composed=entry.get("composed", False),
         around=tuple(map(_kernel, entry.get("with_plugins", ()))),
         not_around=entry.get("not_around", ""),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgeexport.device.remains import temporary_folder
@@ -33,7 +33,11 @@ def python_command(code: str, *arguments: str) -> list[str]:
 
 
 def finished(
-    command: Sequence[str], timeout_s: float, *, errors: int = subprocess.PIPE
+    command: Sequence[str],
+    timeout_s: float,
+    *,
+    errors: int = subprocess.PIPE,
+    on_start: Callable[[subprocess.Popen[str]], None] = lambda child: None,
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end, in an empty folder that is removed afterwards.
 
@@ -41,23 +45,31 @@ def finished(
         command: Its program, and its arguments; paths among them are absolute.
         timeout_s: After so many seconds it is killed.
         errors: Where its standard error goes, as `subprocess.run` takes it.
+        on_start: Called with the child, for whoever may have to end it from another thread.
 
     Raises:
         OSError: It cannot be started.
         subprocess.TimeoutExpired: It took longer.
     """
     with temporary_folder() as folder:
-        return subprocess.run(
+        child = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
             errors="replace",
-            timeout=timeout_s,
             cwd=folder,
-            check=False,
         )
+        with child:
+            try:
+                on_start(child)
+                output, told = child.communicate(timeout=timeout_s)
+            except BaseException:
+                child.kill()
+                child.wait()
+                raise
+        return subprocess.CompletedProcess(list(command), child.returncode, output, told)
 
 
 def output_of(command: Sequence[str], timeout_s: float, *, with_errors: bool = False) -> str | None:

@@ -64,6 +64,7 @@ class Plan(TypedDict, total=False):
     rows: Required[Annotated[list[Row], Meta(max_length=1 << 16)]]
     with_plugins: Annotated[list[Row], Meta(max_length=1 << 16)]
     not_around: Text
+    composed: bool
     kernels: Count
     bytes: Annotated[int, Meta(ge=0)]
     product_dtypes: dict[Line, Count]

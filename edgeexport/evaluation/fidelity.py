@@ -57,7 +57,8 @@ def kind_of_figure(name: str) -> str:
 
 
 def vector_of(outputs: Outputs, layout: TokenLayout) -> NDArray | None:
-    """What stands for the whole image, (C,): the embedding, else the class token, else the mean of the patches.
+    """What stands for the whole image, (C,): the embedding, else the class token, else the mean of the patches, else what a
+    model of somebody else's gives as a single vector under a name of its own.
 
     None where no output gives any of them.
     """
@@ -68,7 +69,8 @@ def vector_of(outputs: Outputs, layout: TokenLayout) -> NDArray | None:
         if name in outputs:
             first, patches = _tokens(outputs[name], layout)
             return patches.mean(axis=0) if first is None else first
-    return None
+    others = (value for name, value in outputs.items() if name != "logits")
+    return next((value for value in others if value.ndim == 1 and value.dtype.kind == "f"), None)
 
 
 def rank_of_class(logits: NDArray, number: int) -> int:

@@ -145,6 +145,7 @@ def _segmenter_of_recipe(recipe: Recipe, options: EvaluationOptions) -> Segmente
 
 
 def _segmenter_of_bundle(bundle: Bundle, options: EvaluationOptions) -> Segmenter:
+    bundle.refuse_several()
     manifest = bundle.manifest
     name = bundle.path.resolve().name
     prediction = manifest["outputs"][0]

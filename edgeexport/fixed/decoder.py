@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from edgeexport.config.paths import shown_path
+from edgeexport.device.plain_session import plain_session
 from edgeexport.errors import UsageError
 from edgeexport.recipe.decoder import DecoderSpec
 
@@ -25,9 +26,7 @@ class Decoder:
 
     @cached_property
     def _session(self) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        return onnxruntime.InferenceSession(str(self.spec.path), options, providers=["CPUExecutionProvider"])
+        return plain_session(self.spec.path)
 
     def __call__(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the model gives out by name, batch first -> the file's outputs by name.

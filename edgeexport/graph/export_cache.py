@@ -1,8 +1,9 @@
 """Torch's exports kept on disk, so that the same model is exported once: by one process while others wait for it.
 
-Switched on by an environment variable, which names the folder. A variable and no argument, because it says where this machine
-keeps things, not what is built: no bundle depends on it, and it holds alike for `build`, `lint`, the Python API, and
-every process that one of them starts.
+They lie in the user's cache, or in a folder that an environment variable names; set to nothing, it switches the cache off, as
+`without_kept_exports` does for a block. A variable and no argument, because it says where this machine keeps things, not
+what is built: no bundle depends on it, and it holds alike for `build`, `lint`, the Python API, and every process that one of
+them starts.
 """
 
 from __future__ import annotations
@@ -23,13 +24,22 @@ from edgeexport.fixed.model import FixedModel
 from edgeexport.graph.export_key import export_key
 from edgeexport.graph.graphs import export_of_fixed
 from edgeexport.graph.weights_apart import weights_folder
+from edgeexport.plugin.search import cache_folder
 
 try:
     import fcntl
 except ImportError:  # Windows has none
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["FOLDER_VARIABLE", "LIMIT_BYTES", "Export", "ExportCache", "export_cache", "kept_export"]
+__all__ = [
+    "FOLDER_VARIABLE",
+    "LIMIT_BYTES",
+    "Export",
+    "ExportCache",
+    "export_cache",
+    "kept_export",
+    "without_kept_exports",
+]
 
 FOLDER_VARIABLE = "EDGEEXPORT_EXPORT_CACHE"
 LIMIT_BYTES = 4 << 30
@@ -48,9 +58,27 @@ class Export:
 
 
 def export_cache(environ: Mapping[str, str] | None = None) -> ExportCache | None:
-    """The folder that the environment names; None where it names none. The only place that reads the variable."""
-    named = (os.environ if environ is None else environ).get(FOLDER_VARIABLE, "")
+    """The folder that the environment names, else ``exports`` in the user's cache; None where it is set to nothing."""
+    environ = os.environ if environ is None else environ
+    named = environ.get(FOLDER_VARIABLE)
+    if named is None:
+        return ExportCache(cache_folder(environ) / "exports", may_fail=True)
     return ExportCache(Path(named)) if named else None
+
+
+@contextlib.contextmanager
+def without_kept_exports(asked: bool = True) -> Iterator[None]:
+    """Exports of the block are made anew and not kept, also in processes that it starts; ``asked`` False changes nothing."""
+    before = os.environ.get(FOLDER_VARIABLE)
+    if asked:
+        os.environ[FOLDER_VARIABLE] = ""
+    try:
+        yield
+    finally:
+        if asked and before is None:
+            os.environ.pop(FOLDER_VARIABLE, None)
+        elif asked:
+            os.environ[FOLDER_VARIABLE] = str(before)
 
 
 def kept_export(fixed: FixedModel, metadata: dict[str, str], cache: ExportCache | None = None) -> Export:
@@ -73,11 +101,13 @@ def kept_export(fixed: FixedModel, metadata: dict[str, str], cache: ExportCache 
 class ExportCache:
     """A folder of exports, one file each: the SHA-256 of the rest of it, then the model in ONNX's own form.
 
-    Exports used least recently go first where the folder would hold more than ``limit_bytes``.
+    Exports used least recently go first where the folder would hold more than ``limit_bytes``. One that ``may_fail`` is not
+    used where its folder cannot be: nobody asked for it by name.
     """
 
     folder: Path
     limit_bytes: int = LIMIT_BYTES
+    may_fail: bool = False
 
     def export(self, key: str, make: Callable[[], onnx.ModelProto]) -> Export:
         """The export called ``key``, or what ``make`` gives, which is kept; one that cannot be kept is given all the same.
@@ -142,6 +172,9 @@ class ExportCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
+            if self.may_fail:
+                yield
+                return
             problem = f"not a folder that can be written: {error.strerror or error}"
             raise UsageError(str(self.folder), problem, f"name another in {FOLDER_VARIABLE}, or unset it") from error
         try:

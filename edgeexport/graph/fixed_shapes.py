@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from edgeexport.bundle.files import disk_errors, replaced_file
+from edgeexport.device.plain_session import plain_session
 from edgeexport.errors import EdgeExportError, ParityError, UsageError
 from edgeexport.graph.inline import folded_skeleton
 from edgeexport.graph.skeleton import skeleton_from_model
@@ -136,12 +137,7 @@ def _scale(values: np.ndarray) -> float:
 
 
 def _outputs(path: Path, feed: dict[str, np.ndarray]) -> list[Any]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    return list(onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]).run(None, feed))
+    return list(plain_session(path).run(None, feed))
 
 
 def _values(rng: np.random.Generator, tensor: onnx.TypeProto.Tensor) -> np.ndarray:

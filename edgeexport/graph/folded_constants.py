@@ -7,10 +7,9 @@ from math import prod
 
 import onnx
 import onnx_ir as ir
-import onnxruntime
 from numpy.typing import NDArray
 
-from edgeexport.backends.onnxruntime import EXTERNAL_FOLDER
+from edgeexport.device.plain_session import plain_session
 from edgeexport.graph.rewriting import remove_unused
 from edgeexport.graph.weights_apart import WEIGHTS_FOLDER, program_of
 
@@ -97,11 +96,5 @@ def _elements(value: ir.Value) -> float:
 def _computed(program: ir.Model, values: list[ir.Value]) -> list[NDArray]:
     graph = ir.convenience.extract(program.graph, [], values)
     model = ir.to_proto(ir.Model(graph, ir_version=program.ir_version, functions=tuple(program.functions.values())))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    folder = program.metadata_props.get(WEIGHTS_FOLDER)
-    if folder is not None:
-        options.add_session_config_entry(EXTERNAL_FOLDER, folder)
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run([value.name for value in values], {})
+    session = plain_session(model.SerializeToString(), program.metadata_props.get(WEIGHTS_FOLDER))
+    return list(session.run([value.name for value in values], {}))

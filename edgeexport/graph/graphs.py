@@ -92,6 +92,7 @@ def graphs_from_export(
     keep_fp32: Sequence[str] = (),
     *,
     rewritten: bool = True,
+    plans_only: bool = False,
 ) -> BundleGraphs:
     """Derives every graph of the bundle from `export_of_fixed`, which it takes over and changes.
 
@@ -99,6 +100,8 @@ def graphs_from_export(
 
     With ``precision`` 'fp16' the exported graph becomes one of mixed precision, before anything is derived from it: custom ops
     keep float32, so that their bodies and plugins are the same, and so do the results of nodes whose names fit ``keep_fp32``.
+
+    Who only plans kernels says ``plans_only``, and gets the graph for TensorRT in the place of ``plain`` too.
 
     Raises:
         BuildError: The exporter's graph lacks something that a bundle needs, or a weight is not a number.
@@ -150,12 +153,13 @@ def graphs_from_export(
         _functions(fixed, model, counted, (*(_TENSORRT_OPS if rewritten else ()), *(_MERGING if told else ())))
     )
     inputs = [_tensor_info(value) for value in model.graph.input]
+    inlined = _with_constants(inlined_model(tensorrt, kept), model, kept)
     return BundleGraphs(
         with_functions=model,
         for_plugins=_with_constants(plugin_model(for_plugins), model, kept),
-        plain=inlined_model(model),
+        plain=inlined if plans_only else inlined_model(model),
         tensorrt_functions=tensorrt,
-        tensorrt=_with_constants(inlined_model(tensorrt, kept), model, kept),
+        tensorrt=inlined,
         input=inputs[0],
         extra_inputs=tuple(inputs[1:]),
         outputs=tuple(available[name] for name in wanted),

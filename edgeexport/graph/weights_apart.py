@@ -12,6 +12,7 @@ import atexit
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,15 +34,17 @@ __all__ = [
     "model_file",
     "program_of",
     "put_weights_apart",
+    "weights_bytes",
     "weights_folder",
+    "with_weights_apart",
     "write_graphs",
 ]
 
 IN_MEMORY_BYTES = 1 << 30
 """Weights of a model that is exported; above, they leave the graphs."""
 
-IN_ONE_FILE_BYTES = 128 << 20
-"""Weights of a bundle's graph; above, all graphs of the bundle share one file of them."""
+IN_ONE_FILE_BYTES = 32 << 20
+"""Weights of a bundle's graph; above, all graphs of the bundle share one file of them, and a build keeps them in none."""
 
 WEIGHTS_DIGEST = "edgeexport.weights_sha256"
 """Metadata of a graph whose weights lie apart: the file's hash, so that the graph's own hash tells other weights."""
@@ -133,6 +136,25 @@ def put_weights_apart(program: ir.Model, *, always: bool = False) -> None:
             base_dir=file.path.parent,
         )
     program.metadata_props[WEIGHTS_FOLDER] = str(file.path.parent)
+
+
+def with_weights_apart(model: onnx.ModelProto, *, always: bool = False) -> onnx.ModelProto:
+    """The model with its large weights in this process's file: one with more than `IN_ONE_FILE_BYTES` of them, or any.
+
+    What is derived of it keeps none in memory, however many forms there are. A model with fewer is returned itself.
+    """
+    if weights_folder(model) is not None or not (always or weights_bytes(model) > IN_ONE_FILE_BYTES):
+        return model
+    program = ir.from_proto(model)
+    put_weights_apart(program, always=True)
+    return ir.to_proto(program)
+
+
+def weights_bytes(model: onnx.ModelProto) -> int:
+    """Of all weights, wherever they lie."""
+    types = {tensor.data_type for tensor in model.graph.initializer}
+    bits = {kind: ir.DataType(kind).bitwidth for kind in types if kind != onnx.TensorProto.STRING}
+    return sum(prod(tensor.dims) * bits.get(tensor.data_type, 0) // 8 for tensor in model.graph.initializer)
 
 
 def _is_large(tensor: ir.TensorProtocol | None) -> bool:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from edgeexport.pictures.legend import Legend, draw_legend
 
-__all__ = ["LONGEST_SIDE", "display_size", "framed", "of_pixels", "patch_edges"]
+__all__ = ["LEGEND_KEY", "LONGEST_SIDE", "display_size", "framed", "of_pixels", "patch_edges", "png_of"]
+
+LEGEND_KEY = "edgeexport.legend"
 
 # The drawing is for people, so that its size follows the screen and not the photograph: patches of small photographs
 # would have no room for an outline. The label map is what keeps the photograph's pixels.
@@ -39,7 +44,10 @@ def of_pixels(values: NDArray, height: int, width: int) -> NDArray:
 
 
 def framed(pictures: Sequence[Image.Image], legend: Legend) -> Image.Image:
-    """Pictures of equal height side by side, centred, with the legend below at a width that can be read."""
+    """Pictures of equal height side by side, centred, with the legend below at a width that can be read.
+
+    The image's ``info`` holds the legend as text, too (`LEGEND_KEY`), which `png_of` writes into the file.
+    """
     width = sum(picture.width for picture in pictures) + _GUTTER * (len(pictures) - 1)
     height = pictures[0].height
     canvas_width = max(width, _NARROWEST_CANVAS)
@@ -50,4 +58,15 @@ def framed(pictures: Sequence[Image.Image], legend: Legend) -> Image.Image:
         canvas.paste(picture, (left, 0))
         left += picture.width + _GUTTER
     canvas.paste(below, (0, height))
+    canvas.info[LEGEND_KEY] = json.dumps(legend.as_dict(width, height), default=int)
     return canvas
+
+
+def png_of(image: Image.Image) -> bytes:
+    """The image as a PNG; a legend that `framed` drew stands in it as text as well, under `LEGEND_KEY`."""
+    text = PngInfo()
+    if LEGEND_KEY in image.info:
+        text.add_text(LEGEND_KEY, image.info[LEGEND_KEY])
+    content = io.BytesIO()
+    image.save(content, "PNG", pnginfo=text)
+    return content.getvalue()

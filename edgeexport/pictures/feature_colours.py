@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -9,13 +11,21 @@ from PIL import Image
 from edgeexport.pictures.canvas import display_size, framed, of_pixels
 from edgeexport.pictures.legend import Legend, LegendColumn, LegendEntry, percent_text
 
-__all__ = ["component_colours", "draw_features", "patches_of_features"]
+__all__ = ["component_colours", "draw_features", "is_tokens", "patches_of_features"]
 
 _LONGEST_SIDE = 1280  # two pictures stand side by side
 _COMPONENTS = 3
+_MOST_PREFIX = 16
 _GREY = 128
 _ENDS = (2, 98)  # percentiles that become 0 and 255
 _SWATCH = ((214, 40, 57), (24, 150, 84), (38, 98, 255))
+
+
+def is_tokens(shape: Sequence[int], grid: tuple[int, int]) -> bool:
+    """Whether an image's output of this shape is tokens (n, C) under a name of somebody else's: as many as there are patches,
+    and at most a few ahead of them. A square one may as well be a map of one value per place, and is taken for that.
+    """
+    return len(shape) == 2 and shape[0] != shape[1] and 0 <= shape[0] - grid[0] * grid[1] <= _MOST_PREFIX
 
 
 def patches_of_features(values: NDArray, grid: tuple[int, int]) -> NDArray:

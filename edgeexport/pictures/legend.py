@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from PIL import Image, ImageDraw, ImageFont
+
+from edgeexport.documents.legend import LEGEND_SCHEMA
 
 __all__ = ["Legend", "LegendColumn", "LegendEntry", "draw_legend", "percent_text"]
 
@@ -57,6 +59,26 @@ class Legend:
     title: str = ""
     notice: str = ""
     background: Colour = _BACKGROUND
+
+    def as_dict(self, width: int, height: int) -> dict[str, object]:
+        """JSON-ready form (`edgeexport.documents.legend`) below a picture of ``width`` x ``height`` pixels."""
+        columns = [
+            {"heading": column.heading, "entries": [_entry_dict(entry) for entry in column.entries]}
+            for column in self.columns
+        ]
+        return {
+            "schema": LEGEND_SCHEMA,
+            "width": width,
+            "height": height,
+            "title": self.title,
+            "notice": self.notice,
+            "columns": columns,
+        }
+
+
+def _entry_dict(entry: LegendEntry) -> dict[str, object]:
+    """Without what it has not."""
+    return {name: value for name, value in asdict(entry).items() if value not in (None, "") or name == "text"}
 
 
 class _Pen:

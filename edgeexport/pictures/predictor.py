@@ -17,7 +17,7 @@ from edgeexport.cost.pays import pays_line
 from edgeexport.errors import UsageError
 from edgeexport.inputs.photos import input_from_photo
 from edgeexport.inputs.spec import InputSpec
-from edgeexport.pictures.feature_colours import patches_of_features
+from edgeexport.pictures.feature_colours import is_tokens, patches_of_features
 from edgeexport.pictures.heat_map import heat_size
 from edgeexport.pictures.merge_map import MergeMap, is_merge_decision, merge_map_from_decisions
 from edgeexport.pictures.token_map import TokenMap, token_map_from_decisions
@@ -116,9 +116,14 @@ class Predictor:
         self.prediction = str(manifest["outputs"][0]["name"])
         self.classifies = self.prediction == "logits"
         self.segments = self.prediction in _SEGMENTED
-        self.features = next((str(o["name"]) for o in manifest["outputs"] if _is_features(str(o["name"]))), None)
         self.grid = (manifest["grid"]["rows"], manifest["grid"]["columns"])
-        own = self.prediction in (*_SEGMENTED, *_VECTORS) or _is_features(self.prediction)
+        named = [str(o["name"]) for o in manifest["outputs"] if _is_features(str(o["name"]))]
+        others = [
+            o for o in manifest["outputs"] if o["name"] not in (*_SEGMENTED, *_VECTORS) and o["dtype"] == "float32"
+        ]
+        named += [str(o["name"]) for o in others if is_tokens(o["shape"][1:], self.grid)]
+        self.features = named[0] if named else None
+        own = self.prediction in (*_SEGMENTED, *_VECTORS, *named)
         self._heat = None if own else heat_size(manifest["outputs"][0]["shape"][1:])
         self.decodes = self._heat is not None
         self.classes = tuple(manifest["classes"])

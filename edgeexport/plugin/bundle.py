@@ -35,7 +35,7 @@ def bundle_plugins(
         staging: The bundle's folder.
         target: What the bundle is for; one without TensorRT gets no plugins.
         search: Where to look for compilers and headers.
-        on_stage: Hears of downloads and compiled files.
+        on_stage: Hears of compiled files. Nothing is downloaded: `edgeexport plugin headers` or an installation does that.
 
     Returns:
         What the manifest says as ``plugin_library``: ``status`` 'built' or 'not-built'; ``reason``, empty if built;
@@ -66,10 +66,11 @@ def bundle_plugins(
         architectures = architectures_of_target(target, search)
         facts["architectures"] = list(architectures)
         toolkit = find_toolkit(search)
-        headers = find_headers(search=search, on_stage=on_stage)
+        headers = find_headers(search=search, download=False)
         built = compile_library(sources, architectures, toolkit, headers, search=search, on_stage=on_stage).facts
     except EdgeExportError as error:
-        return {**facts, "reason": " ".join(" ".join((f"{error.where}: {error.problem}", *error.details)).split())}
+        said = (f"{error.where}: {error.problem}", *([] if error.details else [f"({error.remedy})"]), *error.details)
+        return {**facts, "reason": " ".join(" ".join(said).split())}
     fits = target.machine in (None, built.machine)
     name = (
         FILE_NAME if fits else f"{built.machine}-{FILE_NAME}"

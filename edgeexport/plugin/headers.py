@@ -17,19 +17,23 @@ from edgeexport.device.remains import clear_remains, partial_folder
 from edgeexport.errors import BuildError, EdgeExportError, UsageError
 from edgeexport.plugin.search import Search
 
-__all__ = ["SUPPORTED_MAJORS", "TensorRTHeaders", "find_headers"]
+__all__ = ["SUPPORTED_MAJORS", "WHEEL_TEXT", "TensorRTHeaders", "find_headers"]
 
 SUPPORTED_MAJORS = (10, 11)
 """TensorRT's major versions with IPluginV3 that the plugins are written for."""
 
 _WHEEL = "kernel-lens"
+_PINNED = "kernel-lens==2.0.1 --hash=sha256:07cc714e8b5e7f34b672f7c7fad93febe7c747be5837ba276b1527370134ffe0"
+WHEEL_TEXT = "TensorRT's headers out of the wheel kernel-lens 2.0.1 (0.2 MB) with pip"
+"""What is downloaded where it is; said ahead of it."""
+
 _IN_WHEEL = re.compile(r"kernel_lens/include/tensorrt/(\w+\.h)")
 _SYSTEM = ("usr/include/aarch64-linux-gnu", "usr/include/x86_64-linux-gnu", "usr/include", "usr/local/tensorrt/include")
 _DOWNLOAD_TIMEOUT_S = 120.0
 _PIP = "import runpy; runpy.run_module('pip', run_name='__main__', alter_sys=True)"
 _REMEDY = (
-    f"install TensorRT's development package (libnvinfer-headers-dev), give --tensorrt-include FOLDER, or make the wheel "
-    f"{_WHEEL} reachable for pip"
+    "`edgeexport plugin headers` fetches them; or install TensorRT's development package (libnvinfer-headers-dev), or give "
+    "--tensorrt-include FOLDER"
 )
 
 
@@ -79,7 +83,7 @@ def find_headers(
     store = search.cache / "tensorrt-headers"
     clear_remains(store, _WHEEL)
     if not _unpacked(store) and download:
-        on_stage(f"download TensorRT's headers (wheel {_WHEEL})")
+        on_stage(f"download {WHEEL_TEXT}")
         _download(store, search)
     for folder in _unpacked(store):
         return _headers_at(folder, "wheel", BuildError, str(folder))
@@ -131,12 +135,14 @@ def _download(store: Path, search: Search) -> None:
         pip = python_command(_PIP, "download", "--quiet", "--disable-pip-version-check", "--no-input")
         # A wheel only: pip would execute a source archive to learn its metadata.
         options = ["--no-deps", "--only-binary=:all:", "--retries", "1", "--timeout", "15", "--dest", str(folder)]
-        search.run([*pip, *options, _WHEEL], _DOWNLOAD_TIMEOUT_S)
+        pinned = folder / "pinned.txt"
+        pinned.write_text(f"{_PINNED}\n", encoding="utf-8")  # pip checks the hash
+        search.run([*pip, *options, "--require-hashes", "--requirement", str(pinned)], _DOWNLOAD_TIMEOUT_S)
         wheels = sorted(folder.glob("kernel_lens-*.whl"))
         if not wheels:
             raise BuildError(
                 "TensorRT headers",
-                f"found none in the system, and pip could not download the wheel {_WHEEL} that carries them",
+                f"found none in the system, and pip could not download the wheel {_WHEEL} 2.0.1 that carries them",
                 _REMEDY,
             )
         _unpack(wheels[0], folder / "headers")

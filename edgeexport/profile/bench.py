@@ -191,7 +191,7 @@ def _judged(
             str(timed.bundle.path),
             f"the device changed during the measurement: {'; '.join(unstable)}",
             "pin the clocks (on a Jetson: sudo jetson_clocks), let it cool, take a lower power mode, stop other "
-            "programs, warm up longer (--warmUp); --allow-unstable keeps the figures and marks them",
+            "programs, warm up longer (--warm-up); --allow-unstable keeps the figures and marks them",
         )
 
 

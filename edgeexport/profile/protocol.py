@@ -52,12 +52,12 @@ class TimingRequest:
             UsageError: A value that makes no sense.
         """
         for option, value, limit, unit in (
-            ("--warmUp", self.warmup_ms, 1000 * _LONGEST_S, "milliseconds"),
+            ("--warm-up", self.warmup_ms, 1000 * _LONGEST_S, "milliseconds"),
             ("--duration", self.duration_s, _LONGEST_S, "seconds"),
         ):
             if not 0 <= value <= limit:  # not-a-number as well
                 expected = f"expected {unit}, 0 to {limit:.0f} (a day)"
-                raise UsageError(f"{option} {value:g}", expected, "such as --warmUp 200 --duration 3")
+                raise UsageError(f"{option} {value:g}", expected, "such as --warm-up 200 --duration 3")
         if not 2 <= self.iterations <= _MOST_ITERATIONS:
             problem = f"expected 2 to {_MOST_ITERATIONS}: one run tells nothing about its spread"
             raise UsageError(f"--iterations {self.iterations}", problem, "10 is usual")

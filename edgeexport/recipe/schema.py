@@ -30,7 +30,8 @@ class Recipe:
     drawn from ``seed``. ``output`` is one of the host's (see `Walk.predict` of each). ``tail`` concerns class maps alone.
     ``classes``/``palette`` have num_classes entries or are empty. ``extra_outputs`` names further graph outputs, in order.
     ``warnings`` say what it hardly means. ``from_file`` is False for a model's name, which ``path`` ends in then.
-    ``decoder`` is appended to what the model gives out. ``labels`` is what evaluation may take from it.
+    ``decoder`` is appended to what the model gives out. ``labels`` is what evaluation may take from it. ``pictures`` are image
+    files for the report, absolute; None stands for photographs that ship with the package.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Recipe:
     from_file: bool = True
     decoder: DecoderSpec | None = None
     labels: LabelsSpec = UNLABELLED
+    pictures: tuple[Path, ...] | None = None
 
     @property
     def host(self) -> Host:

@@ -14,11 +14,12 @@ from edgeexport.config.paths import shown_path
 from edgeexport.config.place import Place
 from edgeexport.config.values import choice, integer, mapping
 from edgeexport.errors import RecipeError, nearest_hint, plain_text
-from edgeexport.hosts import HOSTS, host_of_model
+from edgeexport.hosts import GRAPH_LISTS, HOSTS, host_of_model
 from edgeexport.hosts.input_config import input_shape
 from edgeexport.recipe.decoder import DECODER_FILE, decoder_from_config, decoder_inputs
 from edgeexport.recipe.labels import labels_from_config, resolved_labels
 from edgeexport.recipe.outputs import extra_outputs_from_config, strings
+from edgeexport.recipe.pictures import pictures_from_config
 from edgeexport.recipe.schema import Recipe
 from edgeexport.reductions import REDUCTIONS
 from edgeexport.tokens.changes import Cut
@@ -36,6 +37,7 @@ RECIPE_KEYS = (
     "model",
     "output",
     "palette",
+    "pictures",
     "reduction",
     "seed",
     "tail",
@@ -76,6 +78,10 @@ def recipe_from_config(
     if not isinstance(given_model, dict) or "type" not in given_model:
         listed = " or ".join(f"type='{name}'" for name in MODEL_TYPES)
         raise place.at("model").missing("type", listed)
+    if given_model["type"] in GRAPH_LISTS:
+        problem = "a language model, which is exported as several graphs: this command does not take its recipes"
+        remedy = "build, lint and calibrate --flow take them"
+        raise place.at("model").at("type").error(given_model["type"], problem, remedy)
     host = host_of_model(choice(given_model["type"], place.at("model").at("type"), MODEL_TYPES), given_model)
     weights = (
         file_from_option(checkpoint)
@@ -122,6 +128,7 @@ def recipe_from_config(
         warnings=host.warnings(model, size),
         decoder=decoder,
         labels=labels_from_config(config.get("labels"), place.at("labels")),
+        pictures=pictures_from_config(config.get("pictures"), place.at("pictures"), path.parent),
     )
     resolved = {key: REDUCTIONS[key].resolved(asked[key], spec) for key, spec in reductions.items()}
     entries = {

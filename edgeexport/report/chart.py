@@ -22,13 +22,14 @@ class Swatch:
 class Table:
     """Figures as text. The first column is a label, the others are numbers where ``numeric``.
 
-    ``sums`` are the numbers of rows that add up others.
+    ``sums`` are the numbers of rows that add up others, ``warns`` of those that are shown as a warning.
     """
 
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numeric: bool = True
     sums: tuple[int, ...] = ()
+    warns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

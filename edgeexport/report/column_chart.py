@@ -14,7 +14,7 @@ __all__ = ["Segment", "Slot", "Stack", "column_chart"]
 _PLOT = 200  # pixels from the axis to the top
 _HEAD, _RIGHT = 22, 100.0
 _NARROWEST, _NARROWEST_SLOT = 280, 16  # pixels
-_CHARACTER = 6.6  # pixels
+_CHARACTER = 7.2  # pixels
 _NUMBERS_BELOW = 22
 
 

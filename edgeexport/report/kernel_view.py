@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeexport.cost.kernel_plan import DENSE, REDUCED, KernelPlan, Plans
-from edgeexport.cost.pays import PaysLine, pays_line, pays_rows, plan_of
+from edgeexport.cost.pays import pays_rows, plan_of
 from edgeexport.cost.plan_time import parts_of_plan, plan_predictions
 from edgeexport.cost.policy import policy_headers, policy_rows
 from edgeexport.cost.work import part_order, part_title
 from edgeexport.report.chart import Chart, Swatch, Table
 from edgeexport.report.column_chart import Segment, Slot, Stack, column_chart
 
-__all__ = ["KernelView", "first_line", "kernel_view"]
+__all__ = ["KernelView", "kernel_view"]
 
 Json = Mapping[str, Any]
 
@@ -39,11 +39,6 @@ class KernelView:
     pays: Table | None
     policy: Table | None
     missing: tuple[str, ...]
-
-
-def first_line(manifest: Json) -> PaysLine | None:
-    """What the page says first: whether the reduction pays."""
-    return pays_line(manifest.get("pays"), str(manifest["precision"]))
 
 
 def kernel_view(manifest: Json, plans: Plans | None) -> KernelView | None:

@@ -1,4 +1,7 @@
-"""Photographs with overlays for report.html: from image files, and out of the report that they stood in before."""
+"""Photographs with overlays for report.html: from image files, and out of the report that they stood in before.
+
+A picture's legend is text on the page, legible at any width: it is taken from the picture's file, and the drawn one is cut off.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from edgeexport.documents.legend import LEGEND, LegendDocument
+from edgeexport.documents.reading import parsed
 from edgeexport.errors import BundleError
+from edgeexport.pictures.canvas import LEGEND_KEY
 
 __all__ = ["Picture", "pictures_from_files", "pictures_from_report"]
 
@@ -22,10 +28,15 @@ _PREFIX = "data:image/jpeg;base64,"
 
 @dataclass(frozen=True)
 class Picture:
-    """A photograph's name (empty where it is not known) and its overlay as a data URI."""
+    """A photograph's name (empty where it is not known) and its overlay as a data URI.
+
+    ``legend_text`` is the legend's JSON, ``legend`` what it says; empty and None where it is part of the picture.
+    """
 
     name: str
     uri: str
+    legend_text: str = ""
+    legend: LegendDocument | None = None
 
 
 def pictures_from_files(files: Mapping[str, bytes], where: Path) -> tuple[Picture, ...]:
@@ -39,13 +50,35 @@ def pictures_from_files(files: Mapping[str, bytes], where: Path) -> tuple[Pictur
         jpeg = io.BytesIO()
         try:
             with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
-                image.convert("RGB").save(jpeg, "JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=True)
+                told = image.info.get(LEGEND_KEY)
+                text, legend = (told, _legend(told)) if isinstance(told, str) else ("", None)
+                _above(image, legend).convert("RGB").save(
+                    jpeg, "JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=True
+                )
         except (UnidentifiedImageError, OSError, ValueError) as error:
             raise BundleError(
                 str(where), f"{name or 'overlay'} is no image ({error})", "write the overlay again"
             ) from None
-        pictures.append(Picture(name, _PREFIX + base64.b64encode(jpeg.getvalue()).decode("ascii")))
+        uri = _PREFIX + base64.b64encode(jpeg.getvalue()).decode("ascii")
+        pictures.append(Picture(name, uri, text if legend is not None else "", legend))
     return tuple(pictures)
+
+
+def _legend(text: str) -> LegendDocument | None:
+    """None where it is damaged: the drawn one stays then."""
+    try:
+        return parsed(text, LEGEND, "legend")
+    except BundleError:
+        return None
+
+
+def _above(image: Image.Image, legend: LegendDocument | None) -> Image.Image:
+    """The picture without the legend that is drawn below it."""
+    if legend is None:
+        return image
+    width, height = min(legend["width"], image.width), min(legend["height"], image.height)
+    left = (image.width - width) // 2
+    return image.crop((left, 0, left + width, height))
 
 
 def pictures_from_report(report: Path) -> tuple[Picture, ...]:
@@ -64,7 +97,7 @@ def pictures_from_report(report: Path) -> tuple[Picture, ...]:
 
 
 class _Images(HTMLParser):
-    """Collects the images of a page, named by ``data-photo``, which earlier reports do not have."""
+    """Collects the images of a page, named by ``data-photo``; neither this nor ``data-legend`` is in every earlier report."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +106,10 @@ class _Images(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         if tag == "img":
-            self.found.append(Picture(given.get("data-photo") or "", given.get("src") or ""))
+            text = given.get("data-legend") or ""
+            legend = _legend(text) if text else None
+            name, uri = given.get("data-photo") or "", given.get("src") or ""
+            self.found.append(Picture(name, uri, text if legend is not None else "", legend))
 
 
 def _is_jpeg(uri: str) -> bool:

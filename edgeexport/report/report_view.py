@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeexport.cost.pays import PaysLine
 from edgeexport.profile.attribution import LAYERS_SCHEMA
 from edgeexport.report.bench_view import BENCH_SCHEMA, BenchView, bench_view
 from edgeexport.report.bundle_files import BundleFiles
@@ -18,13 +17,15 @@ from edgeexport.report.chart import Chart
 from edgeexport.report.checks_view import CheckRow, check_rows
 from edgeexport.report.comparison_view import ComparisonView, VerifyView, comparison_view, verify_view
 from edgeexport.report.engine_view import EngineView, engine_view
-from edgeexport.report.kernel_view import KernelView, first_line, kernel_view
+from edgeexport.report.first_view import FirstView, first_view
+from edgeexport.report.kernel_view import KernelView, kernel_view
 from edgeexport.report.layer_chart import layer_chart, layers_tag
 from edgeexport.report.merge_text import merge_text
 from edgeexport.report.plugin_text import library_text
 from edgeexport.report.prediction_view import PredictionView, prediction_view, predictions_of_bundle
 from edgeexport.report.token_chart import token_chart
 from edgeexport.report.token_view import TokenView, token_view
+from edgeexport.report.words import WORDS, words_of_page
 from edgeexport.report.work_chart import work_chart
 
 __all__ = ["LayersView", "ReportView", "report_view"]
@@ -59,7 +60,8 @@ class ReportView:
         random_weights: The model is untrained: this is said first.
         bench, no_bench: What was measured; or why there is nothing to show.
         prediction, no_prediction: Likewise what is predicted.
-        pays: Said first: whether the reduction pays.
+        first: Said first: what it is, whether it pays, whether it is right, whose weights.
+        words: The words that the page uses, and what they mean.
         kernels: Kernel plans.
         picture: Describes the overlays, should there be any.
     """
@@ -77,7 +79,8 @@ class ReportView:
     no_bench: str
     prediction: PredictionView | None
     no_prediction: str
-    pays: PaysLine | None
+    first: FirstView
+    words: tuple[tuple[str, str], ...]
     kernels: KernelView | None
     layers: tuple[LayersView, ...]
     comparisons: tuple[ComparisonView, ...]
@@ -100,6 +103,15 @@ def report_view(files: BundleFiles) -> ReportView:
     measured = None if bench is None else bench_view(bench, *now)
     predicted, no_prediction = predictions_of_bundle(manifest, files.work, files.plans)
     prediction = prediction_view(predicted, bench) if predicted else None
+    plans = kernel_view(manifest, files.plans)
+    verified = None if files.verify is None else verify_view(files.verify, *now)
+    words = words_of_page(
+        manifest,
+        tokens=tokens is not None,
+        prediction=prediction is not None,
+        plans=plans is not None,
+        engine=engine is not None,
+    )
     return ReportView(
         name=str(manifest["name"]),
         description=str(manifest.get("description") or ""),
@@ -114,11 +126,14 @@ def report_view(files: BundleFiles) -> ReportView:
         no_bench=no_bench,
         prediction=prediction,
         no_prediction=no_prediction,
-        pays=first_line(manifest),
-        kernels=kernel_view(manifest, files.plans),
+        first=first_view(
+            manifest, files.parity, verified, measured, prediction, no_prediction, _reduction_text(manifest)
+        ),
+        words=tuple((word, WORDS[word]) for word in words),
+        kernels=plans,
         layers=tuple(_layers(bench, prediction, "" if measured is None else measured.circumstances)),
         comparisons=tuple(map(comparison_view, (files.parity or {}).get("comparisons", ()))),
-        verify=None if files.verify is None else verify_view(files.verify, *now),
+        verify=verified,
         picture=_picture(manifest),
         engine=engine,
         versions=(("edgeexport", str(manifest["edgeexport"])), *_pairs(manifest["versions"])),
@@ -171,10 +186,7 @@ def _measured_note(circumstances: str, layers: Json) -> str:
 
 
 def _facts(manifest: Json) -> tuple[tuple[str, str], ...]:
-    entry, prune, shared = manifest["input"], manifest["prune"], manifest["num_shared"]
-    stages = [f"{shared} shared windows"] if shared else []
-    stages += [f"{stage['k']} tokens pruned after block {stage['block']}" for stage in prune]
-    stages += [merge_text(manifest["merges"])] if manifest.get("merges") else []
+    entry = manifest["input"]
     inputs = [_input_text(entry), *map(_named, manifest.get("extra_inputs", ()))]
     library = library_text(manifest.get("plugin_library"), manifest["target"])
     return (
@@ -183,9 +195,18 @@ def _facts(manifest: Json) -> tuple[tuple[str, str], ...]:
         ("Output", "; ".join(map(_named, manifest["outputs"]))),
         _grid_fact(manifest["grid"], entry.get("frames")),
         *([("Windows", f"{manifest['windows']} over an image, as a batch")] if manifest.get("windows", 1) > 1 else []),
-        ("Reduction", "; ".join(stages) or "none (dense)"),
+        ("Reduction", _reduction_text(manifest)),
         *([("Plugin library", library)] if library else []),
     )
+
+
+def _reduction_text(manifest: Json) -> str:
+    """What the model does with its tokens."""
+    shared = manifest["num_shared"]
+    stages = [f"{shared} shared windows"] if shared else []
+    stages += [f"{stage['k']} tokens pruned after block {stage['block']}" for stage in manifest["prune"]]
+    stages += [merge_text(manifest["merges"])] if manifest.get("merges") else []
+    return "; ".join(stages) or "none (dense)"
 
 
 def _input_text(entry: Json) -> str:
@@ -215,13 +236,12 @@ def _tensor(item: Json) -> str:
 def _picture(manifest: Json) -> str:
     """What an overlay shows, for those who do not see it."""
     if manifest.get("merges"):
-        return "A photograph in which tokens that merged are filled with one colour; the legend is part of the picture."
+        return "A photograph in which tokens that merged are filled with one colour; the legend is below it."
     if manifest["num_shared"] or manifest["prune"]:
         return (
-            "Classes in colour over a photograph, with the tokens that were shared and pruned; the legend is part of the "
-            "picture."
+            "Classes in colour over a photograph, with the tokens that were shared and pruned; the legend is below it."
         )
-    return "The prediction over a photograph; the legend is part of the picture."
+    return "The prediction over a photograph; the legend is below it."
 
 
 def _pairs(entries: Json) -> tuple[tuple[str, str], ...]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["print_comparison"]
 
+_OUTCOMES = {"failed": ("failed", "bold red"), "ok": ("ok", "green"), "undecided": ("no difference shown", "yellow")}
+
 
 def print_comparison(comparison: BundleComparison) -> None:
     """Figures side by side, the change of the latency, conditions, and what differs otherwise."""
@@ -26,8 +28,8 @@ def print_comparison(comparison: BundleComparison) -> None:
         assert some is not None
         values = (None if a is None else a.value, None if b is None else b.value, comparison.ratio(name))
         table.add_row(name, *map(number_text, values), f"{some.source}, {some.provenance}")
-    print_line(f"A: {comparison.a.bundle.path}")
-    print_line(f"B: {comparison.b.bundle.path}")
+    for side, figures, name in zip("AB", (comparison.a, comparison.b), comparison.names, strict=True):
+        print_line(f"{side}: {name}, {figures.bundle.path}")
     results_console.print(table)
     if comparison.latency is not None:
         change = comparison.latency
@@ -38,5 +40,5 @@ def print_comparison(comparison: BundleComparison) -> None:
         note = "; measured figures are not comparable" if difference.decisive else ""
         print_line(f"different: {difference}{note}", "yellow" if difference.decisive else "dim")
     for item in comparison.conditions:
-        verdict, style = ("failed", "bold red") if item.failed else ("ok", "green")
+        verdict, style = _OUTCOMES[item.outcome]
         print_line(f"{verdict}: {item.condition.text}  ({item.found})", style)

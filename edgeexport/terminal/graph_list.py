@@ -17,7 +17,7 @@ def print_graphs(manifest: Mapping[str, Any], figures: Sequence[Mapping[str, Any
 
     Args:
         manifest: Or as much of it as `inspect` tells.
-        figures: See `edgeexport.cost.graph_figures.figures_of_graphs`.
+        figures: See `edgeexport.report.graph_figures.figures_of_graphs`.
     """
     title = (
         f"{manifest['name']}: graphs (computed; kernels and ms predicted for {manifest['target']}'s fastest power mode)"

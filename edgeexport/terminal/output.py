@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.text import Text
 
 from edgeexport.errors import UsageError, plain_text
+from edgeexport.terminal.verbosity import is_quiet, is_verbose
 
 __all__ = [
     "emit",
@@ -33,6 +34,7 @@ __all__ = [
     "print_note",
     "results_console",
     "stages_shown",
+    "told_at_once",
 ]
 
 
@@ -75,10 +77,21 @@ def emit(json_output: bool, document: Any, show: Callable[[], None]) -> None:
 
 
 @contextmanager
-def stages_shown(on_interrupt: str = "nothing was written") -> Iterator[Callable[[str], None]]:
-    """Stages as they start, on standard error: a spinner on a terminal, plain lines elsewhere."""
+def stages_shown(on_interrupt: str = "nothing was written", first: str = "") -> Iterator[Callable[[str], None]]:
+    """Stages as they start, on standard error: a spinner on a terminal, where those that ended stay; plain lines elsewhere.
+
+    ``first`` is shown at once, before anything is called.
+    """
     with interrupt_told(on_interrupt), _stages() as on_stage:
+        if first:
+            on_stage(first)
         yield on_stage
+
+
+def told_at_once(name: str) -> None:
+    """A line on standard error ahead of what takes long to load; nothing with ``-q``."""
+    if not is_quiet():
+        errors_console.print(f"... {plain_text(name)}", style="dim", soft_wrap=True)
 
 
 @contextmanager
@@ -93,8 +106,19 @@ def interrupt_told(consequence: str) -> Iterator[None]:
 
 @contextmanager
 def _stages() -> Iterator[Callable[[str], None]]:
+    if is_quiet():
+        yield lambda name: None
+        return
+    begun: list[tuple[str, float]] = []  # the stage that runs
     if not errors_console.is_terminal:
-        yield lambda name: print(f"... {plain_text(name)}", file=sys.stderr, flush=True)
+
+        def on_line(name: str) -> None:
+            if begun and is_verbose():
+                print(f"    {_ended(*begun.pop())}", file=sys.stderr, flush=True)
+            begun[:] = [(plain_text(name), time.monotonic())]
+            print(f"... {plain_text(name)}", file=sys.stderr, flush=True)
+
+        yield on_line
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=errors_console, transient=True) as bar:
@@ -103,9 +127,17 @@ def _stages() -> Iterator[Callable[[str], None]]:
         def on_stage(name: str) -> None:
             if task:
                 bar.remove_task(task.pop())
+                bar.console.print(f"  {_ended(*begun.pop())}", style="dim", soft_wrap=True)
+            begun.append((plain_text(name), time.monotonic()))
             task.append(bar.add_task(plain_text(name), total=None))
 
         yield on_stage
+        if begun:  # not after an error: that stage did not end
+            bar.console.print(f"  {_ended(*begun.pop())}", style="dim", soft_wrap=True)
+
+
+def _ended(name: str, start: float) -> str:
+    return f"{name}: {time.monotonic() - start:.1f} s"
 
 
 def print_line(text: str, style: str | None = None) -> None:
@@ -114,7 +146,9 @@ def print_line(text: str, style: str | None = None) -> None:
 
 
 def print_note(text: str, kind: str = "note") -> None:
-    """Something the reader should know, on standard error."""
+    """Something the reader should know, on standard error; with ``-q`` only if it is a warning."""
+    if is_quiet() and kind == "note":
+        return
     errors_console.print(plain_text(f"{kind}: {text}"), style="yellow", soft_wrap=True)
 
 
@@ -130,6 +164,10 @@ def images_shown(on_interrupt: str) -> Iterator[Callable[[int, int, str], None]]
     Yields:
         To be called with (images done, images in all, the last one's name); a new total begins a new bar.
     """
+    if is_quiet():
+        with interrupt_told(on_interrupt):
+            yield lambda done, total, name: None
+        return
     with interrupt_told(on_interrupt), _bar() if errors_console.is_terminal else _lines() as on_progress:
         yield on_progress
 

@@ -35,7 +35,7 @@ def print_bench(bench: Bench) -> None:
     )
     print_line(f"{content['images_per_second']:.1f} images per second, one batch after the other")
     if content["baseline"] is not None:
-        _print_baseline(content["baseline"])
+        _print_baseline(content["baseline"], content["bundle"]["name"])
     if content["power"] is not None:
         _print_power(content["power"])
     if content["predicted"] is not None:
@@ -54,9 +54,11 @@ def print_bench(bench: Bench) -> None:
     print_line(f"written: {bench.path}", "dim")
 
 
-def _print_baseline(paired: Mapping[str, Any]) -> None:
+def _print_baseline(paired: Mapping[str, Any], candidate: str) -> None:
     speedup, protocol = paired["speedup"], paired["protocol"]
     name = paired["bundle"]["name"]
+    if name == candidate:  # two forms of one recipe
+        name = f"{name} in {paired['bundle']['folder']}"
     rows = {which: {step: row for step, row in paired["rows"][which].items() if row} for which in paired["rows"]}
     results_console.print(_rows_table(f"in alternating blocks with {name}, milliseconds", rows))
     interval = f"{speedup['low']:.3f} to {speedup['high']:.3f}"

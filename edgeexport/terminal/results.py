@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeexport.backends.contract import EngineRecord
-from edgeexport.cost.graph_figures import figures_of_graphs
 from edgeexport.errors import plain_text
 from edgeexport.report.checks_view import range_text, rtx_scope
 from edgeexport.report.engine_text import engine_text
+from edgeexport.report.graph_figures import figures_of_graphs
 from edgeexport.report.merge_text import merge_text
 from edgeexport.report.plugin_text import library_text
 from edgeexport.terminal.graph_list import print_decoding, print_graphs
@@ -256,6 +256,8 @@ def print_predictions(predictions: Predictions) -> None:
         line = f"{item.image}: {pictures}" if pictures else str(item.image)
         print_line(line)
         print_line(f"    {item.summary}", "dim")
+    for film in predictions.films:
+        print_line(f"{film.film}: {film.frames} frames" + (f", {film.picture}" if film.picture is not None else ""))
     if predictions.notice:
         print_line(predictions.notice, "yellow")
 

@@ -6,11 +6,13 @@ to the image's edge; where windows overlap, what they predict is averaged.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 __all__ = ["CutWindows", "JoinedWindows", "WindowGrid"]
 
@@ -71,20 +73,30 @@ class JoinedWindows(nn.Module):
 
     def forward(self, scores: Tensor) -> Tensor:
         grid = self.grid
-        (image_height, image_width), (height, width) = grid.image, grid.window
-        windows = scores.unflatten(0, (-1, grid.count))
-        total: Tensor | None = None
-        for row, y in enumerate(grid.rows):
-            band: Tensor | None = None
-            for column, x in enumerate(grid.columns):
-                one = windows[:, row * len(grid.columns) + column]
-                padded = F.pad(one, (x, image_width - x - width)) if width < image_width else one
-                band = padded if band is None else band + padded
-            assert band is not None
-            padded = F.pad(band, (0, 0, y, image_height - y - height)) if height < image_height else band
-            total = padded if total is None else total + padded
-        assert total is not None
-        return total * self.share
+        windows, across = scores.unflatten(0, (-1, grid.count)), len(grid.columns)
+        bands = [
+            _laid_over([windows[:, row + column] for column in range(across)], grid.columns, grid.window[1], dim=3)
+            for row in range(0, grid.count, across)
+        ]
+        return _laid_over(bands, grid.rows, grid.window[0], dim=2) * self.share
+
+
+def _laid_over(parts: Sequence[Tensor], starts: Sequence[int], size: int, dim: int) -> Tensor:
+    """Parts of ``size`` along an axis, each at its start: their sum where they overlap.
+
+    Put together of the cells between all edges: padding every part to the whole side, and adding that up, moved several times
+    the memory of a street scene's scores for every window.
+    """
+    edges = sorted({*starts, *(start + size for start in starts)})
+    cells = []
+    for first, last in pairwise(edges):
+        over = [
+            part.narrow(dim, first - start, last - first)
+            for part, start in zip(parts, starts, strict=True)
+            if start <= first and last <= start + size
+        ]
+        cells.append(reduce(torch.add, over))
+    return torch.cat(cells, dim=dim) if len(cells) > 1 else cells[0]
 
 
 def _starts(side: int, window: int, stride: int) -> tuple[int, ...]:

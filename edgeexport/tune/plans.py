@@ -12,7 +12,7 @@ from edgeexport import documents
 from edgeexport.backends.tensorrt_rtx import check_tensorrt_rtx
 from edgeexport.bundle.files import write_file
 from edgeexport.commands.build import bundle_export
-from edgeexport.commands.plans import plan_from_check
+from edgeexport.commands.plan_source import plan_from_check
 from edgeexport.cost.ceilings import power_modes
 from edgeexport.cost.gpu_limits import GpuLimits, gpu_limits
 from edgeexport.cost.kernel_plan import DENSE, POLICY, REDUCED, KernelPlan, Plans, plans_bytes, plans_from_document

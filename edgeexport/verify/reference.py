@@ -53,7 +53,8 @@ class Reference:
     prediction is no class map. ``decision_scores`` maps a decision's name, in order of depth, to float (B, N) by token
     index: NaN where not eligible, infinite where the token's protection is a toss-up. ``decision_gaps`` has the leads of
     best matches, for merges (see `edgeexport.verify.decisions`). ``trace`` is the fixed model's own. ``tolerances`` tells how
-    closely an execution has to meet all this, and what a near tie is.
+    closely an execution has to meet all this, and what a near tie is. ``followed`` holds what the first execution that decided
+    near ties its own way decided, and what fixed torch computed with that: one that decides alike is not followed anew.
     """
 
     batch: ImageBatch
@@ -63,6 +64,9 @@ class Reference:
     trace: Any
     decision_gaps: dict[str, NDArray] = field(default_factory=dict)
     tolerances: Tolerances = FP32
+    followed: list[tuple[dict[str, NDArray], Reference]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
 
 def joined_reference(batch: ImageBatch, singles: list[Reference]) -> Reference:

@@ -70,9 +70,7 @@ def kept_references(
         yield kept[-1]
 
 
-def golden_cases(
-    fixed: FixedModel, runner: Runner, references: Sequence[Reference], comparisons: Sequence[Comparison]
-) -> list[Reference]:
+def golden_cases(references: Sequence[Reference], comparisons: Sequence[Comparison]) -> list[Reference]:
     """References that the exported graph was compared with; where it decided near ties its own way, with that way taken."""
     passed = {item.images: item for item in comparisons if item.check == RUNTIME_CHECK and item.status == "passed"}
     cases = []
@@ -81,7 +79,7 @@ def golden_cases(
         if batch.names not in passed:
             continue
         if FOLLOWED in passed[batch.names].facts:
-            reference = followed_reference(fixed, reference, runner.run(batch.pixels, batch.extra))
+            reference = followed_reference(reference)
         cases.append(reference)
     return cases
 

@@ -111,7 +111,7 @@ def test_inference_that_cannot_be_captured(fake: Any, stub: StubCudart, tmp_path
         caught.value.where == "cuda_graph"
         and "cudaStreamEndCapture failed: unknown error (999)" in caught.value.problem
     )
-    assert "--useCudaGraph" in caught.value.remedy
+    assert "--cuda-graph" in caught.value.remedy
 
 
 def test_layer_times(fake: Any, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_long_names_are_told_before_the_work(
     ("options", "named"),
     [
         (("--threads", "100000"), "--threads"),
-        (("--useDLACore", "-3"), "--useDLACore"),
+        (("--useDLACore", "-3"), "--dla-core"),
         (("--workspace", "99999999999999999999"), "--workspace"),
         (("--cfg-options", "input.shape.0=1000000000"), "input.shape"),
         (("--cfg-options", "model.backbone.num_layers=1000000000"), "num_layers"),

@@ -27,7 +27,7 @@ def wait():
         finally:
             os.kill(os.getpid(), number)
             print("cleared up")
-cli.app = lambda standalone_mode: cli.typer.run(wait)
+cli.app = lambda **_: cli.typer.run(wait)
 sys.argv = ["edgeexport"]
 cli.main()
 """

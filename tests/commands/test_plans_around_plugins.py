@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,9 +32,9 @@ def test_why_a_graph_was_not_compiled_around_its_plugins(
     """In kernels.json, `inspect --kernels`, the report, the build's warnings and log; such a plan is made again next time."""
     monkeypatch.setenv("EDGEEXPORT_EXPORT_CACHE", str(tmp_path / "kept"))
 
-    def check(path: Path) -> RtxCheck:
+    def check(path: Path, **more: Any) -> RtxCheck:
         refused = "around" in path.name or path.name.startswith("dense")
-        return RtxCheck("failed", "1", REASON) if refused else check_tensorrt_rtx(path)
+        return RtxCheck("failed", "1", REASON) if refused else check_tensorrt_rtx(path, **more)
 
     monkeypatch.setattr(planning, "check_tensorrt_rtx", check)
     recipe = tmp_path / "tiny_tome.py"

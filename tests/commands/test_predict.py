@@ -78,7 +78,7 @@ def test_decisions_of_each_image_reach_its_overlay(tmp_path: Path, monkeypatch: 
         drawn.append((given["tokens"], given["title"], given["notice"]))
         return photo
 
-    monkeypatch.setattr("edgeexport.commands.run.draw_overlay", record)
+    monkeypatch.setattr("edgeexport.commands.drawn_photo.draw_overlay", record)
     photos = [photo_of(tmp_path / f"{i}.png", pattern_of(i), window=i, token=5 + i) for i in range(3)]
     found = predict_images(bundle_of(tmp_path / "b", batch=2), photos, tmp_path / "out")
     for index, (tokens, title, notice) in enumerate(drawn):
@@ -96,7 +96,9 @@ def test_the_legend_says_whether_the_reduction_pays(
 ) -> None:
     """In the amber box where it does not, else behind the title."""
     drawn: list[dict[str, Any]] = []
-    monkeypatch.setattr("edgeexport.commands.run.draw_overlay", lambda photo, _, **given: drawn.append(given) or photo)
+    monkeypatch.setattr(
+        "edgeexport.commands.drawn_photo.draw_overlay", lambda photo, _, **given: drawn.append(given) or photo
+    )
     row = {"precision": "fp32", "power_mode": "MAXN", "reduced_ms": reduced, "dense_ms": 1.5}
     row |= {"reduced_cuda_graph_ms": reduced, "dense_cuda_graph_ms": 1.5}
     counts = {"reduced": 10**9, "dense": 2 * 10**9}
@@ -112,7 +114,7 @@ def test_the_legend_says_whether_the_reduction_pays(
 
 def test_dense_bundle_has_no_token_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "edgeexport.commands.run.draw_overlay",
+        "edgeexport.commands.drawn_photo.draw_overlay",
         lambda photo, class_map, *, tokens, **rest: photo if tokens is None else 1 / 0,
     )
     weights = {"origin": "checkpoint", "statement": "weights of x.pth"}

@@ -31,7 +31,7 @@ def _drawn_regions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[MergeMap, dict
         drawn.append((merges, given))
         return photo
 
-    monkeypatch.setattr("edgeexport.commands.run.draw_merged_regions", record)
+    monkeypatch.setattr("edgeexport.commands.drawn_photo.draw_merged_regions", record)
     return drawn
 
 

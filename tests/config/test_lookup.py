@@ -48,6 +48,14 @@ def test_an_unknown_name_is_refused_with_the_nearest(name, tmp_path, monkeypatch
     assert "edgeexport recipes" in message
 
 
+@pytest.mark.parametrize("name", ["model.onx", "quite_another_thing", "weights.pth"])
+def test_nothing_is_meant_that_is_not_near_or_of_another_kind(name):
+    with pytest.raises(RecipeError) as caught:
+        recipe_path(name)
+    message = message_of(caught.value)
+    assert "did you mean" not in message and "known:" not in message and "`edgeexport recipes` lists" in message
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "/"])
 def test_a_name_that_names_no_file_is_refused(name):
     with pytest.raises(RecipeError, match="no such recipe"):

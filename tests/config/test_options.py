@@ -39,6 +39,12 @@ def refusal(*options: str) -> str:
         (" [1]", [1]),
         ("weights/a=b.pth", "weights/a=b.pth"),
         ("__import__('os')", "__import__('os')"),
+        ("dict(mode='slide', crop_size=(512, 512))", {"mode": "slide", "crop_size": (512, 512)}),
+        ("[dict(a=dict(b={1: 2})), dict()]", [{"a": {"b": {1: 2}}}, {}]),
+        ("dict(a=open('x'))", "dict(a=open('x'))"),
+        ("dict([(1, 2)])", "dict([(1, 2)])"),
+        ("dict(**{'a': 1})", "dict(**{'a': 1})"),
+        ("list(a=1)", "list(a=1)"),
         ("", ""),
     ],
 )

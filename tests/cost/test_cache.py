@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from edgeexport.cost.cache import cache_bytes, cache_costs, decode_ms
+from edgeexport.cost.cache import cache_bytes, cache_costs, decode_ms, decode_table
 from edgeexport.inputs.prompt_facts import PromptFacts
 
 PUBLISHED_GIB = {1.0: 2.06, 0.5: 1.05, 0.35: 0.74, 0.2: 0.44, 0.05: 0.13}
@@ -38,6 +38,18 @@ def test_costs_fall_with_the_budget_and_name_the_bundles_own() -> None:
     times = [cost.predicted_ms for cost in costs]
     assert times == sorted(times, reverse=True)
     assert cache_costs(dataclasses.replace(FACTS, slots=7), 1, "cpu")[-2].slots == 7
+
+
+def test_decoding_by_context_and_budget_grows_with_both_and_is_known_for_every_jetson() -> None:
+    rows = decode_table(FACTS, 1_000_000)
+    assert {row["context"] for row in rows} == {100, 4096, 16384, 38000}
+    for context in (100, 38000):
+        own = [row for row in rows if row["context"] == context]
+        assert [row["budget"] for row in own] == [1.0, 0.5, 0.2, 0.05]
+        assert [row["cache_bytes"] for row in own] == [256 * (row["slots"] + 10) for row in own]
+        times = [row["ms"]["orin"] for row in own]
+        assert times == sorted(times, reverse=True) and times[0] > times[-1]
+    assert all(row["ms"].keys() == {"orin", "orin-nx", "orin-nano", "thor"} for row in rows)
 
 
 def test_predicted_time_is_bytes_by_memory_rate_and_unknown_without_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,16 @@ def test_written_and_read_again(tmp_path: Path) -> None:
     entry = json.loads(content)["plans"][0]
     assert (entry["kernels"], entry["product_dtypes"], len(entry["rows"])) == (6, {"float32": 3}, 6)
     assert plans.plan(REDUCED, "fp32") is None and plans.plan(REDUCED, "fp16") == _plan()
+
+
+def test_a_plan_of_the_graph_with_plugins_alone(tmp_path: Path) -> None:
+    """It is composed already, also after it was written and read."""
+    alone = _plan().with_plugins()
+    alone = replace(alone, not_around="")
+    (tmp_path / KERNELS_FILE).write_bytes(plans_bytes(Plans((alone,))))
+    read = read_plans(tmp_path)
+    assert read == Plans((alone,)) and read.plans[0].with_plugins() is read.plans[0]
+    assert read.taken_apart == ()
 
 
 def test_none_of_old_or_another_schema_or_damaged(tmp_path: Path) -> None:

@@ -76,6 +76,8 @@ def test_without_a_class_token_there_is_none_to_compare_and_the_patches_mean_sta
     np.testing.assert_allclose(vector_of({"features": tokens}, LAYOUT), tokens[0])
     np.testing.assert_allclose(vector_of({"features": tokens, "embedding": tokens[3]}, LAYOUT), tokens[3])
     assert vector_of({"logits": tokens[0]}, LAYOUT) is None
+    of_file = {"last_hidden_state": tokens, "counts": np.arange(3), "pooler_output": tokens[2]}
+    np.testing.assert_allclose(vector_of(of_file, LAYOUT), tokens[2])
 
 
 def test_a_token_of_zeros_is_like_itself_and_like_no_other() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import torch
 from evaluation_cases import write_pairs
+from graph_list_cases import write_graph_list
 from onnx import TensorProto, helper
 from PIL import Image
 from safetensors.torch import save_file
@@ -52,12 +53,15 @@ def lay_out_base(base: Path, bundle: Path, recipe: Path) -> None:
     (base / "b/manifest.json").write_text(json.dumps(manifest))
     shutil.copy(recipe, base / "tiny.py")
     write_pairs(base / "data", 2)
+    write_graph_list(base / "g", "cpu")
     with contextlib.chdir(base):
         for words in (
             "build b --target cpu",
             "verify b --engine none",
             "profile b --engine none --duration 0.001 --warmUp 0 --iterations 2 --allow-unstable",
             "evaluate b --data data --form onnxruntime --out-dir e",
+            "build g --target cpu",
+            "profile g --engine none --duration 0.001 --warmUp 0 --iterations 2 --allow-unstable",
         ):
             with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
                 command(*words.split())

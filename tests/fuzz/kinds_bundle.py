@@ -74,6 +74,45 @@ def _run_on_bundle(words: str, folder: Path) -> None:
     command(*words.split())
 
 
+_LISTED_COMMANDS = (
+    *("inspect g", "inspect g --json", "inspect g --kernels", "compare g g --json") * 2,
+    "report g",
+    "lint g",
+    "verify g --json",
+    "verify g --engine none",
+    "run g --prompt ab --max-new-tokens 2 --json",
+    "run g --engine none --prompt ab --json",
+    "profile g --duration 0.001 --warmUp 0 --iterations 2 --allow-unstable --json",
+    "build g --target cpu --json",
+)
+
+
+def _listed(base: Path) -> st.SearchStrategy[Any]:
+    """Documents of a bundle of several graphs."""
+    names = sorted(path.name for path in (base / "g").glob("*.json"))
+    loaded = {name: json.loads((base / "g" / name).read_bytes()) for name in names}
+    return st.sampled_from(names + ["manifest.json"] * 6).flatmap(
+        lambda name: st.fixed_dictionaries(
+            {
+                "file": st.just(name),
+                "damage": document_edits(loaded[name]),
+                "command": st.sampled_from(_LISTED_COMMANDS),
+            }
+        )
+    )
+
+
+def _read_listed(damage: Any, folder: Path) -> None:
+    file = folder / "g" / damage["file"]
+    replaced(file, apply_document(file.read_bytes() if file.exists() else b"{}", damage["damage"]))
+    if damage["command"] == "report g":
+        from edgeexport.report.html import write_report
+
+        write_report(folder / "g")
+        return
+    command(*damage["command"].split())
+
+
 def _lines(base: Path) -> st.SearchStrategy[Any]:
     files = sorted(str(path.relative_to(base)) for path in (base / "e").rglob("*.jsonl"))
     assert files
@@ -191,6 +230,7 @@ def _with_member(content: bytes, change: dict[str, Any]) -> bytes:
 
 BUNDLE_KINDS = [
     Kind("documents", _documents, _read_document, 60, ("b", "data", "RGB.png")),
+    Kind("graph-list", _listed, _read_listed, 60, ("g",)),
     Kind("progress", _lines, _read_lines, 6, ("b", "data", "e")),
     Kind("latency-table", lambda base: document_edits(LATENCIES), _read_table, 150, ("table.json",)),
     Kind(

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgeexport.errors import BuildError, UsageError
-from edgeexport.graph.export_cache import FOLDER_VARIABLE, ExportCache, export_cache, kept_export
+from edgeexport.graph.export_cache import FOLDER_VARIABLE, ExportCache, export_cache, kept_export, without_kept_exports
 
 
 def model(weights: int = 4) -> onnx.ModelProto:
@@ -137,6 +137,29 @@ def test_metadata_is_told_to_each_export_alone(tmp_path: Path, monkeypatch: pyte
         assert [(item.key, item.value) for item in export.model.metadata_props] == sorted(told.items())
 
 
-def test_the_environment_switches_it_on(tmp_path: Path) -> None:
-    assert export_cache({}) is None and export_cache({FOLDER_VARIABLE: ""}) is None
+def test_the_environment_names_the_folder_or_none(tmp_path: Path) -> None:
+    assert export_cache({FOLDER_VARIABLE: ""}) is None
     assert export_cache({FOLDER_VARIABLE: str(tmp_path)}) == ExportCache(tmp_path)
+    own = export_cache({"XDG_CACHE_HOME": str(tmp_path)})
+    assert own == ExportCache(tmp_path / "edgeexport" / "exports", may_fail=True)
+
+
+def test_a_home_that_cannot_be_written_fails_no_export(tmp_path: Path) -> None:
+    (tmp_path / "edgeexport").write_text("a file in its place")
+    cache, exporter = export_cache({"XDG_CACHE_HOME": str(tmp_path)}), Exporter()
+    assert cache is not None and cache.export("a", exporter).model == exporter.model
+    assert cache.export("a", exporter).reused is False and exporter.calls == 2
+
+
+def test_a_block_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for named in (str(tmp_path), None):
+        if named is None:
+            monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+        else:
+            monkeypatch.setenv(FOLDER_VARIABLE, named)
+        with pytest.raises(KeyError), without_kept_exports():
+            assert export_cache() is None
+            raise KeyError
+        assert os.environ.get(FOLDER_VARIABLE) == named
+        with without_kept_exports(False):
+            assert export_cache() is not None

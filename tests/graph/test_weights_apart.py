@@ -25,7 +25,9 @@ from edgeexport.graph.weights_apart import (
     graph_of_file,
     program_of,
     put_weights_apart,
+    weights_bytes,
     weights_folder,
+    with_weights_apart,
     write_graphs,
 )
 from edgeexport.ops.onnx_reading import has_external_data
@@ -85,6 +87,22 @@ def test_what_passes_make_follows() -> None:
     assert len(half.SerializeToString()) < 3000
     expected, _ = half_precision_model(two_products())
     np.testing.assert_array_equal(result_of(half), result_of(expected))
+
+
+def test_weights_of_a_large_model_alone_leave_it_in_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = two_products()
+    assert with_weights_apart(model) is model
+    size = 2 * 4 * WIDTH * WIDTH
+    assert weights_bytes(model) == size
+    before = model.SerializeToString()
+    asked = with_weights_apart(model, always=True)
+    monkeypatch.setattr(weights_apart, "IN_ONE_FILE_BYTES", size - 1)
+    moved = with_weights_apart(model)
+    assert model.SerializeToString() == before
+    for found in (asked, moved):
+        assert len(found.SerializeToString()) < 2000 and weights_bytes(found) == size
+        np.testing.assert_array_equal(result_of(found), result_of(model))
+    assert with_weights_apart(moved) is moved
 
 
 def test_weights_of_a_written_graph_move_on(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeexport.device.plain_session import plain_session
 from edgeexport.hosts.onnx_file.axis import Axis
 from edgeexport.hosts.onnx_file.graph import PlainGraph
 from edgeexport.hosts.onnx_file.plain import plain_graph
 from edgeexport.hosts.onnx_file.refused import NotRecognised
-from edgeexport.hosts.onnx_file.runner import plain_session
 from edgeexport.hosts.onnx_file.token_axes import TokenAxes
 
 BATCH, TOKENS, HEADS, HEAD = 2, 6, 3, 4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeexport.pictures.feature_colours import component_colours, draw_features, patches_of_features
+from edgeexport.pictures.feature_colours import component_colours, draw_features, is_tokens, patches_of_features
 
 RANDOM = np.random.default_rng(0)
 
@@ -33,6 +33,23 @@ def test_colours_do_not_turn_with_the_features_sign():
     features = RANDOM.normal(size=(5, 5, 12)) ** 3
     rotated = features @ np.linalg.qr(RANDOM.normal(size=(12, 12)))[0] + 7
     assert np.abs(component_colours(features)[0].astype(int) - component_colours(rotated)[0]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((16, 24), True),
+        ((18, 24), True),
+        ((32, 24), True),
+        ((33, 24), False),
+        ((15, 24), False),
+        ((16, 16), False),
+        ((16,), False),
+        ((1, 18, 24), False),
+    ],
+)
+def test_tokens_are_told_by_their_number(shape, told):
+    assert is_tokens(shape, (4, 4)) is told
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 6), (1, 1, 6), (2, 2, 1)])

@@ -53,7 +53,8 @@ def test_without_headers_the_reason_names_them(tmp_path: Path) -> None:
     search = fake_search(machine, answers, programs={"g++": "/usr/bin/g++"})
     found = bundle_plugins(tmp_path, TARGETS["thor"], search=search)
     assert found["status"] == "not-built" and found["architectures"] == [110]
-    assert "TensorRT headers: found none in the system, and pip could not download" in str(found["reason"])
+    assert "TensorRT headers: found no NvInfer.h" in str(found["reason"])
+    assert "`edgeexport plugin headers` fetches them" in str(found["reason"])
 
 
 def test_targets_without_tensorrt_or_without_a_gpu(tmp_path: Path) -> None:

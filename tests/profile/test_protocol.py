@@ -74,11 +74,11 @@ def test_conditions_are_looked_at_after_the_warm_up_between_and_at_the_end() -> 
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (TimingRequest(warmup_ms=-1), "--warmUp -1"),
-        (TimingRequest(warmup_ms=float("nan")), "--warmUp nan"),
+        (TimingRequest(warmup_ms=-1), "--warm-up -1"),
+        (TimingRequest(warmup_ms=float("nan")), "--warm-up nan"),
         (TimingRequest(duration_s=float("inf")), "--duration inf"),
         (TimingRequest(duration_s=1e300), "--duration 1e+300"),
-        (TimingRequest(warmup_ms=float("nan")), "--warmUp nan"),
+        (TimingRequest(warmup_ms=float("nan")), "--warm-up nan"),
         (TimingRequest(iterations=10**22), "--iterations 1"),
         (TimingRequest(iterations=1), "--iterations 1"),
         (TimingRequest(percentiles=(0.0,)), "--percentile 0"),

@@ -64,9 +64,10 @@ class Browser:
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._message())
 
-    def value(self, expression: str) -> Any:
-        """A JavaScript expression's value. DevTools evaluate where the page's own policy allows no script."""
-        found = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
+    def value(self, expression: str, *, promised: bool = False) -> Any:
+        """A JavaScript expression's value; where it is ``promised``, what comes of it. DevTools evaluate where the page's own
+        policy allows no script."""
+        found = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=promised)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 

@@ -84,7 +84,7 @@ def test_page_shows_everything(tmp_path: Path) -> None:
         "computed",
         "original against fixed, coffee.jpg ✓ passed",
         "fixed torch against exported graph, chelsea.jpg ✗ failed",
-        "Token decisions shared_windows same 104 chosen (Jaccard 1)",
+        "Token decisions result shared_windows same 104 chosen (Jaccard 1)",
         "batch against images one by one – not applicable a near tie",
         "chelsea.jpg ✗ failed decisions differ first at pruned_tokens_8 torch fixed against onnxruntime 1.31",
         "onnx 1.23.2",
@@ -123,7 +123,10 @@ def test_page_needs_no_network_and_no_script(tmp_path: Path) -> None:
     page = _page(write_bundle(tmp_path / "b", tokens=tokens(), parity=parity()), _png())
     assert not {tag for tag, _, _ in page.attributes} & {"script", "link", "iframe"}
     addresses = [value for _, name, value in page.attributes if name in ("src", "href")]
-    assert len(addresses) == 1 and addresses[0].startswith("data:image/jpeg;base64,")
+    outside = [address for address in addresses if not address.startswith("#")]
+    assert len(outside) == 1 and outside[0].startswith("data:image/jpeg;base64,")
+    ids = {value for _, name, value in page.attributes if name == "id"}
+    assert {address[1:] for address in addresses if address.startswith("#")} <= ids
     content = (tmp_path / "b" / "report.html").read_text(encoding="utf-8")
     assert "url(" not in content and "@import" not in content and "http:" not in content and "https:" not in content
     assert ("meta", "content", "width=device-width, initial-scale=1") in page.attributes
@@ -209,7 +212,8 @@ def test_checkpoint_weights_have_no_banner(tmp_path: Path) -> None:
     random = _page(write_bundle(tmp_path / "a"))
     weights = {"origin": "checkpoint", "file": "x.pth", "sha256": "cd" * 32, "statement": "weights of x.pth"}
     trained = _page(write_bundle(tmp_path / "b", manifest=manifest(weights=weights)))
-    assert ("div", "class", "banner") in random.attributes and ("div", "class", "banner") not in trained.attributes
+    banner = ("p", "class", "warning-line")
+    assert banner in random.attributes and banner not in trained.attributes
     assert "weights of x.pth" in trained.text and "cd" * 32 in trained.text
 
 

@@ -77,7 +77,8 @@ def test_followed_reference_has_the_executions_own_merges(fixed: FixedModel) -> 
     """What golden.npz holds: the same execution agrees with it without being followed again."""
     reference, runner = reference_of(fixed, flat()), Contrary(fixed)
     found = runner.run(reference.batch.pixels)
-    followed = followed_reference(fixed, reference, found)
+    assert runtime_comparison(fixed, reference, runner).status == "passed"
+    followed = followed_reference(reference)
     comparison = compare_outputs("golden", "a", "b", followed, found, "logits")
     assert comparison.status == "passed", comparison.reason
     assert all(item.equal for item in comparison.decisions)
@@ -89,6 +90,21 @@ def test_wrong_output_behind_a_tie_is_a_failure(fixed: FixedModel, compare) -> N
     found = compare(fixed, reference_of(fixed, flat()), Contrary(fixed, error=0.01))
     assert found.status == "failed"
     assert "logits" in found.reason
+
+
+def test_what_decides_alike_is_followed_once(fixed: FixedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[object] = []
+
+    def counted(*given: object, **options: object) -> object:
+        passes.append(given)
+        return reference_of(*given, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("edgeexport.verify.parity.reference_of", counted)
+    reference = reference_of(fixed, flat())
+    own = [runtime_comparison(fixed, reference, Contrary(fixed)) for _ in range(2)]
+    assert len(passes) == 1 and own[0] == own[1]
+    wrong = runtime_comparison(fixed, reference, Contrary(fixed, error=0.01))
+    assert wrong.status == "failed", "what was computed before is no excuse for what differs"
 
 
 def test_choice_that_is_no_tie_is_a_failure(fixed: FixedModel) -> None:

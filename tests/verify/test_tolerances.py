@@ -106,3 +106,21 @@ def test_uncertified_pixels(off: int, fp32: bool, fp16: bool) -> None:
     for tolerances, passed in ((FP32, fp32), (FP16, fp16)):
         found = output_difference("uncertified_pixels", np.array([off]), np.array([0]), ties, tolerances)
         assert found.passed is passed
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 1 << 22])
+def test_pieces_and_the_order_in_memory_make_no_difference(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the formulas over whole arrays, of an execution whose axes lie in memory the other way round."""
+    monkeypatch.setattr("edgeexport.verify.differences._AT_ONCE", at_once)
+    random = np.random.default_rng(5)
+    reference = random.normal(size=(2, 3, 4, 5)).astype(np.float32)
+    candidate = np.asfortranarray(reference + random.normal(size=reference.shape).astype(np.float32) * 1e-3)
+    reference[1, 2, 3, 4] = np.inf
+    found = float_difference("x", candidate, reference, FP16)
+    finite = np.isfinite(reference)
+    a, b = candidate[finite].astype(np.float64), reference[finite].astype(np.float64)
+    assert found.not_finite == 1 and not found.passed
+    assert found.max_abs == np.abs(a - b).max()
+    assert found.cosine == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+    sizable = np.abs(b) > FP16.atol
+    assert found.max_rel == pytest.approx((np.abs(a - b)[sizable] / np.abs(b)[sizable]).max())

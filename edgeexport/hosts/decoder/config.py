@@ -132,6 +132,7 @@ def _text(config: Mapping[str, Any], place: Place, architecture: str, outer: Map
         rope_theta=theta,
         norm_epsilon=number(config.get("rms_norm_eps", epsilon), place.at("rms_norm_eps")),
         qkv_bias=architecture != "llama" or bool(config.get("attention_bias", False)),
+        output_bias=architecture == "llama" and bool(config.get("attention_bias", False)),
         tied=bool(tied),
         sections=sections,
     )

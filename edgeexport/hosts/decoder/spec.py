@@ -11,6 +11,7 @@ __all__ = ["DecoderSpec", "TextSpec", "VisionSpec"]
 class TextSpec:
     """Pre-norm decoder with rotary positions, grouped queries and a gated MLP.
 
+    ``qkv_bias`` and ``output_bias`` say which projections of attention have biases.
     ``sections`` are the frequencies of time, row and column of M-RoPE; None: one position per token.
     """
 
@@ -24,6 +25,7 @@ class TextSpec:
     rope_theta: float
     norm_epsilon: float
     qkv_bias: bool
+    output_bias: bool
     tied: bool
     sections: tuple[int, int, int] | None
 

@@ -53,7 +53,7 @@ class _Attention(nn.Module):
         self.q_proj = nn.Linear(spec.width, spec.query_heads * spec.head_size, bias=spec.qkv_bias)
         self.k_proj = nn.Linear(spec.width, spec.kv_heads * spec.head_size, bias=spec.qkv_bias)
         self.v_proj = nn.Linear(spec.width, spec.kv_heads * spec.head_size, bias=spec.qkv_bias)
-        self.o_proj = nn.Linear(spec.query_heads * spec.head_size, spec.width, bias=False)
+        self.o_proj = nn.Linear(spec.query_heads * spec.head_size, spec.width, bias=spec.output_bias)
 
     def projected(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (B, Hq, n, D), keys and values (B, Hkv, n, D), queries and keys turned."""

@@ -14,6 +14,7 @@ from torch import nn
 from edgeexport.config.place import Place
 from edgeexport.config.values import mapping
 from edgeexport.cost.macs import BlockMacs, layer_norm_macs
+from edgeexport.device.plain_session import plain_session
 from edgeexport.hosts.host import (
     MERGING_CONVENTION,
     NO_TAIL,
@@ -26,7 +27,6 @@ from edgeexport.hosts.host import (
 )
 from edgeexport.hosts.input_config import batch_of_shape, crop_from_config, preprocess_from_config
 from edgeexport.hosts.onnx_file.config import onnx_config_of_path, onnx_file_spec, vit_of_spec
-from edgeexport.hosts.onnx_file.runner import plain_session
 from edgeexport.hosts.onnx_file.spec import BlockWork, OnnxFileSpec
 from edgeexport.hosts.onnx_file.walk import OnnxFileWalk, PublishedOnnxFileWalk
 from edgeexport.inputs.spec import InputSpec

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, inliner, numpy_helper, version_converter
 from onnx.reference import ReferenceEvaluator
 
+from edgeexport.device.plain_session import plain_session
 from edgeexport.hosts.onnx_file.fused import opened
 from edgeexport.hosts.onnx_file.graph import PlainGraph
 from edgeexport.hosts.onnx_file.refused import NotRecognised, label_of
@@ -215,12 +215,7 @@ class _Pass:
         try:
             if exact:
                 return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, feeds)]
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level = 4
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-            return list(session.run(None, feeds))
+            return list(plain_session(model.SerializeToString()).run(None, feeds))
         except Exception as error:  # of either library, of many classes
             reason = " ".join(str(error).split())[:160]
             raise NotRecognised(self.path, f"{label_of(node)} cannot be computed: {reason}") from None

@@ -8,21 +8,14 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from edgeexport.device.plain_session import plain_session
 from edgeexport.hosts.onnx_file import parts
 from edgeexport.hosts.onnx_file.vit import FileVit
 from edgeexport.hosts.piece import Piece
 
-__all__ = ["FileRunner", "plain_session"]
+__all__ = ["FileRunner"]
 
 Arrays = list[NDArray]
-
-
-def plain_session(model: bytes | str) -> onnxruntime.InferenceSession:
-    """A session of a model, or of a file by its path, as it is: without optimisations, on the CPU."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 class FileRunner:

@@ -14,17 +14,17 @@ from torch import Tensor, nn
 
 from edgeexport.config.labels import palette_from_config
 from edgeexport.config.place import Place
-from edgeexport.cost.macs import BlockMacs
+from edgeexport.cost.macs import BlockMacs, layer_norm_macs, patch_embedding_macs
 from edgeexport.hosts.checkpoint_file import Checkpoint
 from edgeexport.hosts.host import Host, TailSpec, vit_macs
 from edgeexport.hosts.segmentation.input_config import input_from_config, tail_from_config
 from edgeexport.hosts.segmentation.patch_bias import state_with_patch_bias
-from edgeexport.hosts.segmentation.test_mode import checked_slide, window_grid
+from edgeexport.hosts.segmentation.test_mode import checked_slide, window_grid, window_input
 from edgeexport.inputs.spec import InputSpec
-from edgeexport.tokens.changes import BranchTokens
-from edgeexport.tokens.host_facts import HostFacts
+from edgeexport.tokens.changes import BlockTokens, BranchTokens
+from edgeexport.tokens.host_facts import Exit, HostFacts
 
-__all__ = ["SegmentationHost"]
+__all__ = ["SegmentationHost", "encoder_macs", "segmenter_facts"]
 
 
 class SegmentationHost(Host):
@@ -87,3 +87,50 @@ class SegmentationHost(Host):
         """A pre-norm ViT block."""
         backbone = spec.backbone
         return vit_macs(branches, backbone.embed_dims, int(backbone.mlp_ratio * backbone.embed_dims))
+
+
+def segmenter_facts(
+    name: str, title: str, spec: Any, size: InputSpec, *, exits: tuple[Exit, ...] = (), why_no_exits: tuple[str, str]
+) -> HostFacts:
+    """What methods may know of a segmenter: of a window, where windows slide over the image.
+
+    Args:
+        name, title: See `HostFacts`.
+        spec: Of the model.
+        size: The input.
+        exits: Where tokens may leave.
+        why_no_exits: Why DToP cannot be had, and what to do; empty words where it can.
+    """
+    backbone = spec.backbone
+    seen, windows = window_input(spec.slide, size), window_grid(spec.slide, size)
+    return HostFacts(
+        name=name,
+        title=title,
+        depth=backbone.num_layers,
+        reads=spec.decode_head.stages,
+        grid=(seen.height // backbone.patch_size, seen.width // backbone.patch_size),
+        prefix=backbone.prefix,
+        embed_dims=backbone.embed_dims,
+        num_heads=backbone.num_heads,
+        image=(seen.height, seen.width),
+        patch_size=backbone.patch_size,
+        num_classes=spec.decode_head.num_classes,
+        variants=("tome", "sd"),
+        pooling=None,
+        exits=exits,
+        why_no_exits=why_no_exits,
+        why_no_sharing="",
+        restores=True,
+        windows=1 if windows is None else windows.count,
+    )
+
+
+def encoder_macs(spec: Any, embedded: int, blocks: Sequence[BlockTokens], macs: Sequence[BlockMacs]) -> dict[str, Any]:
+    """``embedding``, ``blocks`` and ``final_norm`` of `HostMacs`: what stands ahead of a segmenter's heads."""
+    backbone = spec.backbone
+    normed = backbone.final_norm and len(blocks) == backbone.num_layers
+    return {
+        "embedding": patch_embedding_macs(embedded, backbone.in_channels, backbone.patch_size, backbone.embed_dims),
+        "blocks": tuple(macs),
+        "final_norm": layer_norm_macs(blocks[-1].tokens_out, backbone.embed_dims) if normed else 0,
+    }

@@ -8,12 +8,11 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from edgeexport.config.place import Place
-from edgeexport.cost.macs import bilinear_resize_macs, layer_norm_macs, patch_embedding_macs
+from edgeexport.cost.macs import bilinear_resize_macs
 from edgeexport.hosts.checkpoint_file import Checkpoint
 from edgeexport.hosts.host import ExitTokens, Head, HostMacs, TailSpec
-from edgeexport.hosts.segmentation.host import SegmentationHost
+from edgeexport.hosts.segmentation.host import SegmentationHost, encoder_macs, segmenter_facts
 from edgeexport.hosts.segmentation.patch_bias import state_with_patch_bias
-from edgeexport.hosts.segmentation.test_mode import window_grid, window_input
 from edgeexport.hosts.segmenter.checkpoint import from_published_keys, has_published_keys
 from edgeexport.hosts.segmenter.config import FAMILY, resolved_segmenter, segmenter_from_config
 from edgeexport.hosts.segmenter.macs import decoder_macs
@@ -65,31 +64,11 @@ class SegmenterHost(SegmentationHost):
 
     def facts(self, spec: SegmenterSpec, size: InputSpec) -> HostFacts:
         """The decoder reads one block."""
-        backbone = spec.backbone
-        size, windows = window_input(spec.slide, size), window_grid(spec.slide, size)
-        return HostFacts(
-            name="Segmenter",
-            title="a Segmenter",
-            depth=backbone.num_layers,
-            reads=spec.decode_head.stages,
-            grid=(size.height // backbone.patch_size, size.width // backbone.patch_size),
-            prefix=backbone.prefix,
-            embed_dims=backbone.embed_dims,
-            num_heads=backbone.num_heads,
-            image=(size.height, size.width),
-            patch_size=backbone.patch_size,
-            num_classes=spec.decode_head.num_classes,
-            variants=("tome", "sd"),
-            pooling=None,
-            exits=(),
-            why_no_exits=(
-                "needs auxiliary PruneHeads, and a Segmenter has none",
-                "use a SegViT (type='EncoderDecoderPrune'), or cts, tome or random, or leave dtop out",
-            ),
-            why_no_sharing="",
-            restores=True,
-            windows=1 if windows is None else windows.count,
+        why = (
+            "needs auxiliary PruneHeads, and a Segmenter has none",
+            "use a SegViT (type='EncoderDecoderPrune'), or cts, tome or random, or leave dtop out",
         )
+        return segmenter_facts("Segmenter", "a Segmenter", spec, size, why_no_exits=why)
 
     def model(self, spec: SegmenterSpec) -> nn.Module:
         """mmsegmentation's modules and key names."""
@@ -139,15 +118,10 @@ class SegmenterHost(SegmentationHost):
         exits: Sequence[ExitTokens],
     ) -> HostMacs:
         """The decoder runs on the tokens that are left, shared and merged ones as one each."""
-        backbone, decoder = spec.backbone, spec.decode_head
-        left = blocks[-1].tokens_out
-        tokens = left - backbone.prefix
-        normed = backbone.final_norm and len(blocks) == backbone.num_layers
+        decoder, tokens = spec.decode_head, blocks[-1].tokens_out - spec.backbone.prefix
         head = Head("decode_head", decoder.type, decoder.stages, tokens, 0, decoder_macs(decoder, tokens))
         return HostMacs(
-            embedding=patch_embedding_macs(embedded, backbone.in_channels, backbone.patch_size, backbone.embed_dims),
-            blocks=tuple(self.block_macs(spec, block.branches) for block in blocks),
-            final_norm=layer_norm_macs(left, backbone.embed_dims) if normed else 0,
+            **encoder_macs(spec, embedded, blocks, [self.block_macs(spec, block.branches) for block in blocks]),
             heads=(head,),
             tail=bilinear_resize_macs(decoder.num_classes, size.height, size.width),
         )

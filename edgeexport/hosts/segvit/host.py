@@ -8,10 +8,9 @@ from typing import ClassVar
 from torch import nn
 
 from edgeexport.config.place import Place
-from edgeexport.cost.macs import bilinear_resize_macs, layer_norm_macs, patch_embedding_macs
+from edgeexport.cost.macs import bilinear_resize_macs
 from edgeexport.hosts.host import ExitTokens, Head, HostMacs, TailSpec
-from edgeexport.hosts.segmentation.host import SegmentationHost
-from edgeexport.hosts.segmentation.test_mode import window_grid, window_input
+from edgeexport.hosts.segmentation.host import SegmentationHost, encoder_macs, segmenter_facts
 from edgeexport.hosts.segvit.config import resolved_model, segvit_from_config
 from edgeexport.hosts.segvit.macs import atm_head_macs, mask_einsum_macs, prune_head_macs
 from edgeexport.hosts.segvit.seeded import seed_weights
@@ -67,35 +66,14 @@ class SegVitHost(SegmentationHost):
 
     def facts(self, spec: SegVitSpec, size: InputSpec) -> HostFacts:
         """Tokens leave at auxiliary PruneHeads, ahead of a final head that reads one block."""
-        backbone, head = spec.backbone, spec.decode_head
-        exits = tuple(Exit(one.stages[0], one.threshold) for one in spec.auxiliary_heads)
-        why = ("", "")
+        head, why = spec.decode_head, ("", "")
         if head.type != "PruneHead":
             why = (
                 f"needs PruneHead, found {head.type}: tokens leave at auxiliary PruneHeads",
                 "use type='EncoderDecoderPrune' with ViT_prune and PruneHead, or leave dtop out",
             )
-        size, windows = window_input(spec.slide, size), window_grid(spec.slide, size)
-        return HostFacts(
-            name="SegViT",
-            title="a SegViT",
-            depth=backbone.num_layers,
-            reads=head.stages,
-            grid=(size.height // backbone.patch_size, size.width // backbone.patch_size),
-            prefix=backbone.prefix,
-            embed_dims=backbone.embed_dims,
-            num_heads=backbone.num_heads,
-            image=(size.height, size.width),
-            patch_size=backbone.patch_size,
-            num_classes=head.num_classes,
-            variants=("tome", "sd"),
-            pooling=None,
-            exits=exits,
-            why_no_exits=why,
-            why_no_sharing="",
-            restores=True,
-            windows=1 if windows is None else windows.count,
-        )
+        exits = tuple(Exit(one.stages[0], one.threshold) for one in spec.auxiliary_heads)
+        return segmenter_facts("SegViT", "a SegViT", spec, size, exits=exits, why_no_exits=why)
 
     def model(self, spec: SegVitSpec) -> nn.Module:
         """mmsegmentation's modules and key names."""
@@ -134,9 +112,7 @@ class SegVitHost(SegmentationHost):
         exits: Sequence[ExitTokens],
     ) -> HostMacs:
         """Heads are those that run; the tail is the published one."""
-        backbone, final = spec.backbone, spec.decode_head
-        left = blocks[-1].tokens_out
-        reads_last = len(blocks) == backbone.num_layers
+        final = spec.decode_head
         of_block = {head.stages[0]: (index, head) for index, head in enumerate(spec.auxiliary_heads)}
         heads = []
         for leaving in exits:
@@ -150,9 +126,7 @@ class SegVitHost(SegmentationHost):
         if final.type == "ATMHead":
             tail += mask_einsum_macs(final.num_classes, size.height, size.width)
         return HostMacs(
-            embedding=patch_embedding_macs(embedded, backbone.in_channels, backbone.patch_size, backbone.embed_dims),
-            blocks=tuple(self.block_macs(spec, block.branches) for block in blocks),
-            final_norm=layer_norm_macs(left, backbone.embed_dims) if backbone.final_norm and reads_last else 0,
+            **encoder_macs(spec, embedded, blocks, [self.block_macs(spec, block.branches) for block in blocks]),
             heads=tuple(heads),
             tail=tail,
         )
