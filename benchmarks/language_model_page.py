@@ -130,8 +130,9 @@ def _claims(rows: Mapping[tuple[str, float], Any], whole: Mapping[str, Any]) -> 
             told.append(f"{budget:.0%}: {verdict} ({mean:.2f})")
         lines.append(f"- Perplexity, {title}: " + "; ".join(told) + ".")
     rule = (
-        "In brackets how many times the other's perplexity; 'better' and 'worse' where the 95 % interval leaves out 1, which of "
-        f"{len(pairs) * len(BUDGETS)} comparisons one or two do by chance. Few numbers were asked for: their rows hardly differ."
+        "In brackets how many times the other's perplexity; 'better' and 'worse' where the 95 % interval leaves out 1, which "
+        f"of {len(pairs) * len(BUDGETS)} comparisons one or two do by chance. Few numbers were asked for: their rows hardly "
+        "differ."
     )
     return [*lines, "", *_paragraph(rule)]
 
