@@ -129,11 +129,12 @@ def _claims(rows: Mapping[tuple[str, float], Any], whole: Mapping[str, Any]) -> 
             verdict = "better" if high < 1 else "worse" if low > 1 else "no difference shown"
             told.append(f"{budget:.0%}: {verdict} ({mean:.2f})")
         lines.append(f"- Perplexity, {title}: " + "; ".join(told) + ".")
-    return [
-        *lines,
-        "",
-        "In brackets how many times the other's perplexity; 'better' and 'worse' where the 95 % interval leaves out 1.",
-    ]
+    rule = (
+        "In brackets how many times the other's perplexity; 'better' and 'worse' where the 95 % interval leaves out 1, which "
+        f"of {len(pairs) * len(BUDGETS)} comparisons one or two do by chance. Few numbers were asked for: their rows hardly "
+        "differ."
+    )
+    return [*lines, "", *_paragraph(rule)]
 
 
 def _speed(found: Mapping[str, Any]) -> list[str]:
