@@ -55,10 +55,9 @@ class OnDask:
         distributed = package_of_extra("distributed", "cluster")
         if not tasks:
             return
-        futures = {
-            self._client.submit(self._measure, task, key=f"edgeexport-{number}-{id(tasks)}", retries=TRIES): number
-            for number, task in enumerate(tasks)
-        }
+        keys = [f"edgeexport-{number}-{id(tasks)}" for number in range(len(tasks))]
+        made = self._client.map(self._measure, list(tasks), key=keys, retries=TRIES)  # at once: no worker hoards them
+        futures = {future: number for number, future in enumerate(made)}
         try:
             for future in distributed.as_completed(list(futures)):
                 yield futures[future], _result(future, distributed)

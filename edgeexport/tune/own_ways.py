@@ -15,10 +15,13 @@ from edgeexport.recipe.schema import Recipe
 from edgeexport.tune.form import Form, recipe_of_form
 from edgeexport.tune.ladder import Ladder, Step, plateaus
 
-__all__ = ["COUNTS", "own_forms", "own_ladder"]
+__all__ = ["COUNTS", "OWN", "own_forms", "own_ladder"]
 
 COUNTS = ("num_shared", "prune", "r", "windows")
 """Keys of a recipe's ``reduction`` that count tokens."""
+
+OWN = "own "
+"""How the name of such a way begins."""
 
 _PARTS = 24  # of the recipe's own counts
 _MOST = 36
@@ -35,7 +38,7 @@ def own_forms(given: Recipe) -> dict[str, Form]:
     ways = {"+".join(own): own} if own else {}
     if len(own) > 1:
         ways |= {key: {key: value} for key, value in own.items()}
-    return {f"own {way}": Form.of(f"own {way}", reduction) for way, reduction in ways.items()}
+    return {f"{OWN}{way}": Form.of(f"{OWN}{way}", reduction) for way, reduction in ways.items()}
 
 
 def own_ladder(dense: Recipe, form: Form, cost: Callable[[Recipe], float]) -> Ladder:

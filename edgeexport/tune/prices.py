@@ -18,10 +18,11 @@ from edgeexport.recipe.schema import Recipe
 from edgeexport.tokens.changes import Cut
 from edgeexport.tune.form import DENSE_FORM, Form, recipe_of_form
 from edgeexport.tune.ladder import form_of_setting
+from edgeexport.tune.own_ways import OWN
 from edgeexport.tune.plans import PredictedTimes
 from edgeexport.tune.token_cost import predicted_table
 
-__all__ = ["Prices", "prices_by_plan", "prices_by_table", "prices_in_macs"]
+__all__ = ["Prices", "price_key", "prices_by_plan", "prices_by_table", "prices_in_macs"]
 
 _REFERENCE = 0.6
 """Share of the tokens that merge in the form whose plan tells what a method adds."""
@@ -35,9 +36,9 @@ class Prices:
         unit: 'ms' or 'MACs'.
         source: Where they are from, beginning with 'predicted', 'measured' or 'computed'.
         dense: Of the dense model, in the precision that the search looks at.
-        by_method: What counts of a method, or of one of the recipe's own ways, cost.
+        by_method: `price_key` of a way -> what its counts cost.
         times: Predicted by plan; None where there are no plans.
-        missing: Method -> why it has no cost.
+        missing: `price_key` -> why it has no cost.
     """
 
     unit: str
@@ -46,6 +47,21 @@ class Prices:
     by_method: Mapping[str, Callable[[Recipe], float]]
     times: PredictedTimes | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
+
+
+def price_key(way: str) -> str:
+    """What ways have in common whose plans are alike but for counts: the method, and whether it looks in windows.
+
+    A recipe's own ways stand for themselves.
+
+    Args:
+        way: From `MergingSetting.name` or `edgeexport.tune.own_ways.own_forms`.
+    """
+    if way.startswith(OWN):
+        return way
+    method, *options = way.split()
+    given = dict(option.partition("=")[::2] for option in options)
+    return f"{method} in windows" if given.get("window", "None") != "None" else method
 
 
 def prices_in_macs(dense: Recipe, methods: Sequence[str]) -> Prices:
@@ -94,7 +110,7 @@ def prices_by_plan(
             continue
         cost = table.with_merging(recipe, plan, batch)
         by_method[name] = cost.cost
-        path = folder / f"latency_{form.file_name if name in own else name}_{precision}.json"
+        path = folder / f"latency_{name.replace(' ', '_')}_{precision}.json"
         with written_to(path):
             folder.mkdir(parents=True, exist_ok=True)
             write_file(path, json_bytes(cost.table.as_dict()))
@@ -102,12 +118,12 @@ def prices_by_plan(
 
 
 def _references(dense: Recipe, settings: Sequence[MergingSetting]) -> dict[str, Form]:
-    """Method -> one of its forms, in which many tokens merge."""
+    """`price_key` -> one of the forms with that price, in which many tokens merge."""
     costs = MergingCosts(dense, MacsCost())
     found: dict[str, Form] = {}
     for setting in settings:
-        if setting.method not in found:
+        if price_key(setting.name) not in found:
             blocks = costs.blocks(setting)
             each = max(min(costs.largest_r(setting), int(_REFERENCE * dense.facts.num_tokens / blocks)), 1)
-            found[setting.method] = form_of_setting(dense, setting, each * blocks)
+            found[price_key(setting.name)] = form_of_setting(dense, setting, each * blocks)
     return found

@@ -20,7 +20,7 @@ from edgeexport.tune.measure import Opened
 from edgeexport.tune.own_ways import own_forms, own_ladder
 from edgeexport.tune.picture import draw_study
 from edgeexport.tune.plans import FormPlans, PredictedTimes
-from edgeexport.tune.prices import Prices, prices_by_plan, prices_by_table, prices_in_macs
+from edgeexport.tune.prices import Prices, price_key, prices_by_plan, prices_by_table, prices_in_macs
 from edgeexport.tune.recipe_file import not_tried, tuned_recipe_text
 from edgeexport.tune.result import Point, TuneResult
 from edgeexport.tune.search import Searched, best_forms, searched
@@ -152,9 +152,9 @@ class Study:
         prices = self._prices.by_method
         own = [own_ladder(self._dense, form, prices[way]) for way, form in self._own.items() if way in prices]
         merging = [
-            merging_ladder(self._dense, setting, self._macs, prices[setting.method])
+            merging_ladder(self._dense, setting, self._macs, prices[price_key(setting.name)])
             for setting in self._settings
-            if setting.method in prices
+            if price_key(setting.name) in prices
         ]
         return [ladder for ladder in (*own, *merging) if ladder.every]
 
@@ -177,7 +177,7 @@ class Study:
         return tuple(taken)
 
     def _priced(self, precisions: Sequence[str]) -> Prices:
-        methods = [*self._own, *(setting.method for setting in self._settings)]
+        methods = [*self._own, *(price_key(setting.name) for setting in self._settings)]
         if self._options.latency_table is not None:
             return prices_by_table(self._dense, methods, self._options.latency_table)
         times = PredictedTimes(self._plans, self._options.target, precisions, self._dense.input.batch)
@@ -197,10 +197,9 @@ class Study:
 
     def _price(self, form: Form) -> float:
         """Without a plan of its own."""
-        method = form.way if form.way in self._prices.by_method else form.way.partition(" ")[0]
         if form.is_dense:
             return self._prices.dense
-        return self._prices.by_method[method](recipe_of_form(self._dense, form))
+        return self._prices.by_method[price_key(form.way)](recipe_of_form(self._dense, form))
 
     def _worth_measuring(self, ladder: Ladder) -> tuple[Step, ...]:
         """Steps that may be cheaper than the dense model, and within the budget."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edgeexport.tune.bounds import seconds_of_budget
 from edgeexport.tune.form import DENSE_FORM, Form
 from edgeexport.tune.ladder import SAME, Step, plateaus
+from edgeexport.tune.prices import price_key
 from edgeexport.tune.result import Point, front
 from edgeexport.tune.search import image_levels
 from edgeexport.tune.trials import SHARD, shards
@@ -79,3 +80,15 @@ def test_a_form_is_plain_text_that_reads_back() -> None:
 
 def test_times_of_a_budget() -> None:
     assert [seconds_of_budget(text) for text in (None, "90s", "1.5m", "2h", "1d")] == [None, 90, 90, 7200, 86400]
+
+
+def test_ways_that_share_a_price() -> None:
+    keys = {
+        "tome": "tome",
+        "tome rope=mean": "tome",
+        "dsm delay=0 window=7": "dsm in windows",
+        "dsm delay=2 window=7": "dsm in windows",
+        "dsm delay=4 window=None": "dsm",
+        "own cts+dtop": "own cts+dtop",
+    }
+    assert {way: price_key(way) for way in keys} == keys
