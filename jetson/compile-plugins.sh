@@ -3,7 +3,7 @@
 #
 #   jetson/compile-plugins.sh ENVIRONMENT [TARGET [LIBRARY]]
 #
-# ENVIRONMENT is what install-runtime.sh made. TARGET is orin (default), orin-nx, orin-nano, thor or gpu. LIBRARY is the file to
+# ENVIRONMENT is what install-runtime.sh made. TARGET is orin (default), orin-32gb, orin-nx, orin-nano, thor or gpu. LIBRARY is the file to
 # write, ENVIRONMENT/lib/libedgeexport_plugins.so by default; edgeexport keeps a copy in its cache (XDG_CACHE_HOME, else
 # ~/.cache), where engine builds find it. TENSORRT_INCLUDE names the folder of NvInfer.h where it is not a system folder,
 # CUDA_HOME the toolkit. Loads neither TensorRT nor a driver, so that it also works while an image is built.

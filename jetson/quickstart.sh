@@ -3,7 +3,7 @@
 #
 #   jetson/quickstart.sh [--target TARGET] [--any-machine] [ENVIRONMENT]
 #
-#   --target TARGET   orin (default), orin-nx, orin-nano or thor
+#   --target TARGET   orin (default), orin-32gb, orin-nx, orin-nano or thor
 #   --any-machine     do not insist on a Jetson with TensorRT; to try the steps elsewhere
 #   ENVIRONMENT       the folder to make, ~/edgeexport-env by default; a finished one is left as it is
 set -euo pipefail

@@ -161,7 +161,7 @@ def test_a_cache_of_another_budget_is_refused(bundle: Path) -> None:
 
     opened = open_bundle(bundle)
     assert opened.prompt is not None
-    runner = PromptRunner(runners_of_graphs(opened, threads=1), opened.prompt)
+    runner = PromptRunner(runners_of_graphs(opened, "none", threads=1), opened.prompt)
     names = [f"present.{layer}.{part}" for layer in range(2) for part in ("key", "value")]
     with pytest.raises(UsageError, match="another budget"):
         runner.adopt({name: np.zeros((1, 2, 30, 8), np.float32) for name in names}, 5, 5)

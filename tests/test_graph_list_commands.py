@@ -113,7 +113,7 @@ def test_inspect_tells_plans_and_decoding_on_every_target(bundle: Path) -> None:
     weights = facts["graphs"][-1]["weight_bytes"]
     for target, ms in first["ms"].items():
         assert ms == pytest.approx((weights + held) / (ceilings_of(target).gigabytes_per_s.value * 1e6))
-    assert first["ms"].keys() == {"orin", "orin-nx", "orin-nano", "thor"}
+    assert first["ms"].keys() == {"orin", "orin-32gb", "orin-nx", "orin-nano", "thor"}
     assert [plan["model"] for plan in kernels_of_bundle(bundle)["plans"]] == ["decode"]
     assert lint_subject(str(bundle), "orin", ()).ok
 

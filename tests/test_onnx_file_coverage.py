@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("onnx_files")
 
 
-@pytest.mark.parametrize("case", chosen())
+@pytest.mark.parametrize("case", list(chosen()))
 def test_recognised_and_proven(case: Case, folder: Path) -> None:
     needed = ["transformers"] if case.model.startswith("HF") else []
     needed += [case.form] if case.form.startswith("onnx") else []

@@ -45,7 +45,7 @@ LOG_FILE = "engine.log"
 TIMING_CACHE_FILE = "timing.cache"
 
 _NO_GPU = "the CUDA driver shows no GPU"
-_DLA_TARGETS = ("orin", "orin-nx")  # Orin Nano and Thor have none
+_DLA_TARGETS = ("orin", "orin-32gb", "orin-nx")  # Orin Nano and Thor have none
 
 
 class TensorRtBackend:

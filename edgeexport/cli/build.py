@@ -47,7 +47,9 @@ def build(
     ],
     target: Annotated[
         str | None,
-        typer.Option(help="orin, orin-nx, orin-nano, thor, gpu or cpu; for a bundle, its own where left out."),
+        typer.Option(
+            help="orin, orin-32gb, orin-nx, orin-nano, thor, gpu or cpu; for a bundle, its own where left out."
+        ),
     ] = None,
     checkpoint: CheckpointOption = None,
     precision: Annotated[

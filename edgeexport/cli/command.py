@@ -42,6 +42,11 @@ class Group(TyperGroup):
         with _told_as_ours(ctx):
             return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """See click, which complains here of a missing command."""
+        with _told_as_ours(ctx):
+            return super().invoke(ctx)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """See click.
 

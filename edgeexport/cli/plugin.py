@@ -20,7 +20,7 @@ plugin_app = typer.Typer(
 
 @plugin_app.command(cls=Command)
 def build(
-    target: Annotated[str, typer.Option(help="orin, orin-nx, orin-nano, thor or gpu.")] = "orin",
+    target: Annotated[str, typer.Option(help="orin, orin-32gb, orin-nx, orin-nano, thor or gpu.")] = "orin",
     cuda_arch: Annotated[
         list[int] | None,
         typer.Option(

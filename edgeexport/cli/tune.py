@@ -24,7 +24,9 @@ __all__ = ["tune"]
 
 def tune(
     subject: Annotated[str, typer.Argument(help="A recipe, a model's name such as timm:NAME, or an ONNX file.")],
-    target: Annotated[str, typer.Option(help="Whose latency counts: orin, orin-nx, orin-nano, thor, gpu or cpu.")],
+    target: Annotated[
+        str, typer.Option(help="Whose latency counts: orin, orin-32gb, orin-nx, orin-nano, thor, gpu or cpu.")
+    ],
     data: Annotated[
         Path | None, typer.Option(help="Folder of images, or of a folder of images for each class.")
     ] = None,

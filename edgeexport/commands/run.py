@@ -194,14 +194,20 @@ def _photos_at(path: Path) -> list[Path]:
 
 
 def _film_targets(films: Sequence[Path], folder: Path) -> list[Path]:
-    """What each film's result is called, without kind and ending; no two the same."""
-    taken: list[str] = []
+    """What each film's result is called, without kind and ending; no two the same, and none a film that was given."""
+    given = {film.resolve() for film in films}
+    targets: list[Path] = []
     for film in films:
         stem, number = _short_stem(film), 1
-        while (name := stem if number == 1 else f"{stem}-{number}").casefold() in {other.casefold() for other in taken}:
+        taken = {target.name.casefold() for target in targets}
+        while True:
+            name = stem if number == 1 else f"{stem}-{number}"
+            files = [(folder / f"{name}_{kind}.mp4").resolve() for kind in PICTURES]
+            if name.casefold() not in taken and not given.intersection(files):
+                break
             number += 1
-        taken.append(name)
-    return [folder / name for name in taken]
+        targets.append(folder / name)
+    return targets
 
 
 def _output_paths(images: Sequence[Path], folder: Path, kinds: tuple[str, ...]) -> Iterator[dict[str, Path]]:

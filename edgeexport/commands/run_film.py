@@ -56,7 +56,7 @@ def predicted_film(
     promised, done = film_length(film, every), 0
     frames = frames_of_film(film, every)
     writer: FilmWriter | None = None
-    path, kind = None, ""
+    path, kind, whole = None, "", False
     try:
         for batch in _batches(frames, predictor.batch):
             for photo, result in zip(batch, predictor.results(batch), strict=True):
@@ -69,9 +69,10 @@ def predicted_film(
                     writer.add(drawn[kind])
                 done += 1
                 progress(min(done, promised), promised, film)
+        whole = True
     finally:
         if writer is not None:
-            writer.close()
+            writer.close(whole)
     return PredictedFilm(film, done, path, kind)
 
 

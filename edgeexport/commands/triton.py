@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeexport.bundle import Bundle, open_bundle
-from edgeexport.bundle.files import disk_errors, write_file
+from edgeexport.bundle.files import disk_errors
 from edgeexport.bundle.places import WEIGHTS_FILE
 from edgeexport.bundle.tensor_info import TensorInfo
+from edgeexport.device.remains import partial_folder
 from edgeexport.errors import UsageError, nearest_hint
 
 __all__ = ["BACKENDS", "TritonModel", "write_triton_model"]
@@ -74,17 +75,24 @@ def write_triton_model(bundle_dir: Path, out: Path, *, backend: str = "auto", na
         raise UsageError(str(bundle_dir), problem, remedy)
     chosen = ("tensorrt" if has_plan else "onnxruntime") if backend == "auto" else backend
     called = name or bundle_dir.resolve().name
+    if called in (".", "..") or Path(called).name != called:
+        raise UsageError(f"--name {called}", "is no name of a folder", "give one without slashes")
     folder = out / called
     if folder.exists():
         raise UsageError(str(folder), "exists already", "give another --name or --out, or remove it")
     sources = {_PLAN: "model.plan"} if chosen == "tensorrt" else {_GRAPH: "model.onnx"}
     if chosen == "onnxruntime" and (bundle_dir / WEIGHTS_FILE).is_file():
         sources[WEIGHTS_FILE] = WEIGHTS_FILE
+    config = _config(bundle, called, chosen)
     with disk_errors(folder, "give another --out", kind=UsageError):
-        (folder / "1").mkdir(parents=True)
-        for source, target in sources.items():
-            shutil.copyfile(bundle_dir / source, folder / "1" / target)
-        write_file(folder / "config.pbtxt", _config(bundle, called, chosen))
+        out.mkdir(parents=True, exist_ok=True)
+        with partial_folder(out, called) as partial:  # a server that looks meanwhile finds no half of a model
+            written = partial / called
+            (written / "1").mkdir(parents=True)
+            for source, target in sources.items():
+                shutil.copyfile(bundle_dir / source, written / "1" / target)
+            (written / "config.pbtxt").write_text(config, encoding="utf-8")
+            written.rename(folder)
     files = ("config.pbtxt", *(f"1/{target}" for target in sources.values()))
     return TritonModel(folder, chosen, files, _server(bundle, chosen))
 

@@ -96,7 +96,7 @@ _AMPERE = {"float32": 256, "tfloat32": 1024, "float16": 2048, "int8": 4096}
 
 # Thor's float16 rate is published (258 TFLOPS dense); that float32 is what Ampere does per clock is assumed.
 _THOR = {"float32": 256, "float16": 8192}
-_OPERATIONS = {"orin": _AMPERE, "orin-nx": _AMPERE, "orin-nano": _AMPERE, "thor": _THOR}
+_OPERATIONS = {"orin": _AMPERE, "orin-32gb": _AMPERE, "orin-nx": _AMPERE, "orin-nano": _AMPERE, "thor": _THOR}
 
 _MODES: dict[str, dict[str, _Mode]] = {
     "orin": {
@@ -105,6 +105,8 @@ _MODES: dict[str, dict[str, _Mode]] = {
         "30W": _Mode(8, 612, 204.8),
         "15W": _Mode(6, 408, 136.5),
     },
+    # Of its other modes no clocks are known to us; they are not those of 64 GB.
+    "orin-32gb": {"MAXN": _Mode(14, 930, 204.8)},
     "orin-nx": {"MAXN_SUPER": _Mode(8, 1173, 102.4), "MAXN": _Mode(8, 918, 102.4)},
     "orin-nano": {"MAXN_SUPER": _Mode(8, 1020, 102.4), "15W": _Mode(8, 625, 68.0)},
     "thor": {"MAXN": _Mode(20, 1575, 273.0)},
@@ -156,7 +158,8 @@ def gpu_misfit(target: str, power_mode: str, model: str, *, multiprocessors: int
     title, size = known.title, f"{known.memory_gb}gb"
     if multiprocessors is not None and multiprocessors != mode.multiprocessors:
         expected = f"a {title} in {power_mode} has {mode.multiprocessors}"
-        return f"the GPU has {multiprocessors} multiprocessors switched on, {expected}"
+        other = _as_built(target, multiprocessors)
+        return f"the GPU has {multiprocessors} multiprocessors switched on, {expected}{other}"
     if hertz is not None and abs(hertz / 1e6 - mode.mhz) > _CLOCK_TOLERANCE * mode.mhz:
         expected = f"{mode.mhz} MHz of a {title} in {power_mode}"
         return f"the GPU's clock is limited to {hertz / 1e6:.0f} MHz, not to the {expected}"
@@ -167,11 +170,22 @@ def gpu_misfit(target: str, power_mode: str, model: str, *, multiprocessors: int
     return ""
 
 
+def _as_built(target: str, multiprocessors: int) -> str:
+    """Which other module of the same model, in its fastest mode, has so many; empty where none has."""
+    models = target_named(target).jetson_models
+    for name, modes in _MODES.items():
+        other = target_named(name)
+        count = next(iter(modes.values())).multiprocessors
+        if name != target and other.jetson_models == models and count == multiprocessors:
+            return f"; so many has a {other.title}: --target {name}"
+    return ""
+
+
 def ceilings_of(target: str, power_mode: str = "") -> Ceilings:
     """The limits of a Jetson.
 
     Args:
-        target: 'orin', 'orin-nx', 'orin-nano' or 'thor'.
+        target: 'orin', 'orin-32gb', 'orin-nx', 'orin-nano' or 'thor'.
         power_mode: One of `power_modes`; empty takes the fastest.
 
     Raises:

@@ -47,7 +47,7 @@ def gpu_limits(target: str, power_mode: str = "") -> GpuLimits:
     """The limits of a Jetson.
 
     Args:
-        target: 'orin', 'orin-nx', 'orin-nano' or 'thor'.
+        target: 'orin', 'orin-32gb', 'orin-nx', 'orin-nano' or 'thor'.
         power_mode: One of `edgeexport.cost.ceilings.power_modes`; empty takes the fastest.
 
     Raises:

@@ -47,6 +47,7 @@ class Target:
 
 TARGETS: dict[str, Target] = {
     "orin": Target("orin", "Jetson AGX Orin 64GB", TENSORRT, (8, 7), 64, 204.8, ("agx orin",)),
+    "orin-32gb": Target("orin-32gb", "Jetson AGX Orin 32GB", TENSORRT, (8, 7), 32, 204.8, ("agx orin",)),
     "orin-nx": Target("orin-nx", "Jetson Orin NX 16GB", TENSORRT, (8, 7), 16, 102.4, ("orin nx",)),
     "orin-nano": Target("orin-nano", "Jetson Orin Nano 8GB", TENSORRT, (8, 7), 8, 102.4, ("orin nano",)),
     "thor": Target("thor", "Jetson Thor", TENSORRT, (11, 0), None, 273.0, ("thor",)),

@@ -64,12 +64,13 @@ class FilmWriter:
     """An MP4 with the given pictures as its frames. The first one fixes the size, which is made even.
 
     Args:
-        path: The file, in a folder that exists.
+        path: The file, in a folder that exists; another name until `close` says that it is whole.
         like: The film whose rate it takes, of which every n-th frame is written.
     """
 
     def __init__(self, path: Path, like: Path, every: int = 1) -> None:
         self.path = path
+        self._partial = path.with_name(f".{path.stem}.partial{path.suffix}")
         self._writer: Any = None
         self._cv2, film = _opened(like)
         rate = film.get(self._cv2.CAP_PROP_FPS)
@@ -86,17 +87,20 @@ class FilmWriter:
         if self._writer is None:
             self._size = (picture.width // 2 * 2, picture.height // 2 * 2)
             code = self._cv2.VideoWriter.fourcc(*_CODEC)
-            writer: Any = self._cv2.VideoWriter(str(self.path), code, self._rate, self._size)
+            writer: Any = self._cv2.VideoWriter(str(self._partial), code, self._rate, self._size)
             if not writer.isOpened():
                 raise UsageError(str(self.path), "cannot be written as MP4 by OpenCV", "give another --out-dir")
             self._writer = writer
         frame = picture if picture.size == self._size else picture.crop((0, 0, *self._size))
         self._writer.write(self._cv2.cvtColor(np.asarray(frame.convert("RGB")), self._cv2.COLOR_RGB2BGR))
 
-    def close(self) -> None:
-        """Ends the file; to be called whatever happened."""
+    def close(self, whole: bool = True) -> None:
+        """Ends the file, which gets its name if it is ``whole`` and is removed otherwise; to be called whatever happened."""
         if self._writer is not None:
             self._writer.release()
+        if whole and self._partial.exists():
+            self._partial.replace(self.path)
+        self._partial.unlink(missing_ok=True)
 
 
 def _opened(path: Path) -> tuple[Any, Any]:

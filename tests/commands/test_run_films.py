@@ -77,6 +77,12 @@ def test_a_folder_and_two_films(edgeexport: Command, tiny_bundle: Path, film: Pa
         (3, "drive-2_overlay.mp4"),
     ]
     assert len(list(frames_of_film(tmp_path / "out" / "drive_overlay.mp4"))) == 3
+    earlier = film.with_name("drive_overlay.mp4")
+    earlier.write_bytes(film.read_bytes())
+    beside = edgeexport("run", tiny_bundle, film, earlier, "--every-frame", "9", "--out-dir", tmp_path, "--json")
+    names = [Path(item["picture"]).name for item in json.loads(beside.out)["films"]]
+    assert names == ["drive-2_overlay.mp4", "drive_overlay_overlay.mp4"]
+    assert earlier.read_bytes() == film.read_bytes() and not list(tmp_path.glob(".*partial*"))
     empty = tmp_path / "empty"
     empty.mkdir()
     assert edgeexport("run", tiny_bundle, empty).code == 2

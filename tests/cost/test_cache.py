@@ -49,7 +49,7 @@ def test_decoding_by_context_and_budget_grows_with_both_and_is_known_for_every_j
         assert [row["cache_bytes"] for row in own] == [256 * (row["slots"] + 10) for row in own]
         times = [row["ms"]["orin"] for row in own]
         assert times == sorted(times, reverse=True) and times[0] > times[-1]
-    assert all(row["ms"].keys() == {"orin", "orin-nx", "orin-nano", "thor"} for row in rows)
+    assert all(row["ms"].keys() == {"orin", "orin-32gb", "orin-nx", "orin-nano", "thor"} for row in rows)
 
 
 def test_predicted_time_is_bytes_by_memory_rate_and_unknown_without_one() -> None:

@@ -82,7 +82,7 @@ def test_parts_add_up_and_bodies_differ_from_plugins() -> None:
 
 
 def test_always_labelled_with_its_ceilings() -> None:
-    for target in ("orin", "orin-nx", "orin-nano", "thor"):
+    for target in ("orin", "orin-32gb", "orin-nx", "orin-nano", "thor"):
         found = predictions(WORK, target)
         assert [item.ceilings.power_mode for item in found] == list(power_modes(target))
         totals = [item.total_ms for item in found]

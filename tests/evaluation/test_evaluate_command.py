@@ -86,6 +86,22 @@ def test_requests_that_do_not_fit(
     assert not (tmp_path / "out").exists()
 
 
+def test_endings_are_asked_for(edgeexport: Command, tiny_recipe: Path, tmp_path: Path) -> None:
+    data = write_pairs(tmp_path / "d", 2)
+    for path in (data / "annotations").iterdir():
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    options = ("--data", data, "--form", "fixed", "--out-dir", tmp_path / "out", "--json")
+    found = edgeexport("evaluate", tiny_recipe, *options, "--label-suffix", "_mask.png")
+    assert found.code == 0, found.err
+    assert json.loads(found.out)["images"] == 2
+    missed = edgeexport("evaluate", tiny_recipe, *options, "--image-suffix", "_rgb.png", "--label-suffix", "_mask.png")
+    assert missed.code == 2 and "--image-suffix _rgb.png" in missed.err
+    beside = edgeexport("evaluate", tiny_recipe, "--data", data, "--against", "dense", "--label-suffix", "_mask.png")
+    assert beside.code == 2 and "belongs to labelled segmentation" in beside.err
+    delay = edgeexport("calibrate", tiny_recipe, "--delay", "--data", data, "--image-suffix", "_rgb.png")
+    assert delay.code == 2 and "--image-suffix" in delay.err
+
+
 def test_subjects_that_do_not_fit(edgeexport: Command, tmp_path: Path) -> None:
     data = write_pairs(tmp_path / "d", 1)
     classifier = edgeexport("evaluate", "tome_deit_ti.py", "--data", data)
