@@ -272,7 +272,7 @@ def test_tensorrt_rtx_refusal_fails_the_build(
     tiny_recipe: Path, tmp_path: Path, export: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusal = RtxCheck("failed", "1.0", "no such op", 0.1, None, None, None)
-    monkeypatch.setattr("edgeexport.commands.checks.check_tensorrt_rtx", lambda path: refusal)
+    monkeypatch.setattr("edgeexport.commands.plans.check_tensorrt_rtx", lambda path, **_: refusal)
     with pytest.raises(BuildError, match="no such op") as caught:
         build(tiny_recipe, "orin", work_dir=tmp_path / "b", export=export, plans=False)
     assert caught.value.exit_code == 5
@@ -283,7 +283,7 @@ def test_missing_tensorrt_rtx_is_never_called_passed(
     tiny_recipe: Path, tmp_path: Path, export: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     absent = RtxCheck("not-run", None, "wheel not installed", None, None, None, None)
-    monkeypatch.setattr("edgeexport.commands.checks.check_tensorrt_rtx", lambda path: absent)
+    monkeypatch.setattr("edgeexport.commands.plans.check_tensorrt_rtx", lambda path, **_: absent)
     result = build(tiny_recipe, "orin", work_dir=tmp_path / "b", export=export, plans=False)
     check = result.bundle.manifest["checks"]["tensorrt_rtx"]
     assert (check["status"], check["version"], check["reason"]) == ("not-run", None, "wheel not installed")

@@ -77,7 +77,7 @@ def test_graph_of_a_bundle_fits(tiny_bundle: Path) -> None:
     [
         (_model(k=3, **BARE, inputs=1, outputs=2), None),
         (_model(k=3, **BARE, outputs=1), None),
-        (_model(K=3, **BARE), r"attribute 'K' is unknown to the plugin \(known: k"),
+        (_model(K=3, **BARE), r"attribute 'K' is unknown to the plugin .did you mean 'k'"),
         (_model(k=[3, 4], **BARE), "attribute 'k' is ints, the plugin expects int"),
         (_model(k=3.0, **BARE), "attribute 'k' is float, the plugin expects int"),
         (_model(**BARE), "attribute 'k' is missing, the plugin expects int"),
