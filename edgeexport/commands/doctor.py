@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from edgeexport.backends.tensorrt_api import SMALLEST, why_not_this_version
+from edgeexport.device.fit import module_here
 from edgeexport.device.machine import Gpu, Machine, Package, Probe, examine_machine, version_tuple
 from edgeexport.device.targets import TARGETS, Target, target_named
 from edgeexport.plugin.search import Search
@@ -89,7 +91,8 @@ def examine(target: str | None = None, probe: Probe | None = None) -> Doctor:
     asked = tuple(TARGETS.values()) if target is None else (target_named(target),)
     machine = examine_machine(probe or Probe())
     plugins = plugin_status(_search(probe))
-    return Doctor(machine, tuple(_report(machine, plugins, item) for item in asked))
+    root = (probe or Probe()).root
+    return Doctor(machine, tuple(_report(machine, plugins, item, root) for item in asked))
 
 
 def rows_from_doctor(doctor: Doctor) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -126,8 +129,8 @@ def _search(probe: Probe | None) -> Search:
     return Search(probe.which, probe.run, root=probe.root, environ={}, site_folders=(), cache=cache)
 
 
-def _report(machine: Machine, plugins: PluginStatus, target: Target) -> TargetReport:
-    here = _is_target(machine, target)
+def _report(machine: Machine, plugins: PluginStatus, target: Target, root: Path) -> TargetReport:
+    here = _is_target(machine, target, root)
     capabilities = (
         _export(machine),
         _onnxruntime(machine),
@@ -139,10 +142,10 @@ def _report(machine: Machine, plugins: PluginStatus, target: Target) -> TargetRe
     return TargetReport(target.name, target.title, here, capabilities)
 
 
-def _is_target(machine: Machine, target: Target) -> bool:
+def _is_target(machine: Machine, target: Target, root: Path) -> bool:
     if target.jetson_models:
         model = machine.jetson.model.lower() if machine.jetson else ""
-        return any(part in model for part in target.jetson_models)
+        return any(part in model for part in target.jetson_models) and module_here(target, root) is target
     if target.needs_tensorrt:
         return bool(machine.gpus) and machine.jetson is None
     return True

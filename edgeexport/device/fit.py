@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import platform
+import re
 from pathlib import Path
 
 from edgeexport.device.machine import UNKNOWN_MODEL, find_jetson
-from edgeexport.device.targets import Target
+from edgeexport.device.targets import TARGETS, Target
 
-__all__ = ["why_not_this_machine"]
+__all__ = ["module_here", "why_not_this_machine"]
 
 _ARCHITECTURE = "aarch64"
+_MEMORY = re.compile(r"^MemTotal:\s*(\d{1,15}) kB", re.MULTILINE)
 
 
 def why_not_this_machine(target: Target, root: Path = Path("/"), architecture: str = platform.machine()) -> str:
@@ -35,3 +37,18 @@ def why_not_this_machine(target: Target, root: Path = Path("/"), architecture: s
     hidden = (root / ".dockerenv").exists() and (jetson is not None or architecture == _ARCHITECTURE)
     hint = " (docker hides it: give --security-opt systempaths=unconfined)" if hidden else ""
     return f"this machine is {machine}{hint}, expected a {target.title}"
+
+
+def module_here(target: Target, root: Path = Path("/")) -> Target:
+    """Of the targets whose machines call themselves as ``target``'s do, the one with this machine's memory.
+
+    Engines fit them all; clocks and ceilings differ. The first of them where the memory is not known.
+    """
+    alike = [other for other in TARGETS.values() if other.jetson_models == target.jetson_models]
+    try:
+        told = _MEMORY.search((root / "proc" / "meminfo").read_text(encoding="ascii", errors="replace"))
+    except OSError:
+        told = None
+    if told is None:
+        return alike[0]
+    return min(alike, key=lambda other: abs((other.memory_gb or 0) - int(told[1]) * 1024 / 1e9))

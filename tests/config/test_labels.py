@@ -85,7 +85,8 @@ def test_colours_that_do_not_fit_are_refused(value, message):
 
 
 def test_without_mmsegmentation_the_message_says_what_to_do(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mmseg", None)
+    for module in ("mmseg", "mmseg.utils"):
+        monkeypatch.setitem(sys.modules, module, None)
     message = refusal(classes_from_config, "ade20k", HERE, 150)
     assert "a data set's name needs mmsegmentation" in message
     assert "give a list instead" in message

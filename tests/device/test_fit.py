@@ -8,7 +8,7 @@ import pytest
 from machine_cases import AGX_ORIN
 from sysfs_trees import put, write_tree
 
-from edgeexport.device.fit import why_not_this_machine
+from edgeexport.device.fit import module_here, why_not_this_machine
 from edgeexport.device.machine import find_jetson
 from edgeexport.device.targets import TARGETS
 
@@ -43,7 +43,8 @@ def test_other_machines_are_no_jetson(tmp_path: Path) -> None:
 def test_model_that_docker_hides_is_found_elsewhere(tmp_path: Path, tree: str, target: str) -> None:
     write_tree(tmp_path, tree)
     assert why_not_this_machine(TARGETS[target], tmp_path) == ""
-    assert [name for name in TARGETS if not why_not_this_machine(TARGETS[name], tmp_path)] == [target, "gpu", "cpu"]
+    fitting = {name for name in TARGETS if not why_not_this_machine(TARGETS[name], tmp_path)}
+    assert fitting - {"orin-32gb"} == {target, "gpu", "cpu"} and ("orin-32gb" in fitting) == (target == "orin")
 
 
 @pytest.mark.parametrize(
@@ -94,3 +95,16 @@ def test_board_that_does_not_call_itself_a_jetson(tmp_path: Path) -> None:
     put(tmp_path, "proc/device-tree/model", "Maker AGX Orin 500")
     assert why_not_this_machine(TARGETS["orin"], tmp_path) == ""
     assert why_not_this_machine(TARGETS["thor"], tmp_path).startswith("this machine is Maker AGX Orin 500, expected")
+
+
+# --- Two modules that call themselves alike ---
+
+
+@pytest.mark.parametrize(("kilobytes", "target"), [(64_335_872, "orin"), (32_130_048, "orin-32gb"), (None, "orin")])
+def test_modules_of_one_name_are_told_apart_by_memory(agx_orin: Path, kilobytes: int | None, target: str) -> None:
+    if kilobytes is not None:
+        (agx_orin / "proc").mkdir(exist_ok=True)
+        (agx_orin / "proc" / "meminfo").write_text(f"MemTotal:       {kilobytes} kB\nMemFree:  1 kB\n")
+    for name in ("orin", "orin-32gb"):
+        assert why_not_this_machine(TARGETS[name], agx_orin) == ""  # an engine of one runs on the other
+        assert module_here(TARGETS[name], agx_orin).name == target

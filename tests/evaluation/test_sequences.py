@@ -46,7 +46,7 @@ def test_every_image_is_predicted_with_the_choice_of_the_first_of_its_part(separ
     found = ReusedPolicyExecution(bundle, 3).run(photos)
     each = Predictor(bundle, 0)
     (first,) = each.results(photos[:1])
-    assert first.tokens is not None
+    assert first.whole is not None and first.whole.tokens is not None
     runner = each.runner
     images = [np.asarray(photo.resize((128, 128)), np.uint8)[None, ..., ::-1] for photo in photos]
     choice = runner.chosen(images[0])  # type: ignore[attr-defined]

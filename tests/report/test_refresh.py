@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from measured_cases import bench
+from PIL import Image
 from report_cases import tokens, write_bundle
 
+from edgeexport.pictures.canvas import png_of
 from edgeexport.report.html import write_report
 from edgeexport.report.refresh import refresh_report
 
@@ -71,7 +73,8 @@ def test_a_real_bundle_measured_here(tiny_bundle: Path, tmp_path: Path) -> None:
 
     bundle = tmp_path / "b"
     shutil.copytree(tiny_bundle, bundle)
-    pictures = pictures_from_report(bundle / "report.html")
+    drawn = png_of(Image.new("RGB", (60, 40), (90, 120, 30)))
+    pictures = pictures_from_report(write_report(bundle, overlays={"x.jpg": drawn}))
     assert pictures
     profile_bundle(bundle, TimingRequest(warmup_ms=1, duration_s=0.02), allow_unstable=True)
     assert refresh_report(bundle) == ""
