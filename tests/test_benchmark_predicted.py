@@ -13,6 +13,7 @@ from benchmarks.predicted import predicted_latencies
 from edgeexport.errors import UsageError
 
 
+@pytest.mark.slow
 def test_rows_for_both_precisions_and_every_mode(tiny_recipe: Path, tmp_path: Path) -> None:
     dense = tmp_path / "dense.py"
     dense.write_text(tiny_recipe.read_text() + "reduction = dict()\n")

@@ -94,8 +94,8 @@ def test_only_what_is_near_is_meant() -> None:
     assert nearest_hint("quick", ["verify", "build"]) == "known: build, verify"
 
 
-def test_quiet_and_verbose_in_any_place(edgeexport: Command) -> None:
-    words = ("lint", "segvit_ti_dtop.py")
+def test_quiet_and_verbose_in_any_place(edgeexport: Command, tiny_recipe: Any) -> None:
+    words = ("lint", tiny_recipe)
     usual, quiet, verbose = edgeexport(*words), edgeexport(*words, "-q"), edgeexport("-v", *words)
     assert "... lint" in usual.err and quiet.err == ""
     assert usual.out == quiet.out and re.search(r"(?m)^    export: \d+\.\d s$", verbose.err)
