@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import nn
 
@@ -92,13 +92,11 @@ class SdBlockHost(Host):
 
     def walk(self, model: nn.Module, spec: SdBlockSpec, size: InputSpec, output: str, tail: TailSpec) -> SdBlockWalk:
         """See `SdBlockWalk`."""
-        assert isinstance(model, SdBlock)
-        return SdBlockWalk(model)
+        return SdBlockWalk(cast(SdBlock, model))
 
     def published_walk(self, model: nn.Module, spec: SdBlockSpec, size: InputSpec, output: str) -> PublishedSdWalk:
         """See `PublishedSdWalk`."""
-        assert isinstance(model, SdBlock)
-        return PublishedSdWalk(model)
+        return PublishedSdWalk(cast(SdBlock, model))
 
     def block_macs(self, spec: SdBlockSpec, branches: Sequence[BranchTokens]) -> BlockMacs:
         """Self-attention and cross-attention to T text tokens of width D are ``attention``: ``4 m C^2 + 2 m^2 C`` and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -76,8 +76,7 @@ class SegmenterHost(SegmentationHost):
 
     def seed(self, model: nn.Module, spec: SegmenterSpec, seed: int) -> None:
         """See `edgeexport.hosts.segmenter.seeded`."""
-        assert isinstance(model, Segmenter)
-        seed_weights(model, seed)
+        seed_weights(cast(Segmenter, model), seed)
 
     def adapted(
         self, model: nn.Module, spec: SegmenterSpec, checkpoint: Checkpoint, source: str
@@ -99,15 +98,13 @@ class SegmenterHost(SegmentationHost):
         self, model: nn.Module, spec: SegmenterSpec, size: InputSpec, output: str, tail: TailSpec
     ) -> SegmenterWalk:
         """See `SegmenterWalk`."""
-        assert isinstance(model, Segmenter)
-        return SegmenterWalk(model, size, output, tail)
+        return SegmenterWalk(cast(Segmenter, model), size, output, tail)
 
     def published_walk(
         self, model: nn.Module, spec: SegmenterSpec, size: InputSpec, output: str
     ) -> PublishedSegmenterWalk:
         """See `PublishedSegmenterWalk`."""
-        assert isinstance(model, Segmenter)
-        return PublishedSegmenterWalk(model, size, output)
+        return PublishedSegmenterWalk(cast(Segmenter, model), size, output)
 
     def macs(
         self,

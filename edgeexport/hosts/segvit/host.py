@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from torch import nn
 
@@ -81,8 +81,7 @@ class SegVitHost(SegmentationHost):
 
     def seed(self, model: nn.Module, spec: SegVitSpec, seed: int) -> None:
         """See `edgeexport.hosts.segvit.seeded`."""
-        assert isinstance(model, SegVit)
-        seed_weights(model, seed)
+        seed_weights(cast(SegVit, model), seed)
 
     def optional_keys(self, spec: SegVitSpec, exits: Iterable[int]) -> tuple[str, ...]:
         """The class token where none is used, and auxiliary heads at which nothing leaves."""
@@ -95,13 +94,11 @@ class SegVitHost(SegmentationHost):
 
     def walk(self, model: nn.Module, spec: SegVitSpec, size: InputSpec, output: str, tail: TailSpec) -> SegVitWalk:
         """See `SegVitWalk`."""
-        assert isinstance(model, SegVit)
-        return SegVitWalk(model, size, output, tail)
+        return SegVitWalk(cast(SegVit, model), size, output, tail)
 
     def published_walk(self, model: nn.Module, spec: SegVitSpec, size: InputSpec, output: str) -> PublishedSegVitWalk:
         """See `PublishedSegVitWalk`."""
-        assert isinstance(model, SegVit)
-        return PublishedSegVitWalk(model, size, output)
+        return PublishedSegVitWalk(cast(SegVit, model), size, output)
 
     def macs(
         self,
